@@ -1,0 +1,29 @@
+"""The pack's own socket types, and what travels through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_api.latest import io
+
+OracleSocket = io.Custom("UNDERSTUDY_ORACLE")  # nodes.oracle.HostedOracle
+ScoresSocket = io.Custom("UNDERSTUDY_SCORES")  # oracles.scores.Scores
+ThresholdSocket = io.Custom("UNDERSTUDY_THRESHOLD")  # oracles.threshold.Threshold
+ReceiptSocket = io.Custom("UNDERSTUDY_RECEIPT")  # Receipt
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the teacher did to a batch, image by image; several of them (a list of batches) are simply read one after another.
+
+    decisions: "kept", "refined" or "regenerated", one per image.
+    evaluations: the teacher's network evaluations, counted, one per image; 0 where the image was kept.
+    seconds: the teacher's wall-clock time for the whole batch, encoding and decoding included.
+    settings: the teacher's own widgets (steps, cfg, strategy, ...), for display.
+    """
+
+    decisions: tuple[str, ...]
+    evaluations: tuple[int, ...]
+    seconds: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
