@@ -1,0 +1,51 @@
+"""ComfyUI adaptors: one file per step of a graph, no maths and no model code.
+
+Nothing is imported before ComfyUI asks for the nodes, and the libraries that a node needs are imported when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+log = logging.getLogger(__name__)
+
+# Module and classes, in the order of a graph.
+CLASSES = {
+    "demo": ("UnderstudyLoadDemo",),
+    "student": ("UnderstudyStudentSampler",),
+    "oracle": ("UnderstudyLoadOracle", "UnderstudyScoreImages", "UnderstudyScoresFromList"),
+    "calibrate": ("UnderstudyCalibrate", "UnderstudyThreshold"),
+    "teacher": ("UnderstudyTeacher",),
+    "keep_better": ("UnderstudyKeepBetter",),
+    "receipt": ("UnderstudyReceipt",),
+}
+
+
+async def node_classes() -> list:
+    """All node classes; a module that lacks a library costs its own nodes and one line in the log, not the pack."""
+    found = []
+    for module_name, names in CLASSES.items():
+        try:
+            module = importlib.import_module(f".{module_name}", __name__)
+        except ImportError as error:
+            log.error("Understudy: %s cannot be used: %s", " and ".join(names), error)
+            continue
+        found += [getattr(module, name) for name in names]
+    return found
+
+
+def extension():
+    """The pack as ComfyUI's V3 extension object."""
+    from comfy_api.latest import ComfyExtension
+
+    class Understudy(ComfyExtension):
+        async def on_load(self):
+            from .oracle import add_oracle_folder
+
+            add_oracle_folder()
+
+        async def get_node_list(self):
+            return await node_classes()
+
+    return Understudy()

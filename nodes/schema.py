@@ -1,0 +1,17 @@
+"""What every schema of the pack shares: the category, and fields that only newer hosts know."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from comfy_api.latest import io
+
+CATEGORY = "understudy"
+
+
+def schema(*, search_aliases: list[str], **fields) -> io.Schema:
+    """An ``io.Schema`` in the pack's category; ``search_aliases`` are left out where the host's Schema lacks them."""
+    known = {field.name for field in dataclasses.fields(io.Schema)}
+    if "search_aliases" in known:
+        fields["search_aliases"] = search_aliases
+    return io.Schema(category=CATEGORY, **fields)

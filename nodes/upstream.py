@@ -1,0 +1,75 @@
+"""Which settings made the images: the node classes and widgets upstream of a socket, less what changes from run to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+_TEXTS = ("text", "texts", "prompt", "prompts")
+_PREFIXES = ("filename_prefix", "file_prefix")
+
+
+def settings_upstream(
+    prompt: Mapping[str, Mapping],
+    node_id: str,
+    inputs: Iterable[str],
+    options_of: Callable[[str], Mapping[str, Mapping]] = lambda class_type: {},
+) -> dict[str, Any]:
+    """The settings of everything that feeds ``inputs`` of node ``node_id``.
+
+    prompt: the graph in API format, ``{id: {"class_type": ..., "inputs": {name: widget value or [id, output]}}}``.
+    options_of: a node class's declared options by input name (``{"text": {"multiline": True}}``).
+
+    Returns a flat ``{"KSampler.steps": 4, "KSampler.latent_image": "EmptyLatentImage[0]", ...}``: the same for two graphs
+    that differ only in node ids, seeds, texts and file prefixes. Classes that occur twice are numbered in the order in
+    which they are met. Links into seeds and texts are not followed, so nodes that only make those do not count either.
+    """
+    labels: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+
+    def visit(link: list) -> str:
+        identity, output = str(link[0]), link[1]
+        if identity not in labels:
+            labels[identity] = _label(prompt[identity]["class_type"], labels.values())
+            record(identity)
+        return f"{labels[identity]}[{output}]"
+
+    def record(identity: str) -> None:
+        class_type = prompt[identity]["class_type"]
+        options = options_of(class_type)
+        for name, value in sorted(prompt[identity]["inputs"].items()):
+            if not changes_every_run(name, options.get(name, {})):
+                settings[f"{labels[identity]}.{name}"] = visit(value) if is_link(value, prompt) else value
+
+    for name in inputs:
+        value = prompt[str(node_id)]["inputs"].get(name)
+        if is_link(value, prompt):
+            settings[name] = visit(value)
+    return settings
+
+
+def is_link(value: Any, prompt: Mapping[str, Mapping]) -> bool:
+    """Whether an input's value in API format is a link ``[node id, output index]``."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int) and str(value[0]) in prompt
+
+
+def changes_every_run(name: str, options: Mapping) -> bool:
+    """Seeds, texts and file prefixes: they differ between images that come from the same settings."""
+    name = name.lower()
+    seed = name == "seed" or name.endswith("_seed")
+    text = name in _TEXTS or name.startswith("text_") or name.endswith(("_text", "_prompt")) or options.get("multiline")
+    return bool(seed or text or name in _PREFIXES)
+
+
+def host_options(class_type: str) -> dict[str, Mapping]:
+    """The options of each input of a node class, as the host's registry declares them."""
+    import nodes
+
+    declared = nodes.NODE_CLASS_MAPPINGS[class_type].INPUT_TYPES()
+    inputs = {**declared.get("required", {}), **declared.get("optional", {})}
+    return {name: spec[1] for name, spec in inputs.items() if len(spec) > 1}
+
+
+def _label(class_type: str, taken: Iterable[str]) -> str:
+    same = sum(label.split("#")[0] == class_type for label in taken)
+    return f"{class_type}#{same + 1}" if same else class_type
