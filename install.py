@@ -1,0 +1,58 @@
+"""Run by ComfyUI Manager and by A1111 after cloning: check versions and make the folder for oracle files.
+
+Installs nothing and imports nothing of the host or of this pack.
+"""
+
+import logging
+import os
+import re
+import sys
+from importlib import metadata
+
+OLDEST = {"python": (3, 10), "ComfyUI": (0, 8, 0), "torch": (2, 4), "transformers": (4, 50), "safetensors": (0, 4, 2)}
+MODEL_FOLDERS = ("oracles",)
+
+
+def version(text):
+    """The leading numbers of a version: ``"2.13.0+cpu"`` gives ``(2, 13, 0)``."""
+    return tuple(int(part) for part in re.match(r"\d+(\.\d+)*", text)[0].split("."))
+
+
+def complaints(root):
+    """One line for each thing that is missing or too old, for the host in the folder ``root``."""
+    found = {"python": sys.version_info[:3]}
+    about = os.path.join(root, "comfyui_version.py")
+    if os.path.isfile(about):
+        with open(about, encoding="utf-8") as file:
+            found["ComfyUI"] = version(re.search(r'__version__ = "(.+)"', file.read())[1])
+    lines = []
+    for package in ("torch", "transformers", "safetensors"):
+        try:
+            found[package] = version(metadata.version(package))
+        except metadata.PackageNotFoundError:
+            lines.append(f"{package} is not installed for {sys.executable}; install the host's own requirements first.")
+    for name, given in found.items():
+        if given < OLDEST[name]:
+            wanted, given = (".".join(map(str, numbers)) for numbers in (OLDEST[name], given))
+            lines.append(f"{name} {given} was found, and {wanted} or newer is needed: please update it.")
+    return lines
+
+
+def main():
+    logging.basicConfig(level=logging.INFO, format="Understudy: %(message)s")
+    # Not resolved: a pack that is linked into custom_nodes belongs to the host that it is linked into.
+    extensions, _ = os.path.split(os.path.dirname(os.path.abspath(__file__)))
+    if os.path.basename(extensions) not in ("custom_nodes", "extensions"):
+        logging.info("nothing to prepare: this folder is not in a ComfyUI custom_nodes or an A1111 extensions folder.")
+        return
+    root = os.path.dirname(extensions)
+    for line in complaints(root):
+        logging.warning(line)
+    for name in MODEL_FOLDERS:
+        folder = os.path.join(root, "models", name)
+        os.makedirs(folder, exist_ok=True)
+        logging.info("the folder for %s is %s", name, folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Model files with random weights in the layouts that users have, made once with fixed seeds.
+
+The shapes are written out here rather than taken from the host's classes, so that a file shows what a user's file shows:
+keys and shapes, from which ComfyUI has to find out what it is. Weights keep the variance of what they are applied to
+(normal, 1 / fan-in), so that sampling stays finite and images differ from each other.
+"""
+
+import hashlib
+import math
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors.torch import save_file
+
+from .environment import cache_dir
+
+CHECKPOINT = "understudy-test-sd15.safetensors"
+CONTROLNET = "understudy-test-controlnet.safetensors"
+LORA = "understudy-test-lcm-lora.safetensors"
+CLIP = "understudy-test-clip.safetensors"
+
+CHANNELS, CONTEXT, TIME = 320, 768, 1280
+# SD 1.5's UNet with one residual block on each of two levels instead of two on each of four.
+WIDTHS = (320, 320)
+
+
+def models():
+    """The folder with all files, laid out like ComfyUI's ``models`` folder; made if it is missing or out of date."""
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    folder = cache_dir() / f"models-{recipe}"
+    with FileLock(cache_dir() / "models.lock"):
+        if not folder.exists():
+            for old in cache_dir().glob("models-*"):
+                shutil.rmtree(old)
+            unfinished = cache_dir() / "models-unfinished"
+            _save(unfinished / "checkpoints" / CHECKPOINT, checkpoint(), seed=1)
+            _save(unfinished / "controlnet" / CONTROLNET, controlnet(), seed=2)
+            _save(unfinished / "loras" / LORA, lora(), seed=3)
+            _save_clip(unfinished / "oracles" / CLIP, seed=4)
+            os.replace(unfinished, folder)
+    return folder
+
+
+def checkpoint():
+    """Keys and shapes of a Stable Diffusion 1.5 checkpoint with a shallow UNet."""
+    shapes = {f"model.diffusion_model.{key}": shape for key, shape in unet().items()}
+    shapes |= {f"first_stage_model.{key}": shape for key, shape in autoencoder().items()}
+    return shapes | {f"cond_stage_model.transformer.text_model.{key}": shape for key, shape in text_encoder().items()}
+
+
+def unet():
+    first, second = WIDTHS
+    shapes = _unet_down()
+    shapes |= _residual("output_blocks.0.0", second + second, second) | _transformer("output_blocks.0.1", second)
+    shapes |= _residual("output_blocks.1.0", second + first, second) | _transformer("output_blocks.1.1", second)
+    shapes |= _conv("output_blocks.1.2.conv", second, second)
+    shapes |= _residual("output_blocks.2.0", second + first, first) | _transformer("output_blocks.2.1", first)
+    shapes |= _residual("output_blocks.3.0", first + first, first) | _transformer("output_blocks.3.1", first)
+    return shapes | _norm("out.0", first) | _conv("out.2", first, 4)
+
+
+def _unet_down():
+    """The half that a ControlNet copies: time embedding, input blocks and middle block."""
+    first, second = WIDTHS
+    shapes = _linear("time_embed.0", CHANNELS, TIME) | _linear("time_embed.2", TIME, TIME)
+    shapes |= _conv("input_blocks.0.0", 4, first)
+    shapes |= _residual("input_blocks.1.0", first, first) | _transformer("input_blocks.1.1", first)
+    shapes |= _conv("input_blocks.2.0.op", first, first)
+    shapes |= _residual("input_blocks.3.0", first, second) | _transformer("input_blocks.3.1", second)
+    shapes |= _residual("middle_block.0", second, second) | _transformer("middle_block.1", second)
+    return shapes | _residual("middle_block.2", second, second)
+
+
+def controlnet():
+    """Keys and shapes of a ControlNet for ``checkpoint``, as the first ControlNet release saved it."""
+    shapes = _unet_down()
+    for block, width in enumerate((WIDTHS[0], WIDTHS[0], WIDTHS[0], WIDTHS[1])):
+        shapes |= _conv(f"zero_convs.{block}.0", width, width, kernel=1)
+    hints = (3, 16, 16, 32, 32, 96, 96, 256, CHANNELS)
+    for layer, (width_in, width_out) in enumerate(zip(hints, hints[1:], strict=False)):
+        shapes |= _conv(f"input_hint_block.{2 * layer}", width_in, width_out)
+    shapes |= _conv("middle_block_out.0", WIDTHS[1], WIDTHS[1], kernel=1)
+    return {f"control_model.{key}": shape for key, shape in shapes.items()}
+
+
+def lora(rank=8):
+    """Keys and shapes of an LCM LoRA for ``checkpoint``: diffusers' module names with underscores."""
+    places = {
+        "down_blocks_0_attentions_0": WIDTHS[0],
+        "down_blocks_1_attentions_0": WIDTHS[1],
+        "mid_block_attentions_0": WIDTHS[1],
+        "up_blocks_0_attentions_0": WIDTHS[1],
+        "up_blocks_1_attentions_0": WIDTHS[0],
+    }
+    shapes = {}
+    for place, width in places.items():
+        for layer, width_in in {"attn1_to_q": width, "attn2_to_k": CONTEXT, "attn2_to_v": CONTEXT}.items():
+            name = f"lora_unet_{place}_transformer_blocks_0_{layer}"
+            shapes |= {f"{name}.lora_down.weight": (rank, width_in), f"{name}.lora_up.weight": (width, rank)}
+            shapes[f"{name}.alpha"] = ()
+    return shapes
+
+
+def text_encoder(width=768, layers=12, vocabulary=49408, tokens=77):
+    """CLIP ViT-L/14's text model."""
+    shapes = {"embeddings.token_embedding.weight": (vocabulary, width)}
+    shapes |= {"embeddings.position_embedding.weight": (tokens, width)}
+    for layer in range(layers):
+        block = f"encoder.layers.{layer}"
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= _linear(f"{block}.self_attn.{name}", width, width)
+        shapes |= _norm(f"{block}.layer_norm1", width) | _norm(f"{block}.layer_norm2", width)
+        shapes |= _linear(f"{block}.mlp.fc1", width, 4 * width) | _linear(f"{block}.mlp.fc2", 4 * width, width)
+    return shapes | _norm("final_layer_norm", width)
+
+
+def autoencoder(widths=(128, 256, 512, 512)):
+    """Stable Diffusion's autoencoder at its normal size."""
+    shapes = _conv("encoder.conv_in", 3, widths[0]) | _conv("decoder.conv_in", 4, widths[-1])
+    width = widths[0]
+    for level, target in enumerate(widths):
+        for block in range(2):
+            shapes |= _vae_residual(f"encoder.down.{level}.block.{block}", width, target)
+            width = target
+        if level < len(widths) - 1:
+            shapes |= _conv(f"encoder.down.{level}.downsample.conv", width, width)
+    for level, target in reversed(list(enumerate(widths))):
+        for block in range(3):
+            shapes |= _vae_residual(f"decoder.up.{level}.block.{block}", width, target)
+            width = target
+        if level > 0:
+            shapes |= _conv(f"decoder.up.{level}.upsample.conv", width, width)
+    for half in ("encoder", "decoder"):
+        shapes |= _vae_residual(f"{half}.mid.block_1", widths[-1], widths[-1])
+        shapes |= _vae_residual(f"{half}.mid.block_2", widths[-1], widths[-1])
+        shapes |= _norm(f"{half}.mid.attn_1.norm", widths[-1])
+        for name in ("q", "k", "v", "proj_out"):
+            shapes |= _conv(f"{half}.mid.attn_1.{name}", widths[-1], widths[-1], kernel=1)
+    shapes |= _norm("encoder.norm_out", widths[-1]) | _conv("encoder.conv_out", widths[-1], 8)
+    shapes |= _norm("decoder.norm_out", widths[0]) | _conv("decoder.conv_out", widths[0], 3)
+    return shapes | _conv("quant_conv", 8, 8, kernel=1) | _conv("post_quant_conv", 4, 4, kernel=1)
+
+
+def _residual(name, width_in, width_out):
+    shapes = _norm(f"{name}.in_layers.0", width_in) | _conv(f"{name}.in_layers.2", width_in, width_out)
+    shapes |= _linear(f"{name}.emb_layers.1", TIME, width_out)
+    shapes |= _norm(f"{name}.out_layers.0", width_out) | _conv(f"{name}.out_layers.3", width_out, width_out)
+    return shapes | (_conv(f"{name}.skip_connection", width_in, width_out, kernel=1) if width_in != width_out else {})
+
+
+def _vae_residual(name, width_in, width_out):
+    shapes = _norm(f"{name}.norm1", width_in) | _conv(f"{name}.conv1", width_in, width_out)
+    shapes |= _norm(f"{name}.norm2", width_out) | _conv(f"{name}.conv2", width_out, width_out)
+    return shapes | (_conv(f"{name}.nin_shortcut", width_in, width_out, kernel=1) if width_in != width_out else {})
+
+
+def _transformer(name, width):
+    block = f"{name}.transformer_blocks.0"
+    shapes = _norm(f"{name}.norm", width) | _conv(f"{name}.proj_in", width, width, kernel=1)
+    for attention, context in (("attn1", width), ("attn2", CONTEXT)):
+        shapes |= _linear(f"{block}.{attention}.to_q", width, width, bias=False)
+        shapes |= _linear(f"{block}.{attention}.to_k", context, width, bias=False)
+        shapes |= _linear(f"{block}.{attention}.to_v", context, width, bias=False)
+        shapes |= _linear(f"{block}.{attention}.to_out.0", width, width)
+    for index in (1, 2, 3):
+        shapes |= _norm(f"{block}.norm{index}", width)
+    shapes |= _linear(f"{block}.ff.net.0.proj", width, 8 * width) | _linear(f"{block}.ff.net.2", 4 * width, width)
+    return shapes | _conv(f"{name}.proj_out", width, width, kernel=1)
+
+
+def _conv(name, width_in, width_out, kernel=3):
+    return {f"{name}.weight": (width_out, width_in, kernel, kernel), f"{name}.bias": (width_out,)}
+
+
+def _linear(name, width_in, width_out, bias=True):
+    return {f"{name}.weight": (width_out, width_in)} | ({f"{name}.bias": (width_out,)} if bias else {})
+
+
+def _norm(name, width):
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _save(path, shapes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {key: _weights(key, shape, generator).half() for key, shape in shapes.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _weights(key, shape, generator):
+    if key.endswith(".bias"):
+        return torch.zeros(shape)
+    if len(shape) == 1:
+        return torch.ones(shape)
+    if key.endswith(".alpha"):
+        return torch.tensor(4.0)
+    scale = 0.02 if "embedding" in key else 1 / math.sqrt(math.prod(shape[1:]))
+    return torch.randn(shape, generator=generator) * scale
+
+
+def _save_clip(path, seed):
+    """A CLIP with few and narrow layers, as transformers saves it; texts are CLIP's own tokens."""
+    from transformers import CLIPConfig, CLIPModel
+
+    small = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = small | {"vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 49407, "bos_token_id": 49406}
+    vision = small | {"image_size": 224, "patch_size": 32}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items() if "position_ids" not in key}
+    save_file(tensors, path, metadata={"format": "pt"})

@@ -1,0 +1,85 @@
+"""A second node pack, for the tests: hands tensors over to the test and gives it inputs that it can foresee."""
+
+import json
+import os
+
+
+class SaveTensors:
+    """Write a batch as it is, without rounding to 8 bits: images, latents or a list of numbers."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, INPUT_IS_LIST, RETURN_TYPES = "test", "save", True, True, ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        optional = {"images": ("IMAGE",), "latent": ("LATENT",), "floats": ("FLOAT", {"forceInput": True})}
+        optional["booleans"] = ("BOOLEAN", {"forceInput": True})
+        return {"required": {}, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
+
+    def save(self, unique_id, images=(), latent=(), floats=(), booleans=()):
+        import folder_paths
+        import torch
+        from safetensors.torch import save_file
+
+        tensors = {f"images.{k}": batch.contiguous().cpu() for k, batch in enumerate(images)}
+        tensors |= {f"latent.{k}": each["samples"].contiguous().cpu() for k, each in enumerate(latent)}
+        tensors["floats"] = torch.tensor(list(floats), dtype=torch.float64)
+        tensors["booleans"] = torch.tensor(list(booleans), dtype=torch.bool)
+        directory = folder_paths.get_temp_directory()
+        os.makedirs(directory, exist_ok=True)
+        name = f"tensors-{unique_id[0]}-{os.urandom(6).hex()}.safetensors"
+        save_file(tensors, os.path.join(directory, name))
+        return {"ui": {"tensors": [{"filename": name, "subfolder": "", "type": "temp"}]}}
+
+
+class Floats:
+    """A list of numbers from JSON, such as the scores that a test wants images to have."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_IS_LIST = "test", "read", ("FLOAT",), (True,)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"numbers": ("STRING", {"default": "[]"})}}
+
+    def read(self, numbers):
+        return ([float(number) for number in json.loads(numbers)],)
+
+
+class Strings:
+    """A list of texts from JSON."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_IS_LIST = "test", "read", ("STRING",), (True,)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"texts": ("STRING", {"default": "[]"})}}
+
+    def read(self, texts):
+        return (list(json.loads(texts)),)
+
+
+class NoiseImages:
+    """A batch of images of uniform noise, a different one for every index and seed."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "make", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        number = ("INT", {"default": 1, "min": 0, "max": 1 << 31})
+        return {"required": {name: number for name in ("seed", "first", "count", "width", "height", "channels")}}
+
+    def make(self, seed, first, count, width, height, channels):
+        import torch
+
+        def image(index):
+            generator = torch.Generator().manual_seed(seed * 1000 + index)
+            return torch.rand(height, width, channels, generator=generator)
+
+        return (torch.stack([image(index) for index in range(first, first + count)]),)
+
+
+NODE_CLASS_MAPPINGS = {
+    "TestSaveTensors": SaveTensors,
+    "TestFloats": Floats,
+    "TestStrings": Strings,
+    "TestNoiseImages": NoiseImages,
+}

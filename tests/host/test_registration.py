@@ -1,0 +1,92 @@
+"""The pack loads in ComfyUI: every node, its help page, its workflows, at little cost."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .environment import PACK
+from .server import FOLDER
+
+INPUTS = {
+    "UnderstudyLoadDemo": "part",
+    "UnderstudyStudentSampler": "model positive negative latent_image seed family steps cfg denoise",
+    "UnderstudyLoadOracle": "oracle_name family",
+    "UnderstudyScoreImages": "oracle images prompt",
+    "UnderstudyScoresFromList": "scores images",
+    "UnderstudyCalibrate": "scores name",
+    "UnderstudyThreshold": "mode percentile value fraction calibration scores",
+    "UnderstudyTeacher": "images scores threshold model positive negative vae latent start_from strategy rollback "
+    "rollback_mode steps cfg sampler_name scheduler seed",
+    "UnderstudyKeepBetter": "images_before images_after scores oracle prompt",
+    "UnderstudyReceipt": "images_before images scores threshold receipt",
+}
+OUTPUTS = {
+    "UnderstudyLoadDemo": "model clip vae oracle",
+    "UnderstudyStudentSampler": "latent",
+    "UnderstudyLoadOracle": "oracle",
+    "UnderstudyScoreImages": "scores values",
+    "UnderstudyScoresFromList": "scores",
+    "UnderstudyCalibrate": "scores",
+    "UnderstudyThreshold": "threshold",
+    "UnderstudyTeacher": "images refined receipt",
+    "UnderstudyKeepBetter": "images scores",
+    "UnderstudyReceipt": "",
+}
+
+
+@pytest.fixture(scope="module")
+def info(host):
+    return host.object_info()
+
+
+@pytest.mark.parametrize("node", INPUTS)
+def test_every_node_registers_with_the_documented_sockets(info, node):
+    inputs = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
+    assert set(inputs) == set(INPUTS[node].split())
+    assert list(info[node]["output_name"]) == OUTPUTS[node].split()
+    assert info[node]["category"].split("/")[0] == "understudy"
+
+
+def test_every_input_and_output_has_a_tooltip(info):
+    for node in INPUTS:
+        inputs = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
+        for name, (_, options) in inputs.items():
+            assert options.get("tooltip"), f"{node}.{name}"
+        assert all(info[node]["output_tooltips"] or [False] if info[node]["output"] else []), node
+
+
+def test_only_the_receipt_is_an_output_node(info):
+    assert [node for node in INPUTS if info[node]["output_node"]] == ["UnderstudyReceipt"]
+
+
+@pytest.mark.parametrize("node", INPUTS)
+def test_help_pages_are_served(host, node):
+    page = host.get(f"/extensions/{FOLDER.replace(' ', '%20')}/docs/{node}.md").decode()
+    for name in INPUTS[node].split() + OUTPUTS[node].split():
+        assert name in page
+
+
+def test_workflows_and_thumbnails_are_offered_as_templates(host):
+    templates = host.get("/workflow_templates")[FOLDER]
+    assert sorted(templates) == sorted(path.stem for path in (PACK / "example_workflows").glob("*.json"))
+    assert len(templates) >= 2
+    assert all((PACK / "example_workflows" / f"{name}.jpg").is_file() for name in templates)
+
+
+def test_start_up_costs_less_than_a_tenth_of_a_second(host):
+    seconds = re.search(rf"([\d.]+) seconds: .*{re.escape(FOLDER)}", host.log_text())
+    assert seconds and float(seconds[1]) <= 0.1
+
+
+def test_the_environment_is_a_user_s(host):
+    code = "import importlib.util as u, json; print(json.dumps([u.find_spec(n) is not None for n in ('comfy_kitchen', 'diffusers')]))"
+    found = subprocess.run([host.python, "-c", code], capture_output=True, text=True, check=True, cwd=host.base)
+    assert json.loads(found.stdout) == [True, False]
+
+
+def test_install_makes_the_folder_for_oracles(host):
+    assert host.installed.returncode == 0, host.installed.stderr
+    assert Path(host.base, "models", "oracles").is_dir()

@@ -1,0 +1,114 @@
+"""The pack as users get it: the wheel, the cost of importing it, and any folder name in custom_nodes."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).parents[1]
+HEAVY = (
+    "torch",
+    "numpy",
+    "transformers",
+    "diffusers",
+    "accelerate",
+    "peft",
+    "scipy",
+    "PIL",
+    "pydantic",
+    "typer",
+    "rich",
+)
+
+
+def run_python(code, cwd, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tracked_files():
+    """The files that git has or would add, so that a build folder beside them does not count."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=PACK, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [name for name in names if name and (PACK / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The pack under a name that is no Python identifier."""
+    folder = tmp_path_factory.mktemp("custom_nodes") / "under study-nodes (1)"
+    for name in tracked_files():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACK / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel_names(copy, tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (wheel,) = out.glob("*.whl")
+    return set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_wheel_has_every_module_and_data_file(wheel_names):
+    outside = ("tests", "bench", "docs", "build", "dist")
+    shipped = (".py", ".safetensors", ".toml", ".json", ".jpg", ".md", ".txt", ".gz", ".yaml")
+    expected = {
+        f"understudy/{name}"
+        for name in tracked_files()
+        if name.endswith(shipped) and name.split("/")[0] not in outside and not name.startswith(".")
+        if "/" in name or name.endswith(".py")
+    } - {"understudy/install.py"}
+    assert expected - wheel_names == set()
+
+
+def test_wheel_has_nothing_else(wheel_names):
+    assert {name.split("/")[0] for name in wheel_names if ".dist-info/" not in name} == {"understudy"}
+    assert not [name for name in wheel_names if name.startswith(("understudy/tests", "understudy/bench"))]
+
+
+def test_import_is_light(tmp_path):
+    code = "import sys, json, understudy; print(json.dumps(sorted(sys.modules)))"
+    modules = set(json.loads(run_python(code, tmp_path)))
+    assert modules & set(HEAVY) == set()
+
+
+def test_import_takes_under_a_tenth_of_a_second(tmp_path):
+    code = "import time; t = time.perf_counter(); import understudy; print(time.perf_counter() - t)"
+    assert min(float(run_python(code, tmp_path)) for _ in range(3)) < 0.1
+
+
+def test_pack_loads_the_way_comfyui_loads_it_under_any_folder_name(copy):
+    # ComfyUI hands a path with dots replaced as the module's name and never puts the pack on sys.path.
+    code = """if True:
+        import importlib.util, sys
+        name = sys.argv[1].replace(".", "_x_")
+        spec = importlib.util.spec_from_file_location(name, sys.argv[1] + "/__init__.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        assert callable(module.comfy_entrypoint)
+        import importlib
+        importlib.import_module(".samplers.adaptive", name)
+        importlib.import_module(".oracles.threshold", name)
+        importlib.import_module(".models.demo.language", name)
+        assert "understudy" not in sys.modules
+        print("ok")
+    """
+    assert run_python(code, copy.parent, str(copy)).strip() == "ok"
+
+
+def test_pack_names_no_library_that_the_host_brings():
+    for line in (PACK / "requirements.txt").read_text().splitlines():
+        name = line.split("#")[0].split(">")[0].strip().lower()
+        assert name not in {"torch", "torchvision", "torchaudio", "numpy", "transformers"}
