@@ -81,7 +81,7 @@ def version(folder):
 
 
 def python(checkouts):
-    """The interpreter of an environment that serves all the ``checkouts``, made if it is missing, stale or half made."""
+    """The interpreter of one environment for all ``checkouts``, made if it is missing, stale or half made."""
     if "COMFYUI_PATH" in os.environ and "COMFYUI_PYTHON" in os.environ:
         return Path(os.environ["COMFYUI_PYTHON"])
     name = "environment-local" if "COMFYUI_PATH" in os.environ else "environment"

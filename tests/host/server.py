@@ -44,7 +44,7 @@ class PromptFailed(AssertionError):
 
 
 class Host:
-    """One server. ``base`` is its base directory; ``models`` is a folder of shared model files, laid out like ``models/``."""
+    """One server. ``base`` is its base directory; ``models`` is a folder of shared files, laid out like ``models/``."""
 
     def __init__(self, checkout, python, base, models, *, test_nodes=True):
         self.checkout, self.python, self.base, self.models = Path(checkout), Path(python), Path(base), Path(models)
