@@ -1,0 +1,117 @@
+"""Checkpoint files read with clear errors, and results that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+
+class CheckpointError(ValueError):
+    """The file is there but is not what it should be; the message names the file and the reason."""
+
+
+class Header(NamedTuple):
+    """What a safetensors file says about itself before any weight is read."""
+
+    shapes: dict[str, tuple[int, ...]]
+    metadata: dict[str, str]
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_header(path: str | Path) -> Header:
+    """Tensor shapes and metadata of a safetensors file.
+
+    Raises FileNotFoundError, or CheckpointError for a directory, a web page, a pickle, a truncated or foreign file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; expected a .safetensors file")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.lstrip()[:1] == b"<":
+        raise CheckpointError(f"{path} is a web page, not a checkpoint; download the file itself")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the file it stands for; run 'git lfs pull'")
+    if start[:2] in (b"PK", b"\x80\x02"):
+        raise CheckpointError(f"{path} is a PyTorch pickle; expected .safetensors (a pickle can run code)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+            return Header(shapes, file.metadata() or {})
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} cannot be read as safetensors: truncated or not a checkpoint ({error}); get the file again"
+        ) from error
+
+
+def preview(keys, limit: int = 3) -> str:
+    """The first few of some keys, for an error message."""
+    keys = sorted(keys)
+    return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a text file so that a reader finds the old content or the new, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+REPORT_FILE = "report.json"
+
+
+def check_output(out: str | Path) -> None:
+    """Refuse an output folder that holds anything but an earlier report."""
+    out = Path(out)
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise FileExistsError(f"--out {out} is a file; expected a folder to create")
+    if any(out.iterdir()) and not (out / REPORT_FILE).is_file():
+        raise FileExistsError(f"--out {out} holds other files; name a new folder, or one with an earlier {REPORT_FILE}")
+
+
+@contextmanager
+def whole_directory(out: str | Path) -> Iterator[Path]:
+    """A temporary sibling of ``out`` to fill; it takes the place of ``out`` if the block ends well, else it goes.
+
+    Raises FileExistsError if ``out`` holds anything but an earlier report (see :func:`check_output`).
+    """
+    out = Path(out).absolute()
+    check_output(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(temporary, out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

@@ -1,0 +1,210 @@
+"""The distribution of a student's own scores under exactly its inference settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..files import write_whole
+from .scores import Scores
+
+MINIMUM_SCORES = 20
+FORMAT = 1
+
+
+class CalibrationError(ValueError):
+    """A calibration that is damaged, too small or asked for something it cannot say."""
+
+
+class CalibrationMismatch(CalibrationError):
+    """The scores at hand were made under other settings than the calibration's."""
+
+
+def percentiles_of(values) -> tuple[float, ...]:
+    """The 0th to 100th percentile of ``values`` at every 1 %, linearly interpolated (numpy's default)."""
+    ordered = sorted(values)
+    table = []
+    for k in range(101):
+        below, part = divmod((len(ordered) - 1) * k, 100)
+        low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+        table.append(low + (high - low) * part / 100)
+    return tuple(table)
+
+
+@dataclass
+class Calibration:
+    """Scores of a student's own images, by image id, and the settings that made them.
+
+    A calibration may also be a bare table: ``table`` (101 percentiles) with ``count``, and no single scores.
+    ``oracle`` is the SHA-256 of the oracle's file. Raises :class:`CalibrationError` for a table that is none.
+    """
+
+    name: str
+    scores_by_image: dict[str, float]
+    settings: dict
+    oracle: str
+    prompt_set: str
+    table: tuple[float, ...] | None = None
+    count: int = 0
+    _percentiles: tuple[float, ...] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        self.settings = _plain(self.settings)
+        if self.table is not None:
+            self.table = tuple(float(value) for value in self.table)
+            ordered = all(a <= b for a, b in zip(self.table, self.table[1:], strict=False))
+            if len(self.table) != 101 or not ordered:
+                raise CalibrationError(f"calibration {self.name!r}: expected 101 rising percentiles")
+            if self.scores_by_image:
+                raise CalibrationError(f"calibration {self.name!r}: give single scores or a table, not both")
+        for image, score in self.scores_by_image.items():
+            if not math.isfinite(score):
+                raise CalibrationError(f"calibration {self.name!r}: the score of image {image} is {score}")
+
+    @property
+    def n(self) -> int:
+        """How many images were scored."""
+        return self.count if self.table is not None else len(self.scores_by_image)
+
+    @property
+    def settings_hash(self) -> str:
+        """SHA-256 of the settings and the oracle."""
+        text = json.dumps({"settings": self.settings, "oracle": self.oracle}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def percentiles(self) -> tuple[float, ...]:
+        """101 values, the score at every 1 %. Raises :class:`CalibrationError` without any score."""
+        if self.table is not None:
+            return self.table
+        if self._percentiles is None:
+            if not self.scores_by_image:
+                raise CalibrationError(f"calibration {self.name!r} has no scores yet")
+            self._percentiles = percentiles_of(self.scores_by_image.values())
+        return self._percentiles
+
+    def _require_enough(self):
+        if self.n < MINIMUM_SCORES:
+            raise CalibrationError(
+                f"calibration {self.name!r} has {self.n} scores; percentiles need at least {MINIMUM_SCORES}. "
+                "Score more of the student's images first, or use worst_fraction"
+            )
+
+    def value_at(self, k: float) -> float:
+        """The score below which ``k`` percent of the student's images lie, ``k`` in 0 to 100.
+
+        Raises :class:`CalibrationError` for other ``k`` and for fewer than ``MINIMUM_SCORES`` scores.
+        """
+        if not 0 <= k <= 100:
+            raise CalibrationError(f"percentile is {k:g}; expected 0 to 100")
+        self._require_enough()
+        below = min(int(k), 99)
+        low, high = self.percentiles[below : below + 2]
+        return low + (high - low) * (k - below)
+
+    def fraction_below(self, value: float) -> float:
+        """The share of the student's images, 0 to 1, that score below ``value``."""
+        self._require_enough()
+        table = self.percentiles
+        above = bisect_left(table, value)
+        if above == 0:
+            return 0.0
+        if above == len(table):
+            return 1.0
+        return (above - 1 + (value - table[above - 1]) / (table[above] - table[above - 1])) / 100
+
+    def add(self, scores: Scores) -> int:
+        """Count scores in, each image once; returns how many were new.
+
+        Raises :class:`CalibrationMismatch` for scores of another oracle or other settings.
+        """
+        if self.table is not None:
+            raise CalibrationError(f"calibration {self.name!r} is a bare table of percentiles; scores cannot be added")
+        self.require(self.settings if scores.settings is None else scores.settings, scores.oracle)
+        for index, value in enumerate(scores.values):
+            if not math.isfinite(value):
+                raise CalibrationError(f"the score of image {index} is {value}; it cannot be counted")
+        before = len(self.scores_by_image)
+        for image, value in zip(scores.image_ids, scores.values, strict=True):
+            self.scores_by_image.setdefault(image, value)
+        self._percentiles = None
+        return len(self.scores_by_image) - before
+
+    def require(self, settings: dict, oracle: str | None = None) -> None:
+        """Raise :class:`CalibrationMismatch` that spells the difference out, unless the settings are the same."""
+        here, there = _flat(self.settings), _flat(_plain(settings))
+        if oracle is not None:
+            here["oracle"], there["oracle"] = self.oracle[:12], oracle[:12]
+        differences = [
+            f"{key} was {_said(here, key)}, is {_said(there, key)}"
+            for key in sorted(here.keys() | there.keys())
+            if _said(here, key) != _said(there, key)
+        ]
+        if differences:
+            raise CalibrationMismatch(
+                f"calibration {self.name!r} was made under other settings: {'; '.join(differences)}. "
+                "Use the same settings, or calibrate under a new name"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON; the old file stays whole until the new one is."""
+        content = {
+            "format": FORMAT,
+            "name": self.name,
+            "n": self.n,
+            "prompt_set": self.prompt_set,
+            "oracle": self.oracle,
+            "settings": self.settings,
+            "settings_hash": self.settings_hash,
+            "percentiles": list(self.percentiles),
+        }
+        if self.table is None:
+            content["scores_by_image"] = self.scores_by_image
+        write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read what :meth:`save` wrote. Raises FileNotFoundError, or :class:`CalibrationError` naming the file."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such calibration file")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CalibrationError(f"{path} is not a calibration: {error}") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise CalibrationError(f"{path} is not a calibration of format {FORMAT}")
+        required = {"name", "n", "prompt_set", "oracle", "settings", "settings_hash", "percentiles"}
+        if missing := sorted(required - content.keys()):
+            raise CalibrationError(f"{path} lacks {', '.join(missing)}")
+        scores = content.get("scores_by_image")
+        bare = {} if scores is not None else {"table": tuple(content["percentiles"]), "count": content["n"]}
+        calibration = cls(
+            content["name"], scores or {}, content["settings"], content["oracle"], content["prompt_set"], **bare
+        )
+        if calibration.settings_hash != content["settings_hash"]:
+            raise CalibrationError(f"{path}: the settings do not match their hash; the file was changed by hand")
+        return calibration
+
+
+def _plain(settings: dict) -> dict:
+    """Settings as JSON knows them, so that they compare equal before and after a file."""
+    return json.loads(json.dumps(settings, sort_keys=True))
+
+
+def _flat(settings, prefix: str = "") -> dict:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    flat = {}
+    for key, value in settings.items():
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else key))
+    return flat
+
+
+def _said(settings: dict, key: str) -> str:
+    return json.dumps(settings[key]) if key in settings else "not set"

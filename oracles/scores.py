@@ -1,0 +1,48 @@
+"""Scores that travel with what they belong to: image, prompt, oracle, settings and, later, decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .base import OracleError
+
+
+def image_id(image: torch.Tensor) -> str:
+    """SHA-256 of an image's 8-bit pixels (``[3, H, W]`` in [0, 1]): the same picture has the same id everywhere."""
+    if image.ndim != 3:
+        raise OracleError(f"image has shape {list(image.shape)}; expected [3, H, W]")
+    pixels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().contiguous()
+    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
+    digest.update(pixels.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One score per image. ``oracle`` is its file's SHA-256, None for scores from elsewhere; ``settings`` are the
+    student's inference settings; ``decisions`` and ``scores_after`` are empty until the teacher has been.
+
+    Raises :class:`OracleError` for counts that differ and for NaN.
+    """
+
+    values: tuple[float, ...]
+    image_ids: tuple[str, ...]
+    oracle: str | None
+    prompts: tuple[str, ...]
+    settings: dict | None = None
+    decisions: tuple[str, ...] = ()
+    scores_after: tuple[float | None, ...] = ()
+
+    def __post_init__(self):
+        for name in ("image_ids", "prompts", "decisions", "scores_after"):
+            count = len(getattr(self, name))
+            optional = name in ("decisions", "scores_after")
+            if count != len(self.values) and not (optional and count == 0):
+                raise OracleError(f"{len(self.values)} scores but {count} {name}; expected one per image")
+        for index, value in enumerate(self.values):
+            if math.isnan(value):
+                raise OracleError(f"the score of image {index} is not a number (NaN)")

@@ -1,0 +1,157 @@
+import json
+
+import numpy as np
+import pytest
+from understudy.oracles import calibration as module
+from understudy.oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
+from understudy.oracles.scores import Scores
+
+SETTINGS = {"steps": 4, "cfg": 1.0, "student": {"name": "lcm"}}
+ORACLE = "a" * 64
+
+
+def scores(values, prefix="image", settings=None, oracle=ORACLE):
+    ids = tuple(f"{prefix}{i}" for i in range(len(values)))
+    return Scores(tuple(values), ids, oracle, ("a cat",) * len(values), settings)
+
+
+def calibrated(values, **change):
+    given = {"name": "mine", "scores_by_image": {}, "settings": SETTINGS, "oracle": ORACLE, "prompt_set": "cats"}
+    calibration = Calibration(**given | change)
+    calibration.add(scores(values))
+    return calibration
+
+
+@pytest.mark.parametrize("n", [1, 2, 20, 101, 347])
+def test_percentiles_are_numpy_s(n):
+    values = np.random.default_rng(n).normal(size=n)
+    np.testing.assert_allclose(calibrated(values).percentiles, np.percentile(values, range(101)), rtol=1e-12)
+
+
+def test_value_between_two_percentiles_is_interpolated():
+    calibration = calibrated(np.random.default_rng(0).normal(size=50))
+    table = calibration.percentiles
+    assert calibration.value_at(30) == table[30]
+    assert calibration.value_at(30.25) == pytest.approx(0.75 * table[30] + 0.25 * table[31])
+    assert (calibration.value_at(0), calibration.value_at(100)) == (table[0], table[100])
+
+
+def test_fraction_below_inverts_value_at():
+    calibration = calibrated(np.random.default_rng(0).normal(size=200))
+    for k in (0, 12.5, 50, 99, 100):
+        assert calibration.fraction_below(calibration.value_at(k)) == pytest.approx(k / 100)
+    assert (calibration.fraction_below(-99), calibration.fraction_below(99)) == (0, 1)
+
+
+@pytest.mark.parametrize("k", [-1, 100.5, float("nan")])
+def test_percentile_outside_its_range(k):
+    with pytest.raises(CalibrationError, match="expected 0 to 100"):
+        calibrated(range(50)).value_at(k)
+
+
+def test_too_few_scores():
+    with pytest.raises(CalibrationError, match="'mine' has 19 scores; percentiles need at least 20"):
+        calibrated(range(19)).value_at(50)
+    with pytest.raises(CalibrationError, match="no scores yet"):
+        _ = calibrated([]).percentiles
+
+
+def test_an_image_counts_once():
+    calibration = calibrated([1.0, 2.0])
+    assert calibration.add(scores([1.0, 2.0])) == 0
+    assert calibration.add(scores([5.0, 6.0, 7.0])) == 1
+    assert calibration.scores_by_image == {"image0": 1.0, "image1": 2.0, "image2": 7.0}
+    assert calibration.percentiles[100] == 7.0
+
+
+def test_other_settings_are_refused_and_spelled_out():
+    calibration = calibrated([1.0])
+    other = {"steps": 2, "student": {"name": "lcm"}, "sampler": "euler"}
+    with pytest.raises(CalibrationMismatch) as error:
+        calibration.require(other)
+    message = str(error.value)
+    assert 'cfg was 1.0, is not set; sampler was not set, is "euler"; steps was 4, is 2.' in message
+    assert "student" not in message
+    with pytest.raises(CalibrationMismatch, match="steps was 4, is 2"):
+        calibration.add(scores([3.0], "new", settings=other))
+    with pytest.raises(CalibrationMismatch, match="oracle was .aaaaaaaaaaaa., is .bbbb"):
+        calibration.add(scores([3.0], "new", oracle="b" * 64))
+    assert calibration.n == 1
+    calibration.require({"student": {"name": "lcm"}, "cfg": 1.0, "steps": 4}, ORACLE)
+
+
+def test_hash_depends_on_settings_and_oracle_alone():
+    first = calibrated([1.0])
+    assert first.settings_hash == calibrated([2.0, 3.0], name="other").settings_hash
+    assert first.settings_hash != calibrated([1.0], settings=SETTINGS | {"steps": 5}).settings_hash
+    moved = Calibration("mine", {}, SETTINGS, "b" * 64, "cats")
+    assert first.settings_hash != moved.settings_hash
+
+
+def test_saved_and_loaded(tmp_path):
+    first = calibrated(np.random.default_rng(0).normal(size=30).tolist(), settings=SETTINGS | {"size": (64, 64)})
+    first.save(tmp_path / "deep" / "mine.json")
+    second = Calibration.load(tmp_path / "deep" / "mine.json")
+    assert second == first and second.percentiles == first.percentiles
+    second.require(SETTINGS | {"size": (64, 64)})
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["mine.json"]
+
+
+def test_bare_table(tmp_path):
+    full = calibrated(range(300))
+    bare = Calibration("mine", {}, SETTINGS, ORACLE, "cats", table=full.percentiles, count=full.n)
+    bare.save(tmp_path / "bare.json")
+    loaded = Calibration.load(tmp_path / "bare.json")
+    assert (loaded.n, loaded.value_at(33)) == (300, full.value_at(33))
+    assert "scores_by_image" not in json.loads((tmp_path / "bare.json").read_text())
+    with pytest.raises(CalibrationError, match="bare table"):
+        loaded.add(scores([1.0]))
+    with pytest.raises(CalibrationError, match="101 rising"):
+        Calibration("mine", {}, SETTINGS, ORACLE, "cats", table=full.percentiles[::-1], count=300)
+
+
+def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "mine.json"
+    calibrated([1.0, 2.0]).save(path)
+    before = path.read_text()
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("understudy.files.os.replace", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        calibrated([3.0]).save(path)
+    assert path.read_text() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not a calibration"),
+        ("[]", "is not a calibration of format 1"),
+        ('{"format": 2}', "is not a calibration of format 1"),
+        ('{"format": 1, "name": "x"}', "lacks n, oracle, percentiles"),
+    ],
+)
+def test_damaged_file(tmp_path, text, message):
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(CalibrationError, match=message):
+        Calibration.load(path)
+
+
+def test_settings_changed_by_hand(tmp_path):
+    path = tmp_path / "mine.json"
+    calibrated([1.0]).save(path)
+    path.write_text(path.read_text().replace('"steps": 4', '"steps": 8'))
+    with pytest.raises(CalibrationError, match="changed by hand"):
+        Calibration.load(path)
+
+
+def test_missing_file_and_infinite_score(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such calibration"):
+        Calibration.load(tmp_path / "none.json")
+    calibration = calibrated([1.0])
+    with pytest.raises(CalibrationError, match="image 1 is inf"):
+        calibration.add(scores([3.0, float("inf")], "new"))
+    assert calibration.n == 1, module.MINIMUM_SCORES

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from understudy.files import CheckpointError, sha256
+from understudy.oracles import FAMILIES, load_oracle
+from understudy.oracles.base import OracleError
+from understudy.oracles.clip_tokenizer import clip_tokenizer
+from understudy.oracles.clipscore import MEAN, STD, clip_config, preprocess
+
+PROMPTS = ["a small red star left of a large blue circle", "a cat", "Café, naïve: 3 DOGS!"]
+
+
+def prepared_by_pil(image, size):
+    """What open_clip and OpenAI's package do: PIL's bicubic on 8 bits, centre crop, normalise."""
+    picture = Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy())
+    scale = size / min(picture.size)
+    width, height = (int(side * scale) for side in picture.size)
+    picture = picture.resize((width, height), Image.BICUBIC)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    pixels = np.asarray(picture.crop((left, top, left + size, top + size)), dtype=np.float32) / 255
+    return torch.from_numpy((pixels - MEAN) / STD).permute(2, 0, 1).float()
+
+
+@pytest.mark.parametrize("shape", [(45, 70), (70, 45), (24, 24), (33, 97)])
+def test_preprocessing_matches_pil(pictures, shape):
+    images = torch.nn.functional.interpolate(pictures, shape, mode="bilinear").mul(255).round().div(255)
+    expected = torch.stack([prepared_by_pil(image, 32) for image in images])
+    # PIL rounds to 8 bits after each of its two passes; one such step is 1/255/std = 0.015.
+    assert (preprocess(images, 32) - expected).abs().max() < 0.03
+
+
+def test_scores_match_transformers(small_clip, pictures):
+    path, model = small_clip
+    oracle = load_oracle(path)
+    scores = oracle(pictures, PROMPTS)
+    tokens = clip_tokenizer()(PROMPTS, padding=True, return_tensors="pt")
+
+    def expected(pixels):
+        with torch.no_grad():
+            output = model(pixel_values=pixels, **tokens)
+        return 100 * (output.image_embeds * output.text_embeds).sum(-1)
+
+    assert scores.dtype == torch.float32 and scores.shape == (3,)
+    assert scores.std() > 5, "scores that hardly differ would match anything"
+    torch.testing.assert_close(scores, expected(preprocess(pictures, 32)), atol=1e-3, rtol=0)
+    # A random network amplifies what PIL rounds away; 0.5 of the scores' range of some 30.
+    by_pil = torch.stack([prepared_by_pil(image, 32) for image in pictures])
+    torch.testing.assert_close(scores, expected(by_pil), atol=0.5, rtol=0)
+    assert (oracle.family, oracle.fingerprint) == ("clipscore", sha256(path))
+
+
+def test_score_is_independent_of_the_batch(small_clip, pictures):
+    oracle = load_oracle(small_clip[0], family="clipscore")
+    together = oracle(pictures, PROMPTS)
+    alone = torch.cat([oracle(pictures[i : i + 1], PROMPTS[i : i + 1]) for i in range(3)])
+    backwards = oracle(pictures.flip(0), PROMPTS[::-1]).flip(0)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+    torch.testing.assert_close(together, backwards, atol=1e-4, rtol=0)
+    assert torch.equal(together, oracle(pictures, PROMPTS))
+
+
+def test_half_precision_is_close(small_clip, pictures):
+    half = load_oracle(small_clip[0], dtype=torch.bfloat16)
+    assert next(half.network.parameters()).dtype == torch.bfloat16
+    torch.testing.assert_close(half(pictures, PROMPTS), load_oracle(small_clip[0])(pictures, PROMPTS), atol=3, rtol=0)
+
+
+def test_long_prompt_is_cut(small_clip, pictures):
+    oracle = load_oracle(small_clip[0])
+    assert torch.equal(oracle(pictures[:1], ["cat " * 75]), oracle(pictures[:1], ["cat " * 200]))
+
+
+def test_tokenizer_is_openai_s():
+    tokenizer = clip_tokenizer()
+    assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert tokenizer("a", padding="max_length", max_length=4).input_ids == [49406, 320, 49407, 49407]
+    assert clip_tokenizer(pad_token="!")("a", padding="max_length", max_length=4).input_ids == [49406, 320, 49407, 0]
+
+
+def test_activation_follows_metadata_then_config_then_width(tmp_path, small_clip):
+    path, model = small_clip
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    elsewhere = tmp_path / "clip.safetensors"
+    assert clip_config(path, shapes, {}).vision_config.hidden_act == "quick_gelu"
+    assert clip_config(path, shapes, {"hidden_act": "gelu"}).text_config.hidden_act == "gelu"
+    assert clip_config(elsewhere, shapes, {}).vision_config.hidden_act == "gelu"
+    wide = dict(shapes) | {"vision_model.encoder.layers.0.mlp.fc1.weight": (4096, 1024)}
+    config = clip_config(elsewhere, wide, {})
+    assert config.vision_config.hidden_act == "quick_gelu" and config.vision_config.num_attention_heads == 16
+
+
+def test_positions_of_old_files_are_accepted(tmp_path, small_clip, pictures):
+    weights = load_file(small_clip[0]) | {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    save_file(weights, tmp_path / "old.safetensors", {"hidden_act": "quick_gelu"})
+    old, new = load_oracle(tmp_path / "old.safetensors"), load_oracle(small_clip[0])
+    assert torch.equal(old(pictures, PROMPTS), new(pictures, PROMPTS))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("vision_model.encoder.layers.1.mlp.fc1.bias"), "lacks vision_model.encoder.layers.1.mlp.fc1"),
+        (lambda w: w.update(extra=torch.zeros(1)), "unexpected extra"),
+        (
+            lambda w: w.update({"visual_projection.weight": torch.zeros(48, 3)}),
+            r"visual_projection.weight is \[48, 3\]",
+        ),
+        (lambda w: w.pop("logit_scale"), "not a clipscore oracle"),
+    ],
+)
+def test_incomplete_clip_is_refused(tmp_path, small_clip, change, message):
+    weights = load_file(small_clip[0])
+    change(weights)
+    save_file(weights, tmp_path / "broken.safetensors")
+    with pytest.raises(CheckpointError, match=message):
+        load_oracle(tmp_path / "broken.safetensors", family="clipscore")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n<!DOCTYPE html><html>", "web page"),
+        (b"PK\x03\x04zip", "pickle"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
+        (b"", "truncated or not"),
+        (b"hello", "truncated or not"),
+        (None, "truncated or not"),
+    ],
+)
+def test_file_that_is_no_checkpoint_is_refused(tmp_path, small_clip, content, message):
+    path = tmp_path / "clip.safetensors"
+    path.write_bytes(small_clip[0].read_bytes()[:-1000] if content is None else content)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_oracle(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_lora_folder_missing_file_and_unknown_family(tmp_path):
+    save_file({"lora_unet_mid.lora_up.weight": torch.zeros(2, 2)}, tmp_path / "lora.safetensors")
+    with pytest.raises(CheckpointError, match="is a LoRA, not a clipscore oracle"):
+        load_oracle(tmp_path / "lora.safetensors", family="clipscore")
+    with pytest.raises(CheckpointError, match="is a folder"):
+        load_oracle(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        load_oracle(tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="'fid' is not known; choose auto or one of " + ", ".join(FAMILIES)):
+        load_oracle(tmp_path / "lora.safetensors", family="fid")
+
+
+@pytest.mark.parametrize(
+    ("images", "prompts", "message"),
+    [
+        (torch.zeros(2, 3, 8, 8), ["a"], "1 prompts for 2 images"),
+        (torch.zeros(2, 3, 8, 8), "ab", "one string for 2 images"),
+        (torch.zeros(3, 8, 8), ["a"], r"shape \[3, 8, 8\]"),
+        (torch.zeros(1, 8, 8, 3), ["a"], r"shape \[1, 8, 8, 3\]"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), ["a"], "torch.uint8"),
+        (torch.full((1, 3, 8, 8), 255.0), ["a"], "image 0 has values from 255 to 255"),
+        (torch.full((1, 3, 8, 8), torch.nan), ["a"], "image 0 has values from nan"),
+    ],
+)
+def test_bad_images_are_refused(small_clip, images, prompts, message):
+    with pytest.raises(OracleError, match=message):
+        load_oracle(small_clip[0])(images, prompts)
+
+
+def test_nan_score_names_the_image(small_clip, pictures):
+    oracle = load_oracle(small_clip[0])
+    oracle.network.visual_projection.weight.fill_(torch.nan)
+    with pytest.raises(OracleError, match="NaN.*image 0, prompt 'a small red star"):
+        oracle(pictures, PROMPTS)

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+from understudy.oracles.base import OracleError
+from understudy.oracles.calibration import Calibration
+from understudy.oracles.scores import Scores, image_id
+from understudy.oracles.threshold import Threshold
+
+
+def test_fixed_keeps_ties():
+    assert Threshold.fixed(0.5).rejected([0.4, 0.5, 0.6]) == [True, False, False]
+    assert Threshold.fixed(0.5).rejected(torch.tensor([0.4, 0.5])) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "values", "expected"),
+    [
+        (0.25, [4, 1, 3, 2, 8, 7, 6, 5], [False, True, False, True, False, False, False, False]),
+        (0.0, [1, 2], [False, False]),
+        (1.0, [1, 2, 2], [True, True, True]),
+        (0.5, [1, 1, 1, 2], [False, False, False, False]),
+        (0.5, [0, 1, 1, 2], [True, False, False, False]),
+        (0.3, [5], [False]),
+        (0.5, [], []),
+    ],
+)
+def test_worst_fraction(fraction, values, expected):
+    assert Threshold.worst_fraction(fraction).rejected(values) == expected
+
+
+def test_percentile_sends_its_share():
+    values = torch.randn(400, generator=torch.Generator().manual_seed(0)).tolist()
+    calibration = Calibration("mine", {str(i): v for i, v in enumerate(values)}, {}, "oracle", "cats")
+    threshold = Threshold.percentile(calibration, 30)
+    assert sum(threshold.rejected(values)) == 120
+    assert (threshold.mode, threshold.expected_fraction, threshold.calibration) == ("percentile", 0.3, "mine")
+    fixed = Threshold.fixed(threshold.value, calibration)
+    assert fixed.expected_fraction == pytest.approx(0.3) and fixed.value == threshold.value
+
+
+@pytest.mark.parametrize("threshold", [Threshold.fixed(0), Threshold.worst_fraction(0.5)])
+def test_nan_names_the_image(threshold):
+    with pytest.raises(OracleError, match="image 2 is not a number"):
+        threshold.rejected([1.0, 2.0, math.nan])
+
+
+def test_impossible_thresholds():
+    with pytest.raises(ValueError, match="worst fraction is 1.5; expected 0 to 1"):
+        Threshold.worst_fraction(1.5)
+    with pytest.raises(ValueError, match="needs a value; got nan"):
+        Threshold.fixed(math.nan)
+    with pytest.raises(ValueError, match="'best' is not known; choose one of fixed"):
+        Threshold("best")
+
+
+def test_scores_keep_counts_together():
+    Scores((1.0, 2.0), ("a", "b"), None, ("x", "y"), decisions=("kept", "refined"), scores_after=(None, 3.0))
+    with pytest.raises(OracleError, match="2 scores but 1 image_ids"):
+        Scores((1.0, 2.0), ("a",), None, ("x", "y"))
+    with pytest.raises(OracleError, match="2 scores but 3 decisions"):
+        Scores((1.0, 2.0), ("a", "b"), None, ("x", "y"), decisions=("kept",) * 3)
+    with pytest.raises(OracleError, match="image 1 is not a number"):
+        Scores((1.0, math.nan), ("a", "b"), None, ("x", "y"))
+
+
+def test_image_id_is_that_of_the_8_bit_picture():
+    image = torch.rand(3, 8, 6, generator=torch.Generator().manual_seed(0)).mul(255).round().div(255)
+    assert image_id(image) == image_id(image + 1e-4) == image_id(image.double())
+    changed = image.clone()
+    changed[0, 0, 0] = (changed[0, 0, 0] + 0.5) % 1
+    assert image_id(image) != image_id(changed)
+    assert image_id(torch.zeros(3, 2, 8)) != image_id(torch.zeros(3, 8, 2))
