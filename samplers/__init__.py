@@ -1,0 +1,36 @@
+"""The sampling maths: student samplers, solvers, noise per image, rollback and the adaptive algorithm. torch only."""
+
+from .adaptive import Adaptive, adaptive
+from .consistency import sample_consistency
+from .denoisers import Counted, DiscreteDenoiser, FlowDenoiser, Guided, Prediction, scaled_linear
+from .noise import PerImageBrownianNoise, PerImageNoise, image_seeds, initial_noise
+from .rollback import noise_variance, schedule_fraction, variance_to_sigma
+from .schedules import SCHEDULES, consistency_sigmas, karras_sigmas, last_steps, normal_sigmas, trailing_sigmas
+from .solvers import sample_dpmpp_2m, sample_euler
+
+__all__ = [
+    "SCHEDULES",
+    "Adaptive",
+    "Counted",
+    "DiscreteDenoiser",
+    "FlowDenoiser",
+    "Guided",
+    "PerImageBrownianNoise",
+    "PerImageNoise",
+    "Prediction",
+    "adaptive",
+    "consistency_sigmas",
+    "image_seeds",
+    "initial_noise",
+    "karras_sigmas",
+    "last_steps",
+    "noise_variance",
+    "normal_sigmas",
+    "sample_consistency",
+    "sample_dpmpp_2m",
+    "sample_euler",
+    "scaled_linear",
+    "schedule_fraction",
+    "trailing_sigmas",
+    "variance_to_sigma",
+]

@@ -1,0 +1,91 @@
+"""Rollback: how far an image goes back towards noise before the teacher denoises it again.
+
+The paper's algorithm and its published pipeline disagree on what the rollback value means (arXiv 2312.10835), so both
+are here. They return the teacher's sigmas, [steps + 1], and know nothing of the model but what they are given: a
+scheduler `(steps) -> sigmas` and, for the noise level, the model's range. The image is then put at sigmas[0] by the
+model's own `noise_scaling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from .schedules import last_steps
+
+# The search for a noise level stops here: models have 1,000 timesteps, and longer schedules only crowd them.
+_LONGEST = 1000
+
+
+def schedule_fraction(scheduler: Callable[[int], torch.Tensor], steps: int, fraction: float) -> torch.Tensor:
+    """Rollback as a fraction of the schedule (the published pipeline's `sigma`, the host's `denoise`).
+
+    Exactly `steps` steps for every fraction in (0, 1]. Raises ValueError for a fraction outside it or steps below 1.
+    """
+    return last_steps(scheduler, steps, fraction)
+
+
+def variance_to_sigma(variance: float, flow: bool = False) -> float:
+    """The sigma at which noise makes up `variance` of the variance of a unit-variance image (algorithm 1, line 5).
+
+    sqrt(s / (1 - s)) for eps and v models, 1 / (1 + sqrt((1 - s) / s)), the same signal-to-noise ratio, for flow
+    models. Raises ValueError for a variance outside (0, 1).
+    """
+    if not 0 < variance < 1:
+        raise ValueError(f"the noise variance is {variance}; expected a number between 0 and 1, without either end")
+    return 1 / (1 + ((1 - variance) / variance) ** 0.5) if flow else (variance / (1 - variance)) ** 0.5
+
+
+def noise_variance(
+    scheduler: Callable[[int], torch.Tensor],
+    steps: int,
+    variance: float,
+    sigma_min: float,
+    sigma_max: float,
+    flow: bool = False,
+) -> torch.Tensor:
+    """Rollback as noise variance (algorithm 1, line 5): start at `variance_to_sigma`, clipped to the model's range.
+
+    The remaining sigmas follow the scheduler's curve: they lie between the last steps of the two schedules, one step
+    apart in length, whose last steps start above and below that sigma. So where a schedule fraction starts at the same
+    sigma, both meanings give the same sigmas.
+    Raises ValueError for a variance outside (0, 1) or steps below 1.
+    """
+    if steps < 1:
+        raise ValueError(f"{steps} steps; expected at least 1")
+    start = min(max(variance_to_sigma(variance, flow), float(sigma_min)), float(sigma_max))
+    length = _longest_above(scheduler, steps, start)
+    above, below = _tail(scheduler, length, steps), _tail(scheduler, length + 1, steps)
+    if _falls(below, steps) and above[0] > start > below[0]:
+        sigmas = torch.lerp(above, below, (above[0] - start) / (above[0] - below[0]))
+    else:
+        # The scheduler has no steps that start at or below this sigma (or none as high): stretch the nearest it has.
+        sigmas = above * (start / above[0])
+    sigmas[0] = start  # free of rounding
+    return sigmas.float()
+
+
+def _longest_above(scheduler: Callable[[int], torch.Tensor], steps: int, start: float) -> int:
+    """The largest schedule whose last `steps` steps start at `start` or above; `steps` if there is none."""
+
+    def starts_above(length: int) -> bool:
+        tail = _tail(scheduler, length, steps)
+        return _falls(tail, steps) and bool(tail[0] >= start)
+
+    low, high = steps, steps + 1
+    while high <= _LONGEST and starts_above(high):
+        low, high = high, min(2 * high, _LONGEST + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if starts_above(middle) else (low, middle)
+    return low
+
+
+def _tail(scheduler: Callable[[int], torch.Tensor], length: int, steps: int) -> torch.Tensor:
+    return scheduler(length)[-(steps + 1) :].double()
+
+
+def _falls(tail: torch.Tensor, steps: int) -> bool:
+    # Some schedulers repeat a sigma, or return fewer, once they are asked for more steps than the model has.
+    return len(tail) == steps + 1 and bool((tail.diff() < 0).all())

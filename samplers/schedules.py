@@ -1,0 +1,80 @@
+"""Sigma schedules over a denoiser: [steps + 1], falling, the last 0.
+
+A denoiser here is anything with `sigma_min`, `sigma_max`, `sigmas`, `t_to_sigma` and `sigma_to_t` (see `denoisers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+
+def normal_sigmas(model, steps: int) -> torch.Tensor:
+    """Uniform in timesteps from sigma_max to sigma_min, then 0 (the host's `normal`)."""
+    return _with_zero(model.t_to_sigma(torch.linspace(*_time_range(model), _positive(steps))))
+
+
+def trailing_sigmas(model, steps: int) -> torch.Tensor:
+    """Uniform in timesteps from sigma_max, stopping one step before the end, then 0 (the host's `sgm_uniform`)."""
+    return _with_zero(model.t_to_sigma(torch.linspace(*_time_range(model), _positive(steps) + 1)[:-1]))
+
+
+def karras_sigmas(model, steps: int, rho: float = 7.0) -> torch.Tensor:
+    """Uniform in sigma ** (1 / rho) (Karras et al. 2022, eq. 5)."""
+    high, low = model.sigma_max ** (1 / rho), model.sigma_min ** (1 / rho)
+    return _with_zero(torch.linspace(high, low, _positive(steps)) ** rho)
+
+
+def consistency_sigmas(model, steps: int, grid: int = 50, spacing: str = "trailing") -> torch.Tensor:
+    """Evenly chosen from the `grid` timesteps at which a consistency student was distilled.
+
+    spacing: "trailing", the latent consistency models' 999, 979, … 19 for a grid of 50, or "leading", 981, 961, … 1.
+    The latter's last sampling step, at timestep 1, is the identity by the boundary condition, so 0 stands in its place.
+    Raises ValueError for an unknown spacing, or for steps or a grid that do not fit.
+    """
+    timesteps = len(model.sigmas)
+    if not 1 <= grid <= timesteps or timesteps % grid:
+        raise ValueError(f"a grid of {grid} does not divide the model's {timesteps} timesteps")
+    if not 1 <= steps <= grid:
+        raise ValueError(f"{steps} steps on a consistency grid of {grid}; expected 1 to {grid}")
+    if spacing not in ("trailing", "leading"):
+        raise ValueError(f"spacing is {spacing!r}; expected 'trailing' or 'leading'")
+    stride = timesteps // grid
+    first = timesteps - 1 if spacing == "trailing" else timesteps - stride + 1
+    chosen = torch.tensor([j * grid // steps for j in range(steps)])
+    return _with_zero(model.sigmas[first - stride * chosen])
+
+
+SCHEDULES: dict[str, Callable[..., torch.Tensor]] = {
+    "normal": normal_sigmas,
+    "trailing": trailing_sigmas,
+    "karras": karras_sigmas,
+    "consistency": consistency_sigmas,
+}
+
+
+def last_steps(sigmas_fn: Callable[[int], torch.Tensor], steps: int, fraction: float) -> torch.Tensor:
+    """The last `steps` of `int(steps / fraction)` steps: the host's `denoise`, which always executes exactly `steps`.
+
+    sigmas_fn: number of steps to sigmas. Raises ValueError for a fraction outside (0, 1] or steps below 1.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"the schedule fraction is {fraction}; expected more than 0 and at most 1")
+    _positive(steps)
+    # The host treats everything above 0.9999 as 1.
+    return sigmas_fn(steps) if fraction > 0.9999 else sigmas_fn(int(steps / fraction))[-(steps + 1) :]
+
+
+def _time_range(model) -> tuple[float, float]:
+    return float(model.sigma_to_t(model.sigma_max)), float(model.sigma_to_t(model.sigma_min))
+
+
+def _with_zero(sigmas: torch.Tensor) -> torch.Tensor:
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def _positive(steps: int) -> int:
+    if steps < 1:
+        raise ValueError(f"{steps} steps; expected at least 1")
+    return steps
