@@ -1,0 +1,222 @@
+"""Collect a student's scores, and say which scores are too low."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from comfy_api.latest import io, ui
+
+from ..oracles.calibration import Calibration, CalibrationError
+from ..oracles.threshold import Threshold
+from .schema import schema
+from .types import ScoresSocket, ThresholdSocket
+
+SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "models" / "demo" / "calibration.json"}
+NONE = "none"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9]")
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
+)  # file names that Windows keeps for itself
+
+
+def calibrations_folder() -> Path:
+    """Where calibrations are kept: with the user's workflows and settings, not with the pack."""
+    import folder_paths
+
+    return Path(folder_paths.get_user_directory()) / "understudy" / "calibrations"
+
+
+def own_path(name: str) -> Path:
+    """The file of the user's calibration ``name``; ValueError for a name that could not be one plain file anywhere."""
+    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name.lower() == NONE:
+        raise ValueError(
+            f"calibration name {name!r}: expected 1 to 64 letters, digits, spaces, dots, '-' or '_', "
+            f"beginning with a letter or digit, and neither {NONE!r} nor a name that Windows reserves"
+        )
+    return calibrations_folder() / f"{name}.json"
+
+
+def known_calibrations() -> list[str]:
+    """Names for the combo: the user's own and those that come with the pack."""
+    shipped = [name for name, path in SHIPPED.items() if path.is_file()]
+    own = sorted(path.stem for path in calibrations_folder().glob("*.json"))
+    return [*own, *shipped, NONE]
+
+
+def find_calibration(name: str) -> Calibration:
+    """The calibration of that name; CalibrationError lists the ones there are."""
+    path = SHIPPED.get(name) or own_path(name)
+    if not path.is_file():
+        known = ", ".join(known_calibrations()[:-1]) or "none yet; the Calibrate node makes them"
+        raise CalibrationError(f"no calibration {name!r}; there are: {known}")
+    return Calibration.load(path)
+
+
+class UnderstudyCalibrate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyCalibrate",
+            display_name="Calibrate",
+            description=(
+                "Adds these scores to the student's own distribution, kept on disk under a name. Percentile thresholds are "
+                "read from it. An image counts once; scores made under other settings are refused."
+            ),
+            search_aliases=["score statistics", "percentiles", "distribution"],
+            is_input_list=True,
+            inputs=[
+                ScoresSocket.Input("scores", tooltip="Scores of the student's images, straight from Score Images."),
+                io.String.Input(
+                    "name",
+                    default="my student",
+                    tooltip="The calibration's name; one for each student, its settings and its oracle.",
+                ),
+            ],
+            outputs=[
+                ScoresSocket.Output(
+                    display_name="scores",
+                    is_output_list=True,
+                    tooltip="The same scores. Connect them to Threshold, so that it reads the calibration afterwards.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, scores: list, name: list) -> io.NodeOutput:
+        path = own_path(name[0])
+        if path.is_file():
+            calibration = Calibration.load(path)
+        else:
+            first = scores[0]
+            calibration = Calibration(name[0], {}, first.settings or {}, first.oracle or "", "prompts of a workflow")
+        if any(not identity for batch in scores for identity in batch.image_ids):
+            raise CalibrationError(
+                "these scores do not say which images they belong to, so that none could be counted twice; "
+                "connect the images to Scores From List"
+            )
+        new = sum(calibration.add(batch) for batch in scores)
+        calibration.save(path)
+        middle = calibration.percentiles[50]
+        text = f"{name[0]}: {new} new, {calibration.n} in all, half of them below {middle:.3f}"
+        return io.NodeOutput(scores, ui=ui.PreviewText(text))
+
+
+class UnderstudyThreshold(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyThreshold",
+            display_name="Threshold",
+            description="Says which scores are too low. Moving it runs neither the student nor the oracle again.",
+            search_aliases=["cutoff", "percentile", "reject", "routing"],
+            is_input_list=True,
+            inputs=[
+                io.Combo.Input(
+                    "mode",
+                    options=["percentile", "fixed", "worst_fraction"],
+                    default="worst_fraction",
+                    tooltip=(
+                        "percentile: below the k-th percentile of a calibration. fixed: below a value. "
+                        "worst_fraction: the lowest scores of these images, whatever they are."
+                    ),
+                ),
+                io.Float.Input(
+                    "percentile",
+                    default=30.0,
+                    min=0.0,
+                    max=100.0,
+                    step=1.0,
+                    tooltip="Mode percentile: about this percentage of the student's images goes to the teacher.",
+                ),
+                io.Float.Input(
+                    "value",
+                    default=0.5,
+                    min=-10000.0,
+                    max=10000.0,
+                    step=0.01,
+                    round=0.0001,
+                    tooltip="Mode fixed: images that score below this value go to the teacher.",
+                ),
+                io.Float.Input(
+                    "fraction",
+                    default=0.25,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Mode worst_fraction: this share of the images goes to the teacher, the lowest scores first.",
+                ),
+                io.Combo.Input(
+                    "calibration",
+                    options=known_calibrations(),
+                    default=NONE,
+                    tooltip="Mode percentile: whose percentiles; the Calibrate node makes them. Press R to see new ones.",
+                ),
+                ScoresSocket.Input(
+                    "scores",
+                    optional=True,
+                    tooltip=(
+                        "The scores to be judged. With them the calibration's settings are checked against theirs, "
+                        "and the node says how many images it sends to the teacher."
+                    ),
+                ),
+            ],
+            outputs=[ThresholdSocket.Output(display_name="threshold", tooltip="Connect it to Teacher and to Receipt.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, calibration):
+        """The other modes ignore the calibration, and one that this very run makes is not in the combo yet: no list check."""
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, mode, calibration, **inputs):
+        """A calibration grows on disk, where the host does not see it."""
+        mode, calibration = _only(mode), _only(calibration)
+        path = (
+            SHIPPED.get(calibration) or own_path(calibration) if mode == "percentile" and calibration != NONE else None
+        )
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
+
+    @classmethod
+    def execute(cls, mode: list, percentile: list, value: list, fraction: list, calibration: list, scores=None):
+        threshold = cls.make(mode[0], percentile[0], value[0], fraction[0], calibration[0], scores or [])
+        return io.NodeOutput(threshold, ui=ui.PreviewText(_described(threshold, scores or [])))
+
+    @classmethod
+    def make(cls, mode, percentile, value, fraction, calibration, scores) -> Threshold:
+        if mode == "fixed":
+            return Threshold.fixed(value)
+        if mode == "worst_fraction":
+            return Threshold.worst_fraction(fraction)
+        if calibration == NONE:
+            raise CalibrationError(
+                "mode percentile needs a calibration; choose one, or use worst_fraction until there is"
+            )
+        table = find_calibration(calibration)
+        for batch in scores:
+            table.require(batch.settings or {}, batch.oracle)
+        return Threshold.percentile(table, percentile)
+
+
+def _only(value):
+    """A widget's value: nodes that take lists get it as a list of one, when it is executed but not by every host before."""
+    return value[0] if isinstance(value, list) else value
+
+
+def _described(threshold: Threshold, scores: list) -> str:
+    values = [value for batch in scores for value in batch.values]
+    lines = []
+    if threshold.mode == "worst_fraction":
+        lines.append(f"refines the worst {threshold.expected_fraction:.0%} of the images")
+    elif threshold.expected_fraction is None:
+        lines.append(f"refines scores below {threshold.value:.3f}")
+    else:
+        lines.append(
+            f"refines scores below {threshold.value:.3f}: about {threshold.expected_fraction:.0%} "
+            f"by calibration {threshold.calibration!r}"
+        )
+    if values:
+        lines.append(f"of these {len(values)} images: {sum(threshold.rejected(values))}")
+    return "\n".join(lines)

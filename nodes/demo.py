@@ -1,0 +1,49 @@
+"""Load the embedded demo family."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .schema import schema
+from .types import OracleSocket
+
+
+class UnderstudyLoadDemo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyLoadDemo",
+            display_name="Load Demo",
+            description=(
+                "The small models that come with Understudy: pictures of 64x64 pixels of one or two things, such as "
+                '"a small red star left of a large blue circle on a gray background". No download, no GPU.'
+            ),
+            search_aliases=["demo checkpoint", "example model", "tiny model"],
+            inputs=[
+                io.Combo.Input(
+                    "part",
+                    options=["student", "teacher"],
+                    default="student",
+                    tooltip="The student paints in one or two steps; the teacher needs more steps and guidance, and is better.",
+                )
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The student's or the teacher's network."),
+                io.Clip.Output(display_name="clip", tooltip="Reads the demo's language; an empty text is no text."),
+                io.Vae.Output(
+                    display_name="vae", tooltip="64x64 pixels to 8x8 latents, shared by student and teacher."
+                ),
+                OracleSocket.Output(
+                    display_name="oracle", tooltip="Scores how well a picture shows its prompt, 0 to 1."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, part: str) -> io.NodeOutput:
+        from ..oracles import load_oracle
+        from .demo_networks import demo_file, load_model, load_vae
+        from .oracle import HostedOracle
+
+        oracle = HostedOracle(load_oracle(demo_file("oracle.safetensors"), "demo"))
+        return io.NodeOutput(*load_model(part), load_vae(), oracle)

@@ -1,0 +1,225 @@
+"""Load an oracle and score images with it, or take scores from another pack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..oracles import FAMILIES, load_oracle
+from ..oracles.base import Oracle
+from ..oracles.scores import Scores, image_id
+from .batches import for_oracle, one_per_image, sizes_of, split
+from .schema import schema
+from .types import OracleSocket, ScoresSocket
+from .upstream import host_options, settings_upstream
+
+FOLDER = "oracles"
+
+
+def add_oracle_folder() -> None:
+    """Make ``models/oracles`` known to the host, beside what ``extra_model_paths.yaml`` may name."""
+    import os
+
+    import folder_paths
+
+    folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+    paths, extensions = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(extensions) | {".safetensors"})
+
+
+class HostedOracle:
+    """An oracle whose network ComfyUI loads and offloads; called as the oracle itself is."""
+
+    # A picture's activations in the largest CLIP at half precision, generously; what the pictures themselves take comes on top.
+    ACTIVATIONS = 64 * 2**20
+
+    def __init__(self, oracle: Oracle):
+        import comfy.model_management
+        import comfy.model_patcher
+
+        self.oracle = oracle
+        # The patcher sets attributes such as `device` on its model, which a transformers network does not allow: hence the list.
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            torch.nn.ModuleList([oracle.network]),
+            load_device=comfy.model_management.get_torch_device(),
+            offload_device=comfy.model_management.unet_offload_device(),
+        )
+
+    @property
+    def family(self) -> str:
+        return self.oracle.family
+
+    @property
+    def unit(self) -> str:
+        return self.oracle.unit
+
+    @property
+    def fingerprint(self) -> str:
+        return self.oracle.fingerprint
+
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        """Scores ``[B]`` (float32, CPU) of images ``[B, 3, H, W]`` in [0, 1]; in chunks that fit the free memory."""
+        import comfy.model_management as management
+
+        per_image = 4 * images[0].numel() * 4 + self.ACTIVATIONS
+        management.load_models_gpu([self.patcher], memory_required=per_image, force_full_load=True)
+        free = management.get_free_memory(self.patcher.load_device)
+        chunk = int(max(1, min(len(images), 64, 0.5 * free // per_image)))
+        scores = []
+        for start in range(0, len(images), chunk):
+            management.throw_exception_if_processing_interrupted()
+            scores.append(self.oracle(images[start : start + chunk], prompts[start : start + chunk]))
+        return torch.cat(scores)
+
+
+class UnderstudyLoadOracle(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        import folder_paths
+
+        return schema(
+            node_id="UnderstudyLoadOracle",
+            display_name="Load Oracle",
+            description="Loads a model that scores images for a prompt, from models/oracles.",
+            search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model"],
+            inputs=[
+                io.Combo.Input(
+                    "oracle_name",
+                    options=folder_paths.get_filename_list(FOLDER),
+                    tooltip="A .safetensors file in models/oracles. For CLIPScore: a CLIP in Hugging Face's layout.",
+                ),
+                io.Combo.Input(
+                    "family",
+                    options=["auto", *FAMILIES],
+                    default="auto",
+                    tooltip="How the file scores. auto tells the family from the file's own tensors and metadata.",
+                ),
+            ],
+            outputs=[
+                OracleSocket.Output(display_name="oracle", tooltip="Connect it to Score Images and to Keep Better.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, oracle_name: str, family: str) -> io.NodeOutput:
+        import folder_paths
+
+        path = folder_paths.get_full_path_or_raise(FOLDER, oracle_name)
+        return io.NodeOutput(HostedOracle(load_oracle(path, family)))
+
+
+class UnderstudyScoreImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyScoreImages",
+            display_name="Score Images",
+            description="Scores each image for its prompt; higher is better.",
+            search_aliases=["rate images", "image quality", "clip score", "judge"],
+            is_input_list=True,
+            inputs=[
+                OracleSocket.Input("oracle", tooltip="The model that scores: Load Oracle, or Load Demo."),
+                io.Image.Input("images", tooltip="A batch, or a list of batches; each image gets a score of its own."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    tooltip="What the images should show: one prompt for all, or a list with one per image (or per batch).",
+                ),
+            ],
+            outputs=[
+                ScoresSocket.Output(
+                    display_name="scores",
+                    is_output_list=True,
+                    tooltip="The scores with their images' identity and settings; one SCORES per batch that came in.",
+                ),
+                io.Float.Output(
+                    display_name="values", is_output_list=True, tooltip="The plain numbers, one per image, as a list."
+                ),
+            ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, oracle: list, images: list, prompt: list) -> io.NodeOutput:
+        import comfy.utils
+
+        sizes = sizes_of(images)
+        prompts = one_per_image(prompt, sizes, "prompts")
+        settings = _settings(cls.hidden, ["images"])
+        progress = comfy.utils.ProgressBar(sum(sizes))
+        scores = []
+        for batch, texts in zip(images, split(prompts, sizes), strict=True):
+            pictures = for_oracle(batch)
+            values = tuple(oracle[0](pictures, texts).tolist())
+            ids = tuple(image_id(picture) for picture in pictures)
+            scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings))
+            progress.update(len(batch))
+        values = [value for batch in scores for value in batch.values]
+        return io.NodeOutput(scores, values, ui=ui.PreviewText(_listed(values, oracle[0].unit)))
+
+
+class UnderstudyScoresFromList(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyScoresFromList",
+            display_name="Scores From List",
+            description="Makes SCORES of any numbers, one per image, so that another pack's judge can decide. Higher is better.",
+            search_aliases=["float list", "external score", "vlm judge"],
+            is_input_list=True,
+            inputs=[
+                io.Float.Input("scores", force_input=True, tooltip="One number per image; higher is better."),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="The images that were scored: their count is checked, and Calibrate needs to know them.",
+                ),
+            ],
+            outputs=[
+                ScoresSocket.Output(
+                    display_name="scores",
+                    is_output_list=True,
+                    tooltip="The numbers as SCORES: one per batch of images, or a single one without images.",
+                )
+            ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, scores: list, images: list | None = None) -> io.NodeOutput:
+        settings = _settings(cls.hidden, ["images", "scores"])
+        if images is None:
+            sizes, ids = [len(scores)], ("",) * len(scores)
+        else:
+            sizes = sizes_of(images)
+            ids = tuple(image_id(picture) for batch in images for picture in for_oracle(batch))
+        if sum(sizes) != len(scores):
+            raise ValueError(f"{len(scores)} scores for {sum(sizes)} images; expected one score per image")
+        batches = zip(split([float(value) for value in scores], sizes), split(ids, sizes), strict=True)
+        made = [Scores(values, of, None, ("",) * len(values), settings) for values, of in batches]
+        return io.NodeOutput(made, ui=ui.PreviewText(_listed(scores, "")))
+
+
+def _settings(hidden, inputs: list[str]) -> dict:
+    """What made the images, read from the graph; a node that another node expanded to is found as well."""
+    return settings_upstream(_Graph(hidden.dynprompt), hidden.unique_id, inputs, host_options)
+
+
+class _Graph:
+    """The host's graph, nodes made at run time included, as the mapping that ``settings_upstream`` reads."""
+
+    def __init__(self, dynprompt):
+        self.dynprompt = dynprompt
+
+    def __getitem__(self, node_id: str):
+        return self.dynprompt.get_node(node_id)
+
+    def __contains__(self, node_id: str) -> bool:
+        return self.dynprompt.has_node(node_id)
+
+
+def _listed(values: Sequence[float], unit: str) -> str:
+    heading = f"{len(values)} scores" + (f" ({unit})" if unit else "")
+    return "\n".join([heading, *(f"{index}: {value:.3f}" for index, value in enumerate(values))])
