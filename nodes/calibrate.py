@@ -61,8 +61,8 @@ class UnderstudyCalibrate(io.ComfyNode):
             node_id="UnderstudyCalibrate",
             display_name="Calibrate",
             description=(
-                "Adds these scores to the student's own distribution, kept on disk under a name. Percentile thresholds are "
-                "read from it. An image counts once; scores made under other settings are refused."
+                "Adds these scores to the student's own distribution, kept on disk under a name. Percentile thresholds "
+                "are read from it. An image counts once; scores made under other settings are refused."
             ),
             search_aliases=["score statistics", "percentiles", "distribution"],
             is_input_list=True,
@@ -145,13 +145,13 @@ class UnderstudyThreshold(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Mode worst_fraction: this share of the images goes to the teacher, the lowest scores first.",
+                    tooltip="Mode worst_fraction: this share of the images goes to the teacher, lowest scores first.",
                 ),
                 io.Combo.Input(
                     "calibration",
                     options=known_calibrations(),
                     default=NONE,
-                    tooltip="Mode percentile: whose percentiles; the Calibrate node makes them. Press R to see new ones.",
+                    tooltip="Mode percentile: whose percentiles. Calibrate makes them; press R to see new ones.",
                 ),
                 ScoresSocket.Input(
                     "scores",
@@ -167,17 +167,20 @@ class UnderstudyThreshold(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, calibration):
-        """The other modes ignore the calibration, and one that this very run makes is not in the combo yet: no list check."""
+        """No check against the combo's list.
+
+        The other modes ignore the calibration, and one that this very run makes is not in the list yet.
+        """
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, mode, calibration, **inputs):
-        """A calibration grows on disk, where the host does not see it."""
+    def fingerprint_inputs(cls, mode=None, calibration=None, **inputs):
+        """A calibration grows on disk, where the host does not see it. A widget that is linked arrives as None."""
         mode, calibration = _only(mode), _only(calibration)
-        path = (
-            SHIPPED.get(calibration) or own_path(calibration) if mode == "percentile" and calibration != NONE else None
-        )
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
+        if mode not in ("percentile", None) or calibration in (NONE, None):
+            return ""
+        path = SHIPPED.get(calibration) or own_path(calibration)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
     @classmethod
     def execute(cls, mode: list, percentile: list, value: list, fraction: list, calibration: list, scores=None):
@@ -191,9 +194,7 @@ class UnderstudyThreshold(io.ComfyNode):
         if mode == "worst_fraction":
             return Threshold.worst_fraction(fraction)
         if calibration == NONE:
-            raise CalibrationError(
-                "mode percentile needs a calibration; choose one, or use worst_fraction until there is"
-            )
+            raise CalibrationError("mode percentile needs a calibration; choose one, or use worst_fraction")
         table = find_calibration(calibration)
         for batch in scores:
             table.require(batch.settings or {}, batch.oracle)
@@ -201,8 +202,8 @@ class UnderstudyThreshold(io.ComfyNode):
 
 
 def _only(value):
-    """A widget's value: nodes that take lists get it as a list of one, when it is executed but not by every host before."""
-    return value[0] if isinstance(value, list) else value
+    """A widget's value, which the host hands over as a list of one to a node that takes lists."""
+    return value[0] if isinstance(value, (list, tuple)) else value
 
 
 def _described(threshold: Threshold, scores: list) -> str:

@@ -24,18 +24,14 @@ class UnderstudyLoadDemo(io.ComfyNode):
                     "part",
                     options=["student", "teacher"],
                     default="student",
-                    tooltip="The student paints in one or two steps; the teacher needs more steps and guidance, and is better.",
+                    tooltip="The student needs one or two steps; the teacher needs more steps and guidance.",
                 )
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The student's or the teacher's network."),
                 io.Clip.Output(display_name="clip", tooltip="Reads the demo's language; an empty text is no text."),
-                io.Vae.Output(
-                    display_name="vae", tooltip="64x64 pixels to 8x8 latents, shared by student and teacher."
-                ),
-                OracleSocket.Output(
-                    display_name="oracle", tooltip="Scores how well a picture shows its prompt, 0 to 1."
-                ),
+                io.Vae.Output(display_name="vae", tooltip="64x64 pixels to 8x8 latents, for both parts."),
+                OracleSocket.Output(display_name="oracle", tooltip="Scores how well a picture shows its prompt."),
             ],
         )
 

@@ -1,7 +1,7 @@
 """The embedded demo family in ComfyUI's own network classes: UNetModel, TAESD and CLIP, filled through key maps.
 
-The files have diffusers' layouts; nothing of diffusers is needed to read them here. All of it runs in float32: the networks
-are small, and a demo should look the same everywhere.
+The files have diffusers' layouts; nothing of diffusers is needed to read them here. All of it runs in float32: the
+networks are small, and a demo should look the same everywhere.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def unet_config(config: dict) -> dict:
     other = {key: config[key] for key, value in expected.items() if config.get(key, value) != value}
     if other or not isinstance(heads, int) or any(width % channels[0] for width in channels):
         raise ValueError(
-            "the demo network cannot be expressed in ComfyUI's UNetModel: expected "
-            f"{expected}, one number of heads and widths that are multiples of the first; got {other}, {heads}, {channels}"
+            f"the demo network cannot be expressed in ComfyUI's UNetModel: expected {expected}, one number of heads "
+            f"and widths that are multiples of the first; got {other}, {heads} and {channels}"
         )
     layers = config["layers_per_block"]
     down = [int("CrossAttn" in block) for block in config["down_block_types"]]
@@ -168,7 +168,7 @@ class DemoTokenizer:
         pass
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs) -> dict:
-        """``{"understudy_demo": [[(id, 1.0), ...]]}``; the empty text, and one that cannot be read, are the unconditional."""
+        """``{"understudy_demo": [[(id, 1.0), ...]]}``; an empty text and an unreadable one are the unconditional ids."""
         error, scene = None, None
         if text.strip():
             try:

@@ -32,7 +32,7 @@ def add_oracle_folder() -> None:
 class HostedOracle:
     """An oracle whose network ComfyUI loads and offloads; called as the oracle itself is."""
 
-    # A picture's activations in the largest CLIP at half precision, generously; what the pictures themselves take comes on top.
+    # One picture's activations in the largest CLIP, generously; the pictures themselves come on top.
     ACTIVATIONS = 64 * 2**20
 
     def __init__(self, oracle: Oracle):
@@ -40,7 +40,7 @@ class HostedOracle:
         import comfy.model_patcher
 
         self.oracle = oracle
-        # The patcher sets attributes such as `device` on its model, which a transformers network does not allow: hence the list.
+        # The patcher sets `device` on its model, which a transformers network does not allow: hence the list.
         self.patcher = comfy.model_patcher.ModelPatcher(
             torch.nn.ModuleList([oracle.network]),
             load_device=comfy.model_management.get_torch_device(),
@@ -97,9 +97,7 @@ class UnderstudyLoadOracle(io.ComfyNode):
                     tooltip="How the file scores. auto tells the family from the file's own tensors and metadata.",
                 ),
             ],
-            outputs=[
-                OracleSocket.Output(display_name="oracle", tooltip="Connect it to Score Images and to Keep Better.")
-            ],
+            outputs=[OracleSocket.Output(display_name="oracle", tooltip="For Score Images and Keep Better.")],
         )
 
     @classmethod
@@ -125,7 +123,7 @@ class UnderstudyScoreImages(io.ComfyNode):
                 io.String.Input(
                     "prompt",
                     multiline=True,
-                    tooltip="What the images should show: one prompt for all, or a list with one per image (or per batch).",
+                    tooltip="What the images should show: one prompt for all, or a list with one per image or batch.",
                 ),
             ],
             outputs=[
@@ -166,7 +164,7 @@ class UnderstudyScoresFromList(io.ComfyNode):
         return schema(
             node_id="UnderstudyScoresFromList",
             display_name="Scores From List",
-            description="Makes SCORES of any numbers, one per image, so that another pack's judge can decide. Higher is better.",
+            description="Makes SCORES of any numbers, one per image, so that another pack's judge can decide.",
             search_aliases=["float list", "external score", "vlm judge"],
             is_input_list=True,
             inputs=[

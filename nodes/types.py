@@ -15,7 +15,7 @@ ReceiptSocket = io.Custom("UNDERSTUDY_RECEIPT")  # Receipt
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the teacher did to a batch, image by image; several of them (a list of batches) are simply read one after another.
+    """What the teacher did to a batch, image by image; those of a list of batches are read one after another.
 
     decisions: "kept", "refined" or "regenerated", one per image.
     evaluations: the teacher's network evaluations, counted, one per image; 0 where the image was kept.

@@ -1,4 +1,4 @@
-"""Which settings made the images: the node classes and widgets upstream of a socket, less what changes from run to run."""
+"""Which settings made the images: node classes and widgets upstream of a socket, less what changes every run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def settings_upstream(
     prompt: the graph in API format, ``{id: {"class_type": ..., "inputs": {name: widget value or [id, output]}}}``.
     options_of: a node class's declared options by input name (``{"text": {"multiline": True}}``).
 
-    Returns a flat ``{"KSampler.steps": 4, "KSampler.latent_image": "EmptyLatentImage[0]", ...}``: the same for two graphs
-    that differ only in node ids, seeds, texts and file prefixes. Classes that occur twice are numbered in the order in
-    which they are met. Links into seeds and texts are not followed, so nodes that only make those do not count either.
+    Returns a flat ``{"KSampler.steps": 4, "KSampler.latent_image": "EmptyLatentImage[0]", ...}``: the same for two
+    graphs that differ only in node ids, seeds, texts and file prefixes. Classes that occur twice are numbered in the
+    order in which they are met. Links into seeds and texts are not followed: nodes that only make those do not count.
     """
     labels: dict[str, str] = {}
     settings: dict[str, Any] = {}
