@@ -1,8 +1,8 @@
 """Model files with random weights in the layouts that users have, made once with fixed seeds.
 
 The shapes are written out here rather than taken from the host's classes, so that a file shows what a user's file
-shows: keys and shapes, from which ComfyUI has to find out what it is. Weights keep the variance of what they are applied to
-(normal, 1 / fan-in), so that sampling stays finite and images differ from each other.
+shows: keys and shapes, from which ComfyUI has to find out what it is. Weights keep the variance of what they are
+applied to (normal, 1 / fan-in), so that sampling stays finite and images differ from each other.
 """
 
 import hashlib
