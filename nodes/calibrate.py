@@ -59,7 +59,7 @@ class UnderstudyCalibrate(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyCalibrate",
-            display_name="Calibrate",
+            display_name="Understudy Calibrate",
             description=(
                 "Adds these scores to the student's own distribution, kept on disk under a name. Percentile thresholds "
                 "are read from it. An image counts once; scores made under other settings are refused."
@@ -76,7 +76,7 @@ class UnderstudyCalibrate(io.ComfyNode):
             ],
             outputs=[
                 ScoresSocket.Output(
-                    display_name="scores",
+                    id="scores",
                     is_output_list=True,
                     tooltip="The same scores. Connect them to Threshold, so that it reads the calibration afterwards.",
                 )
@@ -108,7 +108,7 @@ class UnderstudyThreshold(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyThreshold",
-            display_name="Threshold",
+            display_name="Understudy Threshold",
             description="Says which scores are too low. Moving it runs neither the student nor the oracle again.",
             search_aliases=["cutoff", "percentile", "reject", "routing"],
             is_input_list=True,
@@ -132,7 +132,7 @@ class UnderstudyThreshold(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "value",
-                    default=0.5,
+                    default=0.0,
                     min=-10000.0,
                     max=10000.0,
                     step=0.01,
@@ -162,7 +162,7 @@ class UnderstudyThreshold(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[ThresholdSocket.Output(display_name="threshold", tooltip="Connect it to Teacher and to Receipt.")],
+            outputs=[ThresholdSocket.Output(id="threshold", tooltip="Connect it to Teacher and to Receipt.")],
         )
 
     @classmethod

@@ -13,7 +13,7 @@ class UnderstudyLoadDemo(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyLoadDemo",
-            display_name="Load Demo",
+            display_name="Understudy Load Demo",
             description=(
                 "The small models that come with Understudy: pictures of 64x64 pixels of one or two things, such as "
                 '"a small red star left of a large blue circle on a gray background". No download, no GPU.'
@@ -28,10 +28,10 @@ class UnderstudyLoadDemo(io.ComfyNode):
                 )
             ],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="The student's or the teacher's network."),
-                io.Clip.Output(display_name="clip", tooltip="Reads the demo's language; an empty text is no text."),
-                io.Vae.Output(display_name="vae", tooltip="64x64 pixels to 8x8 latents, for both parts."),
-                OracleSocket.Output(display_name="oracle", tooltip="Scores how well a picture shows its prompt."),
+                io.Model.Output(id="model", tooltip="The student's or the teacher's network."),
+                io.Clip.Output(id="clip", tooltip="Reads the demo's language; an empty text is no text."),
+                io.Vae.Output(id="vae", tooltip="64x64 pixels to 8x8 latents, for both parts."),
+                OracleSocket.Output(id="oracle", tooltip="Scores how well a picture shows its prompt."),
             ],
         )
 

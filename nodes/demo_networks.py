@@ -168,7 +168,7 @@ class DemoTokenizer:
         pass
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **kwargs) -> dict:
-        """``{"understudy_demo": [[(id, 1.0), ...]]}``; an empty text and an unreadable one are the unconditional ids."""
+        """``{"understudy_demo": [[(id, 1.0), ...]]}``; empty and unreadable texts are the unconditional ids."""
         error, scene = None, None
         if text.strip():
             try:

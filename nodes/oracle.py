@@ -81,7 +81,7 @@ class UnderstudyLoadOracle(io.ComfyNode):
 
         return schema(
             node_id="UnderstudyLoadOracle",
-            display_name="Load Oracle",
+            display_name="Understudy Load Oracle",
             description="Loads a model that scores images for a prompt, from models/oracles.",
             search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model"],
             inputs=[
@@ -97,7 +97,7 @@ class UnderstudyLoadOracle(io.ComfyNode):
                     tooltip="How the file scores. auto tells the family from the file's own tensors and metadata.",
                 ),
             ],
-            outputs=[OracleSocket.Output(display_name="oracle", tooltip="For Score Images and Keep Better.")],
+            outputs=[OracleSocket.Output(id="oracle", tooltip="For Score Images and Keep Better.")],
         )
 
     @classmethod
@@ -113,7 +113,7 @@ class UnderstudyScoreImages(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyScoreImages",
-            display_name="Score Images",
+            display_name="Understudy Score Images",
             description="Scores each image for its prompt; higher is better.",
             search_aliases=["rate images", "image quality", "clip score", "judge"],
             is_input_list=True,
@@ -128,12 +128,12 @@ class UnderstudyScoreImages(io.ComfyNode):
             ],
             outputs=[
                 ScoresSocket.Output(
-                    display_name="scores",
+                    id="scores",
                     is_output_list=True,
                     tooltip="The scores with their images' identity and settings; one SCORES per batch that came in.",
                 ),
                 io.Float.Output(
-                    display_name="values", is_output_list=True, tooltip="The plain numbers, one per image, as a list."
+                    id="values", is_output_list=True, tooltip="The plain numbers, one per image, as a list."
                 ),
             ],
             hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
@@ -163,7 +163,7 @@ class UnderstudyScoresFromList(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyScoresFromList",
-            display_name="Scores From List",
+            display_name="Understudy Scores From List",
             description="Makes SCORES of any numbers, one per image, so that another pack's judge can decide.",
             search_aliases=["float list", "external score", "vlm judge"],
             is_input_list=True,
@@ -177,7 +177,7 @@ class UnderstudyScoresFromList(io.ComfyNode):
             ],
             outputs=[
                 ScoresSocket.Output(
-                    display_name="scores",
+                    id="scores",
                     is_output_list=True,
                     tooltip="The numbers as SCORES: one per batch of images, or a single one without images.",
                 )

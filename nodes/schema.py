@@ -10,8 +10,13 @@ CATEGORY = "understudy"
 
 
 def schema(*, search_aliases: list[str], **fields) -> io.Schema:
-    """An ``io.Schema`` in the pack's category; ``search_aliases`` are left out where the host's Schema lacks them."""
+    """An ``io.Schema`` in the pack's category, its outputs shown under their ids instead of their types.
+
+    ``search_aliases`` are left out where the host's Schema has no such field (ComfyUI 0.8.0).
+    """
     known = {field.name for field in dataclasses.fields(io.Schema)}
     if "search_aliases" in known:
         fields["search_aliases"] = search_aliases
+    for output in fields.get("outputs", ()):
+        output.display_name = output.display_name or output.id
     return io.Schema(category=CATEGORY, **fields)
