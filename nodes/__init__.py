@@ -40,12 +40,10 @@ def extension():
     from comfy_api.latest import ComfyExtension
 
     class Understudy(ComfyExtension):
-        async def on_load(self):
-            from .oracle import add_oracle_folder
-
-            add_oracle_folder()
-
         async def get_node_list(self):
+            from .folders import add_model_folders
+
+            add_model_folders()  # here, since ComfyUI 0.8.0 does not call on_load
             return await node_classes()
 
     return Understudy()

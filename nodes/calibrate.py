@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.threshold import Threshold
+from .folders import calibrations_folder
 from .schema import schema
 from .types import ScoresSocket, ThresholdSocket
 
@@ -19,13 +20,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9]")
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
 )  # file names that Windows keeps for itself
-
-
-def calibrations_folder() -> Path:
-    """Where calibrations are kept: with the user's workflows and settings, not with the pack."""
-    import folder_paths
-
-    return Path(folder_paths.get_user_directory()) / "understudy" / "calibrations"
 
 
 def own_path(name: str) -> Path:

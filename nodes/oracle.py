@@ -11,22 +11,10 @@ from ..oracles import FAMILIES, load_oracle
 from ..oracles.base import Oracle
 from ..oracles.scores import Scores, image_id
 from .batches import for_oracle, one_per_image, sizes_of, split
+from .folders import ORACLES
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
 from .upstream import host_options, settings_upstream
-
-FOLDER = "oracles"
-
-
-def add_oracle_folder() -> None:
-    """Make ``models/oracles`` known to the host, beside what ``extra_model_paths.yaml`` may name."""
-    import os
-
-    import folder_paths
-
-    folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
-    paths, extensions = folder_paths.folder_names_and_paths[FOLDER]
-    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(extensions) | {".safetensors"})
 
 
 class HostedOracle:
@@ -87,7 +75,7 @@ class UnderstudyLoadOracle(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "oracle_name",
-                    options=folder_paths.get_filename_list(FOLDER),
+                    options=folder_paths.get_filename_list(ORACLES),
                     tooltip="A .safetensors file in models/oracles. For CLIPScore: a CLIP in Hugging Face's layout.",
                 ),
                 io.Combo.Input(
@@ -104,7 +92,7 @@ class UnderstudyLoadOracle(io.ComfyNode):
     def execute(cls, oracle_name: str, family: str) -> io.NodeOutput:
         import folder_paths
 
-        path = folder_paths.get_full_path_or_raise(FOLDER, oracle_name)
+        path = folder_paths.get_full_path_or_raise(ORACLES, oracle_name)
         return io.NodeOutput(HostedOracle(load_oracle(path, family)))
 
 

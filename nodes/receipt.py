@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..oracles.scores import Scores
 from ..oracles.threshold import Threshold
+from .keep_better import REVERTED
 from .report import Row, report_picture
 from .schema import schema
 from .types import Receipt, ReceiptSocket, ScoresSocket, ThresholdSocket
@@ -71,23 +72,16 @@ def _rows(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor], scores:
     for what, count in counts.items():
         if count != len(before):
             raise ValueError(f"{count} {what} for {len(before)} images_before; expected one for each")
-    # After Keep Better the scores carry the last word; straight from Score Images they carry none.
-    decisions = [decision for batch in scores for decision in batch.decisions] or by_teacher
-    if len(decisions) != len(before):
-        raise ValueError(
-            f"{len(decisions)} decisions in the scores for {len(before)} images_before; expected one for each"
-        )
-    return [
-        Row(*facts, student_better=decision == "kept" != asked)
-        for *facts, decision, asked in zip(
-            before, after, decisions, values, scores_after, evaluations, prompts, decisions, by_teacher, strict=True
-        )
-    ]
+    # Keep Better has the last word; straight from Score Images there are no decisions in the scores.
+    better = [word for batch in scores for word in batch.decisions or ("",) * len(batch.values)]
+    decisions = [word if word == REVERTED else asked for word, asked in zip(better, by_teacher, strict=True)]
+    facts = zip(before, after, decisions, values, scores_after, evaluations, prompts, strict=True)
+    return [Row(*each) for each in facts]
 
 
 def _totals(rows: Sequence[Row], threshold: Threshold, cut: float, seconds: float) -> list[str]:
     """The report in words."""
-    counts = {name: sum(row.decision == name for row in rows) for name in ("kept", "refined", "regenerated")}
+    counts = {name: sum(row.decision == name for row in rows) for name in ("kept", "refined", "regenerated", REVERTED)}
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     lines = [f"{len(rows)} images: {said}", f"threshold: scores below {cut:.3f}"]
     if threshold.mode == "worst_fraction":

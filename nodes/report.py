@@ -11,12 +11,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 THUMBNAIL, GAP, MARGIN, TEXT = 176, 12, 24, 16
 BACKGROUND, CARD, INK, FAINT = "#f4f4f1", "#ffffff", "#1d1d1b", "#6b6b66"
-COLOURS = {"kept": "#2f7d4f", "refined": "#b3541e", "regenerated": "#7a3e9d"}
+COLOURS = {"kept": "#2f7d4f", "refined": "#b3541e", "regenerated": "#7a3e9d", "reverted": "#2a5f9e"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image's part of the receipt; ``before`` and ``after`` are ``[H, W, C]`` in [0, 1]."""
+    """One image's part of the receipt; ``before`` and ``after`` are ``[H, W, C]`` in [0, 1].
+
+    decision: "kept", "refined", "regenerated", or "reverted" where the teacher's version was no better.
+    """
 
     before: torch.Tensor
     after: torch.Tensor
@@ -25,7 +28,6 @@ class Row:
     score_after: float | None
     evaluations: int
     prompt: str
-    student_better: bool = False
 
 
 def report_picture(rows: Sequence[Row], totals: Sequence[str]) -> Image.Image:
@@ -65,10 +67,8 @@ def _card(row: Row, place: int, width: int, height: int) -> Image.Image:
     y += TEXT + 6
     score = f"score {_number(row.score)}"
     if row.score_after is not None:
-        score += f" → {_number(row.score_after)}"
+        score += f", teacher's {_number(row.score_after)}"
     draw.text((GAP, y), score, INK, _font(TEXT))
-    if row.student_better:
-        _right(draw, width - GAP, y, "student's was better", FAINT)
     y += TEXT + 6
     draw.text((GAP, y), _shortened(row.prompt, width - 2 * GAP), FAINT, _font(TEXT - 2))
     return card
@@ -94,9 +94,9 @@ def _shortened(text: str, width: float) -> str:
     text, font = " ".join(text.split()), _font(TEXT - 2)
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
+    while text and font.getlength(text + "...") > width:
         text = text[:-1]
-    return text.rstrip() + "…"
+    return text.rstrip() + "..."
 
 
 def _number(value: float) -> str:
