@@ -8,6 +8,7 @@ model's own `noise_scaling`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -50,18 +51,22 @@ def noise_variance(
     The remaining sigmas follow the scheduler's curve: they lie between the last steps of the two schedules, one step
     apart in length, whose last steps start above and below that sigma. So where a schedule fraction starts at the same
     sigma, both meanings give the same sigmas.
-    Raises ValueError for a variance outside (0, 1) or steps below 1.
+    Raises ValueError for a variance outside (0, 1), steps below 1, or a scheduler without that many falling steps.
     """
     if steps < 1:
         raise ValueError(f"{steps} steps; expected at least 1")
     start = min(max(variance_to_sigma(variance, flow), float(sigma_min)), float(sigma_max))
+    scheduler = functools.cache(scheduler)
     length = _longest_above(scheduler, steps, start)
     above, below = _tail(scheduler, length, steps), _tail(scheduler, length + 1, steps)
-    if _falls(below, steps) and above[0] > start > below[0]:
+    if _falls(above, steps) and _falls(below, steps) and above[0] > start > below[0]:
         sigmas = torch.lerp(above, below, (above[0] - start) / (above[0] - below[0]))
     else:
-        # The scheduler has no steps that start at or below this sigma (or none as high): stretch the nearest it has.
-        sigmas = above * (start / above[0])
+        # The scheduler has no steps that start as low as this sigma, or none as high: stretch the nearest it has.
+        nearest = above if _falls(above, steps) else below
+        if not _falls(nearest, steps):
+            raise ValueError(f"the scheduler has no {steps} falling steps; take fewer steps or another scheduler")
+        sigmas = nearest * (start / nearest[0])
     sigmas[0] = start  # free of rounding
     return sigmas.float()
 
