@@ -1,0 +1,156 @@
+"""The `understudy` command. Each subcommand reads its options, calls one function, and shows what came out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="understudy",
+    help="A fast student makes the image, an oracle scores it, a slow teacher redoes only what needs it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def demo(
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROMPT]...", help="Scenes, each in quotes; 16 built-in ones without any."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Images to make; prompts repeat. Without it one each.")] = None,
+    percentile: Annotated[
+        float | None, typer.Option(help="Send about this many percent to the teacher, 0 to 100.")
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="refine: the teacher goes on from the student's image. regenerate: from its noise.")
+    ] = "refine",
+    seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for grid.png, report.json and the images.")] = Path(
+        "understudy-demo"
+    ),
+):
+    """Student, oracle and teacher at work on small scenes: CPU only, nothing to download."""
+    from .demo import PERCENTILE
+    from .demo import demo as run
+    from .pipelines.console import show
+
+    report = run(prompts or (), count, PERCENTILE if percentile is None else percentile, strategy, seed, out)
+    if report is not None:
+        show(report, out)
+
+
+@app.command()
+def generate(
+    student: Annotated[Path, typer.Option(help="Fast model: a diffusers folder or a checkpoint file.")],
+    teacher: Annotated[Path, typer.Option(help="Slow model: a diffusers folder or a checkpoint file.")],
+    oracle: Annotated[Path, typer.Option(help="Scores images, e.g. a CLIP .safetensors in Hugging Face's layout.")],
+    prompts: Annotated[Path, typer.Option(help="Text file, one prompt per line.")],
+    student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
+    oracle_family: Annotated[
+        str, typer.Option(help="What the oracle is; auto asks the file.")
+    ] = "auto",
+    percentile: Annotated[
+        float | None,
+        typer.Option(help="Redo images below this percentile of --calibration: about this many percent, 0 to 100."),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Redo images that score below this.")] = None,
+    worst_fraction: Annotated[
+        float | None, typer.Option(help="Redo the worst part of each batch, 0 to 1; 0.3 without any of the three.")
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="The student's own scores: read by --percentile, else this run's are added to it."),
+    ] = None,
+    student_steps: Annotated[int, typer.Option(help="Steps of the student.")] = 4,
+    student_cfg: Annotated[float, typer.Option(help="Guidance of the student; 1 is none.")] = 1.0,
+    student_sampler: Annotated[str, typer.Option(help="consistency, euler or dpmpp_2m.")] = "consistency",
+    teacher_steps: Annotated[int, typer.Option(help="Steps that the teacher executes.")] = 12,
+    teacher_cfg: Annotated[float, typer.Option(help="Guidance of the teacher; 1 is none.")] = 7.5,
+    teacher_sampler: Annotated[str, typer.Option(help="dpmpp_2m or euler.")] = "dpmpp_2m",
+    scheduler: Annotated[str, typer.Option(help="The teacher's: karras, normal or trailing.")] = "karras",
+    strategy: Annotated[
+        str, typer.Option(help="refine: the teacher goes on from the student's image. regenerate: from its noise.")
+    ] = "refine",
+    rollback: Annotated[float, typer.Option(help="How far refine goes back towards noise, 0 to 1.")] = 0.5,
+    rollback_mode: Annotated[
+        str, typer.Option(help="Rollback is a fraction of the schedule, or noise_variance (the paper's algorithm).")
+    ] = "schedule",
+    size: Annotated[
+        str, typer.Option(help="512, or width and height as in 768x512; the teacher's own without it.")
+    ] = "",
+    negative: Annotated[str, typer.Option(help="Negative prompt, for models with guidance.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images that the student draws at once.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for grid.png, report.json and the images.")] = Path(
+        "understudy-generate"
+    ),
+):
+    """The same with SD 1.x and SDXL checkpoints, offline; under `accelerate launch`, on several GPUs."""
+    from .pipelines.console import show
+    from .pipelines.generate import Choice, Request
+    from .pipelines.generate import generate as run
+    from .pipelines.model import StudentPlan, TeacherPlan
+
+    report = run(
+        Request(
+            student=student,
+            teacher=teacher,
+            oracle=oracle,
+            prompts=prompts,
+            out=out,
+            student_plan=StudentPlan(student_steps, student_cfg, student_sampler),
+            teacher_plan=TeacherPlan(
+                teacher_steps, teacher_cfg, teacher_sampler, scheduler, strategy, rollback, rollback_mode
+            ),
+            choice=Choice(percentile, threshold, worst_fraction, calibration),
+            student_lora=student_lora,
+            oracle_family=oracle_family,
+            size=size,
+            negative=negative,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+        )
+    )
+    if report is not None:
+        show(report, out)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file (.toml), or the name of one that ships with the pack.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<recipe name> without it.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+):
+    """Train what a recipe describes."""
+    from .distill_train.command import train_command
+
+    typer.echo(f"Exported {train_command(recipe, out, resume, device)}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; bad input is one line on stderr and exit code 2, anything unexpected keeps its traceback."""
+    # A launcher ends its processes with SIGTERM; as an exit it lets half-written files be taken away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app(args=arguments, prog_name="understudy")
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
+        if os.environ.get("RANK", "0") == "0":
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Student, oracle and teacher without ComfyUI: real checkpoints through diffusers' networks and our own samplers."""

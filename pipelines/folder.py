@@ -1,0 +1,101 @@
+"""SD 1.x and SDXL folders as diffusers saves them, read offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from ..files import CheckpointError, read_header
+from ..oracles.clip_tokenizer import clip_tokenizer
+from .layout import SD1, SDXL, Family
+from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
+
+
+def read_folder(path: str | Path) -> Family:
+    """The family of a diffusers folder. Raises CheckpointError naming what is missing or damaged; reads no weights."""
+    path = Path(path)
+    _json(path / "model_index.json")
+    for name in ("unet", "vae", "text_encoder", "scheduler"):
+        if not (path / name).is_dir():
+            raise CheckpointError(f"{path} has no {name}/; expected a diffusers folder of an SD 1.x or SDXL pipeline")
+    scheduler = _json(path / "scheduler" / "scheduler_config.json")
+    if "FlowMatch" in scheduler.get("_class_name", ""):
+        raise CheckpointError(f"{path} is a flow-matching pipeline; expected SD 1.x or SDXL")
+    for file in sorted(path.glob("*/*.safetensors")):
+        read_header(file)
+    return SDXL if (path / "text_encoder_2").is_dir() else SD1
+
+
+def load_folder(path: str | Path, dtype: torch.dtype) -> Components:
+    """Every network of a diffusers folder. Raises CheckpointError as :func:`read_folder` does."""
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    path = Path(path)
+    family = read_folder(path)
+    encoders = ["text_encoder", "text_encoder_2"] if family is SDXL else ["text_encoder"]
+    texts = tuple(
+        TextEncoder(
+            _network(CLIPTextModelWithProjection if name.endswith("_2") else CLIPTextModel, path / name, dtype),
+            _tokenizer(path / name.replace("text_encoder", "tokenizer"), layout.pad_token),
+        )
+        for name, layout in zip(encoders, family.texts, strict=True)
+    )
+    scheduler = _json(path / "scheduler" / "scheduler_config.json")
+    ours = DDIMScheduler.from_config({**scheduler, "rescale_betas_zero_snr": False})
+    alphas_cumprod = ours.alphas_cumprod.double()
+    return Components(
+        unet=_network(UNet2DConditionModel, path / "unet", dtype),
+        vae=_network(AutoencoderKL, path / "vae", torch.float32),
+        texts=texts,
+        alphas_cumprod=zero_terminal_snr(alphas_cumprod) if scheduler.get("rescale_betas_zero_snr") else alphas_cumprod,
+        prediction=_prediction(path, scheduler),
+        empty_negative_is_zero=_json(path / "model_index.json").get(
+            "force_zeros_for_empty_prompt", family.empty_negative_is_zero
+        ),
+    )
+
+
+def _prediction(path: Path, scheduler: dict) -> str:
+    said = scheduler.get("prediction_type", "epsilon")
+    known = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+    if said not in known:
+        raise CheckpointError(
+            f"{path}: the scheduler's prediction_type is {said!r}; expected one of {', '.join(known)}"
+        )
+    return known[said]
+
+
+def _network(kind, folder: Path, dtype: torch.dtype):
+    files = sorted(file.name for file in folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{folder} has no .safetensors file")
+    variant = "fp16" if all(".fp16." in name for name in files) else None
+    # Keyword arguments for the dtype differ between versions, hence the cast afterwards.
+    network, problems = kind.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, variant=variant, output_loading_info=True
+    )
+    missing = [key for key in problems["missing_keys"] if not key.endswith("position_ids")]
+    if missing:
+        raise CheckpointError(f"{folder} is not complete: {kind.__name__} lacks {', '.join(sorted(missing)[:3])}")
+    return network.to(dtype).eval().requires_grad_(False)
+
+
+def _tokenizer(folder: Path, pad_token: str):
+    """The folder's own tokenizer where it has one, else the pack's."""
+    if not folder.is_dir():
+        return clip_tokenizer(pad_token)
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _json(path: Path) -> dict:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; expected a diffusers folder of an SD 1.x or SDXL pipeline")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error

@@ -1,0 +1,194 @@
+"""A latent text-to-image model as the adaptive run sees it, and how student and teacher draw with one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from ..samplers.consistency import sample_consistency
+from ..samplers.denoisers import Counted, DiscreteDenoiser, Guided
+from ..samplers.noise import PerImageNoise, initial_noise
+from ..samplers.rollback import noise_variance, schedule_fraction
+from ..samplers.schedules import SCHEDULES
+from ..samplers.solvers import sample_dpmpp_2m, sample_euler
+
+SOLVERS = {"dpmpp_2m": sample_dpmpp_2m, "euler": sample_euler}
+STUDENT_SAMPLERS = ("consistency", *SOLVERS)
+SCHEDULERS = tuple(name for name in SCHEDULES if name != "consistency")
+STRATEGIES = ("refine", "regenerate")
+ROLLBACK_MODES = ("schedule", "noise_variance")
+
+# Every image has a seed of its own; these tell its three independent streams of noise apart.
+STARTING_NOISE, STUDENT_NOISE, REFINE_NOISE = 0, 1, 2
+
+OnStep = Callable[[int, int], None]  # (step, steps)
+
+
+class LatentModel(ABC):
+    """A denoiser with its text conditioning and its autoencoder.
+
+    ``denoiser`` works on float32 latents. ``embeds_guidance`` says that the network takes the guidance scale as an
+    input (latent consistency models), so that a guided step is one evaluation.
+    """
+
+    denoiser: DiscreteDenoiser
+    device: torch.device
+    embeds_guidance = False
+
+    @abstractmethod
+    def conditioning(self, prompts: Sequence[str], cfg: float, size: tuple[int, int]) -> dict[str, dict]:
+        """``{"cond": ..., "uncond": ...}`` for :class:`Guided`; without "uncond" where ``cfg`` needs none."""
+
+    @abstractmethod
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Latents, float32, of images ``[B, 3, H, W]`` in [0, 1]."""
+
+    @abstractmethod
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images ``[B, 3, H, W]``, float32 in [0, 1]."""
+
+    @abstractmethod
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """``[C, h, w]`` for pictures of ``size`` (height, width); raises ValueError for a size it cannot draw."""
+
+
+@dataclass(frozen=True)
+class StudentPlan:
+    """How the student draws. ``cfg`` 1 is no guidance. Raises ValueError for an unknown sampler."""
+
+    steps: int = 4
+    cfg: float = 1.0
+    sampler: str = "consistency"
+
+    def __post_init__(self):
+        _choose("student sampler", self.sampler, STUDENT_SAMPLERS)
+        _at_least_one("student steps", self.steps)
+
+
+@dataclass(frozen=True)
+class TeacherPlan:
+    """How the teacher redoes a rejected image.
+
+    ``steps`` are those it executes. ``rollback`` is how far a refined image goes back towards noise: a fraction of the
+    schedule or a noise variance, by ``rollback_mode``. ``alone_steps`` are what the teacher would take from pure noise,
+    for the comparison; None is the whole of the schedule that ``steps`` are the end of.
+    Raises ValueError for unknown names.
+    """
+
+    steps: int = 12
+    cfg: float = 7.5
+    sampler: str = "dpmpp_2m"
+    scheduler: str = "karras"
+    strategy: str = "refine"
+    rollback: float = 0.5
+    rollback_mode: str = "schedule"
+    alone_steps: int | None = None
+
+    def __post_init__(self):
+        _choose("teacher sampler", self.sampler, tuple(SOLVERS))
+        _choose("scheduler", self.scheduler, SCHEDULERS)
+        _choose("strategy", self.strategy, STRATEGIES)
+        _choose("rollback mode", self.rollback_mode, ROLLBACK_MODES)
+        _at_least_one("teacher steps", self.steps)
+        if not 0 < self.rollback <= 1 or (self.rollback == 1 and self.rollback_mode == "noise_variance"):
+            limit = "at most 1" if self.rollback_mode == "schedule" else "below 1"
+            raise ValueError(f"rollback is {self.rollback:g}; expected above 0 and {limit}")
+
+    def sigmas(self, denoiser: DiscreteDenoiser) -> torch.Tensor:
+        """The teacher's sigmas ``[steps + 1]``."""
+        scheduler = partial(SCHEDULES[self.scheduler], denoiser)
+        if self.strategy == "regenerate":
+            return scheduler(self.steps)
+        if self.rollback_mode == "schedule":
+            return schedule_fraction(scheduler, self.steps, self.rollback)
+        return noise_variance(scheduler, self.steps, self.rollback, denoiser.sigma_min, denoiser.sigma_max)
+
+    def alone(self, denoiser: DiscreteDenoiser) -> int:
+        """Steps of the teacher from pure noise, at the density at which it refines."""
+        if self.alone_steps is not None:
+            return self.alone_steps
+        if self.strategy == "regenerate":
+            return self.steps
+        if self.rollback_mode == "schedule":
+            return int(self.steps / self.rollback)
+        start, steps = float(self.sigmas(denoiser)[0]), self.steps
+        while float(SCHEDULES[self.scheduler](denoiser, steps)[-(self.steps + 1)]) > start * 1.0001 and steps < 1000:
+            steps += 1
+        return steps
+
+
+def draw(model: LatentModel, prompts: Sequence[str], seeds: Sequence[int], size, plan: StudentPlan, on_step: OnStep):
+    """The student's images ``[B, 3, H, W]`` of prompts, and the network evaluations that each took."""
+    denoiser, counted, guided = _guided(model, plan.cfg)
+    schedule = "consistency" if plan.sampler == "consistency" else "trailing"
+    sigmas = SCHEDULES[schedule](denoiser, plan.steps).to(model.device)
+    x = _starting_noise(model, seeds, size, sigmas[0])
+    knobs = {}
+    if plan.sampler == "consistency":
+        knobs["noise_sampler"] = PerImageNoise(seeds, [STUDENT_NOISE] * len(seeds), x.shape[1:], model.device)
+    sampler = sample_consistency if plan.sampler == "consistency" else SOLVERS[plan.sampler]
+    return _sampled(model, sampler, guided, counted, x, sigmas, prompts, plan.cfg, size, on_step, knobs)
+
+
+def redo(
+    model: LatentModel,
+    start: torch.Tensor | None,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    size,
+    plan: TeacherPlan,
+    on_step: OnStep,
+):
+    """The teacher's images of prompts, and the evaluations that each took.
+
+    ``start`` is the student's images to refine, or None to regenerate from the student's own starting noise.
+    """
+    denoiser, counted, guided = _guided(model, plan.cfg)
+    sigmas = plan.sigmas(denoiser).to(model.device)
+    if start is None:
+        x = _starting_noise(model, seeds, size, sigmas[0])
+    else:
+        latents = model.encode(start.to(model.device))
+        noise = PerImageNoise(seeds, [REFINE_NOISE] * len(seeds), latents.shape[1:], model.device)()
+        x = denoiser.noise_scaling(sigmas[0], noise, latents)
+    return _sampled(model, SOLVERS[plan.sampler], guided, counted, x, sigmas, prompts, plan.cfg, size, on_step, {})
+
+
+def _guided(model: LatentModel, cfg: float):
+    counted = Counted(model.denoiser)
+    return model.denoiser, counted, Guided(counted, 1.0 if model.embeds_guidance else cfg)
+
+
+def _starting_noise(model: LatentModel, seeds: Sequence[int], size, sigma: torch.Tensor) -> torch.Tensor:
+    noise = initial_noise(seeds, [STARTING_NOISE] * len(seeds), model.latent_shape(size), model.device)
+    full = bool(sigma >= model.denoiser.sigma_max * 0.9999)
+    return model.denoiser.noise_scaling(sigma, noise, torch.zeros_like(noise), max_denoise=full)
+
+
+def _sampled(model, sampler, guided, counted, x, sigmas, prompts, cfg, size, on_step, knobs):
+    steps = len(sigmas) - 1
+    with torch.no_grad():
+        latents = sampler(
+            guided,
+            x,
+            sigmas,
+            extra_args=model.conditioning(prompts, cfg, size),
+            callback=lambda state: on_step(state["i"] + 1, steps),
+            **knobs,
+        )
+        images = model.decode(latents)
+    return images, counted.per_image(len(prompts))
+
+
+def _choose(what: str, given: str, known: Sequence[str]) -> None:
+    if given not in known:
+        raise ValueError(f"{what} is {given!r}; expected one of {', '.join(known)}")
+
+
+def _at_least_one(what: str, given: int) -> None:
+    if given < 1:
+        raise ValueError(f"{what} is {given}; expected at least 1")

@@ -1,0 +1,59 @@
+"""One process, or the several that `accelerate launch` started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import torch
+
+
+class Processes:
+    """This process's place among all, and its device."""
+
+    rank = 0
+    count = 1
+
+    def __init__(self, device: str = "auto"):
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device is {device!r}; expected auto, cpu or cuda")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device is cuda, but torch finds no CUDA device here; use --device cpu")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from accelerate import PartialState
+
+            state = PartialState(cpu=device == "cpu")
+            self.rank, self.count, self.device = state.process_index, state.num_processes, state.device
+        else:
+            self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, value) -> list:
+        """Every process's value, in order of rank, on every process."""
+        if self.count == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        return gather_object([value])
+
+    @contextmanager
+    def on_main(self, folder: Callable[[], AbstractContextManager[Path]]) -> Iterator[Path]:
+        """The folder that the main process opens, on every process; only the main one closes it."""
+        if not self.is_main:
+            yield Path(self._from_main(None))
+            return
+        with folder() as path:
+            self._from_main(str(path))
+            yield path
+
+    def _from_main(self, value):
+        if self.count == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]

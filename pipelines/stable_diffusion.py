@@ -1,0 +1,125 @@
+"""SD 1.x and SDXL as a :class:`LatentModel`: diffusers' networks, no diffusers pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..samplers.denoisers import DiscreteDenoiser
+from .model import LatentModel
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A CLIP text encoder and its tokenizer."""
+
+    network: nn.Module
+    tokenizer: Any
+
+
+@dataclass(frozen=True)
+class Components:
+    """Everything that a checkpoint holds; one text encoder for SD 1.x, two for SDXL."""
+
+    unet: nn.Module
+    vae: nn.Module
+    texts: tuple[TextEncoder, ...]
+    alphas_cumprod: torch.Tensor
+    prediction: str
+    empty_negative_is_zero: bool
+
+
+class StableDiffusion(LatentModel):
+    """``negative`` is the text of the unconditional branch. The autoencoder runs in float32, the rest as loaded."""
+
+    def __init__(self, components: Components, device: torch.device, negative: str = ""):
+        self.components, self.device, self.negative = components, device, negative
+        self.unet, self.vae = components.unet.to(device), components.vae.to(device)
+        for text in components.texts:
+            text.network.to(device)
+        self.dtype = self.unet.dtype
+        self.embeds_guidance = self.unet.config.time_cond_proj_dim is not None
+        self.denoiser = DiscreteDenoiser(self._network, components.alphas_cumprod, components.prediction)
+
+    def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        pixels = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        for side in size:
+            if side < 1 or side % pixels:
+                raise ValueError(f"size {size[1]}x{size[0]}: width and height must be multiples of {pixels}")
+        return self.unet.config.in_channels, size[0] // pixels, size[1] // pixels
+
+    @torch.no_grad()
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        posterior = self.vae.encode(images.float() * 2 - 1).latent_dist
+        return posterior.mode() * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        # One at a time: decoding is where memory peaks, and a batch makes it no faster.
+        images = [self.vae.decode(one[None] / self.vae.config.scaling_factor).sample for one in latents.float()]
+        return (torch.cat(images) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def conditioning(self, prompts: Sequence[str], cfg: float, size: tuple[int, int]) -> dict[str, dict]:
+        shared = {}
+        if len(self.components.texts) > 1:
+            # Original size, crop corner, target size (Podell et al. 2023, section 2.2).
+            ids = torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32, device=self.device)
+            shared["time_ids"] = ids.expand(len(prompts), -1)
+        if self.embeds_guidance:
+            shared["guidance"] = torch.full((len(prompts),), cfg - 1.0, device=self.device)
+        conditioning = {"cond": {**self._encoded(prompts), **shared}}
+        if cfg != 1 and not self.embeds_guidance:
+            unconditional = self._encoded([self.negative] * len(prompts))
+            if self.components.empty_negative_is_zero and not self.negative:
+                unconditional = {key: torch.zeros_like(value) for key, value in unconditional.items()}
+            conditioning["uncond"] = {**unconditional, **shared}
+        return conditioning
+
+    def _encoded(self, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
+        contexts, pooled = [], None
+        for text in self.components.texts:
+            tokens = text.tokenizer(
+                list(prompts), padding="max_length", max_length=text.tokenizer.model_max_length, truncation=True
+            )
+            ids = torch.tensor(tokens["input_ids"], device=self.device)
+            output = text.network(ids, output_hidden_states=True)
+            if len(self.components.texts) == 1:
+                contexts.append(output.last_hidden_state)
+            else:
+                # SDXL reads the last layer but one of both encoders, and the pooled text of the second.
+                contexts.append(output.hidden_states[-2])
+                pooled = output[0]
+        encoded = {"context": torch.cat(contexts, dim=-1)}
+        return encoded if pooled is None else {**encoded, "pooled": pooled}
+
+    def _network(self, x, t, context, pooled=None, time_ids=None, guidance=None) -> torch.Tensor:
+        added = None if pooled is None else {"text_embeds": pooled, "time_ids": time_ids}
+        embedded = None
+        if guidance is not None:
+            embedded = guidance_embedding(guidance, self.unet.config.time_cond_proj_dim).to(self.dtype)
+        output = self.unet(
+            x.to(self.dtype), t, encoder_hidden_states=context, added_cond_kwargs=added, timestep_cond=embedded
+        )
+        return output.sample
+
+
+def guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:
+    """``[B, width]``: sines and cosines of 1000 w (Luo et al. 2023, latent consistency models, section 4.2)."""
+    half = width // 2
+    rates = torch.exp(torch.arange(half, device=guidance.device) * -(torch.log(torch.tensor(10000.0)) / (half - 1)))
+    angles = 1000 * guidance[:, None].float() * rates
+    embedding = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return nn.functional.pad(embedding, (0, width % 2))
+
+
+def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """A schedule rescaled so that the last timestep is all but pure noise (Lin et al. 2024, algorithm 1)."""
+    root = alphas_cumprod.sqrt()
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    # Exactly 0 would be an infinite sigma; this is the value that ComfyUI puts in its place.
+    return torch.cat([root[:-1] ** 2, root.new_tensor([4.8973451890853435e-08])])

@@ -1,0 +1,209 @@
+"""What a run did: report.json, the table, the single images and the grid. The demo and real pipelines share it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .files import REPORT_FILE, write_whole
+
+STUDENT_FOLDER, FINAL_FOLDER, GRID_FILE = "student", "final", "grid.png"
+GRID_LIMIT = 64
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """One image. ``score_after`` is None for a kept image; ``evaluations`` counts student and teacher together."""
+
+    prompt: str
+    seed: int
+    score: float
+    threshold: float | None
+    decision: str
+    score_after: float | None
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the run cost, and what it would have cost to give every image to the teacher from pure noise.
+
+    Evaluations are counted. Seconds are those of sampling, scoring and decoding, summed over processes, without
+    loading; the teacher's are measured where it ran, else taken to be the student's per evaluation.
+    """
+
+    evaluations: int
+    seconds: float
+    teacher_only_evaluations: int
+    teacher_only_seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of report.json."""
+
+    settings: dict
+    images: tuple[ImageReport, ...]
+    totals: Totals
+
+    def save(self, folder: Path) -> None:
+        """Write ``folder/report.json``."""
+        write_whole(folder / REPORT_FILE, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
+
+    @property
+    def summary(self) -> str:
+        """One line: how many images were redone, and what that cost beside the teacher alone."""
+        redone = [image.decision for image in self.images if image.decision != "kept"]
+        totals = self.totals
+        return (
+            f"{len(redone)} of {len(self.images)} {redone[0] if redone else 'redone'}; "
+            f"{totals.evaluations} network evaluations in {totals.seconds:.1f} s; teacher alone: "
+            f"{totals.teacher_only_evaluations} in about {totals.teacher_only_seconds:.1f} s"
+        )
+
+
+def finite(value: float) -> float | None:
+    """None for infinity, which JSON lacks."""
+    return value if math.isfinite(value) else None
+
+
+def image_name(index: int) -> str:
+    return f"{index:04d}.png"
+
+
+def save_images(folder: Path, index: int, student, final) -> None:
+    """Write the student's and the final image ``[3, H, W]`` in [0, 1] of one prompt as PNG."""
+    from PIL import Image
+
+    for name, image in ((STUDENT_FOLDER, student), (FINAL_FOLDER, final)):
+        pixels = image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        (folder / name).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / name / image_name(index))
+
+
+def table(report: Report):
+    """A rich table: prompt, score, kept or redone, score after, evaluations."""
+    from rich.table import Table
+
+    result = Table(caption=report.summary, caption_justify="left")
+    result.add_column("prompt", overflow="fold")
+    for name in ("score", "threshold", "decision", "score after", "evaluations"):
+        result.add_column(name, justify="left" if name == "decision" else "right")
+    for image in report.images:
+        colour = "green" if image.decision == "kept" else "yellow"
+        decision = f"[{colour}]{image.decision}[/{colour}]"
+        numbers = _number(image.score), _number(image.threshold), decision, _number(image.score_after)
+        # Rich reads square brackets as markup, and prompts may hold them.
+        result.add_row(image.prompt.replace("[", r"\["), *numbers, str(image.evaluations))
+    return result
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+INK, PALE, KEPT, REDONE, PAPER, CARD = "#1c1c1c", "#6b6b6b", "#1a7f37", "#b35900", "#f4f4f2", "#ffffff"
+MARGIN, GAP, MIDDLE = 20, 12, 132
+
+
+def draw_grid(report: Report, folder: Path):
+    """A PIL picture with one card per image: the student's, the decision with its scores, the final one, the prompt.
+
+    Reads the single images from ``folder``; after ``GRID_LIMIT`` cards it stops and says so.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    title, text, small = (ImageFont.load_default(size) for size in (20, 16, 13))
+    shown = report.images[:GRID_LIMIT]
+    pictures = [
+        [Image.open(folder / name / image_name(i)) for name in (STUDENT_FOLDER, FINAL_FOLDER)]
+        for i in range(len(shown))
+    ]
+    width, height = _cell(*pictures[0][0].size)
+    card_width = 2 * width + MIDDLE + 2 * GAP
+    labels = [_wrapped(image.prompt, text, card_width - 2 * GAP, lines=2) for image in shown]
+    label_height = 22 * max(map(len, labels))
+    card_height = height + label_height + 3 * GAP + 18
+    columns = min(len(shown), 2 if len(shown) <= 16 else 4)
+    rows = -(-len(shown) // columns)
+    headline = [report.summary]
+    if len(shown) < len(report.images):
+        headline.append(f"The first {len(shown)} of {len(report.images)} images; the others are in {FINAL_FOLDER}/.")
+    total_width = columns * (card_width + GAP) - GAP + 2 * MARGIN
+    headline = [line for part in headline for line in _wrapped(part, title, total_width - 2 * MARGIN, lines=3)]
+    top = MARGIN + 28 * len(headline) + GAP
+    canvas = Image.new("RGB", (total_width, top + rows * (card_height + GAP) - GAP + MARGIN), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for i, line in enumerate(headline):
+        draw.text((MARGIN, MARGIN + 28 * i), line, font=title, fill=INK)
+
+    for i, (image, pair, label) in enumerate(zip(shown, pictures, labels, strict=True)):
+        x = MARGIN + (i % columns) * (card_width + GAP)
+        y = top + (i // columns) * (card_height + GAP)
+        draw.rounded_rectangle((x, y, x + card_width, y + card_height), 8, fill=CARD, outline="#d8d8d4")
+        left, right = x + GAP, x + card_width - GAP - width
+        picture_top = y + GAP + 18
+        for at, name, picture in ((left, "student", pair[0]), (right, "final", pair[1])):
+            draw.text((at + width / 2, y + GAP), name, font=small, fill=PALE, anchor="mt")
+            canvas.paste(_fitted(picture, width, height), (at, picture_top))
+        _draw_decision(draw, image, (left + width, right), picture_top, height, text, small)
+        for j, line in enumerate(label):
+            draw.text((x + GAP, picture_top + height + GAP + 22 * j), line, font=text, fill=INK)
+    return canvas
+
+
+def _draw_decision(draw, image: ImageReport, span, top: int, height: int, text, small) -> None:
+    centre, middle = sum(span) / 2, top + height / 2
+    colour = KEPT if image.decision == "kept" else REDONE
+    sign = "=" if image.decision == "kept" else "→"
+    relation = "at or above" if image.decision == "kept" else "below"
+    lines = [(f"score {_number(image.score)}", small, INK)]
+    if image.threshold is not None:
+        lines.append((f"{relation} {_number(image.threshold)}", small, PALE))
+    lines.append((image.decision, text, colour))
+    if image.score_after is not None:
+        lines.append((f"score {_number(image.score_after)}", small, INK))
+    lines.append((f"{image.evaluations} evaluations", small, PALE))
+    y = middle - 11 * len(lines)
+    for line, font, fill in lines:
+        draw.text((centre, y), line, font=font, fill=fill, anchor="mt")
+        y += 22
+    if sign == "→":
+        draw.line((span[0] + 10, y + 8, span[1] - 16, y + 8), fill=colour, width=3)
+        draw.polygon([(span[1] - 18, y + 1), (span[1] - 18, y + 15), (span[1] - 6, y + 8)], fill=colour)
+
+
+def _cell(width: int, height: int) -> tuple[int, int]:
+    """The size at which a picture is shown: whole multiples for small ones, at most 256 for large ones."""
+    longest = max(width, height)
+    scale = max(192 // longest, 1) if longest <= 256 else 256 / longest
+    return round(width * scale), round(height * scale)
+
+
+def _fitted(picture, width: int, height: int):
+    from PIL import Image
+
+    enlarge = picture.width < width
+    return picture.convert("RGB").resize((width, height), Image.NEAREST if enlarge else Image.LANCZOS)
+
+
+def _wrapped(text: str, font, width: int, lines: int) -> Sequence[str]:
+    """``text`` in at most ``lines`` lines of ``width`` pixels, cut with an ellipsis."""
+    result = [""]
+    for word in text.split():
+        longer = f"{result[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not result[-1]:
+            result[-1] = longer
+        else:
+            result.append(word)
+    cut = len(result) > lines
+    result = result[:lines]
+    for i, line in enumerate(result):
+        mark = "..." if cut and i == lines - 1 else ""
+        while line and font.getlength(line + mark) > width:
+            line, mark = line[:-1].rstrip(), "..."
+        result[i] = line + mark
+    return result
