@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from .environment import cache_dir
 
 CHECKPOINT = "understudy-test-sd15.safetensors"
+# The same weights under a second name: two loaders of one file share a cache entry, and none could be seen to rest.
+TEACHER = "understudy-test-sd15-teacher.safetensors"
 CONTROLNET = "understudy-test-controlnet.safetensors"
 LORA = "understudy-test-lcm-lora.safetensors"
 CLIP = "understudy-test-clip.safetensors"
@@ -37,11 +39,19 @@ def models():
                 shutil.rmtree(old)
             unfinished = cache_dir() / "models-unfinished"
             _save(unfinished / "checkpoints" / CHECKPOINT, checkpoint(), seed=1)
+            _same_file(unfinished / "checkpoints" / CHECKPOINT, unfinished / "checkpoints" / TEACHER)
             _save(unfinished / "controlnet" / CONTROLNET, controlnet(), seed=2)
             _save(unfinished / "loras" / LORA, lora(), seed=3)
             _save_clip(unfinished / "oracles" / CLIP, seed=4)
             os.replace(unfinished, folder)
     return folder
+
+
+def _same_file(source, target):
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def checkpoint():

@@ -84,40 +84,43 @@ def python(checkouts):
     """The interpreter of one environment for all ``checkouts``, made if it is missing, stale or half made."""
     if "COMFYUI_PATH" in os.environ and "COMFYUI_PYTHON" in os.environ:
         return Path(os.environ["COMFYUI_PYTHON"])
-    name = "environment-local" if "COMFYUI_PATH" in os.environ else "environment"
-    folder = cache_dir() / name
+    torch = shlex.split(os.environ.get("UNDERSTUDY_HOST_TORCH", TORCH))
+    host, pack = combined_requirements(checkouts), _lines(PACK / "requirements.txt")
+    inputs = repr([sys.version_info[:3], sys.platform, torch, host, pack])
+    folder = cache_dir() / f"environment-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
     interpreter = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    torch = os.environ.get("UNDERSTUDY_HOST_TORCH", TORCH)
-    requirements = combined_requirements(checkouts)
-    pack = (PACK / "requirements.txt").read_text()
-    inputs = "\n".join([sys.version, torch, requirements, pack])
-    stamp, wanted = folder / "understudy-complete", hashlib.sha256(inputs.encode()).hexdigest()
-    with FileLock(f"{folder}.lock"):
-        if not (stamp.exists() and stamp.read_text() == wanted):
-            shutil.rmtree(folder, ignore_errors=True)
+    stamp = folder / "understudy-complete"
+    with FileLock(cache_dir() / "environment.lock"):
+        if not stamp.exists():
+            for old in cache_dir().glob("environment-*"):
+                shutil.rmtree(old)
             _run(sys.executable, "-m", "venv", folder)
-            (folder / "host-requirements.txt").write_text(requirements)
+            (folder / "host-requirements.txt").write_text("\n".join(host) + "\n")
             install = (interpreter, "-m", "pip", "install", "--quiet")
-            _run(*install, *shlex.split(torch))
+            _run(*install, *torch)
             _run(*install, "-r", folder / "host-requirements.txt")
             _run(*install, "-r", PACK / "requirements.txt")
-            stamp.write_text(wanted)
+            stamp.touch()
     return interpreter
 
 
 def combined_requirements(checkouts):
-    """One requirements file for all the ``checkouts``: the newest one's pins, and what the others ask for beside them.
+    """Requirements for all the ``checkouts``: the newest one's, with its pins, and what the others ask for beside them.
 
     Each release pins its own frontend and templates, which differ but are not needed by the server's own code.
     """
-    newest_first = sorted(checkouts, key=version, reverse=True)
     lines, pinned = [], set()
-    for folder in newest_first:
-        wanted = [line.strip() for line in (folder / "requirements.txt").read_text().splitlines()]
-        wanted = [line for line in wanted if line and not line.startswith("#")]
+    for folder in sorted(checkouts, key=version, reverse=True):
+        wanted = _lines(folder / "requirements.txt")
         lines += [line for line in wanted if _name(line) not in pinned and line not in lines]
         pinned |= {_name(line) for line in wanted if "==" in line}
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def _lines(file):
+    """A requirements file's lines, without comments."""
+    lines = (line.split("#")[0].strip() for line in file.read_text().splitlines())
+    return [line for line in lines if line]
 
 
 def _name(requirement):

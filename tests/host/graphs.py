@@ -1,6 +1,23 @@
 """Prompts in ComfyUI's API format: written node by node, or converted from a saved workflow."""
 
+import json
 from dataclasses import dataclass, field
+
+from .checkpoints import CHECKPOINT, CLIP, TEACHER
+
+SIDE = 64
+STUDENT = {"steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+REFINE = {
+    "start_from": "images",
+    "strategy": "refine",
+    "rollback": 0.5,
+    "rollback_mode": "schedule",
+    "steps": 2,
+    "cfg": 2.0,
+    "sampler_name": "euler",
+    "scheduler": "normal",
+}
+THRESHOLD = {"mode": "fixed", "percentile": 30.0, "value": 0.5, "fraction": 0.25, "calibration": ""}
 
 
 @dataclass
@@ -14,9 +31,8 @@ class Graph:
         self.nodes[node] = {"class_type": class_type, "inputs": inputs}
         return node
 
-    def ids(self, class_type):
-        """The ids of all nodes of one class."""
-        return [key for key, node in self.nodes.items() if node["class_type"] == class_type]
+    def set(self, node, **inputs):
+        self.nodes[node]["inputs"].update(inputs)
 
 
 class Node(str):
@@ -24,3 +40,91 @@ class Node(str):
 
     def __getitem__(self, output):
         return [str(self), output]
+
+
+class Adaptive(Graph):
+    """The adaptive graph on the SD 1.5-layout checkpoint: student, scores, threshold, teacher; tensors are saved.
+
+    ``scores``: the images' scores, one number each, against a threshold of 0.5; None for CLIPScore by the oracle node.
+    ``options``: the teacher's widgets where they are not REFINE's, and its optional ``latent``.
+    """
+
+    def __init__(self, scores, *, seed, count=None, text="a castle on a hill", **options):
+        super().__init__()
+        count = count or len(scores)
+        self.student = self.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)
+        self.text = self.add("CLIPTextEncode", clip=self.student[1], text=text)
+        self.empty = self.add("CLIPTextEncode", clip=self.student[1], text="")
+        self.latent = self.add("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=count)
+        self.sampled = self.add(
+            "KSampler",
+            model=self.student[0],
+            positive=self.text[0],
+            negative=self.empty[0],
+            latent_image=self.latent[0],
+            seed=seed,
+            **STUDENT,
+        )
+        self.images = self.add("VAEDecode", samples=self.sampled[0], vae=self.student[2])
+        if scores is None:
+            self.oracle = self.add("UnderstudyLoadOracle", oracle_name=CLIP, family="auto")
+            self.scores = self.add("UnderstudyScoreImages", oracle=self.oracle[0], images=self.images[0], prompt=text)
+        else:
+            self.oracle = None
+            numbers = self.add("TestFloats", numbers=json.dumps(scores))
+            self.scores = self.add("UnderstudyScoresFromList", scores=numbers[0], images=self.images[0])
+        self.threshold = self.add("UnderstudyThreshold", **THRESHOLD)
+        self.loader = self.add("CheckpointLoaderSimple", ckpt_name=TEACHER)
+        self.positive = self.add("CLIPTextEncode", clip=self.loader[1], text=text)
+        self.negative = self.add("CLIPTextEncode", clip=self.loader[1], text="blurry")
+        self.teacher = self.add(
+            "UnderstudyTeacher",
+            images=self.images[0],
+            scores=self.scores[0],
+            threshold=self.threshold[0],
+            model=self.loader[0],
+            positive=self.positive[0],
+            negative=self.negative[0],
+            vae=self.loader[2],
+            seed=seed,
+            **{**REFINE, **options},
+        )
+        self.before = self.add("TestSaveTensors", images=self.images[0])
+        self.after = self.add("TestSaveTensors", images=self.teacher[0], booleans=self.teacher[1])
+
+
+def from_workflow(workflow, object_info):
+    """A saved workflow (the frontend's JSON) as a prompt, for workflows of nodes, links, widgets and notes.
+
+    Widgets are stored by position; which inputs are widgets, and which carry the frontend's own extra value
+    ("control after generate"), follows from the server's ``/object_info``.
+    """
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in ("Note", "MarkdownNote"):
+            continue
+        info = object_info[node["type"]]["input"]
+        inputs = _widgets(node, {**info.get("required", {}), **info.get("optional", {})})
+        for socket in node.get("inputs", ()):
+            if socket.get("link") is not None:
+                inputs[socket["name"]] = links[socket["link"]]
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+def _widgets(node, declared):
+    values, inputs = list(node.get("widgets_values", ())), {}
+    for name, (kind, *rest) in declared.items():
+        options = rest[0] if rest else {}
+        plain = isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+        if not plain or options.get("forceInput"):
+            continue
+        inputs[name] = values.pop(0)
+        if options.get("control_after_generate") or name in ("seed", "noise_seed") or options.get("image_upload"):
+            values.pop(0)
+    if values:
+        raise ValueError(
+            f"{node['type']} {node['id']}: the workflow has {len(values)} widget values too many: {values}"
+        )
+    return inputs
