@@ -1,0 +1,123 @@
+"""Take back what the teacher made worse: of each redone image, keep the version that the oracle prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io
+
+from ..oracles.scores import Scores
+from .batches import for_oracle, one_per_image, split
+from .pixels import check_images
+from .schema import schema
+from .types import OracleSocket, ScoresSocket
+
+# What happened to an image: not redone; redone and better; redone and no better, so the student's image came back.
+KEPT, REDONE, REVERTED = "kept", "redone", "reverted"
+
+
+class UnderstudyKeepBetter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyKeepBetter",
+            display_name="Keep Better",
+            description="Scores only the images that the teacher changed, and of each keeps the better version.",
+            search_aliases=["best of two", "compare scores", "undo refine", "pick best"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images_before", tooltip="The student's images."),
+                io.Image.Input("images_after", tooltip="The same images after the teacher, in the same order."),
+                ScoresSocket.Input("scores", tooltip="The scores of images_before."),
+                OracleSocket.Input(
+                    "oracle", lazy=True, tooltip="Scores the redone images. Not even loaded if no image was redone."
+                ),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    tooltip="What the images should show: one prompt for all, or a list with one per image or batch.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "images", is_output_list=True, tooltip="Of each image the version with the higher score."
+                ),
+                ScoresSocket.Output(
+                    "scores",
+                    is_output_list=True,
+                    tooltip="The scores that came in, with decisions and the new scores of the redone images.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def check_lazy_status(cls, images_before, images_after, scores, **_):
+        return ["oracle"] if any(sum(redone(images_before, images_after), [])) else []
+
+    @classmethod
+    def execute(cls, images_before, images_after, scores, oracle, prompt) -> io.NodeOutput:
+        changed = redone(images_before, images_after)
+        sizes = [len(batch) for batch in images_before]
+        texts = split(one_per_image(prompt, sizes, "prompts"), sizes)
+        before = split(values_of(scores, sum(sizes)), sizes)
+        judge = Judge(oracle[0], scores)
+        output, decisions, after = [], [], []
+        for old, new, flags, text, values in zip(images_before, images_after, changed, texts, before, strict=True):
+            places = [i for i, flag in enumerate(flags) if flag]
+            decided, scored, kept = [KEPT] * len(old), [None] * len(old), old
+            if places:
+                own = [text[i] for i in places]
+                now = judge(new[places], own)
+                was = [values[i] for i in places] if judge.made_the_scores else judge(old[places], own)
+                better = [i for i, a, b in zip(places, now, was, strict=True) if a > b]
+                kept = old.clone()
+                kept[better] = new[better]
+                for i, value in zip(places, now, strict=True):
+                    decided[i], scored[i] = REDONE if i in better else REVERTED, value
+            output.append(kept)
+            decisions += decided
+            after += scored
+        return io.NodeOutput(output, list(with_decisions(scores, decisions, after)))
+
+
+class Judge:
+    """An oracle, and whether the scores of the images before the teacher are its own, so that they can be compared."""
+
+    def __init__(self, oracle, scores: Sequence[Scores]):
+        self.oracle = oracle
+        self.made_the_scores = oracle is not None and all(each.oracle == oracle.fingerprint for each in scores)
+
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> list[float]:
+        return self.oracle(for_oracle(images), prompts).tolist()
+
+
+def redone(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> list[list[bool]]:
+    """For each batch of two lists of images, which images differ in any bit. Raises ValueError where shapes differ."""
+    counts = check_images("images_before", before), check_images("images_after", after)
+    if sum(counts[0]) != sum(counts[1]):
+        raise ValueError(f"{sum(counts[0])} images_before, but {sum(counts[1])} images_after: connect the same images.")
+    shapes = [[list(batch.shape) for batch in batches] for batches in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"images_before have shape {shapes[0]}, but images_after {shapes[1]}: connect the same images."
+        )
+    return [
+        [not torch.equal(*pair) for pair in zip(old, new, strict=True)] for old, new in zip(before, after, strict=True)
+    ]
+
+
+def values_of(scores: Sequence[Scores], images: int) -> list[float]:
+    """All scores of a list in one; raises ValueError unless there is one per image."""
+    values = [value for each in scores for value in each.values]
+    if len(values) != images:
+        raise ValueError(f"{len(values)} scores, but {images} images: give the scores of exactly these images.")
+    return values
+
+
+def with_decisions(scores: Sequence[Scores], decisions: Sequence[str], after: Sequence[float | None]):
+    """The scores in the structure that they came in, with decisions and the scores after the teacher."""
+    sizes = [len(each.values) for each in scores]
+    for each, decided, scored in zip(scores, split(decisions, sizes), split(after, sizes), strict=True):
+        yield replace(each, decisions=decided, scores_after=scored)

@@ -1,0 +1,95 @@
+"""Run a sampler of the host over latents: as one batch where that is the same for each image, else image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..samplers.noise import image_seeds
+from .counting import counted
+from .noise import runs_as_batch, with_noise_per_image
+from .subset import Subset
+
+
+class Progress:
+    """The host's progress bar and previews over several sampling runs, as one bar."""
+
+    def __init__(self, model, steps: int, runs: int):
+        from latent_preview import prepare_callback
+
+        self.callback = prepare_callback(model, steps * runs)
+        self.steps, self.runs, self.run = steps, runs, -1
+
+    def next_run(self):
+        """The sampler's callback for the next run. Cancelling acts through it, too."""
+        self.run += 1
+        run = self.run
+
+        def callback(step, denoised, x, total_steps):
+            step = min(step, self.steps - 1)  # dpm_adaptive takes as many steps as it likes
+            self.callback(run * self.steps + step, denoised, x, self.runs * self.steps)
+
+        return callback
+
+
+def runs_needed(name: str, sampler, latent: dict, images: int) -> int:
+    """How many sampling runs ``sample_images`` makes of so many images."""
+    return 1 if runs_as_batch(name, sampler, "noise_mask" in latent) else images
+
+
+def sample_images(
+    model,
+    name: str,
+    sampler,
+    sigmas: torch.Tensor,
+    cfg: float,
+    positive: list,
+    negative: list,
+    latent: dict,
+    noise: torch.Tensor,
+    seed: int,
+    indices: Sequence[int],
+    progress: Progress,
+) -> tuple[torch.Tensor, list[int]]:
+    """Sample ``latent`` ({"samples": [B, ...], "noise_mask": ...}) from ``sigmas[0]`` on.
+
+    Returns samples [B, ...] and the network evaluations that each image took, counted.
+
+    name, sampler: the host's name for it and its KSAMPLER object. indices: the images' places in the whole batch, on
+    which their noise depends. noise: the starting noise [B, ...].
+    """
+    from comfy.sample import sample_custom
+    from comfy.utils import PROGRESS_BAR_ENABLED
+
+    samples = latent["samples"]
+    batch = samples.shape[0]
+    together = runs_as_batch(name, sampler, "noise_mask" in latent)
+    runs = [range(batch)] if together else [[place] for place in range(batch)]
+    size = samples.shape[2:]
+    model, count = counted(model)
+    done, evaluations = [], []
+    for places in runs:
+        before = count.total
+        subset = Subset(places, batch)
+        cut = subset.latent({key: latent[key] for key in ("samples", "noise_mask") if key in latent})
+        own = [indices[place] for place in places]
+        done.append(
+            sample_custom(
+                model,
+                noise[list(places)],
+                cfg,
+                with_noise_per_image(name, sampler, seed, own),
+                sigmas.clone(),  # some of the host's samplers write into it
+                subset.conditioning(positive, size),
+                subset.conditioning(negative, size),
+                cut["samples"],
+                noise_mask=cut.get("noise_mask"),
+                callback=progress.next_run(),
+                disable_pbar=not PROGRESS_BAR_ENABLED,
+                # A sampler that runs image by image may draw noise of its own from this.
+                seed=seed if together else image_seeds(seed, own)[0],
+            )
+        )
+        evaluations += [(count.total - before) // len(places)] * len(places)
+    return torch.cat(done), evaluations

@@ -1,0 +1,184 @@
+"""A few-step student in one box: the right sampling, noise levels and guidance for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from comfy_api.latest import io
+
+from ..samplers.consistency import sample_consistency
+from ..samplers.schedules import consistency_sigmas, last_steps
+from .noise import starting_noise
+from .sampling import Progress, runs_needed, sample_images
+from .schema import schema
+
+# The grid of timesteps on which consistency students are distilled.
+GRID = 50
+# Latent consistency models' boundary scaling (Luo et al. 2023, and their training code).
+SIGMA_DATA, TIMESTEP_SCALING = 0.5, 10.0
+
+
+class UnderstudyStudentSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyStudentSampler",
+            display_name="Understudy Student Sampler",
+            description="Samples a few-step student with the sampler, noise levels and guidance that its family needs.",
+            search_aliases=["LCM", "consistency", "few step", "turbo", "fast sampler", "KSampler"],
+            inputs=[
+                io.Model.Input("model", tooltip="The student; for LCM-LoRA a checkpoint with that LoRA applied."),
+                io.Conditioning.Input("positive", tooltip="What the image should show."),
+                io.Conditioning.Input("negative", tooltip="What it should not show. Without effect at cfg 1."),
+                io.Latent.Input(
+                    "latent_image", tooltip="An empty latent, or the latent of an image with denoise below 1."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of all noise. The starting noise is the same as KSampler's.",
+                ),
+                io.Combo.Input(
+                    "family",
+                    options=list(FAMILIES),
+                    default="demo",
+                    tooltip="How the student was distilled. demo: the embedded student. LCM: a whole latent "
+                    "consistency model. LCM-LoRA: a checkpoint with an LCM LoRA. consistency: consistency "
+                    "distillation without LCM's boundary scaling.",
+                ),
+                io.Int.Input("steps", default=4, min=1, max=GRID, tooltip="Network steps; 1 to 8 are usual."),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Guidance scale. 1 means none and halves the cost. demo always runs at 1; LCM and LCM-LoRA "
+                    "want 1 to 2; consistency wants the scale that it was distilled with, such as 8.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image.",
+                ),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The student's latents, for a VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(cls, model, positive, negative, latent_image, seed, family, steps, cfg, denoise) -> io.NodeOutput:
+        model, name, sampler, sigmas, cfg = FAMILIES[family](model, steps, cfg, denoise)
+        latent = with_model_dimensions(model, latent_image)
+        samples = latent["samples"]
+        batch = samples.shape[0]
+        if batch == 0:
+            raise ValueError("latent_image is an empty batch: it needs at least one latent.")
+        indices = latent.get("batch_index")
+        if indices is not None and len(indices) != batch:
+            raise ValueError(f"{len(indices)} entries in the latent's batch_index, but {batch} latents.")
+        samples, _ = sample_images(
+            model,
+            name,
+            sampler,
+            sigmas.to(model.load_device),
+            cfg,
+            positive,
+            negative,
+            latent,
+            starting_noise(samples.shape, samples.dtype, seed, indices),
+            seed,
+            range(batch) if indices is None else indices,
+            Progress(model, len(sigmas) - 1, runs_needed(name, sampler, latent, batch)),
+        )
+        return io.NodeOutput({**latent, "samples": samples})
+
+
+def with_model_dimensions(model, latent: dict) -> dict:
+    """A latent as the host's KSampler prepares it: an empty one takes the model's channels and size."""
+    from comfy.sample import fix_empty_latent_channels
+
+    ratios = {key: latent[key] for key in ("downscale_ratio_spacial", "downscale_ratio_temporal") if key in latent}
+    prepared = {key: value for key, value in latent.items() if key not in ratios}
+    prepared["samples"] = fix_empty_latent_channels(model, latent["samples"], **ratios)
+    return prepared
+
+
+def consistency(model, steps: int, cfg: float, denoise: float, *, spacing: str) -> tuple:
+    """Plain denoised as consistency function, on the timesteps of the distillation (methods 1.6)."""
+    from comfy.samplers import KSAMPLER
+
+    sampling = model.get_model_object("model_sampling")
+    sigmas = last_steps(partial(_grid_sigmas, sampling, spacing), steps, denoise)
+    sampler = KSAMPLER(with_noise_sampler(partial(sample_consistency, noise_scaling=sampling.noise_scaling)))
+    return model, "consistency", sampler, sigmas, cfg
+
+
+def demo(model, steps: int, cfg: float, denoise: float) -> tuple:
+    """The embedded student: guidance is distilled into it."""
+    return consistency(model, steps, 1.0, denoise, spacing="trailing")
+
+
+def latent_consistency(model, steps: int, cfg: float, denoise: float) -> tuple:
+    """LCM, whole or as a LoRA: its boundary scaling on its 50 timesteps, with the host's own sampler."""
+    from comfy.samplers import KSampler, sampler_object
+
+    model = with_boundary_scaling(model)
+    host = KSampler(model, steps, model.load_device, "lcm", "sgm_uniform", denoise, model.model_options)
+    return model, "lcm", sampler_object("lcm"), host.sigmas, cfg
+
+
+FAMILIES: dict[str, Callable[..., tuple]] = {
+    "demo": demo,
+    "LCM": latent_consistency,
+    "LCM-LoRA": latent_consistency,
+    "consistency": partial(consistency, spacing="leading"),
+}
+
+
+def _grid_sigmas(sampling, spacing: str, steps: int) -> torch.Tensor:
+    # A low denoise asks for more steps than the grid has; its last ones are then the finest there are.
+    return consistency_sigmas(sampling, min(steps, GRID), GRID, spacing)
+
+
+def with_noise_sampler(function: Callable) -> Callable:
+    """``function`` as the host calls samplers; the noise sampler shows in its signature."""
+
+    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None, noise_sampler=None):
+        return function(model, x, sigmas, extra_args, callback, disable, noise_sampler=noise_sampler)
+
+    return sample
+
+
+def with_boundary_scaling(model):
+    """A clone of the MODEL that samples as a latent consistency model: c_skip and c_out of Luo et al. 2023, for eps and
+    v models. Raises ValueError for other models."""
+    from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscreteDistilled
+
+    own = model.get_model_object("model_sampling")
+    if not isinstance(own, ModelSamplingDiscrete) or not isinstance(own, EPS):
+        raise ValueError(
+            f"the model samples as {type(own).__mro__[1].__name__}, but LCM students predict noise or v in discrete "
+            "time: choose another family or model."
+        )
+    prediction = V_PREDICTION if isinstance(own, V_PREDICTION) else EPS
+
+    class LatentConsistency(ModelSamplingDiscreteDistilled, prediction):
+        def calculate_denoised(self, sigma, model_output, model_input):
+            x0 = super().calculate_denoised(sigma, model_output, model_input)
+            time = TIMESTEP_SCALING * self.timestep(sigma).view(-1, *[1] * (x0.ndim - 1))
+            scale = (time**2 + SIGMA_DATA**2) ** 0.5
+            return time / scale * x0 + (SIGMA_DATA / scale) ** 2 * model_input
+
+    clone = model.clone()
+    clone.add_object_patch("model_sampling", LatentConsistency(model.model.model_config))
+    return clone

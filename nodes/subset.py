@@ -1,0 +1,156 @@
+"""Cut a batch down to some of its images, together with everything in conditioning and latents that carries a batch.
+
+ComfyUI repeats a tensor of M entries to a batch of B images when it samples, by one of two rules. So the entry that
+belongs to image i is found first, by the host's rule, and only then is the batch cut. No input is changed in place.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+# Keys of a conditioning's options whose tensors the host repeats cyclically (comfy.utils.repeat_to_batch_size) ...
+CYCLIC = frozenset(
+    {
+        "pooled_output",
+        "attention_mask",
+        "cross_attn_controlnet",
+        "noise_concat",
+        "reference_latents",
+        "mask",
+        "conditioning_llama3",
+        "conditioning_mt5xl",
+        "attention_mask_mt5xl",
+        "conditioning_byt5small",
+    }
+)
+# ... and those that it stretches over the batch (comfy.utils.resize_to_batch_size).
+STRETCHED = frozenset({"concat_latent_image", "concat_mask", "concat_image"})
+
+
+def cyclic(image: int, entries: int, batch: int) -> int:
+    """The entry, of ``entries``, that ``comfy.utils.repeat_to_batch_size`` gives to ``image`` of ``batch``."""
+    return image % entries
+
+
+def stretched(image: int, entries: int, batch: int) -> int:
+    """The entry, of ``entries``, that ``comfy.utils.resize_to_batch_size`` gives to ``image`` of ``batch``."""
+    if batch <= 1 or entries == batch:
+        return image
+    if batch < entries:
+        return min(round(image * (entries - 1) / (batch - 1)), entries - 1)
+    return min(int((image + 0.5) * entries / batch), entries - 1)
+
+
+@dataclass
+class Subset:
+    """Some images of a batch: ``images`` are their places in it, ``batch`` is how many there are.
+
+    One Subset cuts everything that belongs to one sampling run, so that a ControlNet which positive and negative share
+    becomes one new ControlNet that both share, and guidance still runs as one batch.
+    """
+
+    images: Sequence[int]
+    batch: int
+    controls: dict[int, object] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        return list(self.images) == list(range(self.batch))
+
+    def tensor(self, tensor: torch.Tensor, rule: Callable[[int, int, int], int] = cyclic) -> torch.Tensor:
+        """The images' entries along the first dimension; a single entry, which the host repeats, stays as it is."""
+        entries = tensor.shape[0]
+        return tensor if entries == 1 else tensor[[rule(i, entries, self.batch) for i in self.images]]
+
+    def conditioning(self, conditioning: list, latent_size: Sequence[int]) -> list:
+        """A ComfyUI conditioning ``[[tensor, options], ...]``, cut. latent_size: height and width of the latents."""
+        if self.whole:
+            return conditioning
+        return [[None if text is None else self.tensor(text), self._options(options, latent_size)]
+                for text, options in conditioning]  # fmt: skip
+
+    def latent(self, latent: Mapping) -> dict:
+        """A ComfyUI latent ``{"samples": ..., "noise_mask": ..., "batch_index": ...}``, cut."""
+        if self.whole:
+            return dict(latent)
+        cut = dict(latent, samples=latent["samples"][list(self.images)])
+        if "batch_index" in latent:
+            cut["batch_index"] = [latent["batch_index"][i] for i in self.images]
+        if "noise_mask" in latent:
+            cut["noise_mask"] = self.noise_mask(latent["noise_mask"], latent["samples"].ndim)
+        return cut
+
+    def noise_mask(self, mask: torch.Tensor, latent_dims: int) -> torch.Tensor:
+        """A mask of any leading shape, as the host reads it: for latents of 4 dimensions all of that is the batch."""
+        if latent_dims == 4:
+            mask = mask.reshape(-1, 1, *mask.shape[-2:])
+        elif mask.ndim < 5:  # the frames of one video, the same for the whole batch
+            return mask
+        return self.tensor(mask)
+
+    def control(self, control):
+        """A ControlNet and the chain behind it, hints and extra inputs cut; the same object gives the same copy."""
+        if control is None:
+            return None
+        if id(control) not in self.controls:
+            cut = control.copy()
+            hint, hints = control.cond_hint_original, 1
+            if hint is not None:
+                hints = hint.shape[0]
+                cut.cond_hint_original = self.tensor(hint)
+            # The host repeats these to the hint first, and to the batch only together with it.
+            cut.extra_concat_orig = [extra if extra.shape[0] == 1 else self._of_hint(extra, hints)
+                                     for extra in control.extra_concat_orig]  # fmt: skip
+            cut.extra_args = {name: self._value(name, value) for name, value in control.extra_args.items()}
+            cut.set_previous_controlnet(self.control(control.previous_controlnet))
+            self.controls[id(control)] = cut
+        return self.controls[id(control)]
+
+    def _of_hint(self, extra: torch.Tensor, hints: int) -> torch.Tensor:
+        return extra[:1] if hints == 1 else extra[[i % hints % extra.shape[0] for i in self.images]]
+
+    def _options(self, options: Mapping, latent_size: Sequence[int]) -> dict:
+        if options.get("set_area_to_bounds") and "mask" in options:
+            options = _bounds_of_whole_batch(options, latent_size)
+        return {name: self._value(name, value) for name, value in options.items()}
+
+    def _value(self, name: str, value):
+        if name == "control":
+            return self.control(value)
+        if name == "model_conds":
+            return {key: self._model_cond(cond) for key, cond in value.items()}
+        if name.startswith("clip_vision_output") and hasattr(value, "penultimate_hidden_states"):
+            cut = copy.copy(value)
+            tensors = {key: each for key, each in vars(value).items() if torch.is_tensor(each)}
+            vars(cut).update({key: self.tensor(each) for key, each in tensors.items()})
+            return cut
+        if isinstance(value, (list, tuple)) and value and all(torch.is_tensor(each) for each in value):
+            return type(value)(self._value(name, each) for each in value)
+        if not torch.is_tensor(value) or value.ndim < 2 or (name == "mask" and value.ndim == 2):
+            return value
+        if name in STRETCHED:
+            return self.tensor(value, stretched)
+        # A key that is not known here carries the batch if its tensor is as long as the batch.
+        return self.tensor(value) if name in CYCLIC or value.shape[0] == self.batch else value
+
+    def _model_cond(self, cond):
+        from comfy.conds import CONDConstant
+
+        if isinstance(cond, CONDConstant):
+            return cond
+        if isinstance(cond.cond, list):
+            return cond._copy_with([self.tensor(each) for each in cond.cond])
+        return cond._copy_with(self.tensor(cond.cond))
+
+
+def _bounds_of_whole_batch(options: Mapping, latent_size: Sequence[int]) -> dict:
+    """``set_area_to_bounds`` is the area that all masks of the batch cover: found as the host does, before the cut."""
+    from comfy.samplers import resolve_areas_and_cond_masks_multidim
+
+    resolved = [dict(options)]
+    resolve_areas_and_cond_masks_multidim(resolved, torch.Size(latent_size), options["mask"].device)
+    return {**resolved[0], "set_area_to_bounds": False}
