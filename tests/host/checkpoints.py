@@ -17,12 +17,13 @@ from safetensors.torch import save_file
 
 from .environment import cache_dir
 
-CHECKPOINT = "understudy-test-sd15.safetensors"
+# The names that the example workflows ask for.
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+LORA = "lcm-lora-sdv1-5.safetensors"
+CLIP = "clip-vit-large-patch14.safetensors"
 # The same weights under a second name: two loaders of one file share a cache entry, and none could be seen to rest.
-TEACHER = "understudy-test-sd15-teacher.safetensors"
+TEACHER = "understudy-test-teacher.safetensors"
 CONTROLNET = "understudy-test-controlnet.safetensors"
-LORA = "understudy-test-lcm-lora.safetensors"
-CLIP = "understudy-test-clip.safetensors"
 
 CHANNELS, CONTEXT, TIME = 320, 768, 1280
 # SD 1.5's UNet with one residual block on each of two levels instead of two on each of four.

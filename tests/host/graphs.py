@@ -17,7 +17,7 @@ REFINE = {
     "sampler_name": "euler",
     "scheduler": "normal",
 }
-THRESHOLD = {"mode": "fixed", "percentile": 30.0, "value": 0.5, "fraction": 0.25, "calibration": ""}
+THRESHOLD = {"mode": "fixed", "percentile": 30.0, "value": 0.5, "fraction": 0.25, "calibration": "none"}
 
 
 @dataclass

@@ -73,7 +73,7 @@ class Host:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         paths = self.base / "model_paths.yaml"
-        folders = sorted(path.name for path in self.models.iterdir() if path.is_dir())
+        folders = sorted(path.name for path in self.models.iterdir())
         paths.write_text("".join(["shared:\n", f"  base_path: {json.dumps(str(self.models))}\n"]
                                  + [f"  {name}: {name}\n" for name in folders]))  # fmt: skip
         command = [self.python, self.checkout / "main.py", "--cpu", "--port", self.port, "--base-directory", self.base]

@@ -77,7 +77,23 @@ class NoiseImages:
         return (torch.stack([image(index) for index in range(first, first + count)]),)
 
 
+class Ask:
+    """Takes anything, so that a node whose output nothing else needs runs."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, INPUT_IS_LIST, RETURN_TYPES = "test", "take", True, True, ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from comfy.comfy_types import IO
+
+        return {"required": {"anything": (IO.ANY, {})}}
+
+    def take(self, anything):
+        return {}
+
+
 NODE_CLASS_MAPPINGS = {
+    "TestAsk": Ask,
     "TestSaveTensors": SaveTensors,
     "TestFloats": Floats,
     "TestStrings": Strings,

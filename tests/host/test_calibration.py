@@ -1,0 +1,66 @@
+"""Calibrations on disk: an image counts once, other settings are refused, too few scores are an error."""
+
+from .checkpoints import CLIP
+from .graphs import THRESHOLD, Graph
+
+
+class Calibrating(Graph):
+    """Random images are scored, counted into the calibration, and judged by its percentile."""
+
+    def __init__(self, name, *, seed, count, width=64, percentile=None):
+        super().__init__()
+        images = self.add("TestNoiseImages", seed=seed, first=0, count=count, width=width, height=64, channels=3)
+        oracle = self.add("UnderstudyLoadOracle", oracle_name=CLIP, family="auto")
+        scores = self.add("UnderstudyScoreImages", oracle=oracle[0], images=images[0], prompt="noise")
+        self.calibrate = self.add("UnderstudyCalibrate", scores=scores[0], name=name)
+        self.asked = self.calibrate
+        if percentile is not None:
+            widgets = {**THRESHOLD, "mode": "percentile", "percentile": percentile, "calibration": name}
+            self.asked = self.add("UnderstudyThreshold", **widgets, scores=self.calibrate[0])
+        self.add("TestAsk", anything=self.asked[0])
+
+
+def said(host, graph):
+    """The text under the last node."""
+    return " ".join(host.run(graph).outputs[graph.asked]["text"])
+
+
+def forget(host):
+    """Run something else, after which the host has no results of the last prompt to hand out again."""
+    graph = Graph()
+    graph.add("TestAsk", anything=graph.add("EmptyLatentImage", width=64, height=64, batch_size=1)[0])
+    host.run(graph)
+
+
+def test_scores_add_up_and_an_image_counts_once(host):
+    name = "counting"
+    assert "12 new, 12 in all" in said(host, Calibrating(name, seed=1, count=12))
+    forget(host)
+    assert "0 new, 12 in all" in said(host, Calibrating(name, seed=1, count=12))
+    assert "12 new, 24 in all" in said(host, Calibrating(name, seed=2, count=12))
+
+
+def test_a_percentile_of_too_few_scores_is_an_error(host):
+    run = host.attempt(Calibrating("too few", seed=3, count=8, percentile=50.0))
+    assert run.error_node and "8 scores" in run.error and "worst_fraction" in run.error
+
+
+def test_a_percentile_rejects_about_its_share(host):
+    text = said(host, Calibrating("a share", seed=4, count=40, percentile=25.0))
+    assert "25%" in text
+    assert "of these 40 images: 10" in text
+
+
+def test_other_settings_are_refused_and_the_difference_is_spelled_out(host):
+    name = "settings"
+    said(host, Calibrating(name, seed=5, count=8))
+    run = host.attempt(Calibrating(name, seed=6, count=8, width=96))
+    assert "width" in run.error and "64" in run.error and "96" in run.error
+
+
+def test_an_unknown_calibration_is_named(host):
+    graph = Calibrating("known", seed=7, count=8)
+    widgets = {**THRESHOLD, "mode": "percentile", "calibration": "nobody made this"}
+    graph.add("TestAsk", anything=graph.add("UnderstudyThreshold", **widgets)[0])
+    run = host.attempt(graph)
+    assert "nobody made this" in run.error

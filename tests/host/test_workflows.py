@@ -1,0 +1,96 @@
+"""The example workflows, as they are in the pack."""
+
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from .environment import PACK
+from .graphs import from_workflow
+
+DEMO, CHECKPOINT = (
+    "Demo - teacher redoes the worst images",
+    "LCM LoRA student - teacher redoes the worst images",
+)
+
+
+def workflow(host, name):
+    saved = json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return from_workflow(saved, host.object_info())
+
+
+def only(prompt, class_type, **inputs):
+    """The id of the one node of a class, with these widgets where several are of that class."""
+    (found,) = (
+        key
+        for key, node in prompt.items()
+        if node["class_type"] == class_type and inputs.items() <= node["inputs"].items()
+    )
+    return found
+
+
+def results(host, run, prompt):
+    """The report picture, and what each saved image says of itself."""
+    report, *images = run.outputs[only(prompt, "UnderstudyReceipt")]["images"]
+    opened = [Image.open(io.BytesIO(host.image(entry))) for entry in images]
+    return Image.open(io.BytesIO(host.image(report))), [json.loads(image.text["understudy"]) for image in opened]
+
+
+def use(prompt, class_type, **inputs):
+    for node in prompt.values():
+        if node["class_type"] == class_type:
+            node["inputs"].update(inputs)
+
+
+@pytest.mark.parametrize("name", [DEMO, CHECKPOINT])
+def test_example_workflow_redoes_the_worst_quarter(host, name):
+    prompt = workflow(host, name)
+    # Eight pictures of 512 x 512 would take two cores many minutes.
+    use(prompt, "EmptyLatentImage", width=64, height=64)
+    report, images = results(host, host.run(prompt), prompt)
+    assert report.width >= 400 and report.height >= 200
+    assert [image["decision"] != "kept" for image in images].count(True) == 2
+    for image in images:
+        redone = image["decision"] != "kept"
+        assert (image["score"] < image["threshold"]) == redone
+        assert (image["score_after"] is not None) == redone
+        assert (image["evaluations"] > 0) == redone
+        assert image["prompt"]
+
+
+def test_demo_teacher_s_loader_does_not_run_when_all_pass(host):
+    prompt = workflow(host, DEMO)
+    use(prompt, "UnderstudyThreshold", mode="fixed", value=-1000.0)
+    loader = only(prompt, "UnderstudyLoadDemo", part="teacher")
+    run = host.run(prompt)
+    assert loader not in run.executed + run.cached
+    assert only(prompt, "UnderstudyLoadDemo", part="student") in run.executed + run.cached
+    _, images = results(host, run, prompt)
+    assert {image["decision"] for image in images} == {"kept"} and len(images) == 8
+
+
+def test_one_seed_drives_student_and_teacher(host):
+    for name in (DEMO, CHECKPOINT):
+        prompt = workflow(host, name)
+        seeds = [node["inputs"]["seed"] for node in prompt.values() if "seed" in node["inputs"]]
+        assert len(seeds) == 2 and seeds[0] == seeds[1] and isinstance(seeds[0], list)
+
+
+def test_unknown_words_of_the_demo_are_named(host):
+    prompt = workflow(host, DEMO)
+    text = only(prompt, "PrimitiveStringMultiline")
+    prompt[text]["inputs"]["value"] = "a small red wombat"
+    run = host.attempt(prompt)
+    assert "wombat" in run.error
+
+
+def test_demo_runs_in_stock_sampler_and_vae_nodes(host):
+    prompt = workflow(host, DEMO)
+    sampler = only(prompt, "UnderstudyStudentSampler")
+    inputs = prompt[sampler]["inputs"]
+    stock = {key: inputs[key] for key in ("model", "positive", "negative", "latent_image", "seed")}
+    stock |= {"steps": 2, "cfg": 1.0, "sampler_name": "lcm", "scheduler": "sgm_uniform", "denoise": 1.0}
+    prompt[sampler] = {"class_type": "KSampler", "inputs": stock}
+    _, images = results(host, host.run(prompt), prompt)
+    assert len(images) == 8
