@@ -3,10 +3,11 @@
     python bench/host.py                # ten pairs, about an hour on two cores; writes bench/results/host.json
     python bench/host.py --pairs 2 --side 64 --out elsewhere.json
 
-An SD 1.5-layout checkpoint (shallow UNet, text encoder and VAE at their normal size), a batch of eight. Two comparisons:
-with two of eight rejected against student, decode, oracle, encode two, teacher on two, decode two; and with none
-rejected against student, decode, oracle. The two graphs of a comparison take turns in one server, each time with a
-seed that was not used before, so that nothing but the loaded models is reused. Peak memory is that of a server of its own.
+An SD 1.5-layout checkpoint (shallow UNet, text encoder and VAE at their normal size), a batch of eight. Two
+comparisons: with two of eight rejected against student, decode, oracle, encode two, teacher on two, decode two; and
+with none rejected against student, decode, oracle. The two graphs of a comparison take turns in one server, each time
+with a seed that was not used before, so that nothing but the loaded models is reused. Peak memory is that of a server
+of its own.
 """
 
 import argparse
