@@ -92,6 +92,8 @@ def unet_config(config: dict) -> dict:
         "transformer_depth_middle": 1,
         "transformer_depth_output": [depth for depth in up for _ in range(layers + 1)],
         "context_dim": config["cross_attention_dim"],
+        "num_classes": "sequential",  # the host's name for a projection of the pooled text
+        "adm_in_channels": config["projection_class_embeddings_input_dim"],
         "use_linear_in_transformer": config.get("use_linear_projection", False),
         "legacy": False,
     }
@@ -124,6 +126,9 @@ def _model_classes():
         latent_format = DemoLatent
 
     class DemoModel(comfy.model_base.BaseModel):
+        def encode_adm(self, **kwargs):
+            return kwargs["pooled_output"]
+
         def extra_conds(self, **kwargs):
             # Text encode nodes cannot know on which side of the guidance a text will stand; here it is known.
             error = kwargs.get(PROMPT_ERROR)
@@ -196,12 +201,13 @@ def _text_encoder_class():
             self.load_state_dict({"table.weight": table.to(device=device, dtype=dtype)})
 
         def encode_token_weights(self, tokens: dict):
-            """Token ids to ``(conditioning [1, 8, width], no pooled output, extra conditioning)``."""
+            """Token ids to ``(conditioning [1, 8, width], pooled [1, 8 * width], extra conditioning)``."""
             ids = torch.tensor([[token for token, _ in row] for row in tokens["understudy_demo"]])
             cond = self.table(ids.to(self.table.weight.device), out_dtype=torch.float32)
             assert cond.shape[1] == TOKENS
             extra = {PROMPT_ERROR: tokens[PROMPT_ERROR]} if tokens[PROMPT_ERROR] else {}
-            return cond.to(comfy.model_management.intermediate_device()), None, extra
+            cond = cond.to(comfy.model_management.intermediate_device())
+            return cond, cond.flatten(1), extra
 
         def set_clip_options(self, options: dict) -> None:
             """No layers to skip, and the table runs where it lies."""

@@ -1,0 +1,1 @@
+"""The offline trainer: one loop, and methods that say for a batch what the network must match."""

@@ -1,0 +1,89 @@
+"""A run is a directory: recipe, checkpoints, log, samples, exports. Every file is written whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .config import Recipe, RecipeError
+
+
+class Run:
+    """The directory of one training."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    @classmethod
+    def start(cls, directory: Path, recipe: Recipe) -> "Run":
+        """A new run. Raises RecipeError if the directory already holds one."""
+        if (directory / "recipe.json").exists():
+            raise RecipeError(f"{directory} already holds a run; continue it with --resume or choose another --out")
+        run = cls(directory)
+        for folder in ("checkpoints", "samples", "exports"):
+            (directory / folder).mkdir(parents=True, exist_ok=True)
+        write_text(directory / "recipe.json", recipe.model_dump_json(indent=2))
+        return run
+
+    @classmethod
+    def resume(cls, directory: Path, recipe: Recipe) -> "Run":
+        """An existing run of the same recipe. Raises RecipeError if there is none or its recipe differs."""
+        path = directory / "recipe.json"
+        if not path.exists():
+            raise RecipeError(f"{directory} holds no run to resume; leave --resume out to start one")
+        before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(recipe.model_dump_json())
+        different = [key for key in now if now[key] != before.get(key)]
+        if different:
+            raise RecipeError(f"{directory} was started with another recipe; these differ: {', '.join(different)}")
+        return cls(directory)
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Append one line of JSON to log.jsonl."""
+        with open(self.directory / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint files, oldest first."""
+        return sorted((self.directory / "checkpoints").glob("step-*.pt"))
+
+    def save_checkpoint(self, step: int, state: Mapping[str, Any], keep: int) -> None:
+        """Write a checkpoint and drop all but the newest ``keep``."""
+        path = self.directory / "checkpoints" / f"step-{step:08d}.pt"
+        partial = path.with_suffix(".partial")
+        torch.save(dict(state), partial)
+        os.replace(partial, path)
+        for old in self.checkpoints()[:-keep]:
+            old.unlink()
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint, or None; what was logged after it is cut off the log."""
+        checkpoints = self.checkpoints()
+        if not checkpoints:
+            (self.directory / "log.jsonl").unlink(missing_ok=True)
+            return None
+        state = torch.load(checkpoints[-1], map_location="cpu", weights_only=True)
+        log = self.directory / "log.jsonl"
+        if log.exists():
+            lines = log.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= state["step"]]
+            write_text(log, "".join(line + "\n" for line in kept))
+        return state
+
+
+def write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def publish(path: Path, directory: Path) -> Path:
+    """Copy an export to ``directory``, whole or not at all; returns the new path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = directory / (path.name + ".partial")
+    shutil.copyfile(path, partial)
+    os.replace(partial, directory / path.name)
+    return directory / path.name

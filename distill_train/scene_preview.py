@@ -1,0 +1,42 @@
+"""Sample a demo network on calibration scenes: a grid to look at and the share that the checker finds exact."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..models.demo import checker, family
+from ..models.demo.sampling import denoiser, sample_student, sample_teacher, start
+from ..samplers.schedules import trailing_sigmas
+from .randomness import generator
+from .scene_data import draw_scenes, tokens_for
+
+
+def measure_scenes(
+    network: nn.Module, vae: nn.Module, count: int, seed: int, steps: Sequence[int], cfg: float | None
+) -> tuple[Tensor, dict[str, float]]:
+    """Pictures [N, 3, 64, 64] and ``exact@n`` for each number of steps, same scenes and noise.
+
+    cfg: a teacher's guidance scale; None samples as a student, by consistency sampling without guidance.
+    """
+    g = generator(seed, "preview")
+    scenes = draw_scenes(count, g, split="calibration")
+    device = next(network.parameters()).device
+    noise = torch.randn(count, family.LATENT_CHANNELS, *[family.LATENT_SIDE] * 2, generator=g).to(device)
+    tokens = tokens_for(scenes).to(device)
+    shown, figures = [], {}
+    for n in steps:
+        latents = sample(network, noise, tokens, n, cfg)
+        pictures = torch.cat([family.decode(vae, part) for part in latents.split(256)])
+        figures[f"exact@{n}"] = sum(checker.exact(pictures, scenes)) / count
+        shown.append(pictures[: 64 // len(steps) // 8 * 8])
+    return torch.cat(shown), figures
+
+
+def sample(network: nn.Module, noise: Tensor, tokens: Tensor, steps: int, cfg: float | None) -> Tensor:
+    """Latents [B, 4, 8, 8] from noise, as a student (cfg None) or as a guided teacher."""
+    model = denoiser(network)
+    if cfg is None:
+        return sample_student(model, noise, tokens, steps)
+    sigmas = trailing_sigmas(model, steps)
+    return sample_teacher(model, start(model, noise, sigmas), tokens, sigmas, cfg)
