@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.threshold import Threshold
-from .folders import calibrations_folder
+from .display import shown
+from .folders import NONE, calibration_path, calibrations_folder
 from .schema import schema
 from .types import ScoresSocket, ThresholdSocket
 
 SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "models" / "demo" / "calibration.json"}
-NONE = "none"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9]")
-_RESERVED = re.compile(
-    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
-)  # file names that Windows keeps for itself
-
-
-def own_path(name: str) -> Path:
-    """The file of the user's calibration ``name``; ValueError for a name that could not be one plain file anywhere."""
-    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name.lower() == NONE:
-        raise ValueError(
-            f"calibration name {name!r}: expected 1 to 64 letters, digits, spaces, dots, '-' or '_', "
-            f"beginning with a letter or digit, and neither {NONE!r} nor a name that Windows reserves"
-        )
-    return calibrations_folder() / f"{name}.json"
 
 
 def known_calibrations() -> list[str]:
@@ -41,7 +26,7 @@ def known_calibrations() -> list[str]:
 
 def find_calibration(name: str) -> Calibration:
     """The calibration of that name; CalibrationError lists the ones there are."""
-    path = SHIPPED.get(name) or own_path(name)
+    path = SHIPPED.get(name) or calibration_path(name)
     if not path.is_file():
         known = ", ".join(known_calibrations()[:-1]) or "none yet; the Calibrate node makes them"
         raise CalibrationError(f"no calibration {name!r}; there are: {known}")
@@ -75,11 +60,12 @@ class UnderstudyCalibrate(io.ComfyNode):
                     tooltip="The same scores. Connect them to Threshold, so that it reads the calibration afterwards.",
                 )
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, scores: list, name: list) -> io.NodeOutput:
-        path = own_path(name[0])
+        path = calibration_path(name[0])
         if path.is_file():
             calibration = Calibration.load(path)
         else:
@@ -94,7 +80,7 @@ class UnderstudyCalibrate(io.ComfyNode):
         calibration.save(path)
         middle = calibration.percentiles[50]
         text = f"{name[0]}: {new} new, {calibration.n} in all, half of them below {middle:.3f}"
-        return io.NodeOutput(scores, ui=ui.PreviewText(text))
+        return io.NodeOutput(scores, ui=shown(text, cls.hidden.unique_id))
 
 
 class UnderstudyThreshold(io.ComfyNode):
@@ -157,6 +143,7 @@ class UnderstudyThreshold(io.ComfyNode):
                 ),
             ],
             outputs=[ThresholdSocket.Output(id="threshold", tooltip="Connect it to Teacher and to Receipt.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -173,13 +160,13 @@ class UnderstudyThreshold(io.ComfyNode):
         mode, calibration = _only(mode), _only(calibration)
         if mode not in ("percentile", None) or calibration in (NONE, None):
             return ""
-        path = SHIPPED.get(calibration) or own_path(calibration)
+        path = SHIPPED.get(calibration) or calibration_path(calibration)
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
     @classmethod
     def execute(cls, mode: list, percentile: list, value: list, fraction: list, calibration: list, scores=None):
         threshold = cls.make(mode[0], percentile[0], value[0], fraction[0], calibration[0], scores or [])
-        return io.NodeOutput(threshold, ui=ui.PreviewText(_described(threshold, scores or [])))
+        return io.NodeOutput(threshold, ui=shown(_described(threshold, scores or []), cls.hidden.unique_id))
 
     @classmethod
     def make(cls, mode, percentile, value, fraction, calibration, scores) -> Threshold:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 ORACLES = "oracles"
+NONE = "none"  # the combo's entry for no calibration
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9]")
+# File names that Windows keeps for itself.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def add_model_folders() -> None:
@@ -21,3 +27,13 @@ def calibrations_folder() -> Path:
     import folder_paths
 
     return Path(folder_paths.get_user_directory(), "understudy", "calibrations")
+
+
+def calibration_path(name: str) -> Path:
+    """The file of the user's calibration ``name``; ValueError for a name that could not be one plain file anywhere."""
+    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name.lower() == NONE:
+        raise ValueError(
+            f"calibration name {name!r}: expected 1 to 64 letters, digits, spaces, dots, '-' or '_', "
+            f"beginning with a letter or digit, and neither {NONE!r} nor a name that Windows reserves"
+        )
+    return calibrations_folder() / f"{name}.json"

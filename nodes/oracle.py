@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..oracles import FAMILIES, load_oracle
 from ..oracles.base import Oracle
 from ..oracles.scores import Scores, image_id
 from .batches import for_oracle, one_per_image, sizes_of, split
+from .display import shown
 from .folders import ORACLES
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
@@ -143,7 +144,7 @@ class UnderstudyScoreImages(io.ComfyNode):
             scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings))
             progress.update(len(batch))
         values = [value for batch in scores for value in batch.values]
-        return io.NodeOutput(scores, values, ui=ui.PreviewText(_listed(values, oracle[0].unit)))
+        return io.NodeOutput(scores, values, ui=shown(_listed(values, oracle[0].unit), cls.hidden.unique_id))
 
 
 class UnderstudyScoresFromList(io.ComfyNode):
@@ -185,7 +186,7 @@ class UnderstudyScoresFromList(io.ComfyNode):
             raise ValueError(f"{len(scores)} scores for {sum(sizes)} images; expected one score per image")
         batches = zip(split([float(value) for value in scores], sizes), split(ids, sizes), strict=True)
         made = [Scores(values, of, None, ("",) * len(values), settings) for values, of in batches]
-        return io.NodeOutput(made, ui=ui.PreviewText(_listed(scores, "")))
+        return io.NodeOutput(made, ui=shown(_listed(scores), cls.hidden.unique_id))
 
 
 def _settings(hidden, inputs: list[str]) -> dict:
@@ -206,6 +207,8 @@ class _Graph:
         return self.dynprompt.has_node(node_id)
 
 
-def _listed(values: Sequence[float], unit: str) -> str:
-    heading = f"{len(values)} scores" + (f" ({unit})" if unit else "")
-    return "\n".join([heading, *(f"{index}: {value:.3f}" for index, value in enumerate(values))])
+def _listed(values: Sequence[float], unit: str = "") -> str:
+    """The range of the scores, then each of them under its image's number, in rows of four."""
+    heading = f"{len(values)} scores, {min(values):.3f} to {max(values):.3f}" + (f" ({unit})" if unit else "")
+    numbered = [f"{index}: {value:.3f}" for index, value in enumerate(values)]
+    return "\n".join([heading, *("   ".join(numbered[start : start + 4]) for start in range(0, len(numbered), 4))])

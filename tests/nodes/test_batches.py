@@ -1,0 +1,37 @@
+"""Images, prompts and scores stay together over batches and lists."""
+
+import pytest
+import torch
+from understudy.nodes.batches import for_oracle, one_per_image, split
+
+
+def test_images_lose_alpha_and_overshoots():
+    image = torch.tensor([-0.1, 0.5, 1.1, 0.3]).expand(2, 4, 6, 4)
+    images = for_oracle(image)
+    assert images.shape == (2, 3, 4, 6)
+    assert images[0, :, 0, 0].tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    "prompts, sizes, expected",
+    [
+        (["a"], [3], ["a"] * 3),
+        (["a", "b", "c"], [3], ["a", "b", "c"]),
+        (["a", "b"], [1, 1], ["a", "b"]),
+        (["a", "b"], [2, 1], ["a", "a", "b"]),
+        (["a", "b", "c"], [2, 1], ["a", "b", "c"]),
+    ],
+)
+def test_one_for_all_one_per_image_or_one_per_batch(prompts, sizes, expected):
+    assert one_per_image(prompts, sizes, "prompts") == expected
+
+
+def test_other_counts_are_refused_with_both_numbers():
+    with pytest.raises(ValueError, match="2 prompts for 5 images"):
+        one_per_image(["a", "b"], [5], "prompts")
+    with pytest.raises(ValueError, match="3 prompts for 5 images in 2 batches"):
+        one_per_image(["a", "b", "c"], [4, 1], "prompts")
+
+
+def test_split_keeps_the_order():
+    assert list(split([1, 2, 3, 4], [1, 3])) == [(1,), (2, 3, 4)]

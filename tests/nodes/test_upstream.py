@@ -1,0 +1,84 @@
+"""Settings upstream of a socket: the same for the same way of making images, different for any other."""
+
+from understudy.nodes.upstream import settings_upstream
+
+
+def graph(**changes):
+    nodes = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a boat"}},
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512, "batch_size": 4}},
+        "8": {"class_type": "PrimitiveInt", "inputs": {"value": 5}},
+        "9": {"class_type": "PrimitiveInt", "inputs": {"value": 6}},
+        "4": {
+            "class_type": "KSampler",
+            "inputs": {"model": ["1", 0], "positive": ["2", 0], "latent_image": ["3", 0], "seed": ["8", 0],
+                       "steps": ["9", 0]},
+        },
+        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
+        "6": {"class_type": "UnderstudyScoreImages",
+              "inputs": {"images": ["5", 0], "prompt": "a boat", "oracle": ["7", 0]}},
+        "7": {"class_type": "UnderstudyLoadOracle", "inputs": {"oracle_name": "clip.safetensors"}},
+    }  # fmt: skip
+    for name, inputs in changes.items():
+        nodes[name[1:]]["inputs"].update(inputs)
+    return nodes
+
+
+def settings(prompt, node="6", inputs=("images",), **options):
+    return settings_upstream(prompt, node, inputs, **options)
+
+
+def test_widgets_and_classes_are_recorded_flat():
+    found = settings(graph())
+    assert found["CheckpointLoaderSimple.ckpt_name"] == "a.safetensors"
+    assert found["images"] == "VAEDecode[0]"
+    assert found["KSampler.latent_image"] == "EmptyLatentImage[0]"
+    assert found["KSampler.steps"] == "PrimitiveInt[0]" and found["PrimitiveInt.value"] == 6
+
+
+def test_seeds_texts_and_what_feeds_them_do_not_count():
+    assert settings(graph()) == settings(graph(n8={"value": 99}, n2={"text": "a tree"}))
+
+
+def test_only_what_feeds_the_images_counts():
+    assert settings(graph()) == settings(graph(n7={"oracle_name": "other.safetensors"}, n6={"prompt": "x"}))
+
+
+def test_a_widget_or_another_structure_is_another_setting():
+    assert settings(graph()) != settings(graph(n9={"value": 7}))
+    assert settings(graph()) != settings(graph(n4={"latent_image": ["5", 0]}))
+
+
+def test_node_ids_do_not_count():
+    renamed = {f"{key}0": {**node, "inputs": {name: [f"{value[0]}0", value[1]] if isinstance(value, list) else value
+                                             for name, value in node["inputs"].items()}}
+               for key, node in graph().items()}  # fmt: skip
+    assert settings(renamed, "60") == settings(graph())
+
+
+def test_a_class_met_twice_is_numbered():
+    prompt = graph(n4={"negative": ["10", 0]})
+    prompt["10"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "", "weight": 2}}
+    found = settings(prompt)
+    assert found["CLIPTextEncode.weight"] == 2 and found["CLIPTextEncode#2.clip"] == "CheckpointLoaderSimple[1]"
+
+
+def test_multiline_widgets_are_texts_and_file_prefixes_do_not_count():
+    def options(class_type):
+        return {"words": {"multiline": True}} if class_type == "Styler" else {}
+
+    def with_styler(**inputs):
+        prompt = graph(n5={"style": ["11", 0]})
+        prompt["11"] = {
+            "class_type": "Styler",
+            "inputs": {"strength": 1.0, "filename_prefix": "a", "words": "x", **inputs},
+        }
+        return settings(prompt, options_of=options)
+
+    assert with_styler() == with_styler(words="y", filename_prefix="b")
+    assert with_styler() != with_styler(strength=0.5)
+
+
+def test_an_unconnected_input_gives_nothing():
+    assert settings(graph(), inputs=("mask",)) == {}
