@@ -32,6 +32,17 @@ def test_against_the_result_by_hand(gaussian):
     torch.testing.assert_close(result, third)
 
 
+def test_noise_is_drawn_for_the_steps_between_and_none_for_the_last(gaussian):
+    drawn = []
+
+    def noise_sampler(sigma, sigma_next):
+        drawn.append((float(sigma), float(sigma_next)))
+        return torch.zeros(1, 3)
+
+    sample_consistency(gaussian.consistency, torch.ones(1, 3), SIGMAS, noise_sampler=noise_sampler)
+    assert drawn == [(10.0, 3.0), (3.0, 1.0)]
+
+
 def test_it_samples_the_data(gaussian):
     x = torch.randn(1, 100_000, generator=torch.Generator().manual_seed(0)) * 10 + gaussian.mean
     result = sample_consistency(gaussian.consistency, x, SIGMAS, {"seed": 5})

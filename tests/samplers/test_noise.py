@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchsde
 from understudy.samplers import PerImageBrownianNoise, PerImageNoise, image_seeds, initial_noise
 
 SHAPE = (4, 8, 8)
@@ -45,6 +46,12 @@ def test_draws_differ_from_each_other_and_from_the_starting_noise():
     noise = torch.cat([initial_noise(5, range(3), SHAPE)[:, None], draws(5, range(3))], dim=1).flatten(0, 1).flatten(1)
     correlation = torch.corrcoef(noise) - torch.eye(len(noise))
     assert correlation.abs().max() < 0.3  # 256 numbers each: standard deviation 0.06
+
+
+def test_an_image_alone_gets_the_hosts_brownian_increments():
+    tree = torchsde.BrownianTree(torch.tensor(0.5), torch.zeros(1, *SHAPE), torch.tensor(10.0), entropy=3)
+    increment = tree(torch.tensor(5.0), torch.tensor(10.0))  # of time rising, as a sampler's sigma does not
+    assert torch.equal(brownian([0])[:, 0], -increment / 5**0.5)
 
 
 def test_seeds_may_be_given_for_each_image():

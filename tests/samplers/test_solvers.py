@@ -34,6 +34,15 @@ def test_the_second_order_solver_is_the_better_one(gaussian):
     assert second < euler / 5 and second < 0.01
 
 
+def test_the_second_order_step_by_hand():
+    """x0 is extrapolated in log sigma to the middle of the step, which is half as long as the one before."""
+    answers = iter([torch.tensor([[1.0]]), torch.tensor([[2.0]])])
+    x = sample_dpmpp_2m(lambda x, sigma: next(answers), torch.tensor([[9.0]]), torch.tensor([8.0, 2.0, 1.0]))
+    first = 9.0 / 4 + 1.0 * 3 / 4
+    target = 2.0 + (2.0 - 1.0) * 0.5 / 2  # half a step on, where the last was two such steps long
+    assert float(x) == pytest.approx(first / 2 + target / 2)
+
+
 @pytest.mark.parametrize("sampler", [sample_euler, sample_dpmpp_2m])
 def test_down_to_zero_on_a_discrete_network(sampler, gaussian):
     """The whole way that an SD-like model goes: eps network, whole timesteps, last step to 0."""
