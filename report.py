@@ -106,7 +106,7 @@ def _number(value: float | None) -> str:
 
 
 INK, PALE, KEPT, REDONE, PAPER, CARD = "#1c1c1c", "#6b6b6b", "#1a7f37", "#b35900", "#f4f4f2", "#ffffff"
-MARGIN, GAP, MIDDLE = 20, 12, 132
+MARGIN, GAP, MIDDLE, LINE = 20, 12, 132, 21
 
 
 def draw_grid(report: Report, folder: Path):
@@ -122,12 +122,11 @@ def draw_grid(report: Report, folder: Path):
         [Image.open(folder / name / image_name(i)) for name in (STUDENT_FOLDER, FINAL_FOLDER)]
         for i in range(len(shown))
     ]
-    width, height = _cell(*pictures[0][0].size)
+    columns = next(n for n, most in ((1, 1), (2, 4), (3, 9), (4, GRID_LIMIT)) if len(shown) <= most)
+    width, height = _cell(*pictures[0][0].size, room=192 if columns < 4 else 128)
     card_width = 2 * width + MIDDLE + 2 * GAP
     labels = [_wrapped(image.prompt, text, card_width - 2 * GAP, lines=2) for image in shown]
-    label_height = 22 * max(map(len, labels))
-    card_height = height + label_height + 3 * GAP + 18
-    columns = min(len(shown), 2 if len(shown) <= 16 else 4)
+    card_height = height + 22 * max(map(len, labels)) + 3 * GAP + 18
     rows = -(-len(shown) // columns)
     headline = [report.summary]
     if len(shown) < len(report.images):
@@ -156,30 +155,29 @@ def draw_grid(report: Report, folder: Path):
 
 
 def _draw_decision(draw, image: ImageReport, span, top: int, height: int, text, small) -> None:
-    centre, middle = sum(span) / 2, top + height / 2
-    colour = KEPT if image.decision == "kept" else REDONE
-    sign = "=" if image.decision == "kept" else "→"
-    relation = "at or above" if image.decision == "kept" else "below"
+    kept = image.decision == "kept"
+    colour = KEPT if kept else REDONE
     lines = [(f"score {_number(image.score)}", small, INK)]
     if image.threshold is not None:
-        lines.append((f"{relation} {_number(image.threshold)}", small, PALE))
+        lines.append((f"{'at or above' if kept else 'below'} {_number(image.threshold)}", small, PALE))
     lines.append((image.decision, text, colour))
     if image.score_after is not None:
         lines.append((f"score {_number(image.score_after)}", small, INK))
     lines.append((f"{image.evaluations} evaluations", small, PALE))
-    y = middle - 11 * len(lines)
+    height_used = LINE * (len(lines) if kept else len(lines) + 0.5)
+    y = top + height / 2 - height_used / 2 + LINE / 2
     for line, font, fill in lines:
-        draw.text((centre, y), line, font=font, fill=fill, anchor="mt")
-        y += 22
-    if sign == "→":
-        draw.line((span[0] + 10, y + 8, span[1] - 16, y + 8), fill=colour, width=3)
-        draw.polygon([(span[1] - 18, y + 1), (span[1] - 18, y + 15), (span[1] - 6, y + 8)], fill=colour)
+        draw.text((sum(span) / 2, y), line, font=font, fill=fill, anchor="mm")
+        y += LINE
+    if not kept:
+        draw.line((span[0] + 10, y, span[1] - 16, y), fill=colour, width=3)
+        draw.polygon([(span[1] - 18, y - 7), (span[1] - 18, y + 7), (span[1] - 6, y)], fill=colour)
 
 
-def _cell(width: int, height: int) -> tuple[int, int]:
+def _cell(width: int, height: int, room: int) -> tuple[int, int]:
     """The size at which a picture is shown: whole multiples for small ones, at most 256 for large ones."""
     longest = max(width, height)
-    scale = max(192 // longest, 1) if longest <= 256 else 256 / longest
+    scale = max(room // longest, 1) if longest <= 256 else 256 / longest
     return round(width * scale), round(height * scale)
 
 

@@ -1,0 +1,254 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from understudy.cli import main
+from understudy.oracles.calibration import Calibration
+from understudy.pipelines.stable_diffusion import StableDiffusion
+
+PROMPTS = ["a cat", "a dog on a roof", "a red house", "blue sky, 4k", "an old tree"]
+
+
+@pytest.fixture
+def command(sd15, sdxl, clip, prompts, tmp_path):
+    """Arguments of a run that works: the SD 1.5 folder as student, the SDXL file as teacher."""
+    options = {"student": sd15[0], "teacher": sdxl[1], "oracle": clip, "prompts": prompts, "out": tmp_path / "out"}
+    return {
+        **options,
+        "size": "32",
+        "batch_size": 3,
+        "student_steps": 2,
+        "teacher_steps": 2,
+        "device": "cpu",
+    }
+
+
+def arguments(options):
+    pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None)
+    return ["generate", *(word for pair in pairs for word in pair)]
+
+
+def generate(command, **change):
+    options = command | change
+    try:
+        main(arguments(options))
+    except SystemExit as end:
+        assert not end.code, f"exit code {end.code}"
+    return json.loads((options["out"] / "report.json").read_text())
+
+
+def pictures(out, kind="final"):
+    return [path.read_bytes() for path in sorted((out / kind).iterdir())]
+
+
+def test_everything_that_a_run_leaves(command, capsys):
+    report = generate(command)
+    out = command["out"]
+    assert sorted(path.name for path in out.iterdir()) == ["final", "grid.png", "report.json", "student"]
+    assert [image["prompt"] for image in report["images"]] == PROMPTS
+    assert [image["seed"] for image in report["images"]] == [0, 1, 2, 3, 4]
+    # 30 % of batches of 3 and 2 is one image each.
+    redone = [i for i, image in enumerate(report["images"]) if image["decision"] == "refined"]
+    assert len(redone) == 2 and sum(i < 3 for i in redone) == 1
+    for i, image in enumerate(report["images"]):
+        assert set(image) == {"prompt", "seed", "score", "threshold", "decision", "score_after", "evaluations"}
+        below = image["score"] < image["threshold"]
+        assert (image["decision"], below) in (("refined", True), ("kept", False))
+        assert (image["score_after"] is None) == (i not in redone)
+        # Two steps of the student, and two guided ones of the teacher.
+        assert image["evaluations"] == (6 if i in redone else 2)
+    same = [a == b for a, b in zip(pictures(out, "student"), pictures(out), strict=True)]
+    assert same == [i not in redone for i in range(5)]
+    totals = report["totals"]
+    assert totals["evaluations"] == 5 * 2 + 2 * 4
+    # Half of the schedule in two steps is the end of four, each guided.
+    assert totals["teacher_only_evaluations"] == 5 * 4 * 2
+    assert 0 < totals["seconds"] and 0 < totals["teacher_only_seconds"]
+    assert Image.open(out / "final" / "0000.png").size == (32, 32)
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("a cat", "kept", "refined", "2 of 5 refined"))
+    assert str(command["prompts"].parent) not in json.dumps(report["settings"])
+
+
+def test_an_image_does_not_depend_on_its_batch_or_on_the_others(command, tmp_path):
+    generate(command, threshold=1000.0)
+    one_by_one = tmp_path / "one-by-one"
+    generate(command, threshold=1000.0, batch_size=1, out=one_by_one)
+    (tmp_path / "last.txt").write_text("an old tree\n")
+    alone = tmp_path / "alone"
+    generate(command, threshold=1000.0, seed=4, prompts=tmp_path / "last.txt", out=alone)
+    for kind in ("student", "final"):
+        together = [pixels(command["out"], kind, i) for i in range(5)]
+        for i in range(5):
+            assert (together[i] - pixels(one_by_one, kind, i)).abs().max() <= 2
+        assert (together[4] - pixels(alone, kind, 0)).abs().max() <= 2
+        assert (together[4] - together[3]).abs().max() > 20
+
+
+def pixels(out, kind, index):
+    image = Image.open(out / kind / f"{index:04d}.png")
+    return torch.tensor(list(image.tobytes()), dtype=torch.int16)
+
+
+@pytest.mark.parametrize("strategy", ["refine", "regenerate"])
+@pytest.mark.parametrize(("student", "teacher"), [("sdxl", "sd15")])
+def test_other_pairs_and_strategies(request, command, strategy, student, teacher):
+    files = {"student": request.getfixturevalue(student)[0], "teacher": request.getfixturevalue(teacher)[1]}
+    report = generate(command, **files, strategy=strategy, worst_fraction=1, rollback_mode="noise_variance")
+    decision = {"refine": "refined", "regenerate": "regenerated"}[strategy]
+    assert {image["decision"] for image in report["images"]} == {decision}
+    # The cut is infinite where all are rejected, which JSON cannot say.
+    assert {image["threshold"] for image in report["images"]} == {None}
+    alone = report["totals"]["teacher_only_evaluations"]
+    assert alone == 5 * 2 * 2 if strategy == "regenerate" else alone > 5 * 2 * 2
+
+
+def test_no_teacher_is_loaded_if_nothing_is_rejected(command, monkeypatch):
+    made = []
+    build = StableDiffusion.__init__
+
+    def counted(self, *arguments):
+        made.append(self)
+        build(self, *arguments)
+
+    monkeypatch.setattr(StableDiffusion, "__init__", counted)
+    report = generate(command, threshold=-1000.0)
+    assert len(made) == 1 and {image["decision"] for image in report["images"]} == {"kept"}
+    assert report["totals"]["teacher_only_seconds"] > 0
+
+
+def test_student_lora_changes_the_student_and_not_the_teacher(command, sd15, tmp_path):
+    from .test_checkpoint import kohya_lora, load_folder
+
+    weights, _ = kohya_lora(load_folder(sd15[0], torch.float32).unet, scale=4.0)
+    save_file(weights, tmp_path / "lora.safetensors")
+    # With as many steps as the student, a regenerating teacher of the same weights draws from the same noise.
+    same = {"teacher": sd15[0], "strategy": "regenerate", "worst_fraction": 1, "teacher_cfg": 1, "student_cfg": 1}
+    same |= {"student_sampler": "dpmpp_2m", "scheduler": "trailing"}
+    generate(command, **same)
+    assert pictures(command["out"], "student") == pictures(command["out"])
+    plain = pictures(command["out"])
+    generate(command, **same, student_lora=tmp_path / "lora.safetensors")
+    assert pictures(command["out"]) == plain
+    assert all(a != b for a, b in zip(pictures(command["out"], "student"), plain, strict=True))
+
+
+def test_calibration_is_filled_by_one_run_and_read_by_the_next(command, tmp_path, capsys):
+    calibration = tmp_path / "mine.json"
+    prompts = tmp_path / "many.txt"
+    prompts.write_text("\n".join(f"picture {i}" for i in range(24)))
+    many = {"prompts": prompts, "calibration": calibration, "batch_size": 12}
+    first = generate(command, **many, threshold=-1000.0)
+    table = Calibration.load(calibration)
+    assert sorted(table.scores_by_image.values()) == sorted(image["score"] for image in first["images"])
+    second = generate(command, **many, percentile=25)
+    assert sum(image["decision"] == "refined" for image in second["images"]) == 6
+    assert {image["threshold"] for image in second["images"]} == {table.value_at(25)}
+    assert Calibration.load(calibration) == table
+    refused(command | many | {"percentile": 25, "student_steps": 1}, "steps was 2, is 1", capsys)
+
+
+def refused(options, message, capsys):
+    """The run ends with code 2 and one line on stderr, and leaves the folder as it was."""
+    folder = options["out"].parent
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(arguments(options))
+    printed = capsys.readouterr()
+    assert end.value.code == 2
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1, printed.err
+    assert message in printed.err and not printed.out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"percentile": 101, "calibration": "x.json"}, "--percentile is 101; expected 0 to 100"),
+        ({"percentile": 30}, "--percentile needs --calibration"),
+        ({"percentile": 30, "calibration": "none.json"}, "no such calibration file"),
+        ({"threshold": 1, "worst_fraction": 0.5}, "--threshold and --worst-fraction exclude each other"),
+        ({"worst_fraction": 1.5}, "worst fraction is 1.5; expected 0 to 1"),
+        ({"prompts": "none.txt"}, "none.txt: no such prompt file"),
+        ({"student": "none.safetensors"}, "none.safetensors: no such file"),
+        ({"batch_size": 0}, "--batch-size is 0"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"size": "33"}, "size 33x33: width and height must be multiples of 2"),
+        ({"size": "big"}, "--size is 'big'"),
+        ({"strategy": "both"}, "strategy is 'both'; expected one of refine, regenerate"),
+        ({"rollback": 0}, "rollback is 0; expected above 0"),
+        ({"scheduler": "magic"}, "scheduler is 'magic'; expected one of normal"),
+        ({"student_sampler": "magic"}, "student sampler is 'magic'; expected one of consistency"),
+        ({"teacher_steps": 0}, "teacher steps is 0"),
+        ({"dtype": "int8"}, "--dtype is 'int8'"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+    ],
+)
+def test_bad_options(command, change, message, capsys):
+    refused(command | change, message, capsys)
+
+
+def test_bad_files(command, sd15, tmp_path, capsys):
+    page = tmp_path / "page.safetensors"
+    page.write_text("<html>not found</html>")
+    for option in ("student", "teacher", "oracle", "student_lora"):
+        refused(command | {option: page}, "is a web page", capsys)
+    refused(command | {"oracle": sd15[1]}, "is not an oracle of family", capsys)
+    refused(command | {"teacher": command["oracle"]}, "a single network or a CLIP", capsys)
+    (tmp_path / "empty.txt").write_text(" \n\n")
+    refused(command | {"prompts": tmp_path / "empty.txt"}, "empty.txt is empty", capsys)
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00a")
+    refused(command | {"prompts": tmp_path / "binary.txt"}, "not a text file in UTF-8", capsys)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.doc").write_text("years of work")
+    refused(command | {"out": tmp_path / "mine"}, "mine holds other files", capsys)
+
+
+def test_a_run_that_fails_half_way_leaves_the_earlier_report(command, monkeypatch):
+    generate(command)
+    before = pictures(command["out"])
+
+    def broken(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(StableDiffusion, "encode", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        generate(command, seed=9)
+    assert pictures(command["out"]) == before
+    left = sorted(path.name for path in command["out"].parent.iterdir())
+    assert left == ["out", "prompts.txt"]
+
+
+def test_two_processes_make_the_same_images(command, tmp_path):
+    """Two processes with the environment that `accelerate launch` gives them."""
+    generate(command)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    out = tmp_path / "split"
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "understudy.cli", *arguments(command | {"out": out})],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    printed = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    assert "2 of 5 refined" in printed[0] and "refined" not in printed[1]
+    for kind in ("student", "final"):
+        assert pictures(out, kind) == pictures(command["out"], kind)
+    one, two = (json.loads((folder / "report.json").read_text()) for folder in (command["out"], out))
+    assert one["images"] == two["images"] and one["settings"] == two["settings"]
+    assert one["totals"]["evaluations"] == two["totals"]["evaluations"]
