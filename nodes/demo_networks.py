@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..models.demo.language import TOKENS, PromptError, parse, token_ids
+from ..models.demo.language import PromptError, parse, token_ids
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +204,6 @@ def _text_encoder_class():
             """Token ids to ``(conditioning [1, 8, width], pooled [1, 8 * width], extra conditioning)``."""
             ids = torch.tensor([[token for token, _ in row] for row in tokens["understudy_demo"]])
             cond = self.table(ids.to(self.table.weight.device), out_dtype=torch.float32)
-            assert cond.shape[1] == TOKENS
             extra = {PROMPT_ERROR: tokens[PROMPT_ERROR]} if tokens[PROMPT_ERROR] else {}
             cond = cond.to(comfy.model_management.intermediate_device())
             return cond, cond.flatten(1), extra
