@@ -76,7 +76,9 @@ class Consistency(Method):
 
     def target_at(self, z: Tensor, t: Tensor, s: Tensor, tokens: Tensor) -> Tensor:
         """f of the averaged student, after one DDIM step of the guided teacher from t to s; the identity at s = -1."""
-        x, e = self.denoise(self.teacher, z.repeat(2, 1, 1, 1), t.repeat(2), torch.cat([tokens, torch.zeros_like(tokens)]))
+        x, e = self.denoise(
+            self.teacher, z.repeat(2, 1, 1, 1), t.repeat(2), torch.cat([tokens, torch.zeros_like(tokens)])
+        )
         (x, x_free), (e, e_free) = x.chunk(2), e.chunk(2)
         x, e = x_free + self.settings.cfg * (x - x_free), e_free + self.settings.cfg * (e - e_free)
         alpha, sigma = self.levels(s)
@@ -92,7 +94,9 @@ class Consistency(Method):
 
     def export(self, network: nn.Module, path: Path) -> None:
         metadata = {"understudy": "demo-student", "config": json.dumps(network.config)}
-        family.save(network, path, metadata | {"cfg": str(self.settings.cfg), "intervals": str(self.settings.intervals)})
+        family.save(
+            network, path, metadata | {"cfg": str(self.settings.cfg), "intervals": str(self.settings.intervals)}
+        )
 
     def state_dict(self):
         return {"target": self.target.state_dict()}

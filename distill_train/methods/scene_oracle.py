@@ -60,7 +60,9 @@ class SceneOracle(Method):
         self.pictures = torch.cat([pictures for pictures, _ in made])
         self.scenes = [scene for _, scenes in made for scene in scenes]
         self.readings = _read_all(self.pictures)
-        held_out = [self._pictures("student", n, s.measured // len(s.student_steps), "calibration") for n in s.student_steps]
+        held_out = [
+            self._pictures("student", n, s.measured // len(s.student_steps), "calibration") for n in s.student_steps
+        ]
         self.held_pictures = torch.cat([pictures for pictures, _ in held_out])
         self.held_scenes = [scene for _, scenes in held_out for scene in scenes]
         self.held_labels = [r.shows(t) for r, t in zip(_read_all(self.held_pictures), self.held_scenes, strict=True)]
