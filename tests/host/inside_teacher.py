@@ -1,0 +1,498 @@
+"""Runs in the host's own interpreter: the sampling nodes over a tiny network, with the host's real samplers.
+
+usage: python inside_teacher.py COMFYUI_FOLDER PACK_FOLDER
+
+Prints one JSON object: for each check its name and None, or the traceback of its failure. A server would show the same,
+but a network of two layers samples with every one of the host's samplers in the time that a server needs to start.
+"""
+
+import importlib.util
+import inspect
+import json
+import sys
+import traceback
+
+import torch
+
+COMFYUI, PACK = sys.argv[1:3]
+sys.argv[1:] = ["--cpu", "--disable-xformers"]
+sys.path.insert(0, COMFYUI)
+spec = importlib.util.spec_from_file_location("understudy", f"{PACK}/__init__.py", submodule_search_locations=[PACK])
+sys.modules["understudy"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["understudy"])
+
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+import comfy.controlnet  # noqa: E402
+import comfy.model_base  # noqa: E402
+import comfy.model_management  # noqa: E402
+import comfy.model_patcher  # noqa: E402
+import comfy.samplers  # noqa: E402
+import comfy.supported_models  # noqa: E402
+from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
+from understudy.nodes.noise import runs_as_batch  # noqa: E402
+from understudy.nodes.student import FAMILIES, UnderstudyStudentSampler  # noqa: E402
+from understudy.nodes.subset import Subset  # noqa: E402
+from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
+from understudy.oracles.scores import Scores  # noqa: E402
+from understudy.oracles.threshold import Threshold  # noqa: E402
+
+import nodes as host_nodes  # noqa: E402
+
+BATCH, SEED, SIDE = 4, 5, 64
+TOLERANCE = 2e-4
+
+
+class BlockVae:
+    """Stands in for a VAE: each 8x8 block of pixels is its mean colour and a fourth channel."""
+
+    latent_dim = 2
+
+    def spacial_compression_encode(self):
+        return 8
+
+    def encode(self, pixels):
+        colours = torch.nn.functional.avg_pool2d(pixels.movedim(-1, 1), 8)
+        return torch.cat([colours, colours.mean(1, keepdim=True)], dim=1)
+
+    def decode(self, samples):
+        return torch.nn.functional.interpolate(samples[:, :3].float(), scale_factor=8).movedim(1, -1)
+
+
+class TwoLayers(torch.nn.Module):
+    """Stands in for a UNet: text, time and control each change the result, and images do not see each other."""
+
+    def __init__(self, device=None, operations=None, **config):
+        super().__init__()
+        self.dtype = torch.float32
+        self.first, self.last = operations.Conv2d(4, 8, 3, padding=1), operations.Conv2d(8, 4, 3, padding=1)
+        self.text, self.time = operations.Linear(16, 8), operations.Linear(1, 8)
+
+    def forward(self, x, timesteps, context=None, control=None, **_):
+        hidden = self.first(x) + (self.text(context).mean(1) + self.time(timesteps[:, None] / 1000))[..., None, None]
+        if control is not None:
+            hidden = hidden + control["middle"].pop()
+        return self.last(torch.tanh(hidden))
+
+
+class Hint(torch.nn.Module):
+    """Stands in for a ControlNet's network."""
+
+    dtype = torch.float32
+
+    def forward(self, x, hint, timesteps, context, **_):
+        small = torch.nn.functional.adaptive_avg_pool2d(hint, x.shape[-2:]).repeat(1, 3, 1, 1)[:, :8]
+        return {"input": [], "middle": [2 * small], "output": []}
+
+
+def tiny_model(model_type=comfy.model_base.ModelType.EPS):
+    config = comfy.supported_models.SD15({})
+    config.set_inference_dtype(torch.float32, None)
+    model = comfy.model_base.BaseModel(config, model_type, device="cpu", unet_model=TwoLayers)
+    torch.manual_seed(0)
+    for parameter in model.diffusion_model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+MODEL, VAE = tiny_model(), BlockVae()
+
+
+def text(seed, entries=1):
+    return [[torch.randn(entries, 7, 16, generator=torch.Generator().manual_seed(seed)), {}]]
+
+
+def pictures(batch=BATCH, height=SIDE, width=SIDE, channels=3):
+    return torch.rand(batch, height, width, channels, generator=torch.Generator().manual_seed(9))
+
+
+def scores_of(values):
+    count = len(values)
+    return Scores(tuple(values), ("",) * count, None, ("",) * count)
+
+
+WIDGETS = {
+    "start_from": "images", "strategy": "refine", "rollback": 0.6, "rollback_mode": "schedule", "steps": 3, "cfg": 3.0,
+    "sampler_name": "euler", "scheduler": "normal", "seed": SEED,
+}  # fmt: skip
+
+
+def teach(images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, **widgets):
+    """The Teacher node over one batch, or a list of them with ``rejected`` over all."""
+    batches = images if isinstance(images, list) else [images]
+    inputs = {
+        "images": batches,
+        "scores": [scores_of([0.0 if i in rejected else 1.0 for i in range(sum(map(len, batches)))])],
+        "threshold": [Threshold.fixed(0.5)],
+        "model": [model], "positive": [positive or text(1)], "negative": [negative or text(2)], "vae": [vae],
+        **{name: [value] for name, value in (WIDGETS | widgets).items()},
+    }  # fmt: skip
+    if latent is not None:
+        inputs["latent"] = [latent]
+    output, refined, receipt = UnderstudyTeacher.execute(**inputs).result
+    return (output if isinstance(images, list) else output[0]), refined, receipt
+
+
+def alone(images, index, **options):
+    latent = {"samples": torch.zeros(1, 4, SIDE // 8, SIDE // 8), "batch_index": [index]}
+    return teach(images[index : index + 1], [0], latent=options.pop("latent", latent), **options)[0][0]
+
+
+def close(a, b, tolerance=TOLERANCE):
+    assert torch.isfinite(a).all() and torch.isfinite(b).all()
+    scale = max(1.0, float(a.abs().max()))
+    assert (a - b).abs().max() <= tolerance * scale, f"differ by {(a - b).abs().max():.2e} at a scale of {scale:.3g}"
+
+
+def far(a, b):
+    assert (a - b).abs().max() > 20 * TOLERANCE, "the same, but expected to differ"
+
+
+def check_every_sampler_gives_an_image_alone_what_it_gives_in_the_batch():
+    images, wrong = pictures(), []
+    for name in comfy.samplers.KSampler.SAMPLERS:
+        for strategy in ("refine", "regenerate"):
+            try:
+                inside = teach(images, [1, 3], sampler_name=name, strategy=strategy, steps=4)[0]
+                close(inside[3], alone(images, 3, sampler_name=name, strategy=strategy, steps=4), 1e-3)
+                assert torch.equal(inside[0], images[0]) and torch.equal(inside[2], images[2])
+                far(inside[3], images[3])
+            except Exception as error:  # noqa: BLE001 - every sampler is tried, and all that fail are told
+                wrong.append(f"{name}, {strategy}: {type(error).__name__} {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def check_every_sampler_regenerates_what_ksampler_gives():
+    wrong = []
+    for name in comfy.samplers.KSampler.SAMPLERS:
+        options = {"steps": 4, "cfg": 3.0, "sampler_name": name, "scheduler": "normal"}
+        latent = {"samples": torch.zeros(1, 4, 8, 8)}
+        host = host_nodes.common_ksampler(MODEL, SEED, positive=text(1), negative=text(2), latent=latent, **options)[0][
+            "samples"
+        ]
+        try:
+            own = teach(pictures(1), [0], strategy="regenerate", **options)[0]
+            close(own, VAE.decode(host), 1e-3)
+        except AssertionError as error:
+            wrong.append(f"{name}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def check_regenerating_a_batch_is_the_batch_of_ksampler():
+    for latent in ({"samples": torch.zeros(BATCH, 4, 8, 8)},
+                   {"samples": torch.zeros(BATCH, 4, 8, 8), "batch_index": [2, 0, 7, 1]}):  # fmt: skip
+        options = {"steps": 4, "cfg": 3.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
+        host = host_nodes.common_ksampler(MODEL, SEED, positive=text(1), negative=text(2), latent=latent, **options)
+        own = teach(pictures(), [1, 2], strategy="regenerate", latent=latent, **options)[0]
+        close(own[1:3], VAE.decode(host[0]["samples"])[1:3], 1e-4)
+
+
+def check_refining_is_ksampler_with_denoise():
+    images = pictures()
+    options = {"steps": 4, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"}
+    host = host_nodes.common_ksampler(
+        MODEL, SEED, positive=text(1), negative=text(2), latent={"samples": VAE.encode(images)}, denoise=0.6, **options
+    )[0]["samples"]
+    close(teach(images, [0, 3], **options)[0][3], VAE.decode(host)[3], 1e-4)
+
+
+def check_noise_variance_starts_where_algorithm_1_says():
+    started = []
+
+    def record(apply_model, x, sigma, *args, **kwargs):
+        started.append(float(sigma[0]))
+        return apply_model(x, sigma, *args, **kwargs)
+
+    model = MODEL.clone()
+    model.add_wrapper_with_key("apply_model", "test", record)
+    for variance, sigma in ((0.5, 1.0), (0.2, 0.5), (1.0, float(MODEL.get_model_object("model_sampling").sigma_max))):
+        started.clear()
+        teach(pictures(), [0], model=model, rollback=variance, rollback_mode="noise_variance")
+        assert abs(started[0] - sigma) < 1e-4 * sigma and len(started) == 3, (variance, started)
+
+
+def check_evaluations_are_counted():
+    for cfg, per_step in ((3.0, 2), (1.0, 1)):
+        for name, evaluations in (("euler", 3), ("heun", 5), ("dpm_2", 5)):
+            counts = teach(pictures(), [1, 3], cfg=cfg, sampler_name=name)[2].evaluations
+            assert counts == (0, per_step * evaluations, 0, per_step * evaluations), (name, cfg, counts)
+    seen = []
+    model = MODEL.clone()
+    model.set_model_unet_function_wrapper(lambda apply, a: seen.append(1) or apply(a["input"], a["timestep"], **a["c"]))
+    receipt = teach(pictures(), [2], model=model)[2]
+    assert receipt.evaluations == (0, 0, 6, 0) and len(seen) == 3
+    assert receipt.decisions == ("kept", "kept", "refined", "kept") and receipt.seconds > 0
+    assert receipt.settings["steps"] == 3 and "model" not in receipt.settings
+
+
+def check_lists_keep_their_structure():
+    batches = [pictures(1), pictures(3), pictures(2)]
+    output, refined, receipt = teach(batches, [0, 2, 3])
+    assert [len(batch) for batch in output] == [1, 3, 2]
+    assert refined == [True, False, True, True, False, False]
+    assert output[2] is batches[2] and torch.equal(output[1][0], batches[1][0])
+    assert [count > 0 for count in receipt.evaluations] == refined
+    close(output[1][2], alone(batches[1], 2))
+
+
+def check_nothing_rejected_needs_no_teacher():
+    images = pictures()
+    inputs = {"images": [images], "scores": [scores_of([1.0] * BATCH)], "threshold": [Threshold.fixed(0.5)]}
+    assert UnderstudyTeacher.check_lazy_status(**inputs, model=(None,)) == []
+    lazy = {name: (None,) for name in ("model", "positive", "negative", "vae")}
+    output, refined, _ = UnderstudyTeacher.execute(**inputs, **lazy, **{k: [v] for k, v in WIDGETS.items()}).result
+    assert output[0] is images and refined == [False] * BATCH
+    inputs["scores"] = [scores_of([1.0, 0.0, 1.0, 1.0])]
+    assert UnderstudyTeacher.check_lazy_status(**inputs) == ["model", "positive", "negative", "vae"]
+
+
+def check_conditioning_is_cut_with_the_images():
+    images = pictures()
+    per_image = text(3, BATCH)
+    inside = teach(images, [1, 3], positive=per_image)[0]
+    own = [[per_image[0][0][3:4], {}]]
+    close(inside[3], alone(images, 3, positive=own))
+    far(inside[3], alone(images, 3, positive=[[per_image[0][0][0:1], {}]]))
+    two = text(4, 2)  # the host repeats these cyclically: image 3 has the second
+    close(teach(images, [3], positive=two)[0][3], alone(images, 3, positive=[[two[0][0][1:2], {}]]))
+    far(teach(images, [2], positive=two)[0][2], alone(images, 2, positive=[[two[0][0][1:2], {}]]))
+
+
+def check_the_cut_agrees_with_the_host_s_full_batch():
+    """The strongest form: refine all images by KSampler, with everything per image at once, and compare each."""
+    images = pictures()
+    masks = torch.rand(BATCH, 8, 8, generator=torch.Generator().manual_seed(4))
+    latent = {"samples": torch.zeros(BATCH, 4, 8, 8), "noise_mask": (masks > 0.3).float()[:2]}
+    for options in ({"mask": masks, "mask_strength": 1.0}, {"mask": masks[:2]},
+                    {"mask": (masks > 0.9).float(), "set_area_to_bounds": True}):  # fmt: skip
+        positive = [[text(3, BATCH)[0][0], options], [text(6)[0][0], {}]]
+        settings = {"steps": 3, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"}
+        host = host_nodes.common_ksampler(
+            MODEL, SEED, positive=positive, negative=text(2), denoise=0.6,
+            latent={"samples": VAE.encode(images), "noise_mask": latent["noise_mask"]}, **settings,
+        )[0]["samples"]  # fmt: skip
+        before = {key: value.clone() if torch.is_tensor(value) else value for key, value in options.items()}
+        for rejected in ([3], [0, 2], [1, 2, 3]):
+            own = teach(images, rejected, positive=positive, latent=latent, **settings)[0]
+            close(own[rejected], VAE.decode(host)[rejected])
+        assert all(torch.equal(torch.as_tensor(options[key]), torch.as_tensor(before[key])) for key in before)
+
+
+def control_net(hints, strength=1.0, previous=None):
+    control = comfy.controlnet.ControlNet(Hint(), load_device=torch.device("cpu"))
+    control.set_cond_hint(hints, strength)
+    return control.set_previous_controlnet(previous)
+
+
+def check_control_nets_are_cut_along_their_chain():
+    images = pictures()
+    hints = torch.rand(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(8))
+    control = control_net(hints, previous=control_net(hints[:3], 0.7))
+    positive, negative = ([[text(seed)[0][0], {"control": control}]] for seed in (1, 2))
+    settings = {"steps": 3, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal"}
+    host = host_nodes.common_ksampler(
+        MODEL, SEED, positive=positive, negative=negative, latent={"samples": VAE.encode(images)}, denoise=0.6,
+        **settings,
+    )[0]["samples"]  # fmt: skip
+    calls = []
+    model = MODEL.clone()
+    model.set_model_unet_function_wrapper(
+        lambda apply, a: calls.append(a["cond_or_uncond"]) or apply(a["input"], a["timestep"], **a["c"])
+    )
+    own = teach(images, [1, 3], positive=positive, negative=negative, model=model, **settings)[0]
+    close(own[[1, 3]], VAE.decode(host)[[1, 3]])
+    far(own[[1, 3]], teach(images, [1, 3], **settings)[0][[1, 3]])
+    assert all(len(branches) == 2 for branches in calls), "guidance ran as two batches"
+    assert control.cond_hint_original is hints and control.previous_controlnet.cond_hint_original.shape[0] == 3
+
+    subset = Subset([1, 3], BATCH)
+    cut = [subset.conditioning(each, (8, 8))[0][1]["control"] for each in (positive, negative)]
+    assert cut[0] is cut[1] is not control
+    assert torch.equal(cut[0].cond_hint_original, hints[[1, 3]])
+    assert torch.equal(cut[0].previous_controlnet.cond_hint_original, hints[[1, 0]])  # 3 hints for 4 images: 0 1 2 0
+
+
+def check_sizes_and_alpha_come_back():
+    for height, width, channels in ((67, 75, 3), (64, 64, 4), (61, 66, 4)):
+        images = pictures(2, height, width, channels)
+        for strategy in ("refine", "regenerate"):
+            output = teach(images, [1], strategy=strategy)[0]
+            assert output.shape == images.shape and output.dtype == images.dtype
+            assert torch.equal(output[0], images[0]) and torch.equal(output[1, ..., 3:], images[1, ..., 3:])
+            far(output[1, ..., :3], images[1, ..., :3])
+
+
+def check_noise_masks_protect():
+    images = pictures()
+    mask = torch.zeros(1, SIDE, SIDE)
+    mask[:, :, SIDE // 2 :] = 1
+    latent = {"samples": torch.zeros(BATCH, 4, 8, 8), "noise_mask": mask}
+    for strategy in ("refine", "regenerate"):
+        for name in ("euler", "ddim", "dpm_adaptive", "dpmpp_2m_sde"):
+            output = teach(images, [1, 2], strategy=strategy, latent=latent, sampler_name=name)[0]
+            kept = VAE.decode(VAE.encode(images))[1:3, :, : SIDE // 2]
+            if name != "dpm_adaptive":  # the host ends it at the lowest noise level, not at 0
+                close(output[1:3, :, : SIDE // 2], kept, 1e-4)
+            far(output[1:3, :, SIDE // 2 :], images[1:3, :, SIDE // 2 :])
+            own = {"samples": torch.zeros(1, 4, 8, 8), "noise_mask": mask, "batch_index": [2]}
+            close(output[2], alone(images, 2, latent=own, strategy=strategy, sampler_name=name), 1e-3)
+
+
+def check_starting_from_the_latent():
+    images = pictures()
+    latent = {"samples": VAE.encode(images)}
+    close(teach(images, [2], latent=latent, start_from="latent")[0], teach(images, [2])[0])
+
+
+def refused(error, function, *args, **options):
+    try:
+        function(*args, **options)
+    except ValueError as found:
+        assert all(part in str(found) for part in error), str(found)
+    else:
+        raise AssertionError(f"accepted; expected an error with {error}")
+
+
+def check_errors_say_what_was_given():
+    images = pictures()
+    refused(["3 latents", "4 images"], teach, images, [0], latent={"samples": torch.zeros(3, 4, 8, 8)})
+    wrong = {"samples": torch.zeros(4, 4, 8, 8), "batch_index": [0, 1]}
+    refused(["2 entries", "batch_index", "4 images"], teach, images, [0], latent=wrong)
+    refused(["no latent is connected"], teach, images, [0], start_from="latent")
+    sixteen, small = ({"samples": torch.zeros(4, *shape)} for shape in ((16, 8, 8), (4, 4, 8)))
+    refused(["16 channels", "4 channels"], teach, images, [0], start_from="latent", latent=sixteen)
+    refused(["4 x 8", "8 x 8"], teach, images, [0], start_from="latent", latent=small)
+    refused(["empty batch"], teach, images[:0], [])
+    refused(["[4, 64, 64, 1]"], teach, images[..., :1], [0])
+    inputs = {"images": [images], "scores": [scores_of([1.0] * 3)], "threshold": [Threshold.fixed(0.5)]}
+    refused(["3 scores", "4 images"], UnderstudyTeacher.check_lazy_status, **inputs)
+
+
+def student(family, latent, seed=SEED, steps=3, cfg=1.0, denoise=1.0, model=MODEL):
+    return UnderstudyStudentSampler.execute(model, text(1), text(2), latent, seed, family, steps, cfg, denoise).result[
+        0
+    ]
+
+
+def check_students_sample_each_image_by_itself():
+    for family in FAMILIES:
+        for denoise in (1.0, 0.5):
+            samples = VAE.encode(pictures()) if denoise < 1 else torch.zeros(BATCH, 4, 8, 8)
+            batch = student(family, {"samples": samples}, denoise=denoise)["samples"]
+            one = student(family, {"samples": samples[2:3], "batch_index": [2]}, denoise=denoise)
+            close(batch[2:3], one["samples"])
+            assert one["batch_index"] == [2]
+            far(batch, student(family, {"samples": samples}, seed=6, denoise=denoise)["samples"])
+
+
+def check_lcm_is_the_host_s():
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    patched = ModelSamplingDiscrete().patch(MODEL, "lcm", False)[0]
+    latent = {"samples": torch.zeros(1, 4, 8, 8)}
+    for denoise in (1.0, 0.6):
+        host = host_nodes.common_ksampler(
+            patched, SEED, 3, 1.5, "lcm", "sgm_uniform", text(1), text(2), latent, denoise=denoise
+        )
+        close(student("LCM-LoRA", latent, cfg=1.5, denoise=denoise)["samples"], host[0]["samples"], 1e-5)
+    v_model = tiny_model(comfy.model_base.ModelType.V_PREDICTION)
+    far(student("LCM", latent, model=v_model)["samples"], student("LCM", latent)["samples"])
+    refused(["LCM"], student, "LCM", latent, model=tiny_model(comfy.model_base.ModelType.FLOW))
+
+
+def check_students_use_the_timesteps_that_they_were_distilled_on():
+    sampling = MODEL.get_model_object("model_sampling")
+    expected = {"demo": [999, 679, 339], "consistency": [981, 661, 321]}
+    for family, timesteps in expected.items():
+        _, _, _, sigmas, cfg = FAMILIES[family](MODEL, 3, 8.0, 1.0)
+        assert torch.equal(sigmas[:-1], sampling.sigmas[timesteps]), sampling.timestep(sigmas[:-1])
+        assert sigmas[-1] == 0 and cfg == (1.0 if family == "demo" else 8.0)
+        assert len(FAMILIES[family](MODEL, 4, 8.0, 0.02)[3]) == 5
+
+
+def check_students_respect_noise_masks():
+    samples = VAE.encode(pictures())
+    mask = torch.zeros(1, 8, 8)
+    mask[..., 4:] = 1
+    for family in FAMILIES:
+        output = student(family, {"samples": samples, "noise_mask": mask})["samples"]
+        close(output[..., :4], samples[..., :4], 1e-5)
+        far(output[..., 4:], samples[..., 4:])
+
+
+class Brightness:
+    fingerprint = "brightness"
+
+    def __init__(self):
+        self.scored = 0
+
+    def __call__(self, images, prompts):
+        assert len(images) == len(prompts) and images.shape[1] == 3
+        self.scored += len(images)
+        return images.mean((1, 2, 3))
+
+
+def check_keep_better_keeps_the_better():
+    before = pictures()
+    after = before.clone()
+    after[1] = after[1].clamp(max=0.1)
+    after[2] = after[2] * 0.5 + 0.5
+    oracle = Brightness()
+    values = oracle(before.movedim(-1, 1), [""] * BATCH).tolist()
+    scores = Scores(tuple(values), ("",) * BATCH, "brightness", ("",) * BATCH)
+    oracle.scored = 0
+    inputs = {"images_before": [before], "images_after": [after], "scores": [scores]}
+    assert UnderstudyKeepBetter.check_lazy_status(**inputs, oracle=(None,)) == ["oracle"]
+    (images,), (kept,) = UnderstudyKeepBetter.execute(**inputs, oracle=[oracle], prompt=["a"]).result
+    assert oracle.scored == 2
+    assert torch.equal(images[:2], before[:2]) and torch.equal(images[2:], after[2:])
+    assert kept.decisions == ("kept", "reverted", "redone", "kept")
+    assert kept.values == tuple(values) and [value is None for value in kept.scores_after] == [True, False, False, True]
+
+    inputs["images_after"] = [before.clone()]
+    assert UnderstudyKeepBetter.check_lazy_status(**inputs, oracle=(None,)) == []
+    (images,), (kept,) = UnderstudyKeepBetter.execute(**inputs, oracle=(None,), prompt=["a"]).result
+    assert images is before and kept.decisions == ("kept",) * BATCH
+
+    other = {**inputs, "images_after": [after], "scores": [scores_of([9.0] * BATCH)]}  # scores of another kind
+    (images,), _ = UnderstudyKeepBetter.execute(**other, oracle=[oracle], prompt=["a"] * BATCH).result
+    assert torch.equal(images[2], after[2])
+    refused(["4 images_before", "3 images_after"], UnderstudyKeepBetter.check_lazy_status,
+            images_before=[before], images_after=[after[:3]], scores=[scores])  # fmt: skip
+    refused(["3 scores", "4 images"], UnderstudyKeepBetter.execute,
+            **{**inputs, "scores": [scores_of([1.0] * 3)]}, oracle=[oracle], prompt=["a"])  # fmt: skip
+
+
+def check_flow_models_refine_too():
+    flow = tiny_model(comfy.model_base.ModelType.FLOW)
+    images = pictures()
+    for mode in ("schedule", "noise_variance"):
+        for name in ("euler", "euler_ancestral", "dpmpp_2m_sde"):
+            options = {"model": flow, "rollback_mode": mode, "sampler_name": name}
+            inside = teach(images, [1, 3], **options)[0]
+            close(inside[3], alone(images, 3, **options), 1e-3)
+
+
+def check_which_samplers_run_image_by_image():
+    single = [name for name in comfy.samplers.KSampler.SAMPLERS
+              if not runs_as_batch(name, comfy.samplers.sampler_object(name), False)]  # fmt: skip
+    assert single == ["dpm_adaptive"], single
+
+
+def main():
+    torch.set_num_threads(1)
+    results = {}
+    for name, check in inspect.getmembers(sys.modules[__name__], inspect.isfunction):
+        if name.startswith("check_"):
+            try:
+                with torch.inference_mode():
+                    check()
+                results[name] = None
+            except Exception:  # noqa: BLE001 - told to the test, which fails by it
+                results[name] = traceback.format_exc()
+    sys.stdout.write("\n" + json.dumps(results) + "\n")
+
+
+if __name__ == "__main__":
+    main()
