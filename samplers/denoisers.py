@@ -80,7 +80,7 @@ class DiscreteDenoiser:
         return x0 + noise * (1 + sigma**2).sqrt() if max_denoise else x0 + noise * sigma
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor, **conditioning) -> torch.Tensor:
-        t = self.sigma_to_t(sigma).expand(x.shape[0])
+        t = self.sigma_to_t(sigma).to(x.device).expand(x.shape[0])
         sigma = _per_image(sigma, x)
         scale = (1 + sigma**2).rsqrt()  # sqrt(ab); sigma * scale is sqrt(1 - ab)
         output = self.network(x * scale, t.round() if self.quantize else t, **conditioning).to(x.dtype)
@@ -136,7 +136,7 @@ class FlowDenoiser:
         return (1 - sigma) * x0 + sigma * noise
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor, **conditioning) -> torch.Tensor:
-        t = torch.as_tensor(sigma, dtype=torch.float32).expand(x.shape[0]) * self.timesteps
+        t = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0]) * self.timesteps
         velocity = self.network(x, t, **conditioning).to(x.dtype)
         return x - _per_image(sigma, x) * velocity
 

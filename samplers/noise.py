@@ -108,7 +108,7 @@ class PerImageBrownianNoise:
 
         if len(indices) != x.shape[0]:
             raise ValueError(f"{len(indices)} indices for a batch of {x.shape[0]} images; give one for each image")
-        self.transform, self.cpu = transform, cpu
+        self.transform, self.cpu, self.device = transform, cpu, x.device
         low, high, self.sign = _ascending(*(transform(torch.as_tensor(sigma)) for sigma in (sigma_min, sigma_max)))
         zero = torch.zeros_like(x[0])
         if cpu:
@@ -120,7 +120,7 @@ class PerImageBrownianNoise:
         low, high, sign = _ascending(start, end)
         if self.cpu:
             low, high = low.detach().cpu().float(), high.detach().cpu().float()
-        increments = torch.stack([tree(low, high) for tree in self.trees]).to(start.device, start.dtype)
+        increments = torch.stack([tree(low, high) for tree in self.trees]).to(self.device, start.dtype)
         return increments * (self.sign * sign) / (end - start).abs().sqrt()
 
 

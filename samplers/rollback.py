@@ -67,7 +67,6 @@ def noise_variance(
         if not _falls(nearest, steps):
             raise ValueError(f"the scheduler has no {steps} falling steps; take fewer steps or another scheduler")
         sigmas = nearest * (start / nearest[0])
-    sigmas[0] = start  # free of rounding
     return sigmas.float()
 
 
