@@ -157,6 +157,11 @@ class Host:
             raise PromptFailed(f"node {run.error_node}: {run.error or 'interrupted'}\n{self.log_end(25)}")
         return run
 
+    def forget(self):
+        """Run something unrelated, after which the server has no earlier results to hand out again."""
+        latent = {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}
+        self.run({"1": latent, "2": {"class_type": "TestAsk", "inputs": {"anything": ["1", 0]}}})
+
     def attempt(self, graph, on_event=None, extra_data=None):
         """Like ``run``, but a refusal, an error or an interrupt is told in the Run.
 

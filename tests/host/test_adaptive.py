@@ -15,6 +15,7 @@ def changed(before, after):
 
 
 def test_teacher_s_loader_does_not_run_when_all_pass(host):
+    host.forget()
     graph = Adaptive([GOOD] * 4, seed=100)
     run = host.run(graph)
     assert graph.student in run.executed
@@ -74,7 +75,8 @@ def test_regenerating_with_the_student_s_settings_gives_what_ksampler_gives(host
 def test_moving_the_threshold_runs_nothing_again_that_does_not_depend_on_it(host):
     graph = Adaptive(None, count=4, seed=104)
     values = graph.add("TestSaveTensors", floats=graph.scores[1])
-    graph.set(graph.threshold, value=-1e6)
+    graph.set(graph.threshold, value=-10000.0)
+    host.forget()
     run = host.run(graph)
     assert graph.loader not in run.executed + run.cached
     worst, *_, best = sorted(tensors(host, run, values)["floats"].tolist())
@@ -90,7 +92,7 @@ def test_moving_the_threshold_runs_nothing_again_that_does_not_depend_on_it(host
     expensive = {graph.student, graph.sampled, graph.images, graph.oracle, graph.scores}
     assert not expensive & set(run.executed)
 
-    graph.set(graph.threshold, value=-2e6)
+    graph.set(graph.threshold, value=-9000.0)
     run = host.run(graph)
     assert not (expensive | {graph.loader, graph.positive, graph.negative}) & set(run.executed)
     assert not any(tensors(host, run, graph.after)["booleans"].tolist())

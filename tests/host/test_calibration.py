@@ -25,17 +25,10 @@ def said(host, graph):
     return " ".join(host.run(graph).outputs[graph.asked]["text"])
 
 
-def forget(host):
-    """Run something else, after which the host has no results of the last prompt to hand out again."""
-    graph = Graph()
-    graph.add("TestAsk", anything=graph.add("EmptyLatentImage", width=64, height=64, batch_size=1)[0])
-    host.run(graph)
-
-
 def test_scores_add_up_and_an_image_counts_once(host):
     name = "counting"
     assert "12 new, 12 in all" in said(host, Calibrating(name, seed=1, count=12))
-    forget(host)
+    host.forget()
     assert "0 new, 12 in all" in said(host, Calibrating(name, seed=1, count=12))
     assert "12 new, 24 in all" in said(host, Calibrating(name, seed=2, count=12))
 

@@ -39,6 +39,7 @@ def test_the_better_version_of_each_redone_image_is_kept(host):
 
 
 def test_oracle_is_not_loaded_when_nothing_was_redone(host):
+    host.forget()
     graph = with_keep_better([GOOD, GOOD], seed=401)
     run = host.run(graph)
     assert graph.judge not in run.executed + run.cached

@@ -63,6 +63,7 @@ def test_demo_teacher_s_loader_does_not_run_when_all_pass(host):
     prompt = workflow(host, DEMO)
     use(prompt, "UnderstudyThreshold", mode="fixed", value=-1000.0)
     loader = only(prompt, "UnderstudyLoadDemo", part="teacher")
+    host.forget()
     run = host.run(prompt)
     assert loader not in run.executed + run.cached
     assert only(prompt, "UnderstudyLoadDemo", part="student") in run.executed + run.cached
