@@ -60,9 +60,10 @@ class UnderstudyKeepBetter(io.ComfyNode):
     def execute(cls, images_before, images_after, scores, oracle, prompt) -> io.NodeOutput:
         changed = redone(images_before, images_after)
         sizes = [len(batch) for batch in images_before]
-        texts = split(one_per_image(prompt, sizes, "prompts"), sizes)
+        prompts = one_per_image(prompt, sizes, "prompts")
         before = split(values_of(scores, sum(sizes)), sizes)
-        judge = Judge(oracle[0], scores)
+        texts = split(prompts, sizes)
+        judge = Judge(oracle[0], scores, prompts)
         output, decisions, after = [], [], []
         for old, new, flags, text, values in zip(images_before, images_after, changed, texts, before, strict=True):
             places = [i for i, flag in enumerate(flags) if flag]
@@ -83,11 +84,12 @@ class UnderstudyKeepBetter(io.ComfyNode):
 
 
 class Judge:
-    """An oracle, and whether the scores of the images before the teacher are its own, so that they can be compared."""
+    """An oracle, and whether it made the scores of the images before the teacher, so that new ones compare with them."""
 
-    def __init__(self, oracle, scores: Sequence[Scores]):
+    def __init__(self, oracle, scores: Sequence[Scores], prompts: Sequence[str]):
         self.oracle = oracle
-        self.made_the_scores = oracle is not None and all(each.oracle == oracle.fingerprint for each in scores)
+        same_oracle = oracle is not None and all(each.oracle == oracle.fingerprint for each in scores)
+        self.made_the_scores = same_oracle and [text for each in scores for text in each.prompts] == list(prompts)
 
     def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> list[float]:
         return self.oracle(for_oracle(images), prompts).tolist()

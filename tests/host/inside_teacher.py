@@ -440,7 +440,7 @@ def check_keep_better_keeps_the_better():
     after[2] = after[2] * 0.5 + 0.5
     oracle = Brightness()
     values = oracle(before.movedim(-1, 1), [""] * BATCH).tolist()
-    scores = Scores(tuple(values), ("",) * BATCH, "brightness", ("",) * BATCH)
+    scores = Scores(tuple(values), ("",) * BATCH, "brightness", ("a",) * BATCH)
     oracle.scored = 0
     inputs = {"images_before": [before], "images_after": [after], "scores": [scores]}
     assert UnderstudyKeepBetter.check_lazy_status(**inputs, oracle=(None,)) == ["oracle"]
@@ -454,6 +454,10 @@ def check_keep_better_keeps_the_better():
     assert UnderstudyKeepBetter.check_lazy_status(**inputs, oracle=(None,)) == []
     (images,), (kept,) = UnderstudyKeepBetter.execute(**inputs, oracle=(None,), prompt=["a"]).result
     assert images is before and kept.decisions == ("kept",) * BATCH
+
+    inputs["images_after"], oracle.scored = [after], 0
+    UnderstudyKeepBetter.execute(**inputs, oracle=[oracle], prompt=["another prompt"])
+    assert oracle.scored == 4  # scores for another prompt do not compare: before and after are scored
 
     other = {**inputs, "images_after": [after], "scores": [scores_of([9.0] * BATCH)]}  # scores of another kind
     (images,), _ = UnderstudyKeepBetter.execute(**other, oracle=[oracle], prompt=["a"] * BATCH).result
