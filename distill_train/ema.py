@@ -9,8 +9,8 @@ from torch import nn
 class Ema:
     """``average = decay * average + (1 - decay) * weights``, all tensors in one fused call.
 
-    The decay is warmed up as ``min(decay, (1 + n) / (10 + n))`` after n updates, so that early averages are not stuck at
-    the initial weights.
+    The decay is warmed up as ``min(decay, (1 + n) / (10 + n))`` after n updates, so that early averages are not stuck
+    at the initial weights.
     """
 
     def __init__(self, network: nn.Module, decay: float, warmup: bool = True):

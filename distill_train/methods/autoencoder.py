@@ -16,7 +16,7 @@ from .base import Method
 class Autoencoder(Method):
     """Reconstruction under noisy latents of unit variance.
 
-    loss = mean w (e^2 + |e|) / mean w + unit * (mean_c(m_c^2) + mean_c((s_c - 1)^2)) for the error e of D(E(x) + n eps).
+    loss = mean w (e^2 + |e|) / mean w + unit * (mean_c(m_c^2) + mean_c((s_c - 1)^2)), e the error of D(E(x) + n eps).
     The weight w lifts the few pixels that differ from the background; the noise makes the latent space smooth; the last
     term gives each channel mean 0 and standard deviation 1 over the batch, so that no scale factor is needed. The
     networks are convolutions alone, so most steps see crops, at a fraction of the cost; a share of them, and the end of

@@ -140,11 +140,16 @@ def _bytes(pictures: Tensor) -> Tensor:
 
 
 def _read_all(pictures: Tensor) -> list[checker.Reading]:
-    """Readings of uint8 pictures, on all cores."""
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    """Readings of uint8 pictures; on all cores where that pays for starting them."""
+    if len(pictures) < 2000:
+        return _read_part(pictures)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         return [reading for part in pool.map(_read_part, pictures.split(1000)) for reading in part]
 
 
-def _read_part(pictures: Tensor) -> list[checker.Reading]:
+def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def _read_part(pictures: Tensor) -> list[checker.Reading]:
     return checker.read(pictures.float() / 255)

@@ -103,7 +103,9 @@ def _read(picture: np.ndarray) -> Reading:
         if (labels[box] == label).sum() >= SPECK:
             window = tuple(slice(max(edge.start - 3, 0), edge.stop + 3) for edge in box)
             corner = (window[1].start, window[0].start)
-            things.append(_recognise(picture[window], np.float32(BACKGROUNDS[background]), labels[window] == label, corner))
+            things.append(
+                _recognise(picture[window], np.float32(BACKGROUNDS[background]), labels[window] == label, corner)
+            )
     return Reading(background, tuple(things))
 
 

@@ -60,10 +60,14 @@ def parse(text: str) -> Scene:
         raise PromptError(f"{text!r} names {len(shapes)} shapes; name one or two of: {', '.join(SHAPES)}")
     if len(shapes) == 1:
         if relations:
-            raise PromptError(f"{text!r} says {relations[0][1]!r} but names one shape; name what it is {relations[0][1]}")
+            raise PromptError(
+                f"{text!r} says {relations[0][1]!r} but names one shape; name what it is {relations[0][1]}"
+            )
         return Scene(background, _thing(meanings, text))
     if len(relations) != 1:
-        raise PromptError(f"{text!r} names two shapes and {len(relations)} relations; use one of: {', '.join(RELATIONS)}")
+        raise PromptError(
+            f"{text!r} names two shapes and {len(relations)} relations; use one of: {', '.join(RELATIONS)}"
+        )
     at, relation = relations[0]
     first, second = _thing(meanings[:at], text), _thing(meanings[at + 1 :], text)
     if first == second:

@@ -63,7 +63,9 @@ def render(scenes: Sequence[Scene], generator: torch.Generator) -> Tensor:
 
 def _places(scene: Scene, draw: list[float]) -> list[tuple[float, float, float]]:
     """(x, y, radius) in pixels for each thing; ``draw`` holds eight uniform numbers."""
-    radii = [low + u * (high - low) for (low, high), u in ((RADIUS[t.size], draw[i]) for i, t in enumerate(scene.things))]
+    radii = [
+        low + u * (high - low) for (low, high), u in ((RADIUS[t.size], draw[i]) for i, t in enumerate(scene.things))
+    ]
     room = [(EXTENT * r + MARGIN, SIDE - EXTENT * r - MARGIN) for r in radii]
     if scene.second is None:
         (low, high), r = room[0], radii[0]

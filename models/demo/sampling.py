@@ -30,9 +30,7 @@ def sample_student(
     return sample_consistency(model, x, sigmas, {"tokens": tokens}, noise_sampler=noise_sampler)
 
 
-def sample_teacher(
-    model: DiscreteDenoiser | Counted, x: Tensor, tokens: Tensor, sigmas: Tensor, cfg: float
-) -> Tensor:
+def sample_teacher(model: DiscreteDenoiser | Counted, x: Tensor, tokens: Tensor, sigmas: Tensor, cfg: float) -> Tensor:
     """Latents [B, 4, 8, 8] from x at sigmas[0] by DPM-Solver++ 2M; a guided step is two evaluations."""
     arguments = {"cond": {"tokens": tokens}, "uncond": {"tokens": torch.zeros_like(tokens)}}
     return sample_dpmpp_2m(Guided(model, cfg), x, sigmas.to(x.device), arguments)

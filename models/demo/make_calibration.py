@@ -1,0 +1,36 @@
+"""Make the calibration table that the demo ships: ``python -m understudy.models.demo.make_calibration``.
+
+The student's scores on every scene of the calibration split, one seed each, under the demo's own settings.
+"""
+
+import torch
+
+from ...demo import FOLDER, STUDENT, DemoModel
+from ...oracles import load_oracle
+from ...oracles.calibration import Calibration, percentiles_of
+from ...pipelines.adaptive_run import described
+from ...pipelines.model import draw
+from . import family
+from .scenes import scenes_of
+
+BATCH = 128
+
+
+def make_calibration() -> Calibration:
+    """Percentiles of the embedded student's scores on the calibration split."""
+    device = torch.device("cpu")
+    student = DemoModel(family.load("student", device), device)
+    oracle = load_oracle(FOLDER / "oracle.safetensors", "demo")
+    prompts = [str(scene) for scene in scenes_of("calibration")]
+    scores = []
+    for start in range(0, len(prompts), BATCH):
+        part = prompts[start : start + BATCH]
+        images, _ = draw(student, part, range(start, start + len(part)), (64, 64), STUDENT, lambda step, steps: None)
+        scores += oracle(images, part).tolist()
+    return Calibration(
+        "demo", {}, described(STUDENT), oracle.fingerprint, "calibration split", percentiles_of(scores), len(scores)
+    )
+
+
+if __name__ == "__main__":
+    make_calibration().save(FOLDER / "calibration.json")
