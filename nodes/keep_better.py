@@ -84,7 +84,7 @@ class UnderstudyKeepBetter(io.ComfyNode):
 
 
 class Judge:
-    """An oracle, and whether it made the scores of the images before the teacher, so that new ones compare with them."""
+    """An oracle, and whether it made the scores of the images before the teacher, so that new ones compare."""
 
     def __init__(self, oracle, scores: Sequence[Scores], prompts: Sequence[str]):
         self.oracle = oracle
