@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "clip_bpe"
 
 
+@cache
 def clip_tokenizer(pad_token: str = "<|endoftext|>"):
     """transformers' ``CLIPTokenizer`` on the vocabulary that ships with the pack, 77 tokens long."""
     from transformers import CLIPTokenizer

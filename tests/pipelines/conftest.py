@@ -141,10 +141,3 @@ def clip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=32)).save_pretrained(folder)
     return folder / "model.safetensors"
-
-
-@pytest.fixture
-def prompts(tmp_path):
-    path = tmp_path / "prompts.txt"
-    path.write_text("a cat\n\n  a dog on a roof \na red house\nblue sky, 4k\nan old tree\n", encoding="utf-8")
-    return path
