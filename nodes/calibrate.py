@@ -13,6 +13,7 @@ from .display import shown
 from .folders import NONE, calibration_path, calibrations_folder
 from .schema import schema
 from .types import ScoresSocket, ThresholdSocket
+from .upstream import in_the_demo_s_words
 
 SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "models" / "demo" / "calibration.json"}
 
@@ -178,7 +179,8 @@ class UnderstudyThreshold(io.ComfyNode):
             raise CalibrationError("mode percentile needs a calibration; choose one, or use worst_fraction")
         table = find_calibration(calibration)
         for batch in scores:
-            table.require(batch.settings or {}, batch.oracle)
+            settings = batch.settings or {}
+            table.require(in_the_demo_s_words(settings) if calibration in SHIPPED else settings, batch.oracle)
         return Threshold.percentile(table, percentile)
 
 

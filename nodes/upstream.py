@@ -48,6 +48,28 @@ def settings_upstream(
     return settings
 
 
+def in_the_demo_s_words(settings: dict[str, Any]) -> dict[str, Any]:
+    """A graph that makes images as ``understudy demo`` does, in that command's settings; any other graph as it is.
+
+    The calibration that the pack ships was made by the command, which knows no nodes.
+    """
+    sampler = "UnderstudyStudentSampler"
+    same = {
+        "UnderstudyLoadDemo.part": "student",
+        f"{sampler}.model": "UnderstudyLoadDemo[0]",
+        f"{sampler}.family": "demo",
+        f"{sampler}.denoise": 1,
+        f"{sampler}.latent_image": "EmptyLatentImage[0]",
+        "EmptyLatentImage.width": 64,
+        "EmptyLatentImage.height": 64,
+        "images": "VAEDecode[0]",
+    }
+    if any(settings.get(key) != value for key, value in same.items()):
+        return settings
+    # The sampler's demo family samples without guidance whatever its cfg says.
+    return {"steps": settings[f"{sampler}.steps"], "cfg": 1.0, "sampler": "consistency"}
+
+
 def is_link(value: Any, prompt: Mapping[str, Mapping]) -> bool:
     """Whether an input's value in API format is a link ``[node id, output index]``."""
     return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int) and str(value[0]) in prompt

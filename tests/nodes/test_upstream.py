@@ -1,6 +1,6 @@
 """Settings upstream of a socket: the same for the same way of making images, different for any other."""
 
-from understudy.nodes.upstream import settings_upstream
+from understudy.nodes.upstream import in_the_demo_s_words, settings_upstream
 
 
 def graph(**changes):
@@ -82,3 +82,37 @@ def test_multiline_widgets_are_texts_and_file_prefixes_do_not_count():
 
 def test_an_unconnected_input_gives_nothing():
     assert settings(graph(), inputs=("mask",)) == {}
+
+
+def demo_graph(**changes):
+    inputs = {
+        "model": ["1", 0],
+        "latent_image": ["2", 0],
+        "seed": 1,
+        "family": "demo",
+        "steps": 2,
+        "cfg": 1.5,
+        "denoise": 1,
+    }
+    return settings(
+        {
+            "1": {"class_type": "UnderstudyLoadDemo", "inputs": {"part": "student"}},
+            "2": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 4}},
+            "3": {"class_type": "UnderstudyStudentSampler", "inputs": {**inputs, **changes}},
+            "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["1", 2]}},
+            "6": {"class_type": "UnderstudyScoreImages", "inputs": {"images": ["4", 0]}},
+        }
+    )
+
+
+def test_the_shipped_calibration_s_settings_are_those_of_the_same_graph():
+    from understudy.demo import STUDENT
+    from understudy.pipelines.adaptive_run import described
+
+    assert in_the_demo_s_words(demo_graph(steps=STUDENT.steps)) == described(STUDENT)
+    assert in_the_demo_s_words(demo_graph(steps=7))["steps"] == 7
+
+
+def test_another_graph_keeps_its_own_settings():
+    other = demo_graph(denoise=0.5)
+    assert in_the_demo_s_words(other) is other
