@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from .files import check_output
 from .models.demo import family
 from .models.demo.language import parse
 from .oracles import load_oracle
-from .oracles.base import Oracle
 from .oracles.calibration import Calibration
 from .oracles.threshold import Threshold
 from .pipelines.adaptive_run import Cast, Plan, described, jobs_for, run
@@ -83,14 +82,10 @@ def demo(
     strategy: str = "refine",
     seed: int = 0,
     out: Path = Path("understudy-demo"),
-    load_model: Callable[[str, torch.device], LatentModel] | None = None,
-    oracle: Oracle | None = None,
-    calibration: Calibration | None = None,
 ) -> Report | None:
     """Make ``out`` from ``prompts`` (or the built-in ones), repeated in turn up to ``count`` images.
 
-    ``load_model``, ``oracle`` and ``calibration`` replace the embedded ones. Raises ValueError (``PromptError`` for an
-    unknown word) or FileExistsError before anything is loaded or written.
+    Raises ValueError (``PromptError`` for an unknown word) or FileExistsError before anything is loaded or written.
     """
     check_percentile(percentile)
     teacher = TeacherPlan(**TEACHER, strategy=strategy)
@@ -105,9 +100,8 @@ def demo(
     check_output(out)
 
     processes = Processes("cpu")
-    load_model = load_model or _load
-    oracle = oracle or load_oracle(FOLDER / "oracle.safetensors", "demo")
-    calibration = calibration or Calibration.load(FOLDER / "calibration.json")
+    oracle = load_oracle(FOLDER / "oracle.safetensors", "demo")
+    calibration = Calibration.load(FOLDER / "calibration.json")
     settings = described(STUDENT)
     calibration.require(settings, oracle.fingerprint)
     threshold = Threshold.percentile(calibration, percentile)
@@ -119,7 +113,7 @@ def demo(
         "seed": seed,
     }
     plan = Plan(STUDENT, teacher, threshold, (64, 64), report_settings)
-    cast = Cast(load_model("student", processes.device), oracle, cache(lambda: load_model("teacher", processes.device)))
+    cast = Cast(_load("student", processes.device), oracle, cache(lambda: _load("teacher", processes.device)))
     jobs = jobs_for([prompts[i % len(prompts)] for i in range(count)], seed)
     with progress(processes, count) as watcher:
         result = run(cast, plan, jobs, BATCH_SIZE, out, processes, watcher)

@@ -1,0 +1,155 @@
+"""The demo command on a stand-in for the embedded family: small random networks and an oracle that likes bright."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from understudy import demo
+from understudy.cli import main
+from understudy.models.demo import family
+from understudy.models.demo.language import parse
+from understudy.oracles.base import Oracle
+from understudy.oracles.calibration import Calibration
+from understudy.pipelines.adaptive_run import described
+
+
+class Brightness(Oracle):
+    family, unit, fingerprint = "brightness", "", "f" * 64
+    network = torch.nn.Linear(1, 1)
+
+    def score(self, images, prompts):
+        return images.mean((1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def parts():
+    config = family.UNET_CONFIG | {"block_out_channels": [32, 32]}
+    made = {}
+    for seed, part in enumerate(("student", "teacher")):
+        torch.manual_seed(seed)
+        made[part] = family.Part(family.SceneNetwork(config).eval(), family.autoencoder().eval())
+    return made
+
+
+@pytest.fixture
+def loaded(parts, monkeypatch):
+    """Puts the stand-in in the embedded family's place; a list of the parts that were loaded."""
+    names = []
+
+    def load(part, device, dtype=torch.float32):
+        names.append(part)
+        return parts[part]
+
+    table = Calibration("demo", {str(i): i / 100 for i in range(101)}, described(demo.STUDENT), "f" * 64, "stand-in")
+    monkeypatch.setattr(family, "load", load)
+    monkeypatch.setattr(demo, "load_oracle", lambda path, family: Brightness())
+    monkeypatch.setattr(Calibration, "load", lambda path: table)
+    return names
+
+
+def understudy(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return end.value.code
+
+
+def report_in(out):
+    return json.loads((out / "report.json").read_text())
+
+
+def test_built_in_prompts(loaded, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert understudy("demo", "--out", out, "--percentile", 100) == 0
+    report = report_in(out)
+    assert [image["prompt"] for image in report["images"]] == list(demo.PROMPTS) and len(demo.PROMPTS) == 16
+    assert {image["decision"] for image in report["images"]} == {"refined"}
+    steps = demo.STUDENT.steps + 2 * demo.TEACHER["steps"]
+    assert {image["evaluations"] for image in report["images"]} == {steps}
+    assert report["totals"]["evaluations"] == 16 * steps
+    assert report["settings"]["percentile"] == 100 and report["settings"]["student"]["steps"] == demo.STUDENT.steps
+    assert loaded == ["student", "teacher"]
+    assert len(list((out / "final").iterdir())) == len(list((out / "student").iterdir())) == 16
+    assert Image.open(out / "final" / "0003.png").size == (64, 64)
+    assert "16 of 16 refined" in capsys.readouterr().out
+    assert all(parse(prompt) for prompt in demo.PROMPTS)
+
+
+def test_percentile_decides_and_typed_prompts_repeat(loaded, tmp_path, capsys):
+    prompts = ("a red star", "a blue circle left of a green square")
+    assert understudy("demo", *prompts, "--count", 3, "--percentile", 0, "--seed", 7, "--out", tmp_path / "none") == 0
+    kept = report_in(tmp_path / "none")["images"]
+    assert [image["prompt"] for image in kept] == [prompts[0], prompts[1], prompts[0]]
+    assert [image["seed"] for image in kept] == [7, 8, 9]
+    assert {image["decision"] for image in kept} == {"kept"} and loaded == ["student"]
+    assert kept[0]["score"] != kept[2]["score"]
+    between = 100 * sorted(image["score"] for image in kept)[1]
+    arguments = ("--count", 3, "--seed", 7, "--strategy", "regenerate", "--out", tmp_path / "some")
+    assert understudy("demo", *prompts, "--percentile", between, *arguments) == 0
+    some = report_in(tmp_path / "some")["images"]
+    assert [image["score"] for image in some] == [image["score"] for image in kept]
+    assert sorted(image["decision"] for image in some) == ["kept", "kept", "regenerated"]
+    for image in some:
+        assert (image["score"] < image["threshold"]) == (image["decision"] == "regenerated")
+    assert "1 of 3 regenerated" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a red dragon"], "dragon"),
+        (["--percentile", 101], "--percentile is 101; expected 0 to 100"),
+        (["--percentile", "nan"], "--percentile is nan; expected 0 to 100"),
+        (["--count", 0], "--count is 0; expected at least 1"),
+        (["--strategy", "both"], "strategy is 'both'; expected one of refine, regenerate"),
+        (["--seed", -1], "--seed is -1"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(loaded, tmp_path, capsys, arguments, message):
+    assert understudy("demo", *arguments, "--out", tmp_path / "out") == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    assert message in printed.err and not printed.out
+    assert not list(tmp_path.iterdir()) and not loaded
+
+
+def test_a_calibration_of_other_settings_is_refused(loaded, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "STUDENT", type(demo.STUDENT)(steps=3))
+    assert understudy("demo", "--out", tmp_path / "out") == 2
+    assert "steps was 2, is 3" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_another_s_folder_is_left_alone(loaded, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert understudy("demo", "--out", tmp_path) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert understudy("demo", "--out", tmp_path / "notes.txt") == 2
+    assert "notes.txt is a file" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_usage_errors_and_help(capsys):
+    assert understudy("demo", "--cuont", 3) == 2
+    assert "--cuont" in capsys.readouterr().err
+    assert understudy("generate") == 2
+    assert "--student" in capsys.readouterr().err
+    assert understudy("--help") == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("demo", "generate", "train"))
+
+
+def test_something_unexpected_keeps_its_traceback(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(Brightness, "score", lambda self, images, prompts: images.nonsense)
+    with pytest.raises(AttributeError, match="nonsense"):
+        main(["demo", "a red star", "--out", str(tmp_path / "out")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_train_hands_over(monkeypatch, tmp_path, capsys):
+    from understudy.distill_train import command
+
+    given = []
+    monkeypatch.setattr(command, "train_command", lambda *arguments: given.append(arguments) or "runs/x.safetensors")
+    assert understudy("train", "demo-vae", "--out", tmp_path, "--resume") == 0
+    assert [str(part) for part in given[0]] == ["demo-vae", str(tmp_path), "True", "auto"]
+    assert "runs/x.safetensors" in capsys.readouterr().out

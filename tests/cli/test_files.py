@@ -1,0 +1,43 @@
+import pytest
+from understudy.files import check_output, preview, whole_directory, write_whole
+
+
+def test_directory_appears_whole(tmp_path):
+    out = tmp_path / "deep" / "out"
+    with whole_directory(out) as folder:
+        (folder / "report.json").write_text("1")
+        assert not out.exists() and folder.parent == out.parent
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    with whole_directory(out) as folder:
+        (folder / "report.json").write_text("2")
+        assert (out / "report.json").read_text() == "1"
+    assert (out / "report.json").read_text() == "2"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_failure_leaves_nothing_new(tmp_path, error):
+    out = tmp_path / "out"
+    with pytest.raises(error), whole_directory(out) as folder:
+        (folder / "half.png").write_text("x")
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_an_empty_folder_or_an_earlier_report_is_replaced(tmp_path):
+    check_output(tmp_path / "new")
+    check_output(tmp_path)
+    (tmp_path / "other.txt").write_text("x")
+    with pytest.raises(FileExistsError, match="holds other files"):
+        check_output(tmp_path)
+    (tmp_path / "report.json").write_text("{}")
+    check_output(tmp_path)
+
+
+def test_text_is_written_whole(tmp_path):
+    write_whole(tmp_path / "a" / "b.json", "ä\n")
+    assert (tmp_path / "a" / "b.json").read_bytes() == "ä\n".encode()
+
+
+def test_preview():
+    assert preview({"b", "a"}) == "a, b"
+    assert preview("dcba") == "a, b, c and 1 more"

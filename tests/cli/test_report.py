@@ -1,0 +1,111 @@
+import json
+
+import pytest
+import torch
+from PIL import ImageFont
+from understudy.report import (
+    FINAL_FOLDER,
+    GRID_LIMIT,
+    STUDENT_FOLDER,
+    ImageReport,
+    Report,
+    Totals,
+    _wrapped,
+    draw_grid,
+    image_name,
+    save_images,
+    table,
+)
+
+TOTALS = Totals(28, 1.5, 64, 3.25)
+
+
+def report(folder, count, size=(64, 64), prompt="a red star"):
+    """A report whose odd images were refined: students are red, teachers blue."""
+    red, blue = (torch.tensor(colour)[:, None, None].expand(3, *size) for colour in ((0.9, 0, 0), (0, 0, 0.9)))
+    images = []
+    for i in range(count):
+        redone = i % 2 == 1
+        save_images(folder, i, red, blue if redone else red)
+        after = 0.75 if redone else None
+        decision = "refined" if redone else "kept"
+        images.append(ImageReport(prompt, i, 0.25 * i, 0.3, decision, after, 18 if redone else 2))
+    return Report({"seed": 0}, tuple(images), TOTALS)
+
+
+def colours(picture, box):
+    return {colour for _, colour in picture.crop(box).getcolors(1 << 24)}
+
+
+def test_report_is_the_json_of_the_issue(tmp_path):
+    made = report(tmp_path, 2)
+    made.save(tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert list(content) == ["settings", "images", "totals"]
+    assert content["images"][1] == {
+        "prompt": "a red star",
+        "seed": 1,
+        "score": 0.25,
+        "threshold": 0.3,
+        "decision": "refined",
+        "score_after": 0.75,
+        "evaluations": 18,
+    }
+    assert content["totals"] == {
+        "evaluations": 28,
+        "seconds": 1.5,
+        "teacher_only_evaluations": 64,
+        "teacher_only_seconds": 3.25,
+    }
+
+
+def test_saved_images_are_the_8_bit_pixels(tmp_path):
+    from PIL import Image
+
+    image = torch.rand(3, 5, 7)
+    save_images(tmp_path, 12, image, 1 - image)
+    for folder, expected in ((STUDENT_FOLDER, image), (FINAL_FOLDER, 1 - image)):
+        saved = torch.tensor(list(Image.open(tmp_path / folder / "0012.png").tobytes())).view(5, 7, 3)
+        assert torch.equal(saved, (expected * 255).round().permute(1, 2, 0).long())
+    assert image_name(3) == "0003.png"
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, (64, 64)), (4, (64, 48)), (16, (64, 64)), (2, (512, 768))])
+def test_grid_shows_every_picture(tmp_path, count, size):
+    grid = draw_grid(report(tmp_path, count, size), tmp_path)
+    pixels = torch.frombuffer(bytearray(grid.tobytes()), dtype=torch.uint8).view(grid.height, grid.width, 3)
+    red = (pixels == torch.tensor([230, 0, 0])).all(-1)
+    blue = (pixels == torch.tensor([0, 0, 230])).all(-1)
+    refined = count // 2
+    shown = int(red.sum() + blue.sum()) // (2 * count)
+    assert int(blue.sum()) == refined * shown and int(red.sum()) == (2 * count - refined) * shown
+    # Small pictures are shown enlarged by a whole factor, large ones at 256 pixels.
+    scale = (shown / (size[0] * size[1])) ** 0.5
+    assert scale == pytest.approx(1 / 3, abs=0.01) if size == (512, 768) else scale in (2, 3)
+    assert grid.width < 1800
+
+
+def test_grid_says_where_it_stops(tmp_path):
+    made = report(tmp_path, GRID_LIMIT + 2, (8, 8))
+    shorter = Report({}, made.images[:GRID_LIMIT], TOTALS)
+    assert draw_grid(made, tmp_path).height > draw_grid(shorter, tmp_path).height
+
+
+def test_long_prompts_are_cut_to_the_card(tmp_path):
+    font = ImageFont.load_default(16)
+    text = "a small red star left of a large blue circle on a gray background " * 3
+    lines = _wrapped(text, font, 300, lines=2)
+    assert len(lines) == 2 and lines[1].endswith("...") and all(font.getlength(line) <= 300 for line in lines)
+    assert text.startswith(lines[0])
+    assert _wrapped("x" * 200, font, 300, lines=2)[0].endswith("...")
+    assert _wrapped("short", font, 300, lines=2) == ["short"]
+
+
+def test_table_shows_prompts_as_they_are(tmp_path):
+    from rich.console import Console
+
+    console = Console(width=120, record=True, file=open(tmp_path / "out.txt", "w", encoding="utf-8"))
+    console.print(table(report(tmp_path, 2, prompt="a [bold]red[/bold] star")))
+    text = console.export_text()
+    assert "a [bold]red[/bold] star" in text
+    assert "1 of 2 refined; 28 network evaluations in 1.5 s; teacher alone: 64 in about 3.2 s" in text
