@@ -209,6 +209,8 @@ def _weights(key, shape, generator):
     if key.endswith(".alpha"):
         return torch.tensor(4.0)
     scale = 0.02 if "embedding" in key else 1 / math.sqrt(math.prod(shape[1:]))
+    if "input_hint_block" in key:
+        scale *= 1.7  # what SiLU takes away, as no norm gives it back here
     return torch.randn(shape, generator=generator) * scale
 
 

@@ -182,6 +182,7 @@ class Host:
                 if answer.status != 200:
                     return _refused(reply)
                 run = Run(reply["prompt_id"])
+                invalid = reply.get("node_errors")
                 async for message in socket_:
                     if message.type != aiohttp.WSMsgType.TEXT:
                         continue
@@ -192,7 +193,8 @@ class Host:
                     await asyncio.to_thread(on_event, kind, data)
                     if _finished(run, kind, data):
                         run.seconds = time.perf_counter() - start
-                        return run
+                        # The host runs what is valid and leaves out what is not.
+                        return _invalid(run, invalid) if invalid else run
         raise PromptFailed(f"the server closed the connection during the prompt:\n{self.log_end()}")
 
 
@@ -211,11 +213,16 @@ def _finished(run, kind, data):
 
 
 def _refused(reply):
-    """A prompt that did not validate, as the server's answer to POST /prompt tells it."""
-    run = Run(prompt_id="", error=reply["error"]["message"])
-    for node, report in reply.get("node_errors", {}).items():
+    """A prompt of which nothing was valid, as the server's answer to POST /prompt tells it."""
+    return _invalid(Run(prompt_id="", error=reply["error"]["message"]), reply.get("node_errors", {}))
+
+
+def _invalid(run, reports):
+    lines = [run.error or "not valid"]
+    for node, report in reports.items():
         run.error_node = node
-        run.error += "".join(f"\n{error['message']}: {error['details']}" for error in report["errors"])
+        lines += [f"{error['message']}: {error['details']}" for error in report["errors"]]
+    run.error = "\n".join(lines)
     return run
 
 

@@ -50,5 +50,4 @@ def test_each_image_is_refined_with_its_own_hint(host):
     assert torch.equal(before[0], after[0]) and torch.equal(before[2], after[2])
     distance = (after[3] - own).abs().max()
     assert distance < 2e-3
-    assert (after[3] - other).abs().max() > 10 * distance
-    assert (after[3] - other).abs().max() > 0.02
+    assert (after[3] - other).abs().max() > max(10 * distance, 0.01)

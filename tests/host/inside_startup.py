@@ -1,0 +1,39 @@
+"""Run with the host's Python: processor seconds that loading the pack adds to the host's start.
+
+    python inside_startup.py COMFYUI PACK
+
+Processor time, since the wall time that ComfyUI itself prints depends on what else the machine does.
+"""
+
+import asyncio
+import importlib.util
+import sys
+import time
+
+comfyui, pack = sys.argv[1:]
+sys.argv = [sys.argv[0], "--cpu"]
+sys.path[0] = comfyui
+
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+
+import comfy_api.latest  # noqa: E402, F401
+import nodes  # noqa: E402, F401
+import server  # noqa: E402, F401
+
+
+async def load():
+    spec = importlib.util.spec_from_file_location("pack_under_test", f"{pack}/__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["pack_under_test"] = module
+    spec.loader.exec_module(module)
+    extension = await module.comfy_entrypoint()
+    await extension.on_load()
+    for node in await extension.get_node_list():
+        node.GET_SCHEMA()
+
+
+start = time.process_time()
+asyncio.run(load())
+sys.stdout.write(f"{time.process_time() - start}\n")
