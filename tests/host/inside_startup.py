@@ -6,6 +6,7 @@ Processor time, since the wall time that ComfyUI itself prints depends on what e
 """
 
 import asyncio
+import importlib
 import importlib.util
 import sys
 import time
@@ -18,9 +19,9 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
 
-import comfy_api.latest  # noqa: E402, F401
-import nodes  # noqa: E402, F401
-import server  # noqa: E402, F401
+# In the order of the host's main.py, as "utils" is also the name of a module of comfy's.
+for name in ("utils.extra_config", "server", "nodes", "comfy_api.latest"):
+    importlib.import_module(name)
 
 
 async def load():
