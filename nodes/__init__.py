@@ -42,8 +42,11 @@ def extension():
     class Understudy(ComfyExtension):
         async def get_node_list(self):
             from .folders import add_model_folders
+            from .help_pages import serve_help_pages
 
-            add_model_folders()  # here, since ComfyUI 0.8.0 does not call on_load
+            # Not in on_load, which ComfyUI 0.8.0 does not call.
+            add_model_folders()
+            serve_help_pages()
             return await node_classes()
 
     return Understudy()
