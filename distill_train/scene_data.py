@@ -48,7 +48,7 @@ def _existing(path: Path, load, recipe: str):
 
 
 class LatentSet:
-    """Encoded training pictures on the training device: ``latents`` [N, 4, 8, 8] and their ``tokens`` [N, 8]."""
+    """Encoded training pictures on the training device: ``latents`` [N, 8, 8, 8] and their ``tokens`` [N, 8]."""
 
     def __init__(self, vae: torch.nn.Module, count: int, seed: int, device: torch.device, chunk: int = 256):
         latents, tokens = [], []

@@ -38,7 +38,7 @@ def load_model(part: str, folder: Path = DEMO_FOLDER):
 
 
 def load_vae(folder: Path = DEMO_FOLDER):
-    """The autoencoder as the host's VAE object (TAESD; 64x64 pixels to 4x8x8 latents)."""
+    """The autoencoder as the host's VAE object (TAESD; 64x64 pixels to 8x8x8 latents)."""
     import comfy.sd
 
     weights, _ = _read(demo_file("vae.safetensors", folder))
@@ -119,7 +119,7 @@ def _model_classes():
 
     class DemoLatent(comfy.latent_formats.LatentFormat):
         scale_factor = 1.0
-        latent_channels = 4
+        latent_channels = 8
 
     class DemoConfig(comfy.supported_models_base.BASE):
         unet_extra_config = {}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...models.demo import checker, family
 from ...models.demo.render import SIDE, render
-from ..config import Strict
+from ..config import RecipeError, Strict
 from ..randomness import generator
 from ..scene_data import draw_scenes
 from .base import Method
@@ -24,6 +24,7 @@ class Autoencoder(Method):
     """
 
     class Settings(Strict):
+        warm_start: Path | None = None
         latent_noise: float = 0.05
         unit: float = 0.1
         foreground: float = 8.0
@@ -35,6 +36,8 @@ class Autoencoder(Method):
     def __init__(self, settings, recipe, device):
         super().__init__(settings, recipe, device)
         vae = _variance_preserving(family.autoencoder())
+        if settings.warm_start is not None:
+            _take_over(vae, family.FOLDER / settings.warm_start)
         self.network = _Pair(vae, settings.latent_noise).to(memory_format=torch.channels_last)
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
@@ -88,6 +91,27 @@ def _variance_preserving(vae: nn.Module) -> nn.Module:
             if name.endswith("conv.4"):  # the last convolution of a residual block
                 nn.init.zeros_(module.weight)
     return vae
+
+
+def _take_over(vae: nn.Module, folder: Path) -> None:
+    """Start from TAEF2, the same architecture trained on photographs: all but what touches its 32 latent channels.
+
+    folder: holds taef2_encoder.safetensors and taef2_decoder.safetensors (madebyollin/taesd, MIT).
+    Raises RecipeError if they are missing.
+    """
+    from safetensors.torch import load_file
+
+    state = vae.state_dict()
+    for half, shift in (("encoder", 0), ("decoder", 1)):  # the published decoder counts its clamp as a layer
+        path = folder / f"taef2_{half}.safetensors"
+        if not path.exists():
+            raise RecipeError(f"there is no {path}; get it from madebyollin/taesd, or leave out settings.warm_start")
+        for key, value in load_file(path).items():
+            layer, _, rest = key.partition(".")
+            ours = f"{half}.layers.{int(layer) - shift}.{rest}"
+            if ours in state and state[ours].shape == value.shape:
+                state[ours] = value.float()
+    vae.load_state_dict(state)
 
 
 def _cropped(pixels: Tensor, side: int, g: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .language import TOKENS, VOCABULARY_SIZE, parse, token_ids
 
 FOLDER = Path(__file__).parent
-LATENT_CHANNELS, LATENT_SIDE = 4, 8
+LATENT_CHANNELS, LATENT_SIDE = 8, 8
 TEXT_WIDTH = 64
 TIMESTEPS = 1000
 UNET_CONFIG = {
@@ -51,25 +51,25 @@ class SceneNetwork(nn.Module):
         self.text = nn.Embedding(VOCABULARY_SIZE, TEXT_WIDTH)
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """v [B, 4, 8, 8] for noisy latents x [B, 4, 8, 8], timesteps t [B] in [0, 1000) and token ids [B, 8]."""
+        """v [B, 8, 8, 8] for noisy latents x [B, 8, 8, 8], timesteps t [B] in [0, 1000) and token ids [B, 8]."""
         words = self.text(tokens)
         return self.unet(x, t, encoder_hidden_states=words, class_labels=words.flatten(1)).sample
 
 
 def autoencoder() -> nn.Module:
-    """An untrained autoencoder in TAESD's architecture: pixels [B, 3, 64, 64] in [0, 1] to latents [B, 4, 8, 8]."""
+    """An untrained autoencoder in TAESD's architecture: pixels [B, 3, 64, 64] in [0, 1] to latents [B, 8, 8, 8]."""
     from diffusers import AutoencoderTiny
 
     return AutoencoderTiny(latent_channels=LATENT_CHANNELS)
 
 
 def encode(vae: nn.Module, pixels: Tensor) -> Tensor:
-    """Latents [B, 4, 8, 8] of pixels [B, 3, 64, 64] in [0, 1]."""
+    """Latents [B, 8, 8, 8] of pixels [B, 3, 64, 64] in [0, 1]."""
     return vae.encode(pixels * 2 - 1).latents
 
 
 def decode(vae: nn.Module, latents: Tensor) -> Tensor:
-    """Pixels [B, 3, 64, 64] in [0, 1] of latents [B, 4, 8, 8]."""
+    """Pixels [B, 3, 64, 64] in [0, 1] of latents [B, 8, 8, 8]."""
     return (vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
 
 

@@ -17,20 +17,20 @@ def denoiser(network: nn.Module) -> DiscreteDenoiser:
 
 
 def start(model: DiscreteDenoiser, noise: Tensor, sigmas: Tensor) -> Tensor:
-    """The picture of pure noise [B, 4, 8, 8] at which a schedule starts."""
+    """The picture of pure noise [B, 8, 8, 8] at which a schedule starts."""
     return model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
 
 
 def sample_student(
     model: DiscreteDenoiser | Counted, noise: Tensor, tokens: Tensor, steps: int, noise_sampler: Callable | None = None
 ) -> Tensor:
-    """Latents [B, 4, 8, 8] by stochastic multistep consistency sampling; each step is one evaluation."""
+    """Latents [B, 8, 8, 8] by stochastic multistep consistency sampling; each step is one evaluation."""
     sigmas = consistency_sigmas(model, steps).to(noise.device)
     x = start(model, noise, sigmas)
     return sample_consistency(model, x, sigmas, {"tokens": tokens}, noise_sampler=noise_sampler)
 
 
 def sample_teacher(model: DiscreteDenoiser | Counted, x: Tensor, tokens: Tensor, sigmas: Tensor, cfg: float) -> Tensor:
-    """Latents [B, 4, 8, 8] from x at sigmas[0] by DPM-Solver++ 2M; a guided step is two evaluations."""
+    """Latents [B, 8, 8, 8] from x at sigmas[0] by DPM-Solver++ 2M; a guided step is two evaluations."""
     arguments = {"cond": {"tokens": tokens}, "uncond": {"tokens": torch.zeros_like(tokens)}}
     return sample_dpmpp_2m(Guided(model, cfg), x, sigmas.to(x.device), arguments)

@@ -31,7 +31,7 @@ def log_of(directory):
 def chain(tmp_path_factory):
     """One tiny run of each of the four recipes, each on the files of those before it."""
     root = tmp_path_factory.mktemp("runs")
-    files = {"vae": train(recipe("vae", measured=8, crop=16, whole=0, whole_at_end=0), root / "vae", device="cpu")}
+    files = {"vae": train(recipe("vae", measured=8, crop=16, whole=0, whole_at_end=0, warm_start=None), root / "vae", device="cpu")}
     files["teacher"] = train(
         recipe("teacher", vae=str(files["vae"]), pictures=16, measured=8), root / "teacher", device="cpu"
     )
@@ -59,7 +59,7 @@ def test_the_recipes_make_files_that_the_family_loads(chain):
     _, files = chain
     for part in ("teacher", "student"):
         network = family.load_network(files[part])
-        assert network(torch.zeros(2, 4, 8, 8), torch.zeros(2), family.tokens_of(["red star", ""])).shape == (
+        assert network(torch.zeros(2, 8, 8, 8), torch.zeros(2), family.tokens_of(["red star", ""])).shape == (
             2,
             4,
             8,
@@ -123,7 +123,7 @@ def test_one_step_lowers_the_loss_on_the_same_draws(chain, name):
 def test_the_consistency_target_is_the_identity_at_the_boundary(chain):
     _, files = chain
     method = make_method(recipe("student", teacher=str(files["teacher"])), torch.device("cpu"))
-    z, tokens = torch.randn(3, 4, 8, 8), family.tokens_of(["red star"] * 3)
+    z, tokens = torch.randn(3, 8, 8, 8), family.tokens_of(["red star"] * 3)
     t, s = method.timesteps[[1, 1, 1]], method.timesteps[[0, 0, 0]]
     x, _ = method.denoise(method.teacher, z, t, tokens)
     free, _ = method.denoise(method.teacher, z, t, torch.zeros_like(tokens))
@@ -136,7 +136,7 @@ def test_a_student_equal_to_an_unguided_teacher_has_no_loss_where_its_target_is_
     """On one trajectory, t and s = t, f and its target agree; so the distance measures the change along it alone."""
     _, files = chain
     method = make_method(recipe("student", teacher=str(files["teacher"]), cfg=1.0), torch.device("cpu"))
-    z, tokens = torch.randn(3, 4, 8, 8), family.tokens_of(["red star"] * 3)
+    z, tokens = torch.randn(3, 8, 8, 8), family.tokens_of(["red star"] * 3)
     t = method.timesteps[[30, 30, 30]]
     student, _ = method.denoise(method.network, z, t, tokens)
     torch.testing.assert_close(method.target_at(z, t, t, tokens), student, atol=1e-4, rtol=1e-4)
