@@ -68,6 +68,33 @@ def preview(keys, limit: int = 3) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
 
 
+def fill(path: str | Path, network, weights: dict, dtype):
+    """A network built on torch's meta device, with ``weights`` in ``dtype`` in their places, ready for inference.
+
+    Raises CheckpointError, naming ``path``, for tensors missing, left over or of another shape.
+    """
+    import torch
+
+    name = type(network).__name__
+    expected = network.state_dict()
+    # Older files also hold the positions 0, 1, 2 ... themselves.
+    weights = {key: value for key, value in weights.items() if not key.endswith("position_ids")}
+    for what, keys in (("lacks", expected.keys() - weights.keys()), ("also has", weights.keys() - expected.keys())):
+        if keys:
+            raise CheckpointError(f"{path} is not complete: its {name} {what} {preview(keys)}")
+    for key, value in expected.items():
+        if value.shape != weights[key].shape:
+            found, wanted = list(weights[key].shape), list(value.shape)
+            raise CheckpointError(f"{path}: {key} of its {name} is {found}, expected {wanted}")
+    network.load_state_dict({key: weights[key].to(dtype).contiguous() for key in expected}, assign=True)
+    for module in network.modules():
+        for key, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                # The only buffers that are not saved are CLIP's positions.
+                setattr(module, key, torch.arange(buffer.shape[-1]).expand(1, -1))
+    return network.eval().requires_grad_(False)
+
+
 def write_whole(path: str | Path, text: str) -> None:
     """Write a text file so that a reader finds the old content or the new, never a part."""
     path = Path(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from ..files import CheckpointError, preview, read_header, sha256
+from ..files import CheckpointError, fill, read_header, sha256
 from .base import Oracle
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -85,21 +85,7 @@ def load_clip(path: str | Path, device, dtype: torch.dtype):
     header = read_header(path)
     with torch.device("meta"):
         network = CLIPModel(clip_config(path, header.shapes, header.metadata))
-    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    # Files from before 2023 also hold the positions 0, 1, 2 ... themselves.
-    found = {key: shape for key, shape in header.shapes.items() if not key.endswith("embeddings.position_ids")}
-    for what, keys in (("lacks", expected.keys() - found.keys()), ("has unexpected", found.keys() - expected.keys())):
-        if keys:
-            raise CheckpointError(f"{path} is not a complete CLIP: it {what} {preview(keys)}")
-    if wrong := [key for key in expected if expected[key] != found[key]]:
-        sizes = f"{wrong[0]} is {list(found[wrong[0]])}, expected {list(expected[wrong[0]])}"
-        raise CheckpointError(f"{path} is not a consistent CLIP: {sizes}")
-    weights = load_file(path)
-    network.load_state_dict({key: weights[key].to(dtype) for key in expected}, assign=True)
-    for tower in (network.text_model, network.vision_model):
-        positions = tower.embeddings.position_embedding.num_embeddings
-        tower.embeddings.position_ids = torch.arange(positions).expand(1, -1)
-    return network.to(device).eval().requires_grad_(False)
+    return fill(path, network, load_file(path), dtype).to(device)
 
 
 def clip_config(path: str | Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str]):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..files import CheckpointError, Header, preview, read_header
+from ..files import Header, fill, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
 from ..samplers.denoisers import scaled_linear
 from .layout import Family, family_of, text_config, unet_config, vae_config
@@ -35,19 +35,24 @@ def load_single_file(path: str | Path, dtype: torch.dtype) -> Components:
     family, header = read_single_file(path)
     weights = load_file(path)
     config = unet_config(family, header.shapes)
-    unet = _filled(path, UNet2DConditionModel(**config), convert_ldm_unet_checkpoint(weights, config), dtype)
+    unet = _filled(path, UNet2DConditionModel, config, convert_ldm_unet_checkpoint(weights, config), dtype)
     config = vae_config(family, header.shapes)
-    vae = _filled(path, AutoencoderKL(**config), convert_ldm_vae_checkpoint(weights, config), torch.float32)
+    vae = _filled(path, AutoencoderKL, config, convert_ldm_vae_checkpoint(weights, config), torch.float32)
     texts = []
     for layout in family.texts:
         config = CLIPTextConfig(**text_config(layout, header.shapes))
-        network = (CLIPTextModelWithProjection if layout.open_clip else CLIPTextModel)(config)
+        kind = CLIPTextModelWithProjection if layout.open_clip else CLIPTextModel
+        with torch.device("meta"):
+            network = kind(config)
         if layout.open_clip:
             converted = convert_open_clip_checkpoint(network, weights, prefix=layout.prefix)
         else:
             mine = {key: value for key, value in weights.items() if key.startswith(layout.prefix)}
             converted = convert_ldm_clip_checkpoint(mine)
-        texts.append(TextEncoder(_filled(path, network, converted, dtype), clip_tokenizer(layout.pad_token)))
+        # `CLIPTextModel` lost its inner "text_model" in transformers 5.6.
+        if not any(key.startswith("text_model.") for key in network.state_dict()):
+            converted = {key.removeprefix("text_model."): value for key, value in converted.items()}
+        texts.append(TextEncoder(fill(path, network, converted, dtype), clip_tokenizer(layout.pad_token)))
     return Components(
         unet=unet,
         vae=vae,
@@ -72,19 +77,7 @@ def _alphas_cumprod(header: Header) -> torch.Tensor:
     return scaled_linear()
 
 
-def _filled(path, network: nn.Module, converted: dict[str, torch.Tensor], dtype: torch.dtype) -> nn.Module:
-    name = type(network).__name__
-    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    # `CLIPTextModel` lost its inner "text_model" in transformers 5.6.
-    if not any(key.startswith("text_model.") for key in expected):
-        converted = {key.removeprefix("text_model."): value for key, value in converted.items()}
-    # Positions 0, 1, 2 ... that older files hold.
-    converted = {key: value for key, value in converted.items() if not key.endswith("position_ids")}
-    for what, keys in (("lacks", expected.keys() - converted.keys()), ("also has", converted.keys() - expected.keys())):
-        if keys:
-            raise CheckpointError(f"{path} is not a complete checkpoint: its {name} {what} {preview(keys)}")
-    if wrong := [key for key in expected if expected[key] != tuple(converted[key].shape)]:
-        found, wanted = list(converted[wrong[0]].shape), list(expected[wrong[0]])
-        raise CheckpointError(f"{path}: {wrong[0]} of its {name} is {found}, expected {wanted}")
-    network.load_state_dict(converted)
-    return network.to(dtype).eval().requires_grad_(False)
+def _filled(path, kind, config: dict, converted: dict[str, torch.Tensor], dtype: torch.dtype) -> nn.Module:
+    with torch.device("meta"):
+        network = kind(**config)
+    return fill(path, network, converted, dtype)
