@@ -54,9 +54,7 @@ def generate(
     oracle: Annotated[Path, typer.Option(help="Scores images, e.g. a CLIP .safetensors in Hugging Face's layout.")],
     prompts: Annotated[Path, typer.Option(help="Text file, one prompt per line.")],
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
-    oracle_family: Annotated[
-        str, typer.Option(help="What the oracle is; auto asks the file.")
-    ] = "auto",
+    oracle_family: Annotated[str, typer.Option(help="What the oracle is; auto asks the file.")] = "auto",
     percentile: Annotated[
         float | None,
         typer.Option(help="Redo images below this percentile of --calibration: about this many percent, 0 to 100."),
@@ -84,7 +82,7 @@ def generate(
         str, typer.Option(help="Rollback is a fraction of the schedule, or noise_variance (the paper's algorithm).")
     ] = "schedule",
     size: Annotated[
-        str, typer.Option(help="512, or width and height as in 768x512; the teacher's own without it.")
+        str, typer.Option(help="512, or width and height as in 768x512; the student's own without it.")
     ] = "",
     negative: Annotated[str, typer.Option(help="Negative prompt, for models with guidance.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
@@ -95,7 +93,10 @@ def generate(
         "understudy-generate"
     ),
 ):
-    """The same with SD 1.x and SDXL checkpoints, offline; under `accelerate launch`, on several GPUs."""
+    """The same with SD 1.x and SDXL checkpoints, offline.
+
+    On several GPUs: accelerate launch -m understudy.cli generate ...
+    """
     from .pipelines.console import show
     from .pipelines.generate import Choice, Request
     from .pipelines.generate import generate as run

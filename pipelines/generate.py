@@ -88,7 +88,7 @@ def generate(request: Request) -> Report | None:
     student, teacher = open_checkpoint(request.student), open_checkpoint(request.teacher)
     if request.student_lora is not None:
         read_lora(request.student_lora)
-    size = read_size(request.size, teacher)
+    size = read_size(request.size, student)
     processes = Processes(request.device)
     dtype = _dtype(request.dtype, processes.device)
     _quiet_libraries()
@@ -129,10 +129,10 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def read_size(text: str, teacher: Checkpoint) -> tuple[int, int]:
-    """(height, width) from "512" or "768x512" (width first); empty is the teacher family's own size."""
+def read_size(text: str, student: Checkpoint) -> tuple[int, int]:
+    """(height, width) from "512" or "768x512" (width first); empty is the student family's own size."""
     if not text:
-        return teacher.family.default_size, teacher.family.default_size
+        return student.family.default_size, student.family.default_size
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
     if not match or not all(0 < int(side) <= 16384 for side in match.groups() if side):
         raise ValueError(f"--size is {text!r}; expected one number, or width and height as in 768x512")

@@ -5,11 +5,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from understudy.files import CheckpointError
+from understudy.oracles.clip_tokenizer import clip_tokenizer
 from understudy.pipelines.checkpoint import open_checkpoint
 from understudy.pipelines.folder import load_folder
 from understudy.pipelines.layout import SD1, SDXL
 from understudy.pipelines.lora import merge_lora, read_lora
-from understudy.pipelines.stable_diffusion import StableDiffusion, guidance_embedding, zero_terminal_snr
+from understudy.pipelines.model import StudentPlan, draw
+from understudy.pipelines.stable_diffusion import (
+    Components,
+    StableDiffusion,
+    TextEncoder,
+    guidance_embedding,
+    zero_terminal_snr,
+)
 from understudy.samplers.denoisers import scaled_linear
 
 
@@ -109,8 +117,6 @@ def test_folder_in_half_precision_and_its_own_tokenizer(sd15, tmp_path):
     assert [path.name for path in (folder / "unet").glob("*.safetensors")] == [
         "diffusion_pytorch_model.fp16.safetensors"
     ]
-    from understudy.oracles.clip_tokenizer import clip_tokenizer
-
     clip_tokenizer(pad_token="!").save_pretrained(folder / "tokenizer")
     components = open_checkpoint(folder).load(torch.bfloat16)
     assert components.unet.dtype == components.texts[0].network.dtype == torch.bfloat16
@@ -152,6 +158,25 @@ def test_guidance_embedding_matches_diffusers():
 
     expected = LatentConsistencyModelPipeline.get_guidance_scale_embedding(None, torch.tensor([0.0, 6.5]), 256)
     torch.testing.assert_close(guidance_embedding(torch.tensor([0.0, 6.5]), 256), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_embedded_guidance_is_one_evaluation():
+    """A latent consistency model reads its guidance scale; it is not guided from outside too."""
+    from .conftest import sd15_parts, text_encoder
+
+    torch.manual_seed(0)
+    plain = sd15_parts()["unet"]
+    unet = type(plain).from_config(plain.config, time_cond_proj_dim=16)
+    torch.nn.init.normal_(unet.time_embedding.cond_proj.weight)
+    text = TextEncoder(text_encoder(32), clip_tokenizer())
+    components = Components(unet, sd15_parts()["vae"], (text,), scaled_linear(), "eps", False)
+    model = StableDiffusion(components, torch.device("cpu"))
+    images = {}
+    for cfg in (1.0, 8.0):
+        images[cfg], evaluations = draw(model, ["a cat"], [0], (16, 16), StudentPlan(2, cfg), lambda step, steps: None)
+        assert evaluations == 2
+    assert not torch.allclose(images[1.0], images[8.0], atol=1e-3)
+    assert model.conditioning(["a cat"], 8.0, (16, 16))["cond"]["guidance"].tolist() == [7.0]
 
 
 def write(path, tensors):

@@ -1,0 +1,121 @@
+import pytest
+import torch
+from understudy.pipelines.model import LatentModel, StudentPlan, TeacherPlan, draw, redo
+from understudy.samplers.denoisers import DiscreteDenoiser, scaled_linear
+
+
+class Linear(LatentModel):
+    """Latents are pictures; the network says that they are a tenth of what they are, moved by the prompt's length."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.denoiser = DiscreteDenoiser(
+            lambda x, t, shift: 0.1 * x + shift[:, None, None, None], scaled_linear(), prediction="x0"
+        )
+
+    def conditioning(self, prompts, cfg, size):
+        shift = torch.tensor([len(prompt) / 100 for prompt in prompts])
+        return {"cond": {"shift": shift}, "uncond": {"shift": torch.zeros_like(shift)}}
+
+    def encode(self, images):
+        return images
+
+    def decode(self, latents):
+        return latents
+
+    def latent_shape(self, size):
+        return 3, *size
+
+
+def quiet(step, steps):
+    pass
+
+
+def drawn(seeds, plan=None):
+    return draw(Linear(), ["a cat"] * len(seeds), seeds, (4, 4), plan or StudentPlan(3), quiet)
+
+
+def test_every_image_has_its_own_noise():
+    together, evaluations = drawn([5, 6, 7])
+    assert evaluations == 3
+    for i, seed in enumerate((5, 6, 7)):
+        assert torch.equal(drawn([seed])[0][0], together[i])
+    assert (together[0] - together[1]).abs().max() > 1e-3
+    start = torch.zeros(3, 3, 4, 4)
+    refined, _ = redo(Linear(), start, ["a"] * 3, [5, 6, 7], (4, 4), TeacherPlan(2, 1), quiet)
+    alone, _ = redo(Linear(), start[:1], ["a"], [6], (4, 4), TeacherPlan(2, 1), quiet)
+    assert torch.equal(refined[1], alone[0])
+
+
+def test_the_noise_of_a_seed_s_three_uses_is_independent():
+    """Starting noise, the student's and the teacher's: no draw of one image may return in it or in another."""
+    from understudy.pipelines import model
+
+    seen = []
+    for seed in (5, 6):
+        seen.append(model.initial_noise([seed], [model.STARTING_NOISE], (3, 64, 64)).flatten())
+        for stream in (model.STUDENT_NOISE, model.REFINE_NOISE):
+            noise = model.PerImageNoise([seed], [stream], (3, 64, 64))
+            seen += [noise().flatten(), noise().flatten()]
+    correlation = torch.corrcoef(torch.stack(seen)) - torch.eye(len(seen))
+    assert correlation.abs().max() < 0.05
+
+
+def test_refine_starts_from_the_image_and_regenerate_from_the_student_s_noise():
+    """Guided by a network that knows the answer to be x, what comes out tells what went in."""
+    start = torch.full((1, 3, 4, 4), 0.5)
+    seen = []
+
+    class Watched(Linear):
+        def __init__(self):
+            super().__init__()
+            network = self.denoiser.network
+
+            def watching(x, t, shift):
+                seen.append((x, t))
+                return network(x, t, shift)
+
+            self.denoiser = DiscreteDenoiser(watching, scaled_linear(), prediction="x0")
+
+    model = Watched()
+    draw(model, ["a"], [3], (4, 4), StudentPlan(1), quiet)
+    student_start = seen[0][0]
+    redo(model, None, ["a"], [3], (4, 4), TeacherPlan(2, 1, strategy="regenerate"), quiet)
+    assert torch.allclose(seen[1][0], student_start, atol=1e-5)
+    plan = TeacherPlan(2, 1, rollback=0.2, rollback_mode="noise_variance")
+    redo(model, start, ["a"], [3], (4, 4), plan, quiet)
+    # sqrt(1 - s) x0 + sqrt(s) noise, line 5 of algorithm 1.
+    residual = (seen[3][0] - 0.8**0.5 * start) / 0.2**0.5
+    assert abs(float(residual.mean())) < 0.5 and 0.7 < float(residual.std()) < 1.3
+    assert not torch.allclose(residual, student_start, atol=0.1)
+
+
+@pytest.mark.parametrize("scheduler", ["karras", "normal", "trailing"])
+def test_steps_of_the_teacher_alone(scheduler):
+    denoiser = Linear().denoiser
+    assert TeacherPlan(4, rollback=0.4, scheduler=scheduler).alone(denoiser) == 10
+    assert TeacherPlan(4, strategy="regenerate", scheduler=scheduler).alone(denoiser) == 4
+    assert TeacherPlan(4, alone_steps=25, scheduler=scheduler).alone(denoiser) == 25
+    plan = TeacherPlan(4, rollback=0.4, rollback_mode="noise_variance", scheduler=scheduler)
+    steps = plan.alone(denoiser)
+    same = TeacherPlan(4, rollback=4 / steps, scheduler=scheduler).sigmas(denoiser)
+    # Both begin at about the same noise: within one step of the longer schedule.
+    longer = TeacherPlan(4, rollback=4 / (steps + 1), scheduler=scheduler).sigmas(denoiser)
+    shorter = TeacherPlan(4, rollback=min(4 / (steps - 1), 1), scheduler=scheduler).sigmas(denoiser)
+    assert longer[0] <= same[0] <= plan.sigmas(denoiser)[0] * 1.001 <= shorter[0] * 1.001
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: StudentPlan(0), "student steps is 0"),
+        (lambda: StudentPlan(sampler="lcm"), "'lcm'; expected one of consistency"),
+        (lambda: TeacherPlan(rollback=1.2), "rollback is 1.2; expected above 0 and at most 1"),
+        (lambda: TeacherPlan(rollback=1, rollback_mode="noise_variance"), "expected above 0 and below 1"),
+        (lambda: TeacherPlan(rollback_mode="sigma"), "rollback mode is 'sigma'"),
+    ],
+)
+def test_impossible_plans(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
