@@ -146,7 +146,7 @@ class Calibration:
         ]
         if differences:
             raise CalibrationMismatch(
-                f"calibration {self.name!r} was made under other settings: {'; '.join(differences)}. "
+                f"calibration {self.name!r} was made with other settings: {'; '.join(differences)}. "
                 "Use the same settings, or calibrate under a new name"
             )
 

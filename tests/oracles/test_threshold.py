@@ -21,6 +21,7 @@ def test_fixed_keeps_ties():
         (1.0, [1, 2, 2], [True, True, True]),
         (0.5, [1, 1, 1, 2], [False, False, False, False]),
         (0.5, [0, 1, 1, 2], [True, False, False, False]),
+        (0.4, [5, 1, 2, 3], [False, True, True, False]),
         (0.3, [5], [False]),
         (0.5, [], []),
     ],
