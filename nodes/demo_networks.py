@@ -113,17 +113,15 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 @functools.cache
 def _model_classes():
     """The host's base classes with the demo's latents and its answer to a text that could not be read."""
-    import comfy.latent_formats
     import comfy.model_base
     import comfy.supported_models_base
 
-    class DemoLatent(comfy.latent_formats.LatentFormat):
-        scale_factor = 1.0
-        latent_channels = 8
-
     class DemoConfig(comfy.supported_models_base.BASE):
         unet_extra_config = {}
-        latent_format = DemoLatent
+
+        def __init__(self, unet_config):
+            super().__init__(unet_config)
+            self.latent_format.latent_channels = unet_config["in_channels"]
 
     class DemoModel(comfy.model_base.BaseModel):
         def encode_adm(self, **kwargs):

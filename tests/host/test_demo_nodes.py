@@ -61,7 +61,7 @@ def teacher():
 def test_sampling_is_that_of_the_diffusers_network(in_host, teacher):
     model = sampling.denoiser(teacher.network)
     sigmas = normal_sigmas(model, STEPS)
-    noise = torch.randn(COUNT, 4, 8, 8, generator=torch.Generator().manual_seed(SEED))
+    noise = torch.randn(COUNT, family.LATENT_CHANNELS, 8, 8, generator=torch.Generator().manual_seed(SEED))
     tokens = family.tokens_of([TEXT] * COUNT)
     expected = sampling.sample_teacher(model, sampling.start(model, noise, sigmas), tokens, sigmas, CFG)
     torch.testing.assert_close(in_host["latent.0"], expected, atol=2e-4, rtol=1e-4)
