@@ -78,9 +78,15 @@ def test_workflows_and_thumbnails_are_offered_as_templates(host):
 def test_start_up_costs_less_than_a_tenth_of_a_second(host):
     assert re.search(rf"[\d.]+ seconds: .*{re.escape(FOLDER)}", host.log_text())  # and not "(IMPORT FAILED)"
     script = Path(__file__).with_name("inside_startup.py")
-    command = [host.python, script, host.checkout, PACK]
-    seconds = [subprocess.run(command, capture_output=True, text=True, check=True, cwd=host.base) for _ in range(2)]
-    assert min(float(run.stdout.splitlines()[-1]) for run in seconds) < 0.1
+    command = [str(part) for part in (host.python, script, host.checkout, PACK)]
+
+    def seconds():
+        done = subprocess.run(command, capture_output=True, text=True, cwd=host.base)
+        assert done.returncode == 0, done.stderr
+        return float(done.stdout.splitlines()[-1])
+
+    # A busy machine makes one measurement too long, but not too short.
+    assert any(seconds() < 0.1 for _ in range(4))
 
 
 def test_the_environment_is_a_user_s(host):
