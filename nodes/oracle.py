@@ -211,4 +211,4 @@ def _listed(values: Sequence[float], unit: str = "") -> str:
     """The range of the scores, then each of them under its image's number, in rows of four."""
     heading = f"{len(values)} scores, {min(values):.3f} to {max(values):.3f}" + (f" ({unit})" if unit else "")
     numbered = [f"{index}: {value:.3f}" for index, value in enumerate(values)]
-    return "\n".join([heading, *("   ".join(numbered[start : start + 4]) for start in range(0, len(numbered), 4))])
+    return "\n".join([heading, *(", ".join(numbered[start : start + 4]) for start in range(0, len(numbered), 4))])
