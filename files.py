@@ -137,8 +137,12 @@ def whole_directory(out: str | Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         yield temporary
         if out.exists():
-            shutil.rmtree(out)
-        os.replace(temporary, out)
+            earlier = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+            os.replace(out, earlier / out.name)
+            os.replace(temporary, out)
+            shutil.rmtree(earlier)
+        else:
+            os.replace(temporary, out)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

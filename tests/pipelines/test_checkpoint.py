@@ -52,7 +52,15 @@ def test_conditioning_is_what_diffusers_pipelines_make(sd15, sdxl):
     model = StableDiffusion(components, torch.device("cpu"), negative="blurry")
     text = components.texts[0]
     pipeline = StableDiffusionPipeline(
-        components.vae, text.network, text.tokenizer, components.unet, DDIMScheduler(), None, None, None, False
+        components.vae,
+        text.network,
+        text.tokenizer,
+        components.unet,
+        DDIMScheduler(steps_offset=1, clip_sample=False),
+        None,
+        None,
+        None,
+        False,
     )
     expected = pipeline.encode_prompt(prompts, "cpu", 1, True, ["blurry"] * 2)
     mine = model.conditioning(prompts, 7.5, (32, 32))
