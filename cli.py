@@ -148,8 +148,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="understudy")
     except (ValueError, FileNotFoundError, FileExistsError) as error:
-        if os.environ.get("RANK", "0") == "0":
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        rank = os.environ.get("RANK", "0")
+        where = "" if rank == "0" else f" in process {rank}"
+        typer.echo(f"error{where}: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
 
 
