@@ -31,7 +31,11 @@ def log_of(directory):
 def chain(tmp_path_factory):
     """One tiny run of each of the four recipes, each on the files of those before it."""
     root = tmp_path_factory.mktemp("runs")
-    files = {"vae": train(recipe("vae", measured=8, crop=16, whole=0, whole_at_end=0, warm_start=None), root / "vae", device="cpu")}
+    files = {
+        "vae": train(
+            recipe("vae", measured=8, crop=16, whole=0, whole_at_end=0, warm_start=None), root / "vae", device="cpu"
+        )
+    }
     files["teacher"] = train(
         recipe("teacher", vae=str(files["vae"]), pictures=16, measured=8), root / "teacher", device="cpu"
     )
