@@ -54,7 +54,8 @@ def test_every_input_and_output_has_a_tooltip(info):
         inputs = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
         for name, (_, options) in inputs.items():
             assert options.get("tooltip"), f"{node}.{name}"
-        assert all(info[node]["output_tooltips"] or [False] if info[node]["output"] else []), node
+        assert len(info[node]["output_tooltips"] or ()) == len(info[node]["output"]), node
+        assert all(info[node]["output_tooltips"] or ()), node
 
 
 def test_only_the_receipt_is_an_output_node(info):
