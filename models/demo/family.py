@@ -130,4 +130,5 @@ def save(network: nn.Module, path: Path, metadata: dict[str, str]) -> None:
 
 
 def _ready(network: nn.Module, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
-    return network.eval().requires_grad_(False).to(device, dtype)
+    network = network.eval().requires_grad_(False).to(device)
+    return network if dtype == torch.float32 else network.to(dtype)  # they come in float32
