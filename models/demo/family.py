@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent
 LATENT_CHANNELS, LATENT_SIDE = 8, 8
 TEXT_WIDTH = 64
 TIMESTEPS = 1000
+CHUNK = 16  # pictures that the autoencoder takes at once: on a CPU, larger activations cost more in page faults
 UNET_CONFIG = {
     "sample_size": LATENT_SIDE,
     "in_channels": LATENT_CHANNELS,
@@ -65,12 +66,13 @@ def autoencoder() -> nn.Module:
 
 def encode(vae: nn.Module, pixels: Tensor) -> Tensor:
     """Latents [B, 8, 8, 8] of pixels [B, 3, 64, 64] in [0, 1]."""
-    return vae.encode(pixels * 2 - 1).latents
+    return torch.cat([vae.encode(part * 2 - 1).latents for part in pixels.split(CHUNK)])
 
 
 def decode(vae: nn.Module, latents: Tensor) -> Tensor:
     """Pixels [B, 3, 64, 64] in [0, 1] of latents [B, 8, 8, 8]."""
-    return (vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+    pixels = torch.cat([vae.decode(part).sample for part in latents.split(CHUNK)])
+    return (pixels / 2 + 0.5).clamp(0, 1)
 
 
 def tokens_of(prompts: Sequence[str]) -> Tensor:

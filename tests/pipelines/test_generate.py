@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -54,6 +55,14 @@ def generate(command, **change):
 
 def pictures(out, kind="final"):
     return [path.read_bytes() for path in sorted((out / kind).iterdir())]
+
+
+def levels_apart(one, two):
+    """The largest difference of two folders of pictures, in 8-bit levels: other numbers of threads round otherwise."""
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in two.iterdir())
+    pixels = [[np.asarray(Image.open(folder / name), dtype=int) for name in names] for folder in (one, two)]
+    return max(abs(a - b).max() for a, b in zip(*pixels, strict=True))
 
 
 def test_everything_that_a_run_leaves(first, options):
@@ -259,8 +268,10 @@ def test_two_processes_make_the_same_images(first, command):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("2 of 5 refined") == 1, "only the main process prints"
     for kind in ("student", "final"):
-        assert pictures(command["out"], kind) == pictures(first[0], kind)
+        assert levels_apart(command["out"] / kind, first[0] / kind) <= 1
     one, two = (json.loads((folder / "report.json").read_text()) for folder in (first[0], command["out"]))
-    assert one["images"] == two["images"] and one["settings"] == two["settings"]
+    assert one["settings"] == two["settings"]
+    for here, there in zip(one["images"], two["images"], strict=True):
+        assert here == pytest.approx(there, abs=1e-2)
     assert one["totals"]["evaluations"] == two["totals"]["evaluations"]
     assert [path.name for path in command["out"].parent.iterdir()] == ["out"]
