@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..files import write_whole
 from .config import Recipe, RecipeError
 
 
@@ -26,7 +27,7 @@ class Run:
         run = cls(directory)
         for folder in ("checkpoints", "samples", "exports"):
             (directory / folder).mkdir(parents=True, exist_ok=True)
-        write_text(directory / "recipe.json", recipe.model_dump_json(indent=2))
+        write_whole(directory / "recipe.json", recipe.model_dump_json(indent=2))
         return run
 
     @classmethod
@@ -70,14 +71,8 @@ class Run:
         if log.exists():
             lines = log.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if json.loads(line)["step"] <= state["step"]]
-            write_text(log, "".join(line + "\n" for line in kept))
+            write_whole(log, "".join(line + "\n" for line in kept))
         return state
-
-
-def write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def publish(path: Path, directory: Path) -> Path:

@@ -1,10 +1,12 @@
 """Data for the demo recipes: rendered scenes and their latents, all drawn from the training split."""
 
+import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..files import save_tensors, sha256
 from ..models.demo import family
 from ..models.demo.language import token_ids
 from ..models.demo.render import render
@@ -12,6 +14,7 @@ from ..models.demo.scenes import Scene, scenes_of
 from .config import RecipeError
 from .randomness import generator
 
+CHUNK = 256
 SINGLE_SHARE = 0.1  # of the drawn scenes show one thing; by count they would be one in a hundred
 
 
@@ -50,17 +53,46 @@ def _existing(path: Path, load, recipe: str):
 class LatentSet:
     """Encoded training pictures on the training device: ``latents`` [N, 8, 8, 8] and their ``tokens`` [N, 8]."""
 
-    def __init__(self, vae: torch.nn.Module, count: int, seed: int, device: torch.device, chunk: int = 256):
-        latents, tokens = [], []
-        for start in range(0, count, chunk):
-            g = generator(seed, "pictures", start)
-            scenes = draw_scenes(min(chunk, count - start), g)
-            with torch.no_grad():
-                latents.append(family.encode(vae, render(scenes, g).to(device)))
-            tokens.append(tokens_for(scenes))
-        self.latents, self.tokens = torch.cat(latents), torch.cat(tokens).to(device)
+    def __init__(self, latents: Tensor, tokens: Tensor):
+        self.latents, self.tokens = latents, tokens
+
+    @classmethod
+    def of_renders(cls, vae_file: Path, count: int, seed: int, device: torch.device, cache: Path) -> "LatentSet":
+        """``count`` rendered scenes, encoded once: the file in the folder ``cache`` serves every later run.
+
+        Its name holds what the latents depend on, the first pictures themselves included.
+        """
+        from safetensors.torch import load_file
+
+        first, _ = _rendered(0, count, seed)
+        made_of = f"{sha256(family.FOLDER / vae_file)} {count} {seed}".encode() + first.numpy().tobytes()
+        path = cache / f"latents-{hashlib.sha256(made_of).hexdigest()[:16]}.safetensors"
+        if not path.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            save_tensors(_encoded(load_vae(vae_file, device), count, seed, device), path)
+        state = load_file(path, device=str(device))
+        return cls(state["latents"], state["tokens"])
 
     def draw(self, count: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
         """``count`` pairs with replacement."""
         at = torch.randint(len(self.latents), (count,), generator=g).to(self.latents.device)
         return self.latents[at], self.tokens[at]
+
+
+def _rendered(start: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pixels and tokens of the chunk of the training pictures that begins at ``start``."""
+    g = generator(seed, "pictures", start)
+    scenes = draw_scenes(min(CHUNK, count - start), g)
+    return render(scenes, g), tokens_for(scenes)
+
+
+@torch.no_grad()
+def _encoded(vae: torch.nn.Module, count: int, seed: int, device: torch.device) -> dict[str, Tensor]:
+    from rich.progress import track
+
+    latents, tokens = [], []
+    for start in track(range(0, count, CHUNK), f"encoding {count} pictures"):
+        pixels, ids = _rendered(start, count, seed)
+        latents.append(family.encode(vae, pixels.to(device)).cpu())
+        tokens.append(ids)
+    return {"latents": torch.cat(latents), "tokens": torch.cat(tokens)}

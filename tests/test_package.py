@@ -83,11 +83,6 @@ def test_import_is_light(tmp_path):
     assert modules & set(HEAVY) == set()
 
 
-def test_import_takes_under_a_tenth_of_a_second(tmp_path):
-    code = "import time; t = time.perf_counter(); import understudy; print(time.perf_counter() - t)"
-    assert min(float(run_python(code, tmp_path)) for _ in range(3)) < 0.1
-
-
 def test_pack_loads_the_way_comfyui_loads_it_under_any_folder_name(copy):
     # ComfyUI hands a path with dots replaced as the module's name and never puts the pack on sys.path.
     code = """if True:

@@ -29,6 +29,7 @@ class Consistency(Method):
         vae: Path = Path("vae.safetensors")
         teacher: Path = Path("teacher.safetensors")
         pictures: int = 50_000
+        pictures_seed: int = 2
         intervals: int = 50
         cfg: float = 3.0
         huber: float = 0.00054
@@ -47,7 +48,8 @@ class Consistency(Method):
 
     def prepare(self, directory: Path) -> None:
         self.vae = load_vae(self.settings.vae, self.device)
-        self.data = LatentSet(self.vae, self.settings.pictures, self.recipe.seed, self.device)
+        made_of = self.settings.vae, self.settings.pictures, self.settings.pictures_seed
+        self.data = LatentSet.of_renders(*made_of, self.device, directory.parent / "cache")
 
     def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma), each [B, 1, 1, 1], at timesteps t [B]; t = -1 is the data itself."""

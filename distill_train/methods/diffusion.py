@@ -24,6 +24,7 @@ class Diffusion(Method):
     class Settings(Strict):
         vae: Path = Path("vae.safetensors")
         pictures: int = 50_000
+        pictures_seed: int = 2
         unconditional: float = 0.1
         min_snr_gamma: float = 5.0
         cfg: float = 3.0
@@ -39,7 +40,8 @@ class Diffusion(Method):
 
     def prepare(self, directory: Path) -> None:
         self.vae = load_vae(self.settings.vae, self.device)
-        self.data = LatentSet(self.vae, self.settings.pictures, self.recipe.seed, self.device)
+        made_of = self.settings.vae, self.settings.pictures, self.settings.pictures_seed
+        self.data = LatentSet.of_renders(*made_of, self.device, directory.parent / "cache")
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
         g = generator(self.recipe.seed, "step", step)

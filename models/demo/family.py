@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ...files import save_tensors
 from .language import TOKENS, VOCABULARY_SIZE, parse, token_ids
 
 FOLDER = Path(__file__).parent
@@ -121,14 +122,8 @@ def load_autoencoder(path: Path) -> nn.Module:
 
 def save(network: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     """Write weights as fp16 safetensors, whole or not at all."""
-    import os
-
-    from safetensors.torch import save_file
-
     state = {key: value.detach().to("cpu", torch.float16).contiguous() for key, value in network.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(state, partial, metadata=metadata)
-    os.replace(partial, path)
+    save_tensors(state, path, metadata)
 
 
 def _ready(network: nn.Module, device: str | torch.device, dtype: torch.dtype) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor
 from .scenes import BACKGROUNDS, COLORS, SHAPES, Scene
 
 SIDE = 64
-RADIUS = {"small": (5.5, 6.5), "large": (9.5, 11.0)}  # pixels; a thing's radius is drawn from this range
+RADIUS = {"small": (6.0, 7.0), "large": (9.5, 11.0)}  # pixels; a thing's radius is drawn from this range
 MARGIN, GAP = 1.5, 2.5  # pixels kept free at the border, and between the two things along the relation's axis
 SLANT = 0.6  # two things are at most this far off the relation's axis, as a fraction of their distance along it
 

@@ -4,13 +4,14 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from understudy.distill_train.command import RECIPES
 from understudy.distill_train.config import Recipe, RecipeError, load_recipe
 from understudy.distill_train.loop import TrainingError, learning_rate, train
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.methods.scene_oracle import area_under_roc
 from understudy.distill_train.run import Run
+from understudy.distill_train.scene_data import LatentSet
 from understudy.models.demo import family
 from understudy.oracles import load_oracle
 
@@ -103,14 +104,14 @@ def test_a_resumed_run_is_the_unbroken_one_to_the_last_bit(chain, tmp_path, name
 
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
-def test_one_step_lowers_the_loss_on_the_same_draws(chain, name):
+def test_one_step_lowers_the_loss_on_the_same_draws(chain, tmp_path, name):
     _, files = chain
     settings = {"vae": str(files["vae"]), "pictures": 16}
     if name == "student":
         settings["teacher"] = str(files["teacher"])
     torch.manual_seed(0)
     method = make_method(recipe(name, {"batch_size": 16}, **settings), torch.device("cpu"))
-    method.prepare(None)
+    method.prepare(tmp_path / "run")
     before = method.loss(method.network, 0)
     before.backward()
     with torch.no_grad():
@@ -118,6 +119,23 @@ def test_one_step_lowers_the_loss_on_the_same_draws(chain, name):
             if parameter.grad is not None:
                 parameter -= 1e-4 * parameter.grad
     assert method.loss(method.network, 0) < before
+
+
+def test_pictures_are_encoded_once_for_all_runs_on_the_same_autoencoder(chain, tmp_path):
+    _, files = chain
+    cpu = torch.device("cpu")
+    made = LatentSet.of_renders(files["vae"], 8, 1, cpu, tmp_path)
+    (file,) = tmp_path.iterdir()
+    save_file({"latents": made.latents + 1, "tokens": made.tokens}, file)
+    assert torch.equal(LatentSet.of_renders(files["vae"], 8, 1, cpu, tmp_path).latents, made.latents + 1)
+    other = tmp_path / "other.safetensors"
+    state = load_file(files["vae"])
+    save_file(state | {key: value * 2 for key, value in list(state.items())[:1]}, other)
+    for vae, count, seed in ((files["vae"], 8, 2), (files["vae"], 9, 1), (other, 8, 1)):
+        fresh = LatentSet.of_renders(vae, count, seed, cpu, tmp_path)
+        assert len(fresh.latents) == len(fresh.tokens) == count
+        assert not torch.equal(fresh.latents[:8], made.latents + 1)
+    assert len(list(tmp_path.glob("latents-*.safetensors"))) == 4
 
 
 def test_the_consistency_target_is_the_identity_at_the_boundary(chain):

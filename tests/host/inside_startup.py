@@ -1,13 +1,15 @@
-"""Run with the host's Python: processor seconds that loading the pack adds to the host's start.
+"""Run with the host's Python: what loading the pack adds to the host's start, as one line of JSON.
 
     python inside_startup.py COMFYUI PACK
 
-Processor time, since the wall time that ComfyUI itself prints depends on what else the machine does.
+``seconds`` of processor time, since the wall time that ComfyUI itself prints depends on what else the machine does, and
+the ``modules`` that were not there before.
 """
 
 import asyncio
 import importlib
 import importlib.util
+import json
 import sys
 import time
 
@@ -35,6 +37,8 @@ async def load():
         node.GET_SCHEMA()
 
 
+before = set(sys.modules)
 start = time.process_time()
 asyncio.run(load())
-sys.stdout.write(f"{time.process_time() - start}\n")
+seconds = time.process_time() - start
+sys.stdout.write(json.dumps({"seconds": seconds, "modules": sorted(set(sys.modules) - before)}) + "\n")

@@ -1,7 +1,9 @@
 """The pack loads in ComfyUI: every node, its help page, its workflows, at little cost."""
 
+import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,18 +78,14 @@ def test_workflows_and_thumbnails_are_offered_as_templates(host):
     assert all((PACK / "example_workflows" / f"{name}.jpg").is_file() for name in templates)
 
 
-def test_start_up_costs_less_than_a_tenth_of_a_second(host):
+def test_start_up_loads_the_pack_and_no_further_library(host):
     assert re.search(rf"[\d.]+ seconds: .*{re.escape(FOLDER)}", host.log_text())  # and not "(IMPORT FAILED)"
     script = Path(__file__).with_name("inside_startup.py")
     command = [str(part) for part in (host.python, script, host.checkout, PACK)]
-
-    def seconds():
-        done = subprocess.run(command, capture_output=True, text=True, cwd=host.base)
-        assert done.returncode == 0, done.stderr
-        return float(done.stdout.splitlines()[-1])
-
-    # A busy machine makes one measurement too long, but not too short.
-    assert any(seconds() < 0.1 for _ in range(4))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=host.base)
+    assert done.returncode == 0, done.stderr
+    roots = {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])["modules"]}
+    assert roots - set(sys.stdlib_module_names) == {"pack_under_test"}
 
 
 def test_the_environment_is_a_user_s(host):
