@@ -29,7 +29,7 @@ class Loop(Strict):
     batch_size: int = Field(gt=0, description="samples in a step, over all processes")
     lr: float = Field(gt=0, description="peak learning rate of AdamW")
     warmup: int = Field(0, ge=0, description="steps over which the learning rate rises to its peak")
-    decay: Literal["cosine", "constant"] = Field("cosine", description="learning rate after the warmup")
+    decay: Literal["cosine", "constant", "wsd"] = Field("cosine", description="learning rate after the warmup")
     weight_decay: float = Field(0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")

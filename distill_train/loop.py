@@ -74,12 +74,17 @@ def train(recipe: Recipe, directory: Path, resume: bool = False, device: str = "
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """A linear warmup to the peak, then the peak or half a cosine down to zero."""
+    """A linear warmup to the peak; then half a cosine down to zero, the peak to the end, or the peak and a late fall.
+
+    "wsd" (warmup, stable, decay) falls linearly over the last fifth, so runs of other lengths share their beginning.
+    """
     loop = recipe.loop
     if step < loop.warmup:
         return loop.lr * (step + 1) / loop.warmup
     if loop.decay == "constant":
         return loop.lr
+    if loop.decay == "wsd":
+        return loop.lr * min(1.0, (loop.steps - step) / (0.2 * loop.steps))
     done = (step - loop.warmup) / max(1, loop.steps - loop.warmup)
     return loop.lr * 0.5 * (1 + math.cos(math.pi * done))
 

@@ -165,6 +165,10 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     rates = [learning_rate(r, step) for step in range(110)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0 and rates[60] == pytest.approx(0.5)
     assert rates[109] < 0.001 and max(rates) == 1.0
+    late = [
+        learning_rate(recipe("teacher", {"steps": 100, "warmup": 10, "lr": 1.0, "decay": "wsd"}), s) for s in range(100)
+    ]
+    assert late[10:81] == [1.0] * 71 and late[90] == pytest.approx(0.5) and late[99] == pytest.approx(0.05)
 
 
 def test_area_under_roc_counts_ties_half():
