@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +68,7 @@ def preview(keys, limit: int = 3) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
 
 
-def fill(path: str | Path, network, weights: dict, dtype):
+def fill(path: str | Path, network, weights: Mapping, dtype):
     """A network built on torch's meta device, with ``weights`` in ``dtype`` in their places, ready for inference.
 
     Raises CheckpointError, naming ``path``, for tensors missing, left over or of another shape.
@@ -78,15 +78,18 @@ def fill(path: str | Path, network, weights: dict, dtype):
     name = type(network).__name__
     expected = network.state_dict()
     # Older files also hold the positions 0, 1, 2 ... themselves.
-    weights = {key: value for key, value in weights.items() if not key.endswith("position_ids")}
-    for what, keys in (("lacks", expected.keys() - weights.keys()), ("also has", weights.keys() - expected.keys())):
+    given = {key for key in weights if not key.endswith("position_ids")}
+    for what, keys in (("lacks", expected.keys() - given), ("also has", given - expected.keys())):
         if keys:
             raise CheckpointError(f"{path} is not complete: its {name} {what} {preview(keys)}")
-    for key, value in expected.items():
-        if value.shape != weights[key].shape:
-            found, wanted = list(weights[key].shape), list(value.shape)
+    filled = {}
+    for key, value in expected.items():  # one after the other, as a file may hold them in another dtype
+        tensor = weights[key]
+        if value.shape != tensor.shape:
+            found, wanted = list(tensor.shape), list(value.shape)
             raise CheckpointError(f"{path}: {key} of its {name} is {found}, expected {wanted}")
-    network.load_state_dict({key: weights[key].to(dtype).contiguous() for key in expected}, assign=True)
+        filled[key] = tensor.to(dtype).contiguous()
+    network.load_state_dict(filled, assign=True)
     for module in network.modules():
         for key, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:

@@ -5,31 +5,40 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-# A family is a module with `recognises(keys, metadata) -> bool` and `load(path, device, dtype) -> Oracle`.
-# Both look at a safetensors file; the first family that recognises it wins when the family is "auto".
+# A family is a module, and the name of its function `fits(file) -> bool`; `load` is in the same module.
 FAMILIES = {
-    "clipscore": ".clipscore",
-    "demo": ".demo",
+    "imagereward": (".imagereward", "fits"),
+    "hpsv2": (".hps", "fits"),
+    "hpsv2.1": (".hps", "fits"),
+    "pickscore": (".pickscore", "fits"),
+    "clipscore": (".clipscore", "fits"),
+    "laion-aesthetic-v2": (".aesthetic", "fits_laion"),
+    "aesthetic-v2.5": (".aesthetic", "fits_v25"),
+    "demo": (".demo", "fits"),
 }
 
 
-def load_oracle(path: str | Path, family: str = "auto", device="cpu", dtype=None):
-    """The :class:`~understudy.oracles.base.Oracle` in a safetensors file.
+def load_oracle(path: str | Path, family: str = "auto", device="cpu", dtype=None, encoder: str | Path | None = None):
+    """The :class:`~understudy.oracles.base.Oracle` in a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file.
 
-    ``family`` is a key of ``FAMILIES`` or ``"auto"``, which asks each family whether it knows the file's tensors.
-    ``dtype`` None means float32. Raises FileNotFoundError, ``CheckpointError`` for a file that is no oracle or not one
-    of ``family``, ValueError for an unknown family.
+    ``family`` is a key of ``FAMILIES``, or "auto": the layout is found from the tensors, and where families share one,
+    the file's metadata decides, then its hash, then its name. ``dtype`` None means float32. ``encoder`` is the image
+    encoder's file for an aesthetic predictor of which ``path`` is only the head.
+    Raises FileNotFoundError, ``CheckpointError`` for a file that is no oracle or not one of ``family``, ValueError for
+    an unknown family.
     """
-    from ..files import CheckpointError, preview, read_header
+    import torch
+
+    from ..files import sha256
+    from .identify import identify
+    from .tensors import TensorFile
 
     if family != "auto" and family not in FAMILIES:
         raise ValueError(f"oracle family {family!r} is not known; choose auto or one of {', '.join(FAMILIES)}")
-    header = read_header(path)
-    for name in FAMILIES if family == "auto" else [family]:
-        module = import_module(FAMILIES[name], __package__)
-        if module.recognises(set(header.shapes), header.metadata):
-            return module.load(path, device=device, dtype=dtype)
-    expected = f"an oracle of family {', '.join(FAMILIES)}" if family == "auto" else f"a {family} oracle"
-    if any(".lora_" in key or "lora_A" in key for key in header.shapes):
-        raise CheckpointError(f"{path} is a LoRA, not {expected}")
-    raise CheckpointError(f"{path} is not {expected}; its tensors begin with {preview(header.shapes)}")
+    file = TensorFile(path)
+    fingerprint = sha256(path)
+    family = identify(file, family, fingerprint)
+    module = import_module(FAMILIES[family][0], __package__)
+    oracle = module.load(file, family, fingerprint, dtype or torch.float32, encoder)
+    oracle.network.to(device)
+    return oracle

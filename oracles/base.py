@@ -42,8 +42,31 @@ class Oracle(ABC):
     network: torch.nn.Module
 
     @abstractmethod
-    def score(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """Scores ``[B]`` of images ``[B, 3, H, W]`` in [0, 1], already checked and on the network's device."""
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """The network's own input for images ``[B, 3, H, W]`` in [0, 1], float32: resized, cropped, normalised."""
+
+    @abstractmethod
+    def score_prepared(self, pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        """Scores ``[B]`` of what :meth:`prepare` made, on the network's device."""
+
+    def longest(self) -> int | None:
+        """How many tokens of a prompt are read, the first and the last of the text included; None: no limit."""
+        return None
+
+    def token_count(self, prompt: str) -> int:
+        """How many tokens a whole prompt has."""
+        return 0
+
+    def remarks(self, prompts: Sequence[str]) -> list[str]:
+        """What a user should know about these prompts: that some are cut, or empty."""
+        found, limit = [], self.longest()
+        if limit is None:
+            return found
+        if cut := sum(self.token_count(prompt) > limit for prompt in dict.fromkeys(prompts)):
+            found.append(f"{self.family} reads the first {limit} tokens of a prompt; {cut} longer ones are cut")
+        if "" in (prompt.strip() for prompt in prompts):
+            found.append(f"an empty prompt is scored by {self.family} as an empty text, which says little")
+        return found
 
     def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """Scores ``[B]`` (float32, CPU) of ``images`` ``[B, 3, H, W]`` in [0, 1] for one prompt each.
@@ -53,7 +76,8 @@ class Oracle(ABC):
         check_images(images, prompts)
         device = next(self.network.parameters()).device
         with torch.no_grad():
-            scores = self.score(images.detach().to(device).clamp(0, 1), prompts).float().cpu()
+            pixels = self.prepare(images.detach().to(device, torch.float32).clamp(0, 1))
+            scores = self.score_prepared(pixels, prompts).float().cpu()
         for index, value in enumerate(scores.tolist()):
             if value != value:
                 raise OracleError(f"{self.family} gave no number (NaN) for image {index}, prompt {prompts[index]!r}")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..files import fill
 from ..models.demo.language import TOKENS, VOCABULARY_SIZE, parse, token_ids
 from ..models.demo.render import SIDE
 from .base import Oracle
+from .tensors import TensorFile
 
 MARK = "demo-oracle"
 
@@ -82,25 +83,21 @@ class DemoOracle(Oracle):
     def __init__(self, network: SceneOracleNetwork, fingerprint: str):
         self.network, self.fingerprint = network, fingerprint
 
-    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        weight = self.network.head.weight
-        tokens = torch.tensor([token_ids(parse(prompt)) for prompt in prompts], device=weight.device)
+    def prepare(self, images: Tensor) -> Tensor:
         if images.shape[-2:] != (SIDE, SIDE):
             images = F.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1)
-        return self.network(images.to(weight.dtype), tokens)[:, 0]
+        return images
+
+    def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+        weight = self.network.head.weight
+        tokens = torch.tensor([token_ids(parse(prompt)) for prompt in prompts], device=weight.device)
+        return self.network(pixels.to(weight.dtype), tokens)[:, 0]
 
 
-def recognises(keys: set[str], metadata: dict[str, str]) -> bool:
-    """Whether a safetensors file is a demo oracle; its metadata says so."""
-    return metadata.get("understudy") == MARK
+def fits(file: TensorFile) -> bool:
+    """Whether a file is a demo oracle; its metadata says so."""
+    return file.metadata.get("understudy") == MARK
 
 
-def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> DemoOracle:
-    """The demo oracle in a safetensors file, ready to score."""
-    from safetensors.torch import load_file
-
-    from ..files import sha256
-
-    network = SceneOracleNetwork()
-    network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    return DemoOracle(network.eval().requires_grad_(False).to(device, dtype or torch.float32), sha256(path))
+def load(file: TensorFile, family: str, fingerprint: str, dtype: torch.dtype, encoder: None) -> DemoOracle:
+    return DemoOracle(fill(file.path, SceneOracleNetwork(), file, dtype), fingerprint)

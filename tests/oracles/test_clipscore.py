@@ -1,34 +1,14 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from understudy.files import CheckpointError, sha256
-from understudy.oracles import FAMILIES, load_oracle
+from understudy.oracles import FAMILIES, clip, load_oracle
 from understudy.oracles.base import OracleError
 from understudy.oracles.clip_tokenizer import clip_tokenizer
-from understudy.oracles.clipscore import MEAN, STD, clip_config, preprocess
+
+from . import small_files
 
 PROMPTS = ["a small red star left of a large blue circle", "a cat", "Café, naïve: 3 DOGS!"]
-
-
-def prepared_by_pil(image, size):
-    """What open_clip and OpenAI's package do: PIL's bicubic on 8 bits, centre crop, normalise."""
-    picture = Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy())
-    scale = size / min(picture.size)
-    width, height = (int(side * scale) for side in picture.size)
-    picture = picture.resize((width, height), Image.BICUBIC)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    pixels = np.asarray(picture.crop((left, top, left + size, top + size)), dtype=np.float32) / 255
-    return torch.from_numpy((pixels - MEAN) / STD).permute(2, 0, 1).float()
-
-
-@pytest.mark.parametrize("shape", [(45, 70), (70, 45), (24, 24), (33, 97)])
-def test_preprocessing_matches_pil(pictures, shape):
-    images = torch.nn.functional.interpolate(pictures, shape, mode="bilinear").mul(255).round().div(255)
-    expected = torch.stack([prepared_by_pil(image, 32) for image in images])
-    # PIL rounds to 8 bits after each of its two passes; one such step is 1/255/std = 0.015.
-    assert (preprocess(images, 32) - expected).abs().max() < 0.03
 
 
 def test_scores_match_transformers(small_clip, pictures):
@@ -36,29 +16,13 @@ def test_scores_match_transformers(small_clip, pictures):
     oracle = load_oracle(path)
     scores = oracle(pictures, PROMPTS)
     tokens = clip_tokenizer()(PROMPTS, padding=True, return_tensors="pt")
-
-    def expected(pixels):
-        with torch.no_grad():
-            output = model(pixel_values=pixels, **tokens)
-        return 100 * (output.image_embeds * output.text_embeds).sum(-1)
-
+    with torch.no_grad():
+        output = model(pixel_values=oracle.prepare(pictures), **tokens)
+    expected = 100 * (output.image_embeds * output.text_embeds).sum(-1)
     assert scores.dtype == torch.float32 and scores.shape == (3,)
     assert scores.std() > 5, "scores that hardly differ would match anything"
-    torch.testing.assert_close(scores, expected(preprocess(pictures, 32)), atol=1e-3, rtol=0)
-    # A random network amplifies what PIL rounds away; 0.5 of the scores' range of some 30.
-    by_pil = torch.stack([prepared_by_pil(image, 32) for image in pictures])
-    torch.testing.assert_close(scores, expected(by_pil), atol=0.5, rtol=0)
+    torch.testing.assert_close(scores, expected, atol=1e-3, rtol=0)
     assert (oracle.family, oracle.fingerprint) == ("clipscore", sha256(path))
-
-
-def test_score_is_independent_of_the_batch(small_clip, pictures):
-    oracle = load_oracle(small_clip[0], family="clipscore")
-    together = oracle(pictures, PROMPTS)
-    alone = torch.cat([oracle(pictures[i : i + 1], PROMPTS[i : i + 1]) for i in range(3)])
-    backwards = oracle(pictures.flip(0), PROMPTS[::-1]).flip(0)
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
-    torch.testing.assert_close(together, backwards, atol=1e-4, rtol=0)
-    assert torch.equal(together, oracle(pictures, PROMPTS))
 
 
 def test_half_precision_is_close(small_clip, pictures):
@@ -79,16 +43,38 @@ def test_tokenizer_is_openai_s():
     assert clip_tokenizer(pad_token="!")("a", padding="max_length", max_length=4).input_ids == [49406, 320, 49407, 0]
 
 
+def activation(path, metadata=None):
+    """The activation that a small CLIP gets from a file of this name."""
+    network = load_oracle(path, "clipscore").network
+    return network.config.vision_config.hidden_act, network.config.text_config.hidden_act
+
+
 def test_activation_follows_metadata_then_config_then_width(tmp_path, small_clip):
-    path, model = small_clip
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    elsewhere = tmp_path / "clip.safetensors"
-    assert clip_config(path, shapes, {}).vision_config.hidden_act == "quick_gelu"
-    assert clip_config(path, shapes, {"hidden_act": "gelu"}).text_config.hidden_act == "gelu"
-    assert clip_config(elsewhere, shapes, {}).vision_config.hidden_act == "gelu"
-    wide = dict(shapes) | {"vision_model.encoder.layers.0.mlp.fc1.weight": (4096, 1024)}
-    config = clip_config(elsewhere, wide, {})
-    assert config.vision_config.hidden_act == "quick_gelu" and config.vision_config.num_attention_heads == 16
+    path, _ = small_clip
+    weights = load_file(path)
+    assert activation(path) == ("quick_gelu",) * 2, "as the config.json beside it says"
+    save_file(weights, tmp_path / "told.safetensors", {"hidden_act": "quick_gelu"})
+    assert activation(tmp_path / "told.safetensors") == ("quick_gelu",) * 2
+    save_file(weights, tmp_path / "clip.safetensors")
+    assert activation(tmp_path / "clip.safetensors") == ("gelu",) * 2, "by its width, 128"
+
+
+def test_activation_of_openai_s_layout(tmp_path):
+    state = {key: value.contiguous() for key, value in small_files.open_clip_network().state_dict().items()}
+    save_file(state, tmp_path / "laion.safetensors")
+    assert activation(tmp_path / "laion.safetensors") == ("gelu",) * 2
+    save_file(state, tmp_path / "ViT-L-14-quickgelu.safetensors")
+    assert activation(tmp_path / "ViT-L-14-quickgelu.safetensors") == ("quick_gelu",) * 2
+    numbers = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(77), "vocab_size": torch.tensor(9)}
+    save_file(state | numbers, tmp_path / "ViT.safetensors")
+    assert activation(tmp_path / "ViT.safetensors") == ("quick_gelu",) * 2, "as only OpenAI's own files hold numbers"
+
+
+def test_large_image_towers_have_sixteen_heads(small_clip):
+    shapes = {key: tuple(value.shape) for key, value in load_file(small_clip[0]).items()}
+    for width, heads in ((1024, 16), (1280, 16), (1664, 16), (768, 12)):
+        shapes["vision_model.encoder.layers.0.mlp.fc1.weight"] = (4 * width, width)
+        assert clip._vision_config(small_clip[0], shapes, None)["num_attention_heads"] == heads
 
 
 def test_positions_of_old_files_are_accepted(tmp_path, small_clip, pictures):
@@ -107,7 +93,7 @@ def test_positions_of_old_files_are_accepted(tmp_path, small_clip, pictures):
             lambda w: w.update({"visual_projection.weight": torch.zeros(48, 3)}),
             r"visual_projection.weight of its CLIPModel is .48, 3",
         ),
-        (lambda w: w.pop("logit_scale"), "not a clipscore oracle"),
+        (lambda w: w.pop("logit_scale"), "not a file of family clipscore"),
     ],
 )
 def test_incomplete_clip_is_refused(tmp_path, small_clip, change, message):
@@ -122,7 +108,7 @@ def test_incomplete_clip_is_refused(tmp_path, small_clip, change, message):
     ("content", "message"),
     [
         (b"\n<!DOCTYPE html><html>", "web page"),
-        (b"PK\x03\x04zip", "pickle"),
+        (b"PK\x03\x04zip", "a PyTorch pickle in spite of its name"),
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
         (b"", "truncated or not"),
         (b"hello", "truncated or not"),
@@ -139,7 +125,7 @@ def test_file_that_is_no_checkpoint_is_refused(tmp_path, small_clip, content, me
 
 def test_lora_folder_missing_file_and_unknown_family(tmp_path):
     save_file({"lora_unet_mid.lora_up.weight": torch.zeros(2, 2)}, tmp_path / "lora.safetensors")
-    with pytest.raises(CheckpointError, match="is a LoRA, not a clipscore oracle"):
+    with pytest.raises(CheckpointError, match="not a file of family clipscore: it is a LoRA"):
         load_oracle(tmp_path / "lora.safetensors", family="clipscore")
     with pytest.raises(CheckpointError, match="is a folder"):
         load_oracle(tmp_path)

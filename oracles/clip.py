@@ -1,0 +1,230 @@
+"""transformers' CLIP, built from the shapes in a file and filled from it, whichever layout the file has.
+
+Two layouts are in use: transformers' own (``text_model.*``, ``vision_model.*``), and OpenAI's, which OpenCLIP kept
+(``visual.*``, ``transformer.*``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..files import CheckpointError, fill
+from .base import Oracle
+from .clip_tokenizer import clip_tokenizer
+from .tensors import Renamed, TensorFile, shapes_of
+
+LENGTH = 77  # tokens, the first and the last of the text included
+
+# OpenAI trained ViT-B and ViT-L (these widths of the image tower) with x * sigmoid(1.702 x); most others use GELU.
+QUICK_GELU_WIDTHS = (768, 1024)
+OPENAI_ONLY = {"input_resolution", "context_length", "vocab_size"}  # numbers that its own files also hold
+HUGE_WIDTH = 1280  # of the image tower of ViT-H-14
+
+
+class ClipOracle(Oracle):
+    """A scale times the cosine of CLIP's image and text embeddings; ``network`` is a transformers ``CLIPModel``."""
+
+    scale = 1.0
+
+    def __init__(self, network: torch.nn.Module, fingerprint: str):
+        self.network = network
+        self.fingerprint = fingerprint
+        self.tokenizer = clip_tokenizer()
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures that the network takes, in pixels."""
+        return self.network.config.vision_config.image_size
+
+    def longest(self) -> int:
+        return LENGTH
+
+    def token_count(self, prompt: str) -> int:
+        return len(self.tokenizer(prompt, verbose=False).input_ids)
+
+    def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+        clip = self.network
+        weight = clip.visual_projection.weight
+        different = list(dict.fromkeys(prompts))  # a text is read once, however many pictures it stands for
+        tokens = self.tokenizer(different, padding="max_length", max_length=LENGTH, truncation=True)
+        tokens = torch.tensor(tokens["input_ids"], device=weight.device)
+        # The towers by hand: what get_image_features returns differs between transformers 4 and 5.
+        picture = clip.visual_projection(clip.vision_model(pixel_values=pixels.to(weight.dtype)).pooler_output)
+        text = clip.text_projection(clip.text_model(input_ids=tokens).pooler_output)
+        text = text[torch.tensor([different.index(prompt) for prompt in prompts], device=weight.device)]
+        return self.scale * F.cosine_similarity(picture.float(), text.float(), dim=-1)
+
+
+def is_clip(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether these are both towers and both projections of a CLIP, in either layout."""
+    in_transformers = {
+        "logit_scale",
+        "text_projection.weight",
+        "visual_projection.weight",
+        "vision_model.post_layernorm.weight",
+    }
+    in_open_clip = {"logit_scale", "text_projection", "visual.proj", "visual.conv1.weight", "token_embedding.weight"}
+    return in_transformers <= shapes.keys() or in_open_clip <= shapes.keys()
+
+
+def image_width(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """The width of the image tower, 0 if there is none."""
+    for key in ("visual.conv1.weight", "vision_model.embeddings.patch_embedding.weight"):
+        if key in shapes:
+            return shapes[key][0]
+    return 0
+
+
+def load_clip(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
+    """A ``CLIPModel`` with every tensor of the file in its place, and none without one. Raises CheckpointError."""
+    from transformers import CLIPModel
+
+    activation = _activation(file)
+    tensors = in_transformers_layout(file)
+    with torch.device("meta"):
+        network = CLIPModel(_config(file.path, shapes_of(tensors), activation))
+    return fill(file.path, network, tensors, dtype)
+
+
+def load_image_tower(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
+    """A ``CLIPVisionModelWithProjection`` from a file of a whole CLIP, or of its image half. Raises CheckpointError."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    activation = _activation(file)
+    tensors = in_transformers_layout(file)
+    tensors = Renamed(tensors, {key: key for key in tensors if key.startswith(("vision_model.", "visual_projection."))})
+    with torch.device("meta"):
+        config = CLIPVisionConfig(**_vision_config(file.path, shapes_of(tensors), activation))
+        network = CLIPVisionModelWithProjection(config)
+    return fill(file.path, network, tensors, dtype)
+
+
+def in_transformers_layout(file: Mapping) -> Mapping:
+    """The tensors under transformers' names."""
+    if "visual.conv1.weight" not in file:
+        return file
+    table = {}
+    for key in file:
+        if key not in OPENAI_ONLY:
+            table.update(_renamed(key))
+    return Renamed(file, table)
+
+
+def _transposed(value: Tensor) -> Tensor:
+    return value.T
+
+
+def _third(part: int):
+    return lambda value: value.chunk(3)[part]
+
+
+OUTSIDE_BLOCKS = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.ln_pre": "vision_model.pre_layrnorm",
+    "visual.ln_post": "vision_model.post_layernorm",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final": "text_model.final_layer_norm",
+}
+IN_BLOCKS = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+
+
+def _renamed(key: str) -> dict[str, str | tuple]:
+    """The entries of a :class:`Renamed` table that one of OpenAI's names becomes."""
+    if key in ("visual.proj", "text_projection"):
+        return {{"visual.proj": "visual_projection"}.get(key, key) + ".weight": (key, _transposed)}
+    for old, new in (("visual.transformer.resblocks.", "vision_model"), ("transformer.resblocks.", "text_model")):
+        if key.startswith(old):
+            number, _, rest = key[len(old) :].partition(".")
+            block = f"{new}.encoder.layers.{number}"
+            if rest.startswith("attn.in_proj_"):
+                kind = rest.removeprefix("attn.in_proj_")
+                return {f"{block}.self_attn.{p}_proj.{kind}": (key, _third(i)) for i, p in enumerate("qkv")}
+            module, _, kind = rest.rpartition(".")
+            return {f"{block}.{IN_BLOCKS.get(module, module)}.{kind}": key}
+    if key in OUTSIDE_BLOCKS:
+        return {OUTSIDE_BLOCKS[key]: key}
+    module, _, kind = key.rpartition(".")
+    return {f"{OUTSIDE_BLOCKS[module]}.{kind}" if module in OUTSIDE_BLOCKS else key: key}
+
+
+def _config(path: Path, shapes: dict[str, tuple[int, ...]], activation: str | None):
+    from transformers import CLIPConfig
+
+    vision, text = _vision_config(path, shapes, activation), _tower(path, shapes, "text_model")
+    vocabulary = shapes["text_model.embeddings.token_embedding.weight"][0]
+    shared = {key: vision[key] for key in ("hidden_act", "projection_dim")}
+    ends = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1}
+    positions = shapes["text_model.embeddings.position_embedding.weight"][0]
+    text |= {"vocab_size": vocabulary, "max_position_embeddings": positions, **shared, **ends}
+    return CLIPConfig(text_config=text, vision_config=vision, projection_dim=shared["projection_dim"])
+
+
+def _vision_config(path: Path, shapes: dict[str, tuple[int, ...]], activation: str | None) -> dict:
+    vision = _tower(path, shapes, "vision_model")
+    width = vision["hidden_size"]
+    patch = shapes["vision_model.embeddings.patch_embedding.weight"][-1]
+    patches = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1
+    return vision | {
+        # Heads are 64 wide up to ViT-L; the larger image towers (ViT-H, g and bigG) keep its sixteen.
+        "num_attention_heads": 16 if width >= 1024 else max(width // 64, 1),
+        "patch_size": patch,
+        "image_size": patch * round(patches**0.5),
+        "projection_dim": shapes["visual_projection.weight"][0],
+        "hidden_act": activation or ("quick_gelu" if width in QUICK_GELU_WIDTHS else "gelu"),
+    }
+
+
+def _tower(path: Path, shapes: dict[str, tuple[int, ...]], name: str) -> dict[str, int]:
+    layers = {key.split(".")[3] for key in shapes if key.startswith(f"{name}.encoder.layers.")}
+    first = f"{name}.encoder.layers.0.mlp.fc1.weight"
+    if first not in shapes:
+        raise CheckpointError(f"{path} is not complete: its CLIP lacks {first}")
+    inner, width = shapes[first]
+    return {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": max(width // 64, 1),
+    }
+
+
+def _activation(file: TensorFile) -> str | None:
+    """Which GELU the network was trained with, which no shape tells; None leaves it to the width.
+
+    The file's metadata (``hidden_act``) decides, then a transformers ``config.json`` beside it. In OpenAI's layout: its
+    own files hold numbers that OpenCLIP's do not; of OpenCLIP's, those named after "openai" or "quickgelu" have it.
+    """
+    if "hidden_act" in file.metadata:
+        return file.metadata["hidden_act"]
+    if "visual.conv1.weight" in file:
+        name = file.path.name.lower()
+        return "quick_gelu" if OPENAI_ONLY & file.keys() or "openai" in name or "quickgelu" in name else "gelu"
+    return _activation_beside(file.path)
+
+
+def _activation_beside(path: Path) -> str | None:
+    beside = path.with_name("config.json")
+    if not beside.is_file():
+        return None
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{beside} is not valid JSON: {error}") from error
+    if not isinstance(config, dict) or not str(config.get("model_type", "")).startswith("clip"):
+        return None
+    return (config.get("vision_config") or config).get("hidden_act", "quick_gelu")

@@ -1,0 +1,31 @@
+"""PickScore v1 (Kirstain et al. 2023): CLIP ViT-H-14 trained on choices between two pictures of one prompt."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .clip import ClipOracle, is_clip, load_clip
+from .preprocess import center_crop_floored, normalised, shorter_side
+from .tensors import TensorFile
+
+
+class PickScore(ClipOracle):
+    """Scores are the file's logit scale times the cosine; a difference of 1 is odds of e to 1 between two pictures."""
+
+    family = "pickscore"
+    unit = "logit scale x cosine"
+
+    @property
+    def scale(self) -> Tensor:
+        return self.network.logit_scale.float().exp()
+
+    def prepare(self, images: Tensor) -> Tensor:
+        return normalised(center_crop_floored(shorter_side(images, self.size), self.size))
+
+
+def fits(file: TensorFile) -> bool:
+    return is_clip(file.shapes) and "visual.conv1.weight" not in file
+
+
+def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> PickScore:
+    return PickScore(load_clip(file, dtype), fingerprint)

@@ -1,0 +1,124 @@
+"""Checkpoints opened lazily: names and shapes first, each tensor when it is asked for; pickles only without code."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..files import CheckpointError, preview, read_header
+
+# What torch raises, beside its own RuntimeError, for bytes that are no pickle or only a part of one.
+DAMAGED = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError)
+PICKLES = (b"PK", b"\x80\x02")  # torch.save's archive of today and of before 2020
+
+
+class TensorFile(Mapping):
+    """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file by name, with ``metadata`` and ``path``.
+
+    Raises FileNotFoundError, and :class:`CheckpointError` for a file that is damaged, no checkpoint, or holds code.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if _starts_like_a_pickle(self.path):
+            self._tensors, self.metadata = _unpickled(self.path), {}
+            self.shapes = {key: tuple(value.shape) for key, value in self._tensors.items()}
+        else:
+            from safetensors import safe_open
+
+            self.shapes, self.metadata = read_header(self.path)
+            self._tensors = None
+            self._file = safe_open(self.path, framework="pt")
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._file.get_tensor(key) if self._tensors is None else self._tensors[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.shapes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+class Renamed(Mapping):
+    """``source`` under other names: ``table`` maps each new name to an old one, or to (old one, what to make of it)."""
+
+    def __init__(self, source: Mapping, table: Mapping[str, str | tuple[str, Callable[[Tensor], Tensor]]]):
+        self.source, self.table = source, table
+
+    def __getitem__(self, key: str) -> Tensor:
+        entry = self.table[key]
+        if isinstance(entry, str):
+            return self.source[entry]
+        old, change = entry
+        return change(self.source[old])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def shapes_of(tensors: Mapping) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor; those of a file come from its header."""
+    return tensors.shapes if isinstance(tensors, TensorFile) else {k: tuple(v.shape) for k, v in tensors.items()}
+
+
+def without_prefix(tensors: Mapping, prefix: str) -> dict[str, str]:
+    """A table for :class:`Renamed`: every name that begins with ``prefix``, under the rest of it."""
+    return {key[len(prefix) :]: key for key in tensors if key.startswith(prefix)}
+
+
+def _starts_like_a_pickle(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(2) in PICKLES
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        raise CheckpointError(f"{path} is a PyTorch pickle in spite of its name; rename it to {path.stem}.pt")
+    try:
+        content = _load(path)
+    except DAMAGED as error:
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{path} is a TorchScript archive, which is a program. Where you trust it, make a file of its tensors: "
+                "safetensors.torch.save_file(torch.jit.load(FILE).state_dict(), OUT)"
+            ) from error
+        if "GLOBAL" in str(error) or "weights_only" in str(error):
+            raise CheckpointError(
+                f"{path} is a pickle that holds more than tensors, so reading it could run code. Where you trust it, "
+                "load it with the program that wrote it and write its tensors with safetensors.torch.save_file"
+            ) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read: truncated or not a checkpoint ({reason})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        held = preview(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path} holds no tensors by name (it holds {held}); expected a state dict")
+    return tensors
+
+
+def _load(path: Path):
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        return torch.load(path, map_location="cpu", weights_only=True)  # the older format cannot be mapped

@@ -1,0 +1,159 @@
+"""Which family a file is, and what is said of a file that is none."""
+
+import os
+
+import pytest
+import torch
+from understudy.files import CheckpointError
+from understudy.oracles import load_oracle
+from understudy.oracles.identify import candidates, identify
+from understudy.oracles.published import PUBLISHED, by_name
+from understudy.oracles.tensors import TensorFile
+
+from . import small_files
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory):
+    """A file with the shapes by which ViT-H-14 is known, and no more of it."""
+    tensors = {
+        key: torch.zeros(1) for key in ("logit_scale", "text_projection", "visual.proj", "token_embedding.weight")
+    }
+    tensors["visual.conv1.weight"] = torch.zeros(1280, 3, 1, 1)
+    return small_files.write(tensors, tmp_path_factory.mktemp("huge") / "h.safetensors")
+
+
+def named(path, folder, name, metadata=None):
+    return TensorFile(small_files.write(dict(TensorFile(path).items()), folder / name, metadata))
+
+
+def test_where_families_share_a_layout_metadata_then_hash_then_name_decide(huge, tmp_path, monkeypatch):
+    with pytest.raises(CheckpointError, match="any of hpsv2, hpsv2.1, clipscore, which share one layout; choose"):
+        identify(TensorFile(huge), "auto", "0" * 64)
+    assert identify(TensorFile(huge), "hpsv2", "0" * 64) == "hpsv2"
+    file = named(huge, tmp_path, "hps_v2.1_compressed.safetensors", {"family": "hpsv2"})
+    assert identify(file, "auto", "0" * 64) == "hpsv2"
+    torch.save({"state_dict": dict(TensorFile(huge).items())}, tmp_path / "HPS_v2.1_compressed.pt")
+    assert identify(TensorFile(tmp_path / "HPS_v2.1_compressed.pt"), "auto", "0" * 64) == "hpsv2.1"
+    entry = by_name("hpsv2")
+    monkeypatch.setattr(
+        "understudy.oracles.published.PUBLISHED", (entry.__class__(**{**vars(entry), "sha256": "f" * 64}),)
+    )
+    assert identify(TensorFile(tmp_path / "HPS_v2.1_compressed.pt"), "auto", "f" * 64) == "hpsv2"
+
+
+def test_pickscore_by_its_name(tmp_path):
+    keys = ("logit_scale", "text_projection.weight", "visual_projection.weight", "vision_model.post_layernorm.weight")
+    tensors = {key: torch.zeros(1) for key in keys}
+    tensors["vision_model.embeddings.patch_embedding.weight"] = torch.zeros(1280, 3, 1, 1)
+    for name, family in (
+        ("PickScore_v1.safetensors", "pickscore"),
+        ("clip-vit-large-patch14.safetensors", "clipscore"),
+    ):
+        assert identify(TensorFile(small_files.write(tensors, tmp_path / name)), "auto", "0" * 64) == family
+    with pytest.raises(CheckpointError, match="pickscore, clipscore"):
+        identify(TensorFile(small_files.write(tensors, tmp_path / "model.safetensors")), "auto", "0" * 64)
+
+
+def test_a_smaller_clip_is_a_clipscore(small_clip):
+    assert candidates(TensorFile(small_clip[0])) == ["pickscore", "clipscore"]
+    assert load_oracle(small_clip[0]).family == "clipscore"
+
+
+@pytest.mark.parametrize(("suffix", "wrap"), [(".pt", None), (".pth", "state_dict"), (".bin", "model")])
+def test_pickles_without_code_are_read(tmp_path, suffix, wrap):
+    tensors = small_files.image_reward_tensors()
+    path = tmp_path / f"reward{suffix}"
+    torch.save({wrap: tensors, "epoch": 3} if wrap else tensors, path)
+    fresh = small_files.write(tensors, tmp_path / "reward.safetensors")
+    images = torch.rand(2, 3, 40, 50)
+    assert torch.equal(load_oracle(path)(images, ["a", "b"]), load_oracle(fresh)(images, ["a", "b"]))
+
+
+def test_pickles_of_before_2020_are_read(tmp_path):
+    head = small_files.head_tensors("scoring_head.", 64)
+    torch.save(head, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert candidates(TensorFile(tmp_path / "old.pth")) == ["aesthetic-v2.5"]
+
+
+class Code:
+    def __reduce__(self):
+        return os.mkdir, ("made-by-a-pickle",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch, zipped):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": Code()}, tmp_path / "bad.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="could run code.*safetensors.torch.save_file"):
+        load_oracle(tmp_path / "bad.pt")
+    assert not (tmp_path / "made-by-a-pickle").exists()
+
+
+def test_other_files_are_refused(tmp_path):
+    torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / "ViT-L-14.pt")
+    with pytest.raises(CheckpointError, match="TorchScript archive.*save_file"):
+        load_oracle(tmp_path / "ViT-L-14.pt")
+    torch.save(small_files.head_tensors("layers.", 8), tmp_path / "cut.pth")
+    whole = (tmp_path / "cut.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[:-200])
+    with pytest.raises(CheckpointError, match="truncated or not a checkpoint"):
+        load_oracle(tmp_path / "cut.pth")
+    (tmp_path / "old.pth").write_bytes(b"\x80\x02hello")
+    with pytest.raises(CheckpointError, match="truncated or not a checkpoint"):
+        load_oracle(tmp_path / "old.pth")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="holds no tensors by name"):
+        load_oracle(tmp_path / "list.pt")
+    small_files.write({"x.lora_A.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
+    with pytest.raises(CheckpointError, match="not an oracle: it is a LoRA"):
+        load_oracle(tmp_path / "lora.safetensors")
+    small_files.write({"conv.weight": torch.zeros(1)}, tmp_path / "vae.safetensors")
+    with pytest.raises(CheckpointError, match="not an oracle: its tensors begin with conv.weight"):
+        load_oracle(tmp_path / "vae.safetensors")
+
+
+def test_a_head_asks_for_its_encoder(tmp_path, small_clip):
+    head = small_files.write(small_files.head_tensors("layers.", 40), tmp_path / "head.safetensors")
+    with pytest.raises(CheckpointError, match="only the head of laion-aesthetic-v2.*CLIP ViT-L/14.*--encoder"):
+        load_oracle(head)
+    with pytest.raises(CheckpointError, match="embeddings of 48 numbers; the head .* takes 40"):
+        load_oracle(head, encoder=small_clip[0])
+    head = small_files.write(small_files.head_tensors("scoring_head.", 64), tmp_path / "head25.safetensors")
+    with pytest.raises(CheckpointError, match="no SigLIP in transformers' layout"):
+        load_oracle(head, encoder=head)
+
+
+@pytest.mark.parametrize("missing", ["mlp.layers.4.weight", "blip.text_encoder.encoder.layer.1.output.dense.bias"])
+def test_an_incomplete_image_reward_is_refused(tmp_path, missing):
+    tensors = small_files.image_reward_tensors()
+    del tensors[missing]
+    with pytest.raises(CheckpointError, match="is not complete|expected"):
+        load_oracle(small_files.write(tensors, tmp_path / "ImageReward.safetensors"))
+    tensors = small_files.image_reward_tensors() | {"blip.extra": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match="also has blip.extra"):
+        load_oracle(small_files.write(tensors, tmp_path / "ImageReward.safetensors"))
+
+
+def test_remarks_name_cut_and_empty_prompts(tmp_path):
+    oracle = load_oracle(small_files.write(small_files.image_reward_tensors(), tmp_path / "r.safetensors"))
+    assert oracle.remarks(["a cat", "a dog"]) == []
+    assert oracle.remarks(["a " * 33, "a cat"]) == []
+    assert oracle.remarks(["a " * 34, "a " * 34, "b " * 40]) == [
+        "imagereward reads the first 35 tokens of a prompt; 2 longer ones are cut"
+    ]
+    assert "empty text" in oracle.remarks(["a", " "])[0]
+    images = torch.rand(2, 3, 40, 40)
+    assert torch.equal(oracle(images, ["a " * 33, ""]), oracle(images, ["a " * 200, " "]))
+
+
+def test_published_names_are_all_different_and_their_families_known():
+    from understudy.oracles import FAMILIES
+
+    assert (
+        len({entry.name for entry in PUBLISHED}) == len({entry.file.lower() for entry in PUBLISHED}) == len(PUBLISHED)
+    )
+    assert {entry.family for entry in PUBLISHED} <= {"", *FAMILIES}
+    assert {by_name(entry.encoder).name for entry in PUBLISHED if entry.encoder}
+    with pytest.raises(ValueError, match="'hps' is no published file; choose one of imagereward"):
+        by_name("hps")

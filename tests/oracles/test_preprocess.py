@@ -1,0 +1,136 @@
+"""From 8-bit pictures of any size and mode to the network's input, against each package's own way through PIL."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import functional
+from understudy.oracles import load_oracle
+
+from . import small_files
+
+CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+SIZES = [(64, 64), (64, 2048), (2048, 64), (333, 777), (1024, 1023), (225, 223), (100, 61)]
+
+
+def picture(width, height, mode="RGB"):
+    """A smooth picture with fine detail and hard edges on it."""
+    g = np.random.default_rng(width * 7 + height)
+    y, x = np.mgrid[0:height, 0:width]
+    channels = []
+    for _ in range({"RGB": 3, "RGBA": 4, "L": 1}[mode]):
+        a, b, c = g.uniform(2, 40, 3)
+        wave = np.sin(x / a) + np.cos(y / b) + 2 * ((x + y) % (3 * c) < c) + g.normal(0, 0.2, (height, width))
+        channels.append((wave - wave.min()) / np.ptp(wave) * 255)
+    pixels = np.stack(channels, axis=-1).round().astype(np.uint8)
+    return Image.fromarray(pixels.squeeze(), mode)
+
+
+def as_tensor(image):
+    return functional.to_tensor(image.convert("RGB"))[None]
+
+
+def by_pil(image, width, height):
+    """PIL's bicubic, across and then down, as every Pillow before 13 did; 13 picks the order by size."""
+    return image.resize((width, image.height), Image.BICUBIC).resize((width, height), Image.BICUBIC)
+
+
+def shorter_side(image, size):
+    short = min(image.size)
+    return by_pil(image, *(int(size * side / short) for side in image.size))
+
+
+def clip_way(image, size):
+    """OpenAI's CLIP, OpenCLIP and ImageReward."""
+    image = functional.center_crop(shorter_side(image.convert("RGB"), size), size)
+    return functional.normalize(functional.to_tensor(image), *CLIP)
+
+
+def transformers_way(image, size):
+    """transformers' CLIPImageProcessor of the time, which went through PIL."""
+    image = shorter_side(image.convert("RGB"), size)
+    left, top = ((side - size) // 2 for side in image.size)
+    image = image.crop((left, top, left + size, top + size))
+    return functional.normalize(functional.to_tensor(image), *CLIP)
+
+
+def hps_way(image, size):
+    pixels = functional.to_tensor(image.convert("RGB"))
+    scale = size / max(pixels.shape[1:])
+    shape = [round(side * scale) for side in pixels.shape[1:]]
+    pixels = functional.resize(pixels, shape, transforms.InterpolationMode.BICUBIC, antialias=True)
+    down, right = size - shape[0], size - shape[1]
+    pixels = functional.pad(pixels, [right // 2, down // 2, right - right // 2, down - down // 2])
+    return functional.normalize(pixels, *CLIP)
+
+
+def siglip_way(image, size):
+    pixels = functional.to_tensor(by_pil(image.convert("RGB"), size, size))
+    return (pixels - 0.5) / 0.5
+
+
+WAYS = {
+    "clipscore": clip_way,
+    "hpsv2.1": hps_way,
+    "pickscore": transformers_way,
+    "imagereward": clip_way,
+    "aesthetic-v2.5": siglip_way,
+}
+
+
+@pytest.fixture(scope="module")
+def oracles(tmp_path_factory, small_clip):
+    folder = tmp_path_factory.mktemp("oracles")
+    network = small_files.open_clip_network()
+    clip = small_files.write(network.state_dict(), folder / "clip.safetensors")
+    siglip = small_files.write(small_files.siglip_network().state_dict(), folder / "siglip.safetensors")
+    head = small_files.write(small_files.head_tensors("scoring_head.", 64), folder / "head.safetensors")
+    reward = small_files.write(small_files.image_reward_tensors(), folder / "ImageReward.safetensors")
+    return {
+        "clipscore": load_oracle(clip, "clipscore"),
+        "hpsv2.1": load_oracle(clip, "hpsv2.1"),
+        "pickscore": load_oracle(small_clip[0], "pickscore"),
+        "imagereward": load_oracle(reward),
+        "aesthetic-v2.5": load_oracle(head, encoder=siglip),
+    }
+
+
+@pytest.mark.parametrize("family", WAYS)
+@pytest.mark.parametrize("size", SIZES)
+def test_prepared_pixels_are_the_package_s_own(oracles, family, size):
+    oracle, image = oracles[family], picture(*size)
+    expected = WAYS[family](image, 32)
+    prepared = oracle.prepare(as_tensor(image))[0]
+    # PIL rounds in fixed point, we in floating point: at most one level in very few pixels.
+    assert prepared.shape == expected.shape
+    assert (prepared - expected).abs().max() < 1.1 / 255 / 0.26
+    assert ((prepared - expected).abs() > 1e-4).float().mean() < 0.001
+
+
+@pytest.mark.parametrize("family", WAYS)
+def test_scores_agree_with_the_way_through_pil(oracles, family):
+    """Within half a percent of the range of the scores, on all shapes and modes."""
+    oracle, pictures = oracles[family], [picture(*size) for size in SIZES]
+    pictures += [picture(300, 200, "RGBA"), picture(200, 300, "L")]
+    prompts = ["a small red star"] * len(pictures)
+    with torch.no_grad():
+        expected = oracle.score_prepared(torch.stack([WAYS[family](image, 32) for image in pictures]), prompts)
+    scores = torch.cat([oracle(as_tensor(image), prompts[:1]) for image in pictures])
+    spread = expected.max() - expected.min()
+    assert spread > 0.01
+    assert (scores - expected).abs().max() < 0.005 * spread
+
+
+@pytest.mark.parametrize("family", WAYS)
+def test_scores_do_not_depend_on_the_batch(oracles, family):
+    oracle = oracles[family]
+    images = torch.cat([as_tensor(picture(90, 61 + i).resize((90, 70))) for i in range(17)])
+    prompts = [f"{i} cats and a {word}" for i, word in enumerate(["dog", "small red star", "x"] * 6)][:17]
+    together = oracle(images, prompts)
+    spread = (together.max() - together.min()).item()
+    alone = torch.cat([oracle(images[i : i + 1], prompts[i : i + 1]) for i in range(17)])
+    order = torch.randperm(17, generator=torch.Generator().manual_seed(0)).tolist()
+    mixed = oracle(images[order], [prompts[i] for i in order])
+    torch.testing.assert_close(together, alone, atol=1e-5 * spread, rtol=1e-6)
+    torch.testing.assert_close(together[order], mixed, atol=1e-5 * spread, rtol=1e-6)
