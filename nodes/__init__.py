@@ -15,6 +15,7 @@ CLASSES = {
     "demo": ("UnderstudyLoadDemo",),
     "student": ("UnderstudyStudentSampler",),
     "oracle": ("UnderstudyLoadOracle", "UnderstudyScoreImages", "UnderstudyScoresFromList"),
+    "combine": ("UnderstudyCombineOracles",),
     "calibrate": ("UnderstudyCalibrate", "UnderstudyThreshold"),
     "teacher": ("UnderstudyTeacher",),
     "keep_better": ("UnderstudyKeepBetter",),

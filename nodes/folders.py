@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 ORACLES = "oracles"
+CLIP_VISION = "clip_vision"
 NONE = "none"  # the combo's entry for no calibration
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9]")
@@ -19,7 +20,49 @@ def add_model_folders() -> None:
 
     folder_paths.add_model_folder_path(ORACLES, str(Path(folder_paths.models_dir, ORACLES)))
     paths, extensions = folder_paths.folder_names_and_paths[ORACLES]
-    folder_paths.folder_names_and_paths[ORACLES] = (paths, {*extensions, ".safetensors"})
+    folder_paths.folder_names_and_paths[ORACLES] = (paths, {*extensions, ".safetensors", ".pt", ".pth", ".bin"})
+
+
+def oracle_files() -> list[str]:
+    """Names for the combo: what lies in ``models/oracles``, then the whole CLIPs in ``models/clip_vision``."""
+    import folder_paths
+
+    shared = [name for name in folder_paths.get_filename_list(CLIP_VISION) if _is_whole_clip(name)]
+    return folder_paths.get_filename_list(ORACLES) + [f"{CLIP_VISION}/{name}" for name in shared]
+
+
+def encoder_files() -> list[str]:
+    """Names for the combo of image encoders: ``models/clip_vision``, then ``models/oracles``."""
+    import folder_paths
+
+    return [f"{CLIP_VISION}/{name}" for name in folder_paths.get_filename_list(CLIP_VISION)] + (
+        folder_paths.get_filename_list(ORACLES)
+    )
+
+
+def oracle_path(name: str) -> str:
+    """The file of a name from one of the combos. Raises FileNotFoundError."""
+    import folder_paths
+
+    folder, _, rest = name.partition("/")
+    if folder == CLIP_VISION and rest in folder_paths.get_filename_list(CLIP_VISION):
+        return folder_paths.get_full_path_or_raise(CLIP_VISION, rest)
+    return folder_paths.get_full_path_or_raise(ORACLES, name)
+
+
+def _is_whole_clip(name: str) -> bool:
+    """Whether a file holds the text half as well, which most files for the host's Load CLIP Vision do not."""
+    import folder_paths
+
+    from ..files import CheckpointError, read_header
+    from ..oracles.clip import is_clip
+
+    if not name.endswith(".safetensors"):
+        return False
+    try:
+        return is_clip(read_header(folder_paths.get_full_path_or_raise(CLIP_VISION, name)).shapes)
+    except (CheckpointError, OSError):
+        return False  # the host's own nodes will say what is wrong with it
 
 
 def calibrations_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -9,13 +10,16 @@ from comfy_api.latest import io
 
 from ..oracles import FAMILIES, load_oracle
 from ..oracles.base import Oracle
+from ..oracles.combine import CombinedOracle
 from ..oracles.scores import Scores, image_id
 from .batches import for_oracle, one_per_image, sizes_of, split
 from .display import shown
-from .folders import ORACLES
+from .folders import NONE, encoder_files, oracle_files, oracle_path
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
 from .upstream import host_options, settings_upstream
+
+log = logging.getLogger(__name__)
 
 
 class HostedOracle:
@@ -48,6 +52,9 @@ class HostedOracle:
     def fingerprint(self) -> str:
         return self.oracle.fingerprint
 
+    def remarks(self, prompts: Sequence[str]) -> list[str]:
+        return self.oracle.remarks(prompts)
+
     def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """Scores ``[B]`` (float32, CPU) of images ``[B, 3, H, W]`` in [0, 1]; in chunks that fit the free memory."""
         import comfy.model_management as management
@@ -66,35 +73,55 @@ class HostedOracle:
 class UnderstudyLoadOracle(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        import folder_paths
-
         return schema(
             node_id="UnderstudyLoadOracle",
             display_name="Understudy Load Oracle",
-            description="Loads a model that scores images for a prompt, from models/oracles.",
-            search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model"],
+            description=(
+                "Loads a model that scores images: ImageReward, HPSv2 and v2.1, PickScore, CLIPScore, LAION aesthetic "
+                "v2, aesthetic v2.5. Files go into models/oracles."
+            ),
+            search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model", "pickscore"],
             inputs=[
                 io.Combo.Input(
                     "oracle_name",
-                    options=folder_paths.get_filename_list(ORACLES),
-                    tooltip="A .safetensors file in models/oracles. For CLIPScore: a CLIP in Hugging Face's layout.",
+                    options=oracle_files(),
+                    tooltip=(
+                        "A file in models/oracles, as published or made by 'understudy oracle convert'; whole CLIPs in "
+                        "models/clip_vision are CLIPScore oracles."
+                    ),
                 ),
                 io.Combo.Input(
                     "family",
                     options=["auto", *FAMILIES],
                     default="auto",
-                    tooltip="How the file scores. auto tells the family from the file's own tensors and metadata.",
+                    tooltip=(
+                        "How the file scores. auto tells it from the tensors, and where families share a layout, from "
+                        "the file's metadata, hash or published name."
+                    ),
+                ),
+                io.Combo.Input(
+                    "encoder",
+                    options=[NONE, *encoder_files()],
+                    default=NONE,
+                    optional=True,
+                    tooltip=(
+                        "The image encoder, where the file is only the head of an aesthetic predictor: CLIP ViT-L/14 "
+                        "for LAION's v2, SigLIP so400m-patch14-384 for v2.5."
+                    ),
                 ),
             ],
-            outputs=[OracleSocket.Output(id="oracle", tooltip="For Score Images and Keep Better.")],
+            outputs=[OracleSocket.Output(id="oracle", tooltip="For Score Images, Keep Better and Combine Oracles.")],
         )
 
     @classmethod
-    def execute(cls, oracle_name: str, family: str) -> io.NodeOutput:
-        import folder_paths
+    def execute(cls, oracle_name: str, family: str, encoder: str = NONE) -> io.NodeOutput:
+        import comfy.model_management as management
 
-        path = folder_paths.get_full_path_or_raise(ORACLES, oracle_name)
-        return io.NodeOutput(HostedOracle(load_oracle(path, family)))
+        # As the host does for its own CLIPs: half precision where the device is good at it.
+        dtype = management.text_encoder_dtype(management.get_torch_device())
+        path = oracle_path(oracle_name)
+        second = None if encoder == NONE else oracle_path(encoder)
+        return io.NodeOutput(HostedOracle(load_oracle(path, family, dtype=dtype, encoder=second)))
 
 
 class UnderstudyScoreImages(io.ComfyNode):
@@ -133,8 +160,12 @@ class UnderstudyScoreImages(io.ComfyNode):
         import comfy.utils
 
         sizes = sizes_of(images)
+        if 0 in sizes:
+            raise ValueError("there is a batch without images to score; connect at least one image")
         prompts = one_per_image(prompt, sizes, "prompts")
         settings = _settings(cls.hidden, ["images"])
+        if isinstance(oracle[0], CombinedOracle):
+            oracle[0].require(settings)
         progress = comfy.utils.ProgressBar(sum(sizes))
         scores = []
         for batch, texts in zip(images, split(prompts, sizes), strict=True):
@@ -144,7 +175,11 @@ class UnderstudyScoreImages(io.ComfyNode):
             scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings))
             progress.update(len(batch))
         values = [value for batch in scores for value in batch.values]
-        return io.NodeOutput(scores, values, ui=shown(_listed(values, oracle[0].unit), cls.hidden.unique_id))
+        remarks = oracle[0].remarks(prompts)
+        for remark in remarks:
+            log.warning("Understudy: %s", remark)
+        text = "\n".join([_listed(values, oracle[0].unit), *remarks])
+        return io.NodeOutput(scores, values, ui=shown(text, cls.hidden.unique_id))
 
 
 class UnderstudyScoresFromList(io.ComfyNode):

@@ -74,9 +74,23 @@ class Oracle(ABC):
         Raises :class:`OracleError` for other shapes, types, ranges or counts, and for a score that is not a number.
         """
         check_images(images, prompts)
+        return self._finished(self._prepared(images), prompts)
+
+    def mixed(self, images: Sequence[torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
+        """As a call, for images ``[1, 3, H, W]`` of different sizes."""
+        if len(images) != len(prompts):
+            raise OracleError(f"{len(prompts)} prompts for {len(images)} images; expected one prompt per image")
+        for image, prompt in zip(images, prompts, strict=True):
+            check_images(image, [prompt])
+        return self._finished(torch.cat([self._prepared(image) for image in images]), prompts)
+
+    @torch.no_grad()
+    def _prepared(self, images: torch.Tensor) -> torch.Tensor:
         device = next(self.network.parameters()).device
+        return self.prepare(images.detach().to(device, torch.float32).clamp(0, 1))
+
+    def _finished(self, pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         with torch.no_grad():
-            pixels = self.prepare(images.detach().to(device, torch.float32).clamp(0, 1))
             scores = self.score_prepared(pixels, prompts).float().cpu()
         for index, value in enumerate(scores.tolist()):
             if value != value:

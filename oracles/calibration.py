@@ -6,13 +6,16 @@ import hashlib
 import json
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 
 from ..files import write_whole
 from .scores import Scores
 
 MINIMUM_SCORES = 20
+LEVELS = tuple(float(k) for k in range(101))
 FORMAT = 1
 
 
@@ -39,8 +42,9 @@ def percentiles_of(values) -> tuple[float, ...]:
 class Calibration:
     """Scores of a student's own images, by image id, and the settings that made them.
 
-    A calibration may also be a bare table: ``table`` (101 percentiles) with ``count``, and no single scores.
-    ``oracle`` is the SHA-256 of the oracle's file. Raises :class:`CalibrationError` for a table that is none.
+    A calibration may also be a bare table, without single scores: ``table``, the percentiles at ``levels`` (every 1 %
+    without them), of ``count`` scores. ``oracle`` is the SHA-256 of the oracle's file. Raises
+    :class:`CalibrationError` for a table that is none.
     """
 
     name: str
@@ -50,15 +54,16 @@ class Calibration:
     prompt_set: str
     table: tuple[float, ...] | None = None
     count: int = 0
+    levels: tuple[float, ...] = LEVELS
     _percentiles: tuple[float, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         self.settings = _plain(self.settings)
         if self.table is not None:
             self.table = tuple(float(value) for value in self.table)
-            ordered = all(a <= b for a, b in zip(self.table, self.table[1:], strict=False))
-            if len(self.table) != 101 or not ordered:
-                raise CalibrationError(f"calibration {self.name!r}: expected 101 rising percentiles")
+            self.levels = tuple(float(level) for level in self.levels)
+            if len(self.table) != len(self.levels) or not _rising(self.table) or not _rising(self.levels):
+                raise CalibrationError(f"calibration {self.name!r}: expected {len(self.levels)} rising percentiles")
             if self.scores_by_image:
                 raise CalibrationError(f"calibration {self.name!r}: give single scores or a table, not both")
         for image, score in self.scores_by_image.items():
@@ -78,7 +83,7 @@ class Calibration:
 
     @property
     def percentiles(self) -> tuple[float, ...]:
-        """101 values, the score at every 1 %. Raises :class:`CalibrationError` without any score."""
+        """The scores at ``levels``. Raises :class:`CalibrationError` without any score."""
         if self.table is not None:
             return self.table
         if self._percentiles is None:
@@ -97,14 +102,29 @@ class Calibration:
     def value_at(self, k: float) -> float:
         """The score below which ``k`` percent of the student's images lie, ``k`` in 0 to 100.
 
-        Raises :class:`CalibrationError` for other ``k`` and for fewer than ``MINIMUM_SCORES`` scores.
+        Raises :class:`CalibrationError` for other ``k``, for one that a bare table does not reach, and for fewer than
+        ``MINIMUM_SCORES`` scores.
         """
         if not 0 <= k <= 100:
             raise CalibrationError(f"percentile is {k:g}; expected 0 to 100")
         self._require_enough()
-        below = min(int(k), 99)
-        low, high = self.percentiles[below : below + 2]
-        return low + (high - low) * (k - below)
+        low, high = self.levels[0], self.levels[-1]
+        if not low <= k <= high:
+            raise CalibrationError(
+                f"calibration {self.name!r} is known from {low:g} to {high:g} %; got percentile {k:g}"
+            )
+        return _interpolated(k, self.levels, self.percentiles)
+
+    def interval(self, k: float, confidence: float = 0.95) -> tuple[float, float]:
+        """Where the true ``k``-th percentile lies with this confidence, given how many images were scored.
+
+        From the binomial distribution of the number of scores below it (order statistics, normal approximation): it
+        needs no shape of the distribution. Raises as :meth:`value_at`.
+        """
+        self.value_at(k)
+        spread = NormalDist().inv_cdf(0.5 + confidence / 2) * 100 * math.sqrt(k / 100 * (1 - k / 100) / self.n)
+        low, high = (min(max(at, self.levels[0]), self.levels[-1]) for at in (k - spread, k + spread))
+        return self.value_at(low), self.value_at(high)
 
     def fraction_below(self, value: float) -> float:
         """The share of the student's images, 0 to 1, that score below ``value``."""
@@ -112,10 +132,10 @@ class Calibration:
         table = self.percentiles
         above = bisect_left(table, value)
         if above == 0:
-            return 0.0
+            return self.levels[0] / 100 if value == table[0] else 0.0
         if above == len(table):
             return 1.0
-        return (above - 1 + (value - table[above - 1]) / (table[above] - table[above - 1])) / 100
+        return _interpolated(value, table, self.levels) / 100
 
     def add(self, scores: Scores) -> int:
         """Count scores in, each image once; returns how many were new.
@@ -162,6 +182,8 @@ class Calibration:
             "settings_hash": self.settings_hash,
             "percentiles": list(self.percentiles),
         }
+        if self.levels != LEVELS:
+            content["levels"] = list(self.levels)
         if self.table is None:
             content["scores_by_image"] = self.scores_by_image
         write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -182,13 +204,30 @@ class Calibration:
         if missing := sorted(required - content.keys()):
             raise CalibrationError(f"{path} lacks {', '.join(missing)}")
         scores = content.get("scores_by_image")
-        bare = {} if scores is not None else {"table": tuple(content["percentiles"]), "count": content["n"]}
+        bare = {"table": tuple(content["percentiles"]), "count": content["n"]}
+        bare["levels"] = tuple(content.get("levels", LEVELS))
         calibration = cls(
-            content["name"], scores or {}, content["settings"], content["oracle"], content["prompt_set"], **bare
+            content["name"],
+            scores or {},
+            content["settings"],
+            content["oracle"],
+            content["prompt_set"],
+            **({} if scores else bare),
         )
         if calibration.settings_hash != content["settings_hash"]:
             raise CalibrationError(f"{path}: the settings do not match their hash; the file was changed by hand")
         return calibration
+
+
+def _rising(values: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(values, values[1:], strict=False))
+
+
+def _interpolated(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
+    """The value at ``x``, which lies in ``xs`` (rising), on the straight lines between the points."""
+    above = min(max(bisect_left(xs, x), 1), len(xs) - 1)
+    (x0, x1), (y0, y1) = xs[above - 1 : above + 1], ys[above - 1 : above + 1]
+    return y0 if x1 == x0 else y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 
 
 def _plain(settings: dict) -> dict:

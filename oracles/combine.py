@@ -1,0 +1,89 @@
+"""Several oracles as one: a weighted mean of percentiles, so that units cannot mislead, and a veto for each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .calibration import Calibration, CalibrationError
+
+VETOED = 100.0  # taken off a vetoed image's score, which puts it below every other
+
+
+@dataclass(frozen=True)
+class Part:
+    """One oracle of several: its scores count as percentiles of ``calibration``.
+
+    ``calibration`` None is for an oracle whose scores are percentiles already. Images below the ``veto``-th percentile,
+    0 to 100, are rejected whatever the others say; 0 vetoes none.
+    """
+
+    oracle: Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
+    calibration: Calibration | None
+    weight: float = 1.0
+    veto: float = 0.0
+
+    def __post_init__(self):
+        name = self.oracle.family
+        if not self.weight >= 0:
+            raise ValueError(f"the weight of {name} is {self.weight:g}; expected 0 or more")
+        if not 0 <= self.veto <= 100:
+            raise ValueError(f"the veto of {name} is {self.veto:g}; expected a percentile, 0 to 100")
+        if self.calibration is not None:
+            self.calibration.require(self.calibration.settings, self.oracle.fingerprint)
+        elif not isinstance(self.oracle, CombinedOracle):
+            raise CalibrationError(f"{name} needs a calibration: its scores become percentiles of the student's own")
+
+    def percentiles(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        scores = self.oracle(images, prompts)
+        if self.calibration is None:
+            return scores
+        return torch.tensor([100 * self.calibration.fraction_below(score) for score in scores.tolist()])
+
+
+class CombinedOracle:
+    """Scores are the weighted mean of the parts' percentiles, 0 to 100; a vetoed image's is 100 lower.
+
+    Called as an :class:`~understudy.oracles.base.Oracle` is. Raises ValueError if all weights are 0.
+    """
+
+    family = "combined"
+    unit = "percentile, vetoed images 100 lower"
+
+    def __init__(self, parts: Sequence[Part]):
+        self.parts = tuple(parts)
+        self.total = sum(part.weight for part in self.parts)
+        if not self.total:
+            raise ValueError("all weights are 0; give at least one oracle a weight")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the parts: oracles, calibrations' settings, weights and vetoes."""
+        told = [
+            (p.oracle.fingerprint, p.calibration and p.calibration.settings_hash, p.weight, p.veto) for p in self.parts
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def require(self, settings: dict) -> None:
+        """Raise CalibrationMismatch unless every calibration was made with images of these settings."""
+        for part in self.parts:
+            if part.calibration is not None:
+                part.calibration.require(settings)
+            else:
+                part.oracle.require(settings)
+
+    def remarks(self, prompts: Sequence[str]) -> list[str]:
+        return [remark for part in self.parts for remark in part.oracle.remarks(prompts)]
+
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        mean = torch.zeros(len(images))
+        vetoed = torch.zeros(len(images), dtype=torch.bool)
+        for part in self.parts:
+            percentiles = part.percentiles(images, prompts)
+            mean += part.weight / self.total * percentiles
+            vetoed |= percentiles < part.veto
+        return mean - VETOED * vetoed

@@ -1,0 +1,91 @@
+"""Pictures on disk and the prompts that belong to them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+NAME_COLUMNS = ("image", "file", "file_name", "filename", "path")
+PROMPT_COLUMNS = ("prompt", "caption", "text")
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """Files as named, and all pictures in folders and below, sorted within each.
+
+    Raises FileNotFoundError for a path that is not there, ValueError if no picture is found.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: no such file or folder")
+    if not found:
+        raise ValueError(f"no pictures in {', '.join(map(str, paths))}; expected {', '.join(sorted(SUFFIXES))}")
+    return list(dict.fromkeys(found))
+
+
+def read_image(path: Path) -> torch.Tensor:
+    """``[3, H, W]`` in [0, 1], as PIL's conversion to RGB has it: grey three times, alpha dropped.
+
+    Raises OSError (PIL's UnidentifiedImageError among them), SyntaxError or ValueError for a damaged picture.
+    """
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        pixels = np.array(image.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
+
+
+def prompts_for(images: Sequence[Path], prompt: str | None, file: Path | None) -> list[str]:
+    """One prompt for each image: ``prompt`` for all, or from ``file``.
+
+    A text file has one line per image, in the images' order; a ``.csv`` or ``.tsv`` has a column with the image (name
+    or path) and one with the prompt. Raises FileNotFoundError, and ValueError that names the count or the image.
+    """
+    if (prompt is None) == (file is None):
+        raise ValueError("give either --prompt TEXT for all images or --prompts FILE")
+    if prompt is not None:
+        return [prompt] * len(images)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such prompt file")
+    text = file.read_text(encoding="utf-8-sig")
+    if file.suffix.lower() in (".csv", ".tsv"):
+        return _from_table(images, file, text)
+    lines = text.splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if len(lines) != len(images):
+        raise ValueError(
+            f"{file} has {len(lines)} lines for {len(images)} images; expected one line per image, or a .csv with the "
+            f"columns {NAME_COLUMNS[0]} and {PROMPT_COLUMNS[0]}"
+        )
+    return [line.strip() for line in lines]
+
+
+def _from_table(images: Sequence[Path], file: Path, text: str) -> list[str]:
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if file.suffix.lower() == ".tsv" else ","))
+    columns = {str(name).strip().lower(): name for name in (rows[0] if rows else {})}
+    name, prompt = _column(columns, NAME_COLUMNS, file), _column(columns, PROMPT_COLUMNS, file)
+    by_name = {row[name].replace("\\", "/"): (row[prompt] or "").strip() for row in rows if row[name]}
+    found = []
+    for image in images:
+        at = next((key for key in (image.as_posix(), image.name) if key in by_name), None)
+        if at is None:
+            raise ValueError(f"{file} has no row for {image}; its column {name} names images by name or path")
+        found.append(by_name[at])
+    return found
+
+
+def _column(columns: dict[str, str], wanted: Sequence[str], file: Path) -> str:
+    for name in wanted:
+        if name in columns:
+            return columns[name]
+    raise ValueError(f"{file} has no column {wanted[0]} (or {', '.join(wanted[1:])}); it has {', '.join(columns)}")
