@@ -129,6 +129,139 @@ def generate(
 
 
 @app.command()
+def calibrate(
+    student: Annotated[Path, typer.Option(help="Fast model: a diffusers folder or a checkpoint file.")],
+    oracle: Annotated[Path, typer.Option(help="The oracle's file; see 'understudy oracle'.")],
+    prompts: Annotated[Path, typer.Option(help="Text file, one prompt per line; they are taken in turn.")],
+    out: Annotated[Path, typer.Option(help="The calibration (.json); one that is there is added to.")],
+    count: Annotated[int, typer.Option("-n", "--count", help="Images in all.")] = 500,
+    student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
+    oracle_family: Annotated[str, typer.Option(help="What the oracle is; auto asks the file.")] = "auto",
+    student_steps: Annotated[int, typer.Option(help="Steps of the student.")] = 4,
+    student_cfg: Annotated[float, typer.Option(help="Guidance of the student; 1 is none.")] = 1.0,
+    student_sampler: Annotated[str, typer.Option(help="consistency, euler or dpmpp_2m.")] = "consistency",
+    size: Annotated[str, typer.Option(help="512, or width and height as in 768x512.")] = "",
+    negative: Annotated[str, typer.Option(help="Negative prompt, for models with guidance.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images that the student draws at once.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+):
+    """Learn how a student's own images score, so that percentiles can be thresholds.
+
+    A run that was cut off goes on. On several GPUs: accelerate launch -m understudy.cli calibrate ...
+    """
+    from .pipelines.calibrate import Request
+    from .pipelines.calibrate import calibrate as run
+    from .pipelines.console import Counter, show_calibration
+    from .pipelines.model import StudentPlan
+
+    request = Request(
+        student=student,
+        oracle=oracle,
+        prompts=prompts,
+        out=out,
+        count=count,
+        student_plan=StudentPlan(student_steps, student_cfg, student_sampler),
+        student_lora=student_lora,
+        oracle_family=oracle_family,
+        size=size,
+        negative=negative,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+    )
+    with Counter("images") as on_progress:
+        calibration = run(request, on_progress)
+    if calibration is not None:
+        show_calibration(calibration, out)
+
+
+@app.command()
+def score(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures.")],
+    oracle: Annotated[list[Path], typer.Option(help="The oracle's file; give it several times for several oracles.")],
+    out: Annotated[Path, typer.Option(help="The table to write, .csv or .parquet.")],
+    prompt: Annotated[str | None, typer.Option(help="What all pictures should show.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Text file with a line per picture, or .csv/.tsv with columns image and prompt.")
+    ] = None,
+    family: Annotated[list[str] | None, typer.Option(help="What each oracle is, in their order; else auto.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Image encoder for an aesthetic head.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Pictures scored at once.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+):
+    """Score pictures on disk. A run that was cut off goes on; unreadable pictures are listed and skipped.
+
+    On several GPUs: accelerate launch -m understudy.cli score ...
+    """
+    from .pipelines.console import Counter, show_scored
+    from .pipelines.score import Request
+    from .pipelines.score import score as run
+
+    request = Request(
+        tuple(paths), tuple(oracle), out, prompt, prompts, tuple(family or ()), encoder, batch_size, device, dtype
+    )
+    with Counter("pictures") as on_progress:
+        result = run(request, on_progress)
+    if result is not None:
+        show_scored(result, out)
+
+
+oracle_app = typer.Typer(
+    name="oracle", help="Oracle files: what one is, one safetensors file of it, the published ones."
+)
+app.add_typer(oracle_app)
+
+
+@oracle_app.command()
+def info(file: Annotated[Path, typer.Argument(help="An oracle's file.")]):
+    """Say what a file is: family, size, licence and source."""
+    from .oracles.about import about
+
+    for name, value in about(file).items():
+        typer.echo(f"{name:10} {value}")
+
+
+@oracle_app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="An oracle's file, or an aesthetic predictor's head.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    family: Annotated[str, typer.Option(help="What the file is; auto asks it.")] = "auto",
+    encoder: Annotated[Path | None, typer.Option(help="Image encoder to put into the same file as a head.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store float16, half as large.")] = False,
+):
+    """Write one safetensors file that says what it is."""
+    from .oracles.convert import convert as run
+
+    typer.echo(f"{out}: {run(file, out, family, encoder, half)}")
+
+
+@oracle_app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="One of the published files; without it they are listed.")] = "",
+    to: Annotated[Path | None, typer.Option(help="Folder; inside ComfyUI its own models folder without it.")] = None,
+):
+    """Fetch a published oracle file; resumed where it stopped, and checked."""
+    from .oracles.download import download as run
+    from .oracles.published import PUBLISHED, by_name, folder_for
+    from .pipelines.console import byte_counter
+
+    if not name:
+        for entry in PUBLISHED:
+            typer.echo(f"{entry.name:26} {entry.licence:34} {entry.source}")
+        return
+    entry = by_name(name)
+    with byte_counter(entry.file) as on_progress:
+        path = run(entry, to or folder_for(entry), on_progress)
+    typer.echo(f"{path}\nLicence: {entry.licence}")
+    if entry.encoder:
+        typer.echo(f"It also needs its image encoder: understudy oracle download {entry.encoder}")
+
+
+@app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe file (.toml), or the name of one that ships with the pack.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<recipe name> without it.")] = None,

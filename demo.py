@@ -16,9 +16,10 @@ from .oracles.calibration import Calibration
 from .oracles.threshold import Threshold
 from .pipelines.adaptive_run import Cast, Plan, described, jobs_for, run
 from .pipelines.console import progress
-from .pipelines.generate import check_percentile, check_seed
+from .pipelines.generate import check_percentile
 from .pipelines.model import LatentModel, StudentPlan, TeacherPlan
 from .pipelines.processes import Processes
+from .pipelines.student_request import check_seed
 from .report import Report
 from .samplers.denoisers import DiscreteDenoiser, scaled_linear
 

@@ -89,6 +89,8 @@ def _fetch(url: str, partial: Path, size: int | None, on_progress: Callable[[int
                 file.write(block)
                 done += len(block)
                 on_progress(done, size)
+    if size is not None and done < size:
+        raise ConnectionError("the connection broke off")
 
 
 def _check(path: Path, size: int | None, digest: str | None, entry: Published) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,16 @@ PUBLISHED = (
         source="Zhai et al. 2023, arXiv 2303.15343",
     ),
 )
+
+
+def folder_for(entry: Published) -> Path:
+    """The host's folder for this file, if the pack lies in a ComfyUI. Raises ValueError elsewhere."""
+    custom_nodes = Path(__file__).resolve().parents[2]
+    if custom_nodes.name != "custom_nodes":
+        raise ValueError("this pack does not lie in a ComfyUI's custom_nodes; say where the file goes with --to FOLDER")
+    return (
+        custom_nodes.parent / "models" / ("oracles" if entry.family and entry.family != "clipscore" else "clip_vision")
+    )
 
 
 def by_name(name: str) -> Published:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..oracles.calibration import Calibration
 from ..report import GRID_FILE, Report, table
 from .adaptive_run import Watcher
 from .processes import Processes
+from .score import Result
 
 
 class _Bars(Watcher):
@@ -50,3 +52,62 @@ def show(report: Report, out: Path) -> None:
     console = Console()
     console.print(table(report))
     console.print(f"Pictures and report: {out} (begin with {out / GRID_FILE})", soft_wrap=True, highlight=False)
+
+
+class Counter:
+    """A bar on stderr; as a context it is what to call with (done, total).
+
+    It appears with the first call, so that a request that is refused shows one line and nothing else.
+    """
+
+    def __init__(self, what: str, *columns):
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self.bars = Progress(*(columns or Progress.get_default_columns()), console=Console(stderr=True), transient=True)
+        self.task = self.bars.add_task(what, total=None)
+
+    def __call__(self, done: int, total: int | None) -> None:
+        self.bars.start()
+        self.bars.update(self.task, completed=done, total=total)
+
+    def __enter__(self) -> Counter:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bars.live.is_started:
+            self.bars.stop()
+
+
+def byte_counter(name: str) -> Counter:
+    """A counter of bytes, with speed and time left."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    return Counter(name, *columns, TimeRemainingColumn())
+
+
+def show_calibration(calibration: Calibration, out: Path) -> None:
+    """Print every tenth percentile with its 95 % interval."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("percentile", "score", "95 % interval", title=f"{calibration.n} images")
+    for k in range(10, 100, 10):
+        low, high = calibration.interval(k)
+        shown.add_row(str(k), f"{calibration.value_at(k):.4f}", f"{low:.4f} to {high:.4f}")
+    console = Console()
+    console.print(shown)
+    console.print(f"Calibration: {out}", soft_wrap=True, highlight=False)
+
+
+def show_scored(result: Result, out: Path) -> None:
+    """Print what became of the pictures, and the remarks."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{result.scored} pictures scored: {out}")
+    for path, reason in result.unreadable.items():
+        console.print(f"skipped {path}: {reason}")
+    for remark in result.remarks:
+        console.print(f"note: {remark}")

@@ -16,6 +16,7 @@ from ..oracles import load_oracle
 from ..oracles.base import Oracle, check_images
 from .images import find_images, prompts_for, read_image
 from .processes import Processes
+from .student_request import resolve_dtype
 
 FORMATS = (".csv", ".parquet")
 
@@ -33,7 +34,7 @@ class Request:
     encoder: Path | None = None
     batch_size: int = 8
     device: str = "auto"
-    dtype: torch.dtype | None = None
+    dtype: str = "auto"
 
 
 @dataclass
@@ -88,7 +89,7 @@ def _loaded(request: Request, device: torch.device) -> list[Oracle]:
     if len(families) != len(request.oracles):
         raise ValueError(f"{len(families)} --family for {len(request.oracles)} --oracle; give one for each, or none")
     return [
-        load_oracle(path, family, device, request.dtype, request.encoder)
+        load_oracle(path, family, device, resolve_dtype(request.dtype, device), request.encoder)
         for path, family in zip(request.oracles, families, strict=True)
     ]
 

@@ -1,0 +1,72 @@
+"""`understudy calibrate`: the distribution of a student's own scores, from its own images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..oracles import load_oracle
+from ..oracles.calibration import MINIMUM_SCORES, Calibration
+from ..oracles.scores import Scores, image_id
+from .adaptive_run import Job
+from .model import draw
+from .processes import Processes
+from .stable_diffusion import StableDiffusion
+from .student_request import StudentRequest, quiet_libraries, read_prompts, resolve_dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(StudentRequest):
+    """``count`` images in all; ``out`` is the calibration file, which is added to if it is there."""
+
+    count: int
+    out: Path
+
+
+def calibrate(request: Request, on_progress: Callable[[int, int], None] | None = None) -> Calibration | None:
+    """Draw, score and count images until ``request.out`` has ``request.count``; None on other than the main process.
+
+    Image i takes prompt i (in turn) and seed + i, so a run that was cut off goes on where it was; the file is whole
+    after every round of batches. Raises FileNotFoundError or ValueError for anything wrong with the request.
+    """
+    if request.count < MINIMUM_SCORES:
+        raise ValueError(f"-n is {request.count}; percentiles need at least {MINIMUM_SCORES} images")
+    if request.out.suffix != ".json":
+        raise ValueError(f"--out is {request.out}; expected a name that ends in .json")
+    prompts = read_prompts(request.prompts)
+    student, size = request.checked(request.count)
+    processes = Processes(request.device)
+    dtype = resolve_dtype(request.dtype, processes.device)
+    quiet_libraries()
+    oracle = load_oracle(request.oracle, request.oracle_family, processes.device)
+    settings = request.settings(size)
+    calibration = _opened(request, settings, oracle.fingerprint)
+    model = StableDiffusion(request.load(student, dtype), processes.device, request.negative)
+    jobs = [Job(i, prompts[i % len(prompts)], request.seed + i) for i in range(calibration.n, request.count)]
+    batches = [jobs[i : i + request.batch_size] for i in range(0, len(jobs), request.batch_size)]
+    for start in range(0, len(batches), processes.count):
+        mine = batches[start : start + processes.count][processes.rank : processes.rank + 1]
+        for scores in processes.gather(_scored(model, oracle, mine[0], size, request, settings) if mine else None):
+            if scores is not None:
+                calibration.add(scores)
+        if processes.is_main:
+            calibration.save(request.out)
+        if on_progress:
+            on_progress(calibration.n, request.count)
+    return calibration if processes.is_main else None
+
+
+def _opened(request: Request, settings: dict, oracle: str) -> Calibration:
+    if not request.out.exists():
+        return Calibration(request.out.stem, {}, settings, oracle, request.prompts.name)
+    calibration = Calibration.load(request.out)
+    calibration.require(settings, oracle)
+    return calibration
+
+
+def _scored(model: StableDiffusion, oracle, batch: list[Job], size, request: Request, settings: dict) -> Scores:
+    prompts = [job.prompt for job in batch]
+    images, _ = draw(model, prompts, [job.seed for job in batch], size, request.student_plan, lambda step, steps: None)
+    values = tuple(oracle(images, prompts).tolist())
+    return Scores(values, tuple(map(image_id, images)), oracle.fingerprint, tuple(prompts), settings)

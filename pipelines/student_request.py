@@ -1,0 +1,113 @@
+"""What `generate` and `calibrate` both ask for: a student, an oracle and prompts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from .checkpoint import Checkpoint, Components, open_checkpoint
+from .lora import merge_lora, read_lora
+from .model import StudentPlan
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentRequest:
+    """What the user asked for, as typed; nothing is checked before :meth:`checked`."""
+
+    student: Path
+    oracle: Path
+    prompts: Path
+    student_plan: StudentPlan
+    student_lora: Path | None = None
+    oracle_family: str = "auto"
+    size: str = ""
+    negative: str = ""
+    seed: int = 0
+    batch_size: int = 8
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def checked(self, images: int) -> tuple[Checkpoint, tuple[int, int]]:
+        """The student's checkpoint and (height, width), before any network is loaded.
+
+        Raises FileNotFoundError or ValueError for what is wrong with the request for this many images.
+        """
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size is {self.batch_size}; expected at least 1")
+        check_seed(self.seed, images)
+        student = open_checkpoint(self.student)
+        if self.student_lora is not None:
+            read_lora(self.student_lora)
+        return student, read_size(self.size, student)
+
+    def load(self, student: Checkpoint, dtype: torch.dtype) -> Components:
+        """The student's networks, with the LoRA merged."""
+        components = student.load(dtype)
+        if self.student_lora is not None:
+            merge_lora(components.unet, self.student_lora)
+        return components
+
+    def settings(self, size: tuple[int, int]) -> dict:
+        """What decides the student's score distribution, for calibration."""
+        plan = {key: value for key, value in asdict(self.student_plan).items() if value is not None}
+        return {
+            "student": self.student.name,
+            "student_lora": self.student_lora.name if self.student_lora else None,
+            **plan,
+            "size": f"{size[1]}x{size[0]}",
+            "negative": self.negative,
+        }
+
+
+def read_prompts(path: Path) -> list[str]:
+    """One prompt for each line that is not blank. Raises FileNotFoundError, or ValueError for a file without any."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such prompt file")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8; expected one prompt per line") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ValueError(f"{path} is empty; expected one prompt per line")
+    return prompts
+
+
+def read_size(text: str, student: Checkpoint) -> tuple[int, int]:
+    """(height, width) from "512" or "768x512" (width first); empty is the student family's own size."""
+    if not text:
+        return student.family.default_size, student.family.default_size
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if not match or not all(0 < int(side) <= 16384 for side in match.groups() if side):
+        raise ValueError(f"--size is {text!r}; expected one number, or width and height as in 768x512")
+    width = int(match[1])
+    return int(match[2] or width), width
+
+
+def check_seed(seed: int, images: int) -> None:
+    if not 0 <= seed <= 2**64 - images:
+        raise ValueError(f"--seed is {seed}; expected 0 to 2**64 - {images}, as each image adds one")
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """What --dtype names; "auto" is float16 on CUDA, else float32."""
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise ValueError(f"--dtype is {name!r}; expected auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def quiet_libraries() -> None:
+    """Their advice and loading bars would tear our progress bars apart; errors still come as exceptions."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

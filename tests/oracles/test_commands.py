@@ -1,0 +1,169 @@
+"""understudy oracle info, convert and download."""
+
+import hashlib
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from safetensors import safe_open
+from understudy.cli import main
+from understudy.oracles import load_oracle
+from understudy.oracles.download import DownloadError, download
+from understudy.oracles.published import by_name
+
+from . import small_files
+
+IMAGES = torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+PROMPTS = ["a cat", "a small red star"]
+
+
+def run(*words):
+    """Exit code of a command."""
+    try:
+        main(["oracle", *map(str, words)])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def test_info_says_what_a_file_is(tmp_path, capsys):
+    torch.save(small_files.image_reward_tensors(), tmp_path / "ImageReward.pt")
+    assert run("info", tmp_path / "ImageReward.pt") == 0
+    told = capsys.readouterr().out
+    for words in ("imagereward", "standard deviations", "MiB", "Apache-2.0", "2304.05977"):
+        assert words in told
+    small_files.write(small_files.head_tensors("layers.", 8), tmp_path / "head.safetensors")
+    assert run("info", tmp_path / "head.safetensors") == 0
+    assert "image encoder clip-vit-large-patch14" in capsys.readouterr().out
+    (tmp_path / "page.safetensors").write_text("<html>")
+    assert run("info", tmp_path / "page.safetensors") == 2
+    assert "web page" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_convert_makes_one_file_that_scores_the_same(tmp_path, half):
+    torch.save({"state_dict": small_files.open_clip_network(True).state_dict()}, tmp_path / "openai.pt")
+    out = tmp_path / "hps.safetensors"
+    assert run("convert", tmp_path / "openai.pt", "--family", "hpsv2", "--out", out, *["--half"] * half) == 0
+    with safe_open(out, "pt") as file:
+        assert file.metadata()["family"] == "hpsv2" and file.metadata()["hidden_act"] == "quick_gelu"
+        assert file.get_tensor("visual.proj").dtype == (torch.float16 if half else torch.float32)
+    before, after = load_oracle(tmp_path / "openai.pt", "hpsv2"), load_oracle(out)
+    assert after.family == "hpsv2"
+    torch.testing.assert_close(after(IMAGES, PROMPTS), before(IMAGES, PROMPTS), atol=1e-2 if half else 0, rtol=0)
+
+
+@pytest.mark.parametrize("layout", ["open_clip", "transformers"])
+def test_convert_joins_a_head_and_its_encoder(tmp_path, small_clip, layout):
+    torch.save(small_files.head_tensors("layers.", 48), tmp_path / "head.pth")
+    encoder = small_clip[0]
+    if layout == "open_clip":
+        state = small_files.open_clip_network(True).state_dict()
+        encoder = small_files.write(state, tmp_path / "openai.safetensors")
+    out = tmp_path / "whole.safetensors"
+    assert run("convert", tmp_path / "head.pth", "--encoder", encoder, "--out", out) == 0
+    both = load_oracle(tmp_path / "head.pth", encoder=encoder)
+    assert torch.equal(load_oracle(out)(IMAGES, PROMPTS), both(IMAGES, PROMPTS))
+
+
+def test_convert_refuses_before_it_writes(tmp_path, capsys):
+    head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
+    assert run("convert", head, "--out", tmp_path / "x.safetensors") == 2
+    assert run("convert", head, "--out", tmp_path / "x.pt") == 2
+    assert run("convert", head, "--out", head) == 2
+    told = capsys.readouterr().err
+    assert "only the head" in told and "ends in .safetensors" in told and "is there already" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["head.safetensors"]
+
+
+class Server(BaseHTTPRequestHandler):
+    """A hub: it states size and hash, redirects to the bytes, and can break off."""
+
+    content = bytes(range(256)) * 20_000
+    stated = hashlib.sha256(content).hexdigest()
+    breaks_at = None
+    ranges = []
+
+    def do_HEAD(self):
+        self.send_response(302)
+        self.send_header("Location", "/bytes")
+        self.send_header("X-Linked-Size", str(len(self.content)))
+        self.send_header("X-Linked-ETag", f'"{self.stated}"')
+        self.end_headers()
+
+    def do_GET(self):
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        asked = self.headers.get("Range")
+        self.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        self.send_response(206 if asked else 200)
+        body = self.content[start:]
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.breaks_at is None else body[: self.breaks_at])
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+@pytest.fixture
+def hub():
+    handler = type("Hub", (Server,), {"ranges": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield handler, replace(by_name("hpsv2"), url=f"http://127.0.0.1:{server.server_port}/file")
+    server.shutdown()
+    server.server_close()
+
+
+def test_download_checks_and_is_not_repeated(hub, tmp_path):
+    handler, entry = hub
+    seen = []
+    path = download(entry, tmp_path / "oracles", lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == handler.content and path.name == "HPS_v2_compressed.pt"
+    assert seen[-1] == (len(handler.content),) * 2
+    assert download(entry, tmp_path / "oracles") == path and len(handler.ranges) == 1
+
+
+def test_download_goes_on_where_it_broke_off(hub, tmp_path):
+    handler, entry = hub
+    handler.breaks_at = 3_000_000
+    with pytest.raises(DownloadError, match="bytes are kept; run it again to go on"):
+        download(entry, tmp_path)
+    kept = (tmp_path / "HPS_v2_compressed.pt.partial").stat().st_size
+    assert 0 < kept <= 3_000_000 and not (tmp_path / "HPS_v2_compressed.pt").exists()
+    handler.breaks_at = None
+    assert download(entry, tmp_path).read_bytes() == handler.content
+    assert handler.ranges == [None, f"bytes={kept}-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["HPS_v2_compressed.pt"]
+
+
+def test_a_wrong_file_is_not_kept(hub, tmp_path):
+    handler, entry = hub
+    handler.stated = "0" * 64
+    with pytest.raises(DownloadError, match="not the published file: its SHA-256 is not 0000"):
+        download(entry, tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / entry.file).write_bytes(b"short")
+    with pytest.raises(DownloadError, match="has 5 bytes, expected 5,120,000; delete it"):
+        download(entry, tmp_path)
+
+
+def test_download_names_what_the_server_said(hub, tmp_path):
+    handler, entry = hub
+    missing = replace(entry, url=entry.url.replace("/file", "/missing"), sha256="0" * 64, size=9)
+    with pytest.raises(DownloadError, match="the server said 404.*by other means"):
+        download(missing, tmp_path)
+
+
+def test_download_lists_names_and_needs_a_folder(capsys):
+    assert run("download") == 0
+    assert "laion-aesthetic-v2" in capsys.readouterr().out
+    assert run("download", "hpsv3") == 2
+    assert run("download", "hpsv2") == 2
+    told = capsys.readouterr().err
+    assert "choose one of imagereward" in told and "--to FOLDER" in told

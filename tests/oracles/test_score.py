@@ -1,0 +1,173 @@
+"""understudy score: pictures on disk into a table."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from understudy.cli import main
+from understudy.oracles import load_oracle
+from understudy.pipelines import score as module
+from understudy.pipelines.images import read_image
+
+from . import small_files
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Seven pictures of different sizes and modes, one of them damaged, in a folder with a folder in it."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    g = torch.Generator().manual_seed(0)
+    for i, mode in enumerate(["RGB", "RGBA", "L", "RGB", "P", "RGB"]):
+        pixels = (torch.rand(40 + i, 60 - i, 4, generator=g) * 255).byte().numpy()
+        image = Image.fromarray(pixels, "RGBA").convert(mode)
+        image.save(folder / ("more" if i > 3 else ".") / f"{i}.png")
+    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def oracles(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("oracles")
+    clip = small_files.write(small_files.open_clip_network().state_dict(), folder / "clip.safetensors")
+    reward = small_files.write(small_files.image_reward_tensors(), folder / "ImageReward.safetensors")
+    return clip, reward
+
+
+def score(*words):
+    try:
+        main(["score", *map(str, words), "--device", "cpu"])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_picture_gets_each_oracle_s_score(pictures, oracles, tmp_path, capsys):
+    out = tmp_path / "scores.csv"
+    options = ["--oracle", oracles[0], "--oracle", oracles[1], "--prompt", "a red star", "--batch-size", 4]
+    assert score(pictures, *options, "--out", out) == 0
+    table = rows(out)
+    assert [row["image"].rsplit("/", 1)[1] for row in table] == [f"{i}.png" for i in range(6)]
+    for column, path in (("clipscore", oracles[0]), ("imagereward", oracles[1])):
+        oracle = load_oracle(path)
+        for row in table:
+            alone = oracle(read_image(module.Path(row["image"]))[None], ["a red star"]).item()
+            assert float(row[column]) == pytest.approx(alone, abs=2e-3)
+    told = capsys.readouterr().out
+    assert "6 pictures scored" in told and "skipped" in told and "broken.png" in told
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_cut_off_run_goes_on(pictures, oracles, tmp_path, monkeypatch):
+    out, seen = tmp_path / "scores.csv", []
+    real = module.read_image
+
+    def read(path):
+        seen.append(path.name)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(module, "read_image", read)
+    options = [pictures, "--oracle", oracles[0], "--prompt", "a", "--batch-size", 2, "--out", out]
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        main(["score", *map(str, options), "--device", "cpu"])
+    assert not out.exists()
+    (journal,) = tmp_path.glob(".scores.csv.*.jsonl")
+    scored = len(journal.read_text().splitlines())
+    assert scored == 4
+    journal.write_text(journal.read_text() + '["half a li')
+    seen.clear()
+    monkeypatch.setattr(module, "read_image", lambda path: (seen.append(path.name), real(path))[1])
+    assert score(*options) == 0
+    assert len(rows(out)) == 6 and len(seen) == 7 - scored
+    again = tmp_path / "again.csv"
+    assert score(*options[:-1], again) == 0
+    assert rows(again) == rows(out)
+
+
+def test_prompts_from_lines_and_tables(pictures, oracles, tmp_path):
+    (pictures / "broken.png").unlink()
+    lines = tmp_path / "p.txt"
+    lines.write_text("".join(f"prompt {i}\n" for i in range(6)), encoding="utf-8")
+    table = tmp_path / "p.csv"
+    table.write_text("File,Caption\n" + "".join(f'{i}.png,"prompt {i}"\n' for i in range(5, -1, -1)), encoding="utf-8")
+    for file, out in ((lines, tmp_path / "a.csv"), (table, tmp_path / "b.csv")):
+        assert score(pictures, "--oracle", oracles[0], "--prompts", file, "--out", out) == 0
+    assert [row["prompt"] for row in rows(tmp_path / "a.csv")] == [f"prompt {i}" for i in range(6)]
+    assert rows(tmp_path / "a.csv") == rows(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prompt", "a", "--prompts", "x"], "either --prompt TEXT"),
+        ([], "either --prompt TEXT"),
+        (["--prompts", "missing.txt"], "no such prompt file"),
+        (["--prompts", "two.txt"], "2 lines for 7 images"),
+        (["--prompts", "bad.csv"], "no column prompt"),
+        (["--prompts", "few.csv"], "no row for"),
+        (["--prompt", "a", "--out", "x.xlsx"], "ends in .csv or .parquet"),
+        (["--prompt", "a", "--batch-size", "0"], "expected at least 1"),
+        (["--prompt", "a", "--family", "hpsv2", "--family", "hpsv2"], "2 --family for 1 --oracle"),
+    ],
+)
+def test_wrong_requests_are_one_line(pictures, oracles, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    module.Path("two.txt").write_text("a\nb\n")
+    module.Path("bad.csv").write_text("image,words\n0.png,a\n")
+    module.Path("few.csv").write_text("image,prompt\n0.png,a\n")
+    assert score(pictures, "--oracle", oracles[0], "--out", "out.csv", *options) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+    assert not list(tmp_path.glob("*out.csv*"))
+
+
+def test_parquet_says_what_it_needs_or_writes(pictures, oracles, tmp_path, capsys):
+    out = tmp_path / "scores.parquet"
+    code = score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", out)
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        assert code == 2 and "pip install pyarrow" in capsys.readouterr().err
+    else:
+        table = pyarrow.parquet.read_table(out)
+        assert table.column_names == ["image", "prompt", "clipscore"] and table.num_rows == 6
+
+
+def test_two_processes_write_the_same_table(pictures, oracles, tmp_path):
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    options = [pictures, "--oracle", oracles[0], "--prompt", "a", "--batch-size", "2"]
+    assert score(*options, "--out", one) == 0
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "understudy.cli"]
+    done = subprocess.run(
+        [*launch, "score", *map(str, options), "--device", "cpu", "--out", str(two)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("broken.png") == 1
+    for a, b in zip(rows(one), rows(two), strict=True):
+        assert a["image"] == b["image"] and float(a["clipscore"]) == pytest.approx(float(b["clipscore"]), abs=1e-3)
