@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -155,3 +156,35 @@ def test_missing_file_and_infinite_score(tmp_path):
     with pytest.raises(CalibrationError, match="image 1 is inf"):
         calibration.add(scores([3.0, float("inf")], "new"))
     assert calibration.n == 1, module.MINIMUM_SCORES
+
+
+def test_interval_holds_the_true_percentile_as_often_as_it_says():
+    """Of 400 calibrations of 200 scores each, about 95 % of the intervals hold the true value."""
+    g = np.random.default_rng(0)
+    for k in (10, 50, 80):
+        true = -math.log(1 - k / 100)  # of the exponential distribution
+        draws = g.exponential(size=(400, 200)).tolist()
+        held = 0
+        for draw in draws:
+            low, high = calibrated(draw).interval(k)
+            held += low <= true <= high
+        assert 0.91 <= held / 400 <= 0.985
+
+
+def test_interval_narrows_with_more_scores():
+    few, many = (calibrated([i / n for i in range(n)]).interval(30) for n in (50, 5000))
+    assert few[0] < many[0] < 0.3 < many[1] < few[1]
+    assert few[1] - few[0] == pytest.approx(2 * 1.96 * math.sqrt(0.3 * 0.7 / 50), rel=0.05)
+
+
+def test_a_table_of_deciles_is_known_between_its_ends(tmp_path):
+    table = tuple(float(k) for k in range(1, 10))
+    known = Calibration("published", {}, {}, "0", "", table=table, count=5000, levels=range(10, 100, 10))
+    known.save(tmp_path / "k.json")
+    for deciles in (known, Calibration.load(tmp_path / "k.json")):
+        assert deciles.value_at(25) == pytest.approx(2.5) and deciles.value_at(90) == 9
+        assert deciles.fraction_below(2.5) == pytest.approx(0.25)
+        with pytest.raises(CalibrationError, match="known from 10 to 90 %; got percentile 5"):
+            deciles.value_at(5)
+    with pytest.raises(CalibrationError, match="expected 9 rising"):
+        Calibration("bad", {}, {}, "0", "", table=table[:-1], count=9, levels=range(10, 100, 10))

@@ -1,0 +1,90 @@
+"""Two oracles as one: percentiles, weights, vetoes."""
+
+import pytest
+import torch
+from understudy.oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
+from understudy.oracles.combine import CombinedOracle, Part
+
+IMAGES = torch.zeros(3, 3, 4, 4)
+PROMPTS = ["a", "b", "c"]
+
+
+class Fixed:
+    def __init__(self, family, scores):
+        self.family, self.fingerprint, self.scores = family, family * 4, torch.tensor(scores)
+
+    def remarks(self, prompts):
+        return [f"{self.family} read {len(prompts)}"]
+
+    def __call__(self, images, prompts):
+        return self.scores
+
+
+def table(oracle, low, high, settings=None):
+    """A calibration under which scores from ``low`` to ``high`` are evenly spread."""
+    values = tuple(low + (high - low) * k / 100 for k in range(101))
+    return Calibration(oracle.family, {}, settings or {}, oracle.fingerprint, "", table=values, count=500)
+
+
+@pytest.fixture
+def two():
+    return Fixed("clip", [20.0, 25.0, 30.0]), Fixed("reward", [1.0, -1.0, 0.0])
+
+
+def combined(two, weights=(1, 1), vetoes=(0, 0)):
+    tables = table(two[0], 20, 30), table(two[1], -1, 1)
+    return CombinedOracle([Part(*part) for part in zip(two, tables, weights, vetoes, strict=True)])
+
+
+def test_the_mean_is_of_percentiles(two):
+    assert combined(two)(IMAGES, PROMPTS).tolist() == pytest.approx([50, 25, 75])
+    assert combined(two, (3, 1))(IMAGES, PROMPTS).tolist() == pytest.approx([25, 37.5, 87.5])
+    assert combined(two, (0, 2))(IMAGES, PROMPTS).tolist() == pytest.approx([100, 0, 50])
+
+
+def test_units_do_not_matter(two):
+    scaled = two[0], Fixed("reward", [1000.0, -1000.0, 0.0])
+    other = CombinedOracle([Part(two[0], table(two[0], 20, 30)), Part(scaled[1], table(scaled[1], -1000, 1000))])
+    assert torch.allclose(other(IMAGES, PROMPTS), combined(two)(IMAGES, PROMPTS))
+
+
+def test_a_veto_puts_an_image_below_every_other(two):
+    scores = combined(two, (1, 1), (0, 10))(IMAGES, PROMPTS).tolist()
+    assert scores == pytest.approx([50, -75, 75])
+    assert combined(two, (1, 0), (10, 0))(IMAGES, PROMPTS).tolist() == pytest.approx([-100, 50, 100])
+
+
+def test_a_combination_combines_again(two):
+    first = combined(two)
+    third = Fixed("pick", [0.0, 1.0, 2.0])
+    both = CombinedOracle([Part(first, None, 2), Part(third, table(third, 0, 2), 1)])
+    assert both(IMAGES, PROMPTS).tolist() == pytest.approx([100 / 3, (2 * 25 + 50) / 3, (150 + 100) / 3])
+    assert both.remarks(PROMPTS) == ["clip read 3", "reward read 3", "pick read 3"]
+    assert both.fingerprint != first.fingerprint != combined(two, (2, 1)).fingerprint
+
+
+def test_calibrations_are_held_to_their_oracle_and_settings(two):
+    with pytest.raises(CalibrationMismatch, match="oracle was"):
+        Part(two[0], table(two[1], 0, 1))
+    with pytest.raises(CalibrationError, match="clip needs a calibration"):
+        Part(two[0], None)
+    four = CombinedOracle([Part(two[0], table(two[0], 0, 1, {"steps": 4}))])
+    four.require({"steps": 4})
+    nested = CombinedOracle([Part(four, None)])
+    for oracle in (four, nested):
+        with pytest.raises(CalibrationMismatch, match="steps was 4, is 8"):
+            oracle.require({"steps": 8})
+
+
+@pytest.mark.parametrize(
+    ("weight", "veto", "message"),
+    [(-1, 0, "weight of clip is -1"), (float("nan"), 0, "weight of clip is nan"), (1, 101, "veto of clip is 101")],
+)
+def test_wrong_numbers_are_refused(two, weight, veto, message):
+    with pytest.raises(ValueError, match=message):
+        Part(two[0], table(two[0], 0, 1), weight, veto)
+
+
+def test_no_weight_at_all_is_refused(two):
+    with pytest.raises(ValueError, match="all weights are 0"):
+        combined(two, (0, 0))
