@@ -8,6 +8,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from ..oracles.calibration import Calibration, CalibrationError
+from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.threshold import Threshold
 from .display import shown
 from .folders import NONE, calibration_path, calibrations_folder
@@ -15,6 +16,7 @@ from .schema import schema
 from .types import ScoresSocket, ThresholdSocket
 from .upstream import in_the_demo_s_words
 
+ENOUGH_FOR_INTERVALS = 50
 SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "models" / "demo" / "calibration.json"}
 
 
@@ -22,11 +24,13 @@ def known_calibrations() -> list[str]:
     """Names for the combo: the user's own and those that come with the pack."""
     shipped = [name for name, path in SHIPPED.items() if path.is_file()]
     own = sorted(path.stem for path in calibrations_folder().glob("*.json"))
-    return [*own, *shipped, NONE]
+    return [*own, *shipped, *PUBLISHED_CALIBRATIONS, NONE]
 
 
 def find_calibration(name: str) -> Calibration:
     """The calibration of that name; CalibrationError lists the ones there are."""
+    if name in PUBLISHED_CALIBRATIONS:
+        return PUBLISHED_CALIBRATIONS[name]
     path = SHIPPED.get(name) or calibration_path(name)
     if not path.is_file():
         known = ", ".join(known_calibrations()[:-1]) or "none yet; the Calibrate node makes them"
@@ -79,8 +83,7 @@ class UnderstudyCalibrate(io.ComfyNode):
             )
         new = sum(calibration.add(batch) for batch in scores)
         calibration.save(path)
-        middle = calibration.percentiles[50]
-        text = f"{name[0]}: {new} new, {calibration.n} in all, half of them below {middle:.3f}"
+        text = f"{name[0]}: {new} new, {calibration.n} in all\n{_how_sure(calibration)}"
         return io.NodeOutput(scores, ui=shown(text, cls.hidden.unique_id))
 
 
@@ -159,7 +162,7 @@ class UnderstudyThreshold(io.ComfyNode):
     def fingerprint_inputs(cls, mode=None, calibration=None, **inputs):
         """A calibration grows on disk, where the host does not see it. A widget that is linked arrives as None."""
         mode, calibration = _only(mode), _only(calibration)
-        if mode not in ("percentile", None) or calibration in (NONE, None):
+        if mode not in ("percentile", None) or calibration in (NONE, None, *PUBLISHED_CALIBRATIONS):
             return ""
         path = SHIPPED.get(calibration) or calibration_path(calibration)
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
@@ -167,7 +170,8 @@ class UnderstudyThreshold(io.ComfyNode):
     @classmethod
     def execute(cls, mode: list, percentile: list, value: list, fraction: list, calibration: list, scores=None):
         threshold = cls.make(mode[0], percentile[0], value[0], fraction[0], calibration[0], scores or [])
-        return io.NodeOutput(threshold, ui=shown(_described(threshold, scores or []), cls.hidden.unique_id))
+        interval = _interval(calibration[0], percentile[0]) if mode[0] == "percentile" else None
+        return io.NodeOutput(threshold, ui=shown(_described(threshold, scores or [], interval), cls.hidden.unique_id))
 
     @classmethod
     def make(cls, mode, percentile, value, fraction, calibration, scores) -> Threshold:
@@ -180,8 +184,28 @@ class UnderstudyThreshold(io.ComfyNode):
         table = find_calibration(calibration)
         for batch in scores:
             settings = batch.settings or {}
-            table.require(in_the_demo_s_words(settings) if calibration in SHIPPED else settings, batch.oracle)
+            table.require(
+                in_the_demo_s_words(settings) if calibration in SHIPPED else settings, batch.oracle, batch.family
+            )
         return Threshold.percentile(table, percentile)
+
+
+def _how_sure(calibration: Calibration) -> str:
+    """Three percentiles, each with where it lies at 95 % confidence; fewer scores than that takes say so."""
+    if calibration.n < ENOUGH_FOR_INTERVALS:
+        missing = ENOUGH_FOR_INTERVALS - calibration.n
+        return f"half of them below {calibration.percentiles[50]:.3f}; {missing} more to say how sure that is"
+    lines = []
+    for k in (20, 30, 50):
+        low, high = calibration.interval(k)
+        lines.append(f"{k} % are below {calibration.value_at(k):.3f} (95 %: {low:.3f} to {high:.3f})")
+    return "\n".join(lines)
+
+
+def _interval(name: str, percentile: float) -> tuple[float, float] | None:
+    """Where a calibration's percentile lies at 95 % confidence; None if it cannot say."""
+    table = find_calibration(name)
+    return table.interval(percentile) if (table.n or 0) >= ENOUGH_FOR_INTERVALS else None
 
 
 def _only(value):
@@ -189,7 +213,7 @@ def _only(value):
     return value[0] if isinstance(value, (list, tuple)) else value
 
 
-def _described(threshold: Threshold, scores: list) -> str:
+def _described(threshold: Threshold, scores: list, interval: tuple[float, float] | None) -> str:
     values = [value for batch in scores for value in batch.values]
     lines = []
     if threshold.mode == "worst_fraction":
@@ -201,6 +225,8 @@ def _described(threshold: Threshold, scores: list) -> str:
             f"refines scores below {threshold.value:.3f}: about {threshold.expected_fraction:.0%} "
             f"by calibration {threshold.calibration!r}"
         )
+        if interval is not None:
+            lines.append(f"with 95 % confidence the true cut lies between {interval[0]:.3f} and {interval[1]:.3f}")
     if values:
         lines.append(f"of these {len(values)} images: {sum(threshold.rejected(values))}")
     return "\n".join(lines)

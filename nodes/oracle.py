@@ -172,7 +172,7 @@ class UnderstudyScoreImages(io.ComfyNode):
             pictures = for_oracle(batch)
             values = tuple(oracle[0](pictures, texts).tolist())
             ids = tuple(image_id(picture) for picture in pictures)
-            scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings))
+            scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings, family=oracle[0].family))
             progress.update(len(batch))
         values = [value for batch in scores for value in batch.values]
         remarks = oracle[0].remarks(prompts)

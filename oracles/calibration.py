@@ -43,7 +43,7 @@ class Calibration:
     """Scores of a student's own images, by image id, and the settings that made them.
 
     A calibration may also be a bare table, without single scores: ``table``, the percentiles at ``levels`` (every 1 %
-    without them), of ``count`` scores. ``oracle`` is the SHA-256 of the oracle's file. Raises
+    without them), of ``count`` scores (None: not known). ``oracle`` is the SHA-256 of the oracle's file. Raises
     :class:`CalibrationError` for a table that is none.
     """
 
@@ -53,7 +53,7 @@ class Calibration:
     oracle: str
     prompt_set: str
     table: tuple[float, ...] | None = None
-    count: int = 0
+    count: int | None = 0
     levels: tuple[float, ...] = LEVELS
     _percentiles: tuple[float, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -71,8 +71,8 @@ class Calibration:
                 raise CalibrationError(f"calibration {self.name!r}: the score of image {image} is {score}")
 
     @property
-    def n(self) -> int:
-        """How many images were scored."""
+    def n(self) -> int | None:
+        """How many images were scored; None if a bare table does not say."""
         return self.count if self.table is not None else len(self.scores_by_image)
 
     @property
@@ -93,7 +93,7 @@ class Calibration:
         return self._percentiles
 
     def _require_enough(self):
-        if self.n < MINIMUM_SCORES:
+        if self.n is not None and self.n < MINIMUM_SCORES:
             raise CalibrationError(
                 f"calibration {self.name!r} has {self.n} scores; percentiles need at least {MINIMUM_SCORES}. "
                 "Score more of the student's images first, or use worst_fraction"
@@ -122,6 +122,8 @@ class Calibration:
         needs no shape of the distribution. Raises as :meth:`value_at`.
         """
         self.value_at(k)
+        if self.n is None:
+            raise CalibrationError(f"calibration {self.name!r} does not say of how many scores it was made")
         spread = NormalDist().inv_cdf(0.5 + confidence / 2) * 100 * math.sqrt(k / 100 * (1 - k / 100) / self.n)
         low, high = (min(max(at, self.levels[0]), self.levels[-1]) for at in (k - spread, k + spread))
         return self.value_at(low), self.value_at(high)
@@ -144,7 +146,7 @@ class Calibration:
         """
         if self.table is not None:
             raise CalibrationError(f"calibration {self.name!r} is a bare table of percentiles; scores cannot be added")
-        self.require(self.settings if scores.settings is None else scores.settings, scores.oracle)
+        self.require(self.settings if scores.settings is None else scores.settings, scores.oracle, scores.family)
         for index, value in enumerate(scores.values):
             if not math.isfinite(value):
                 raise CalibrationError(f"the score of image {index} is {value}; it cannot be counted")
@@ -154,9 +156,12 @@ class Calibration:
         self._percentiles = None
         return len(self.scores_by_image) - before
 
-    def require(self, settings: dict, oracle: str | None = None) -> None:
-        """Raise :class:`CalibrationMismatch` that spells the difference out, unless the settings are the same."""
-        here, there = _flat(self.settings), _flat(_plain(settings))
+    def require(self, settings: dict, oracle: str | None = None, family: str | None = None) -> None:
+        """Raise :class:`CalibrationMismatch` that spells the difference out, unless the settings are the same.
+
+        ``family``, the oracle's, is for tables that do not know its file.
+        """
+        here, there = flat(self.settings), flat(_plain(settings))
         if oracle is not None:
             here["oracle"], there["oracle"] = self.oracle[:12], oracle[:12]
         differences = [
@@ -235,13 +240,13 @@ def _plain(settings: dict) -> dict:
     return json.loads(json.dumps(settings, sort_keys=True))
 
 
-def _flat(settings, prefix: str = "") -> dict:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+def flat(settings, prefix: str = "") -> dict:
+    """Nested settings by dotted names: ``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
     if not isinstance(settings, dict):
         return {prefix: settings}
     flat = {}
     for key, value in settings.items():
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else key))
+        flat.update(flat(value, f"{prefix}.{key}" if prefix else key))
     return flat
 
 

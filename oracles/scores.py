@@ -23,8 +23,9 @@ def image_id(image: torch.Tensor) -> str:
 
 @dataclass(frozen=True)
 class Scores:
-    """One score per image. ``oracle`` is its file's SHA-256, None for scores from elsewhere; ``settings`` are the
-    student's inference settings; ``decisions`` and ``scores_after`` are empty until the teacher has been.
+    """One score per image. ``oracle`` is its file's SHA-256 and ``family`` what it is, None for scores from elsewhere;
+    ``settings`` are the student's inference settings; ``decisions`` and ``scores_after`` are empty until the teacher
+    has been.
 
     Raises :class:`OracleError` for counts that differ and for NaN.
     """
@@ -36,6 +37,7 @@ class Scores:
     settings: dict | None = None
     decisions: tuple[str, ...] = ()
     scores_after: tuple[float | None, ...] = ()
+    family: str | None = None
 
     def __post_init__(self):
         for name in ("image_ids", "prompts", "decisions", "scores_after"):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from understudy.oracles import calibration as module
 from understudy.oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
+from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from understudy.oracles.scores import Scores
+from understudy.oracles.threshold import Threshold
 
 SETTINGS = {"steps": 4, "cfg": 1.0, "student": {"name": "lcm"}}
 ORACLE = "a" * 64
@@ -188,3 +190,20 @@ def test_a_table_of_deciles_is_known_between_its_ends(tmp_path):
             deciles.value_at(5)
     with pytest.raises(CalibrationError, match="expected 9 rising"):
         Calibration("bad", {}, {}, "0", "", table=table[:-1], count=9, levels=range(10, 100, 10))
+
+
+def test_the_authors_percentiles_are_known_for_their_settings():
+    lcm, turbo = PUBLISHED_CALIBRATIONS.values()
+    assert (lcm.value_at(50), turbo.value_at(50)) == (0.6154, 0.9034)
+    assert Threshold.percentile(lcm, 30).value == 0.1546
+    graph = {"KSampler": {"steps": 4, "cfg": 1.0}, "CheckpointLoaderSimple": {"ckpt_name": "x"}}
+    lcm.require(graph, "any file", "imagereward")
+    with pytest.raises(CalibrationMismatch, match="steps was 2, is 4"):
+        turbo.require(graph, "any file", "imagereward")
+    with pytest.raises(CalibrationMismatch, match="oracle was imagereward, is hpsv2"):
+        lcm.require(graph, "any file", "hpsv2")
+    assert lcm.interval(50)[0] < 0.6154 < lcm.interval(50)[1]
+    with pytest.raises(CalibrationError, match="does not say of how many"):
+        turbo.interval(50)
+    with pytest.raises(CalibrationError, match="known from 10 to 90"):
+        lcm.value_at(5)
