@@ -241,13 +241,13 @@ def _plain(settings: dict) -> dict:
 
 
 def flat(settings, prefix: str = "") -> dict:
-    """Nested settings by dotted names: ``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
     if not isinstance(settings, dict):
         return {prefix: settings}
-    flat = {}
+    found = {}
     for key, value in settings.items():
-        flat.update(flat(value, f"{prefix}.{key}" if prefix else key))
-    return flat
+        found.update(flat(value, f"{prefix}.{key}" if prefix else key))
+    return found
 
 
 def _said(settings: dict, key: str) -> str:

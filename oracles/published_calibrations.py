@@ -20,7 +20,7 @@ class PublishedCalibration(Calibration):
     family: str = "imagereward"
 
     def require(self, settings: dict, oracle: str | None = None, family: str | None = None) -> None:
-        """Raise CalibrationMismatch for another family of oracle, or if none of the graph's "steps" is the known one."""
+        """Raise CalibrationMismatch for another family of oracle, or if no "steps" of the graph is the known one."""
         differences = []
         if family is not None and family != self.family:
             differences.append(f"oracle was {self.family}, is {family}")
