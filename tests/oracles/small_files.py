@@ -44,7 +44,9 @@ def head_tensors(prefix, inputs, widths=(32, 16, 8, 4, 1), numbers=(0, 2, 4, 6, 
     return tensors
 
 
-def image_reward_tensors(vision=128, patch=8, image=32, text=64, inner=96, layers=2, vocabulary=30524, head=None):
+def image_reward_tensors(
+    vision=128, patch=8, image=32, text=64, inner=96, vision_layers=2, text_layers=2, vocabulary=30524
+):
     """A state dict under ImageReward.pt's names, the unused projections included."""
     g = torch.Generator().manual_seed(0)
     tensors = {}
@@ -62,7 +64,7 @@ def image_reward_tensors(vision=128, patch=8, image=32, text=64, inner=96, layer
     tensors[f"{at}pos_embed"] = torch.randn(1, (image // patch) ** 2 + 1, vision, generator=g) * 0.5
     tensors[f"{at}patch_embed.proj.weight"] = torch.randn(vision, 3, patch, patch, generator=g) / patch
     tensors[f"{at}patch_embed.proj.bias"] = torch.randn(vision, generator=g) * 0.1
-    for i in range(layers):
+    for i in range(vision_layers):
         block = f"{at}blocks.{i}."
         norm(f"{block}norm1", vision)
         linear(f"{block}attn.qkv", 3 * vision, vision)
@@ -77,7 +79,7 @@ def image_reward_tensors(vision=128, patch=8, image=32, text=64, inner=96, layer
     tensors[f"{at}embeddings.position_embeddings.weight"] = torch.randn(512, text, generator=g) * 0.5
     tensors[f"{at}embeddings.position_ids"] = torch.arange(512)[None]
     norm(f"{at}embeddings.LayerNorm", text)
-    for i in range(layers):
+    for i in range(text_layers):
         layer = f"{at}encoder.layer.{i}."
         for kind, width in (("attention", text), ("crossattention", vision)):
             linear(f"{layer}{kind}.self.query", text, text)
@@ -90,7 +92,7 @@ def image_reward_tensors(vision=128, patch=8, image=32, text=64, inner=96, layer
         norm(f"{layer}output.LayerNorm", text)
     linear("blip.vision_proj", 16, vision)
     linear("blip.text_proj", 16, text)
-    return tensors | (head or head_tensors("mlp.layers.", text))
+    return tensors | head_tensors("mlp.layers.", text)
 
 
 def write(tensors, path, metadata=None):
