@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 
+from ..oracles import small_files
 from .environment import cache_dir
 
 # The names that the example workflows ask for.
@@ -23,6 +24,10 @@ LORA = "lcm-lora-sdv1-5.safetensors"
 CLIP = "clip-vit-large-patch14.safetensors"
 # The same weights under a second name: two loaders of one file share a cache entry, and none could be seen to rest.
 TEACHER = "understudy-test-teacher.safetensors"
+WHOLE_CLIP = "whole-clip.safetensors"
+REWARD = "ImageReward.safetensors"
+HEAD = "sac+logos+ava1-l14-linearMSE.pth"
+CODE, PAGE, HALF, ADAPTER = "code.pt", "page.safetensors", "half.safetensors", "adapter.safetensors"
 CONTROLNET = "understudy-test-controlnet.safetensors"
 
 CHANNELS, CONTEXT, TIME = 320, 768, 1280
@@ -44,6 +49,8 @@ def models():
             _save(unfinished / "controlnet" / CONTROLNET, controlnet(), seed=2)
             _save(unfinished / "loras" / LORA, lora(), seed=3)
             _save_clip(unfinished / "oracles" / CLIP, seed=4)
+            _save_clip(unfinished / "clip_vision" / WHOLE_CLIP, seed=5)
+            _save_oracles(unfinished / "oracles")
             os.replace(unfinished, folder)
     return folder
 
@@ -227,3 +234,20 @@ def _save_clip(path, seed):
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.contiguous() for key, value in model.state_dict().items() if "position_ids" not in key}
     save_file(tensors, path, metadata={"format": "pt"})
+
+
+class _RunsCode:
+    """What a pickle must not do."""
+
+    def __reduce__(self):
+        return os.getcwd, ()
+
+
+def _save_oracles(folder):
+    """A small ImageReward, the head of an aesthetic predictor for ``WHOLE_CLIP``, and files that are no oracles."""
+    save_file(small_files.image_reward_tensors(), folder / REWARD)
+    torch.save(small_files.head_tensors("layers.", 64), folder / HEAD)
+    torch.save({"weight": _RunsCode()}, folder / CODE)
+    (folder / PAGE).write_text("<!DOCTYPE html><html></html>")
+    (folder / HALF).write_bytes((folder / REWARD).read_bytes()[:100_000])
+    save_file({"lora_unet_mid.lora_up.weight": torch.zeros(2, 2)}, folder / ADAPTER)

@@ -14,9 +14,10 @@ from .server import FOLDER
 INPUTS = {
     "UnderstudyLoadDemo": "part",
     "UnderstudyStudentSampler": "model positive negative latent_image seed family steps cfg denoise",
-    "UnderstudyLoadOracle": "oracle_name family",
+    "UnderstudyLoadOracle": "oracle_name family encoder",
     "UnderstudyScoreImages": "oracle images prompt",
     "UnderstudyScoresFromList": "scores images",
+    "UnderstudyCombineOracles": "oracle_a calibration_a weight_a veto_a oracle_b calibration_b weight_b veto_b",
     "UnderstudyCalibrate": "scores name",
     "UnderstudyThreshold": "mode percentile value fraction calibration scores",
     "UnderstudyTeacher": "images scores threshold model positive negative vae latent start_from strategy rollback "
@@ -30,6 +31,7 @@ OUTPUTS = {
     "UnderstudyLoadOracle": "oracle",
     "UnderstudyScoreImages": "scores values",
     "UnderstudyScoresFromList": "scores",
+    "UnderstudyCombineOracles": "oracle",
     "UnderstudyCalibrate": "scores",
     "UnderstudyThreshold": "threshold",
     "UnderstudyTeacher": "images refined receipt",

@@ -92,7 +92,58 @@ class Ask:
         return {}
 
 
+class FreeMemory:
+    """Asks the host for all the memory there is, as a model that needs the room does; says what had to leave."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "test", "ask", True, ("STRING",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from comfy.comfy_types import IO
+
+        return {"required": {"after": (IO.ANY, {})}}
+
+    def ask(self, after):
+        import comfy.model_management as management
+
+        def loaded():
+            return sum(_is_oracle(entry) for entry in management.current_loaded_models)
+
+        before = loaded()
+        management.free_memory(1e30, management.get_torch_device())
+        text = f"oracles loaded: {before}, then {loaded()}"
+        return {"ui": {"text": [text]}, "result": (text,)}
+
+
+def _is_oracle(entry):
+    import torch
+
+    return entry.model is not None and isinstance(entry.model.model, torch.nn.ModuleList)
+
+
+class Memory:
+    """Says how many MiB the server holds, after something ran."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "test", "tell", True, ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from comfy.comfy_types import IO
+
+        return {"required": {"after": (IO.ANY, {})}}
+
+    def tell(self, after):
+        import gc
+
+        import psutil
+
+        gc.collect()
+        return {"ui": {"text": [str(psutil.Process().memory_info().rss // 2**20)]}}
+
+
 NODE_CLASS_MAPPINGS = {
+    "TestFreeMemory": FreeMemory,
+    "TestMemory": Memory,
     "TestAsk": Ask,
     "TestSaveTensors": SaveTensors,
     "TestFloats": Floats,
