@@ -208,7 +208,7 @@ def test_bad_files(command, sd15, tmp_path, capsys):
     page.write_text("<html>not found</html>")
     for option in ("student", "teacher", "oracle", "student_lora"):
         refused(command | {option: page}, "is a web page", capsys)
-    refused(command | {"oracle": sd15[1]}, "is not an oracle of family", capsys)
+    refused(command | {"oracle": sd15[1]}, "is not an oracle", capsys)
     refused(command | {"teacher": command["oracle"]}, "a single network or a CLIP", capsys)
     (tmp_path / "empty.txt").write_text(" \n\n")
     refused(command | {"prompts": tmp_path / "empty.txt"}, "empty.txt is empty", capsys)
