@@ -118,8 +118,11 @@ def save_tensors(tensors: dict, path: str | Path, metadata: dict[str, str] | Non
 
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 REPORT_FILE = "report.json"

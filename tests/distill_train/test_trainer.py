@@ -161,7 +161,7 @@ def test_a_student_equal_to_an_unguided_teacher_has_no_loss_where_its_target_is_
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
-    r = recipe("teacher", {"steps": 110, "warmup": 10, "lr": 1.0})
+    r = recipe("teacher", {"steps": 110, "warmup": 10, "lr": 1.0, "decay": "cosine"})
     rates = [learning_rate(r, step) for step in range(110)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0 and rates[60] == pytest.approx(0.5)
     assert rates[109] < 0.001 and max(rates) == 1.0
