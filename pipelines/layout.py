@@ -62,6 +62,15 @@ SDXL = Family(
 )
 
 
+# Layers that only other families' networks have, and text encoders that only theirs come with.
+OTHER_FAMILIES = {
+    "double_blocks.": "a Flux-like network",
+    "joint_blocks.": "an SD 3 network",
+    "transformer_blocks.": "a diffusion transformer",
+}
+OTHER_TEXTS = {"cond_stage_model.model.": "SD 2.x", "conditioner.embedders.0.model.": "the SDXL refiner"}
+
+
 def family_of(path, shapes: Shapes) -> Family:
     """The family of a checkpoint's tensors. Raises CheckpointError that says what the file seems to be."""
     keys = shapes.keys()
@@ -71,8 +80,11 @@ def family_of(path, shapes: Shapes) -> Family:
 
     if some("lora_unet", "lora_te") or any(".lora_" in key or "lora_A" in key for key in keys):
         raise CheckpointError(f"{path} is a LoRA, not a checkpoint; give it with --student-lora")
-    if not some(UNET):
-        hint = "a single network or a CLIP" if some("text_model.", "down_blocks.", "conv_in.") else "something else"
+    if not some(UNET) or some(*(UNET + prefix for prefix in OTHER_FAMILIES)):
+        bare = {key.removeprefix(UNET) for key in keys}
+        others = [name for prefix, name in OTHER_FAMILIES.items() if any(key.startswith(prefix) for key in bare)]
+        single = some("text_model.", "down_blocks.", "conv_in.", "input_blocks.")
+        hint = others[0] if others else "a single network or a CLIP" if single else "something else"
         raise CheckpointError(f"{path} is {hint}; expected an SD 1.x or SDXL checkpoint with its '{UNET}' tensors")
     for family in (SD1, SDXL):
         missing = [text.prefix for text in family.texts if not some(text.prefix)]
@@ -80,7 +92,9 @@ def family_of(path, shapes: Shapes) -> Family:
             if not some(VAE):
                 raise CheckpointError(f"{path} has no autoencoder ('{VAE}' tensors); expected a full checkpoint")
             return family
-    raise CheckpointError(f"{path} has no text encoder of SD 1.x or SDXL; other families cannot be read")
+    looks = [name for prefix, name in OTHER_TEXTS.items() if some(prefix)]
+    hint = f"it looks like {looks[0]}" if looks else "other families cannot be read"
+    raise CheckpointError(f"{path} has no text encoder of SD 1.x or SDXL; {hint}")
 
 
 def unet_config(family: Family, shapes: Shapes) -> dict:

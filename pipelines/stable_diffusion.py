@@ -67,9 +67,7 @@ class StableDiffusion(LatentModel):
     def conditioning(self, prompts: Sequence[str], cfg: float, size: tuple[int, int]) -> dict[str, dict]:
         shared = {}
         if len(self.components.texts) > 1:
-            # Original size, crop corner, target size (Podell et al. 2023, section 2.2).
-            ids = torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32, device=self.device)
-            shared["time_ids"] = ids.expand(len(prompts), -1)
+            shared["time_ids"] = time_ids(size, len(prompts), self.device)
         if self.embeds_guidance:
             shared["guidance"] = torch.full((len(prompts),), cfg - 1.0, device=self.device)
         conditioning = {"cond": {**self._encoded(prompts), **shared}}
@@ -81,31 +79,44 @@ class StableDiffusion(LatentModel):
         return conditioning
 
     def _encoded(self, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        contexts, pooled = [], None
-        for text in self.components.texts:
-            tokens = text.tokenizer(
-                list(prompts), padding="max_length", max_length=text.tokenizer.model_max_length, truncation=True
-            )
-            ids = torch.tensor(tokens["input_ids"], device=self.device)
-            output = text.network(ids, output_hidden_states=True)
-            if len(self.components.texts) == 1:
-                contexts.append(output.last_hidden_state)
-            else:
-                # SDXL reads the last layer but one of both encoders, and the pooled text of the second.
-                contexts.append(output.hidden_states[-2])
-                pooled = output[0]
-        encoded = {"context": torch.cat(contexts, dim=-1)}
-        return encoded if pooled is None else {**encoded, "pooled": pooled}
+        return text_states(self.components.texts, prompts, self.device)
 
     def _network(self, x, t, context, pooled=None, time_ids=None, guidance=None) -> torch.Tensor:
-        added = None if pooled is None else {"text_embeds": pooled, "time_ids": time_ids}
-        embedded = None
-        if guidance is not None:
-            embedded = guidance_embedding(guidance, self.unet.config.time_cond_proj_dim).to(self.dtype)
-        output = self.unet(
-            x.to(self.dtype), t, encoder_hidden_states=context, added_cond_kwargs=added, timestep_cond=embedded
+        width = self.unet.config.time_cond_proj_dim
+        return run_unet(self.unet, x.to(self.dtype), t, width, context, pooled, time_ids, guidance)
+
+
+def text_states(texts: Sequence[TextEncoder], prompts: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
+    """``context`` [B, 77, D] of prompts and, of two encoders (SDXL), ``pooled`` [B, P]; they are on ``device``."""
+    contexts, pooled = [], None
+    for text in texts:
+        tokens = text.tokenizer(
+            list(prompts), padding="max_length", max_length=text.tokenizer.model_max_length, truncation=True
         )
-        return output.sample
+        ids = torch.tensor(tokens["input_ids"], device=device)
+        output = text.network(ids, output_hidden_states=True)
+        if len(texts) == 1:
+            contexts.append(output.last_hidden_state)
+        else:
+            # SDXL reads the last layer but one of both encoders, and the pooled text of the second.
+            contexts.append(output.hidden_states[-2])
+            pooled = output[0]
+    encoded = {"context": torch.cat(contexts, dim=-1)}
+    return encoded if pooled is None else {**encoded, "pooled": pooled}
+
+
+def time_ids(size: tuple[int, int], count: int, device: torch.device) -> torch.Tensor:
+    """``[count, 6]``: original size, crop corner, target size, in pixels (Podell et al. 2023, section 2.2)."""
+    return torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32, device=device).expand(count, -1)
+
+
+def run_unet(
+    unet: nn.Module, x, t, guidance_width: int | None, context, pooled=None, time_ids=None, guidance=None
+) -> torch.Tensor:
+    """The output of a diffusers UNet, or of a wrapper of one. ``guidance`` [B] is LCM's w = cfg - 1."""
+    added = None if pooled is None else {"text_embeds": pooled, "time_ids": time_ids}
+    embedded = None if guidance is None else guidance_embedding(guidance, guidance_width).to(x.dtype)
+    return unet(x, t, encoder_hidden_states=context, added_cond_kwargs=added, timestep_cond=embedded).sample
 
 
 def guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:

@@ -196,7 +196,8 @@ def write(path, tensors):
     [
         ({"lora_unet_x.lora_up.weight": 2}, "is a LoRA, not a checkpoint; give it with --student-lora"),
         ({"text_model.x": 2}, "a single network or a CLIP; expected an SD 1.x or SDXL checkpoint"),
-        ({"double_blocks.0.x": 2}, "something else; expected an SD 1.x"),
+        ({"what.x": 2}, "something else; expected an SD 1.x"),
+        ({"double_blocks.0.x": 2}, "a Flux-like network; expected an SD 1.x"),
         ({"model.diffusion_model.x": 2}, "no text encoder of SD 1.x or SDXL"),
         ({"model.diffusion_model.x": 2, "cond_stage_model.model.x": 2}, "no text encoder of SD 1.x or SDXL"),
         ({"model.diffusion_model.x": 2, "cond_stage_model.transformer.x": 2}, "no autoencoder"),

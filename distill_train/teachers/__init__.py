@@ -1,0 +1,32 @@
+"""Teachers: Stable Diffusion 1.x, SDXL and the demo family, read offline from one path."""
+
+from pathlib import Path
+
+import torch
+
+from ...files import read_header
+from ...models.demo import family
+from ...pipelines.checkpoint import open_checkpoint
+from .base import Teacher
+
+__all__ = ["Teacher", "load_teacher"]
+
+
+def load_teacher(
+    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, vae: Path | None = None
+) -> Teacher:
+    """The frozen teacher in a checkpoint file or a diffusers folder; "demo" is the one that ships with the pack.
+
+    dtype: of the UNet and the text encoders. vae: the demo family's autoencoder, where it is not the pack's.
+    Raises FileNotFoundError, or CheckpointError that says what the path holds instead.
+    """
+    device, path = torch.device(device), Path(path)
+    if str(path) == "demo":
+        path = family.FOLDER / "teacher.safetensors"
+    if path.is_file() and read_header(path).metadata.get("understudy", "").startswith("demo-"):
+        from .demo import DemoTeacher
+
+        return DemoTeacher(path, device, dtype, vae)
+    from .stable_diffusion import StableDiffusionTeacher
+
+    return StableDiffusionTeacher(open_checkpoint(path), device, dtype)

@@ -1,0 +1,69 @@
+"""What the trainer needs of a teacher, whatever its family."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Teacher(ABC):
+    """A frozen latent text-to-image model.
+
+    Embeddings are dicts of tensors with the batch as first dimension; what is in them is the family's own affair.
+    """
+
+    kind: str  # "sd1", "sdxl" or "demo"
+    prediction: str  # one of process.PREDICTIONS
+    unet: nn.Module  # what a student starts from; always called through `call`
+    alphas_cumprod: Tensor  # [T]
+    fingerprint: str  # SHA-256 of the checkpoint
+    file: str  # the checkpoint's name
+    device: torch.device
+    latent_channels: int
+    default_size: int  # side of its pictures in pixels
+    factor: int = 8  # pixels to a latent
+
+    @abstractmethod
+    def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Scaled latents [B, C, H / factor, W / factor] of pixels [B, 3, H, W] in [0, 1].
+
+        generator: draws from the autoencoder's posterior, where it has one; without it, the mode.
+        """
+
+    @abstractmethod
+    def decode(self, latents: Tensor, clamp: bool = True) -> Tensor:
+        """Pixels [B, 3, H, W] of scaled latents, in [0, 1] unless ``clamp`` is off; gradients flow through."""
+
+    @abstractmethod
+    def embed(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Embeddings of prompts, without gradients."""
+
+    @abstractmethod
+    def unconditional(self, count: int) -> dict[str, Tensor]:
+        """Embeddings of the branch without a prompt, ``count`` rows, for guidance."""
+
+    @abstractmethod
+    def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
+        """What else the family is told about the picture's size in pixels; may be empty."""
+
+    @abstractmethod
+    def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
+        """The prediction [B, C, h, w] of ``unet``, this family's or a wrapper of it, at timesteps t [B].
+
+        embeddings: from `embed` and `sizes`, and for a network that takes it, "guidance" [B], LCM's w = cfg - 1.
+        """
+
+    def with_guidance_input(self, width: int) -> nn.Module:
+        """A float32 copy of the UNet that also reads a guidance scale, and as yet ignores it.
+
+        Raises ValueError for a family whose UNet has no such input.
+        """
+        raise ValueError(f"a student of the {self.kind} family cannot embed the guidance scale; train without it")
+
+    def rest(self) -> None:  # noqa: B027 - small families stay where they are
+        """Move everything but the UNet out of the device's memory until it is needed again."""
+
+    def metadata(self, network: nn.Module) -> dict[str, str]:
+        """What this family's loaders need to find in a file of ``network``'s weights."""
+        return {}

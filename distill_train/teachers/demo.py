@@ -1,0 +1,52 @@
+"""The demo family as a teacher."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...files import sha256
+from ...models.demo import family
+from ...models.demo.language import TOKENS
+from ...samplers.denoisers import scaled_linear
+from .base import Teacher
+
+
+class DemoTeacher(Teacher):
+    """A scene network and its autoencoder. Its embeddings are the token ids, ``tokens`` [B, 8]."""
+
+    kind, prediction = "demo", "v_prediction"
+    latent_channels, default_size = family.LATENT_CHANNELS, family.LATENT_SIDE * 8
+
+    def __init__(self, path: Path, device: torch.device, dtype: torch.dtype, vae: Path | None = None):
+        self.device, self.file, self.fingerprint = device, path.name, sha256(path)
+        self.unet = family.load_network(path).eval().requires_grad_(False).to(device, dtype)
+        self.vae = family.load_autoencoder(vae or family.FOLDER / "vae.safetensors")
+        self.vae = self.vae.eval().requires_grad_(False).to(device)
+        self.alphas_cumprod = scaled_linear().float()
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return family.encode(self.vae, pixels.to(self.device))
+
+    def decode(self, latents: Tensor, clamp: bool = True) -> Tensor:
+        parts = latents.to(self.device).float().split(family.CHUNK)
+        pixels = torch.cat([self.vae.decode(part).sample for part in parts]) / 2 + 0.5
+        return pixels.clamp(0, 1) if clamp else pixels
+
+    def embed(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        return {"tokens": family.tokens_of(prompts).to(self.device)}
+
+    def unconditional(self, count: int) -> dict[str, Tensor]:
+        return {"tokens": torch.zeros(count, TOKENS, dtype=torch.long, device=self.device)}
+
+    def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
+        return {}
+
+    def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
+        return unet(noisy, t, embeddings["tokens"])
+
+    def metadata(self, network: nn.Module) -> dict[str, str]:
+        return {"understudy": "demo-student", "config": json.dumps(network.config)}

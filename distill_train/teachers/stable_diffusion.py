@@ -1,0 +1,104 @@
+"""Stable Diffusion 1.x and SDXL as teachers, from a single file or a diffusers folder."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...files import sha256
+from ...pipelines.checkpoint import Checkpoint
+from ...pipelines.layout import SDXL
+from ...pipelines.stable_diffusion import run_unet, text_states, time_ids
+from .base import Teacher
+
+PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+
+
+class StableDiffusionTeacher(Teacher):
+    """Embeddings are ``context`` [B, 77, D] and, for SDXL, ``pooled`` [B, P]; SDXL's size is ``time_ids`` [B, 6].
+
+    The autoencoder runs in float32. It and the text encoders come to the device when they are used.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype):
+        parts = checkpoint.load(dtype)
+        self.device, self.file, self.fingerprint = device, checkpoint.path.name, fingerprint(checkpoint.path)
+        self.kind = "sdxl" if checkpoint.family is SDXL else "sd1"
+        self.prediction = PREDICTION[parts.prediction]
+        self.alphas_cumprod = parts.alphas_cumprod.float()
+        self.unet, self.vae, self.texts = parts.unet.to(device), parts.vae, parts.texts
+        self.latent_channels = self.unet.config.in_channels
+        self.default_size = checkpoint.family.default_size
+        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.empty_is_zero = parts.empty_negative_is_zero
+        self.guidance_width = self.unet.config.time_cond_proj_dim
+        self._nothing: dict[str, Tensor] | None = None
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        with self._whole_precision():
+            posterior = self._at_hand(self.vae).encode(pixels.to(self.device).float() * 2 - 1).latent_dist
+        latents = posterior.mode() if generator is None else posterior.sample(generator)
+        return latents * self.vae.config.scaling_factor
+
+    def decode(self, latents: Tensor, clamp: bool = True) -> Tensor:
+        vae = self._at_hand(self.vae)
+        # One at a time: decoding is where memory peaks, and a batch makes it no faster.
+        with self._whole_precision():
+            scaled = latents.to(self.device).float() / vae.config.scaling_factor
+            parts = [vae.decode(one[None]).sample for one in scaled]
+        pixels = torch.cat(parts) / 2 + 0.5
+        return pixels.clamp(0, 1) if clamp else pixels
+
+    @torch.no_grad()
+    def embed(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        for text in self.texts:
+            self._at_hand(text.network)
+        return text_states(self.texts, prompts, self.device)
+
+    def unconditional(self, count: int) -> dict[str, Tensor]:
+        if self._nothing is None:
+            states = self.embed([""])
+            self._nothing = {key: v * 0 for key, v in states.items()} if self.empty_is_zero else states
+        return {key: value.expand(count, *value.shape[1:]) for key, value in self._nothing.items()}
+
+    def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
+        return {"time_ids": time_ids((height, width), count, self.device)} if self.kind == "sdxl" else {}
+
+    def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
+        inputs = {key: value.to(noisy.dtype) for key, value in embeddings.items()}
+        return run_unet(unet, noisy, t, self.guidance_width, **inputs)
+
+    def with_guidance_input(self, width: int) -> nn.Module:
+        from diffusers import UNet2DConditionModel
+
+        self.guidance_width = width
+        # Not from_config, which takes back what a config says was a default.
+        config = {key: value for key, value in self.unet.config.items() if not key.startswith("_")}
+        network = UNet2DConditionModel(**config | {"time_cond_proj_dim": width})
+        network.load_state_dict(self.unet.state_dict(), strict=False)
+        nn.init.zeros_(network.time_embedding.cond_proj.weight)
+        return network.to(self.device)
+
+    def rest(self) -> None:
+        self.unconditional(1)
+        for network in (self.vae, *(text.network for text in self.texts)):
+            network.to("cpu")
+
+    def _whole_precision(self):
+        # SDXL's autoencoder overflows in half precision, which a recipe's autocast would bring.
+        return torch.autocast(self.device.type, enabled=False)
+
+    def _at_hand(self, network: nn.Module) -> nn.Module:
+        return network.to(self.device)
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, or for a folder of its files' names and hashes."""
+    if path.is_file():
+        return sha256(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    listed = "".join(f"{p.relative_to(path).as_posix()} {sha256(p)}\n" for p in files)
+    return hashlib.sha256(listed.encode()).hexdigest()

@@ -1,0 +1,112 @@
+"""Teachers from files and folders: what they say must be what diffusers and the demo family say."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from understudy.distill_train.teachers import load_teacher
+from understudy.files import CheckpointError, sha256
+from understudy.models.demo import family
+
+from ..pipelines.conftest import save_pair, sd15_parts, sdxl_parts
+
+PROMPTS = ["a cat", "a very long red train"]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """kind -> (diffusers folder, single file)"""
+    torch.manual_seed(1)
+    made = {}
+    for kind, parts in (("sd1", sd15_parts("v_prediction")), ("sdxl", sdxl_parts())):
+        made[kind] = save_pair(parts, tmp_path_factory.mktemp(kind))
+    return made
+
+
+@pytest.mark.parametrize(("kind", "prediction"), [("sd1", "v_prediction"), ("sdxl", "epsilon")])
+def test_a_folder_and_a_file_are_one_teacher(pairs, kind, prediction):
+    folder, file = map(load_teacher, pairs[kind])
+    assert folder.kind == file.kind == kind
+    assert folder.prediction == prediction and file.prediction == "epsilon"  # this file does not say it
+    assert file.fingerprint == sha256(pairs[kind][1]) and len(folder.fingerprint) == 64
+    assert file.file == "file.safetensors" and file.latent_channels == 4 and file.factor == 2
+    noisy, t = torch.randn(2, 4, 8, 8), torch.tensor([10, 900])
+    outputs = []
+    for teacher in (folder, file):
+        given = teacher.embed(PROMPTS) | teacher.sizes(16, 16, 2)
+        assert set(given) == ({"context"} if kind == "sd1" else {"context", "pooled", "time_ids"})
+        outputs.append(teacher.call(teacher.unet, noisy, t, given))
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(folder.alphas_cumprod, file.alphas_cumprod)
+
+
+def test_sdxl_is_told_sizes_and_its_empty_prompt_is_zero(pairs):
+    teacher = load_teacher(pairs["sdxl"][1])
+    assert teacher.sizes(512, 768, 2)["time_ids"].tolist() == [[512, 768, 0, 0, 512, 768]] * 2
+    free = teacher.unconditional(3)
+    assert all(len(value) == 3 and not value.any() for value in free.values())
+    plain = load_teacher(pairs["sd1"][1])
+    torch.testing.assert_close(plain.unconditional(2)["context"], plain.embed(["", ""])["context"])
+
+
+def test_latents_are_scaled_and_come_back_with_gradients(pairs):
+    teacher = load_teacher(pairs["sd1"][0])
+    pixels = torch.rand(2, 3, 16, 16)
+    posterior = teacher.vae.encode(pixels * 2 - 1).latent_dist
+    torch.testing.assert_close(teacher.encode(pixels), posterior.mode() * 0.18215)
+    drawn = [teacher.encode(pixels, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    latents = (teacher.encode(pixels) * 50).requires_grad_()
+    low, high = teacher.decode(latents).aminmax()
+    assert low >= 0 and high <= 1
+    open_ended = teacher.decode(latents, clamp=False)
+    assert open_ended.shape == pixels.shape and (open_ended.max() > 1 or open_ended.min() < 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(teacher.decode(latents, clamp=False), open_ended)
+    open_ended.sum().backward()
+    assert latents.grad.abs().sum() > 0
+
+
+def test_a_student_with_guidance_input_starts_as_the_teacher(pairs):
+    teacher = load_teacher(pairs["sdxl"][1])
+    network = teacher.with_guidance_input(32)
+    given = teacher.embed(PROMPTS) | teacher.sizes(16, 16, 2)
+    noisy, t = torch.randn(2, 4, 8, 8), torch.tensor([10, 900])
+    with torch.no_grad():
+        told = teacher.call(network, noisy, t, {**given, "guidance": torch.tensor([2.0, 7.0])})
+        torch.testing.assert_close(told, teacher.call(teacher.unet, noisy, t, given))
+        network.time_embedding.cond_proj.weight.fill_(0.1)
+        other = teacher.call(network, noisy, t, {**given, "guidance": torch.tensor([2.0, 7.0])})
+    assert not torch.allclose(told, other)
+
+
+def test_the_demo_family_teaches():
+    teacher = load_teacher("demo")
+    assert (teacher.kind, teacher.prediction, teacher.latent_channels) == ("demo", "v_prediction", 8)
+    assert teacher.fingerprint == sha256(family.FOLDER / "teacher.safetensors")
+    given = teacher.embed(["red star", ""])
+    noisy = torch.randn(2, 8, 8, 8)
+    with torch.no_grad():
+        outputs = teacher.call(teacher.unet, noisy, torch.tensor([5, 5]), given)
+    assert outputs.shape == noisy.shape and torch.equal(teacher.unconditional(1)["tokens"], given["tokens"][1:])
+    pixels = torch.rand(1, 3, 64, 64)
+    assert teacher.decode(teacher.encode(pixels)).shape == pixels.shape
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"double_blocks.0.img_attn.qkv.weight": 1}, "Flux"),
+        ({"model.diffusion_model.joint_blocks.0.x": 1}, "SD 3"),
+        ({"model.diffusion_model.x": 1, "cond_stage_model.model.x": 1, "first_stage_model.x": 1}, "SD 2"),
+        ({"model.diffusion_model.x": 1, "conditioner.embedders.0.model.x": 1}, "the SDXL refiner"),
+        ({"lora_unet_x.lora_up.weight": 1}, "LoRA"),
+        ({"down_blocks.0.x": 1}, "a single network"),
+        ({"what": 1}, "something else"),
+    ],
+)
+def test_another_checkpoint_is_refused_with_what_it_looks_like(tmp_path, tensors, said):
+    save_file({key: torch.zeros(n) for key, n in tensors.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=said):
+        load_teacher(tmp_path / "x.safetensors")
+    with pytest.raises(FileNotFoundError):
+        load_teacher(tmp_path / "missing.safetensors")
