@@ -25,42 +25,117 @@ class Strict(BaseModel):
 class Loop(Strict):
     """How long, how fast and how often: the same for every method."""
 
-    steps: int = Field(gt=0, description="optimizer steps")
-    batch_size: int = Field(gt=0, description="samples in a step, over all processes")
-    lr: float = Field(gt=0, description="peak learning rate of AdamW")
+    steps: int = Field(gt=0, description="optimizer steps of the whole run")
+    batch_size: int = Field(gt=0, description="samples in a step, over all processes and accumulated parts")
+    accumulate: int = Field(1, gt=0, description="parts in which a process works on its share of a batch: less memory")
+    optimizer: Literal["adamw", "adamw8bit", "radam"] = Field(
+        "adamw", description="adamw8bit keeps its state in 8 bits and needs bitsandbytes; radam needs no warmup"
+    )
+    lr: float = Field(gt=0, description="peak learning rate")
     warmup: int = Field(0, ge=0, description="steps over which the learning rate rises to its peak")
-    decay: Literal["cosine", "constant", "wsd"] = Field("cosine", description="learning rate after the warmup")
-    weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    decay: Literal["cosine", "constant", "wsd"] = Field(
+        "cosine", description="learning rate after the warmup; wsd falls over the last fifth only"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="of the optimizer's two averages")
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the weight average that is exported")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the forward pass under autocast")
-    log_every: int = Field(50, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the weight average that is exported; 0 for none")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of the passes, under autocast, and of weights that do not train; what trains is fp32"
+    )
+    checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory, slower")
+    log_every: int = Field(50, gt=0, description="steps between lines of the log")
     sample_every: int = Field(1000, gt=0, description="steps between sample grids and measurements")
-    checkpoint_every: int = Field(1000, gt=0)
-    keep_checkpoints: int = Field(2, gt=0)
+    checkpoint_every: int = Field(1000, gt=0, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, gt=0, description="how many of the newest checkpoints stay")
+    tracker: Literal["auto", "none", "tensorboard", "trackio"] = Field(
+        "auto", description="where the log also goes; auto takes what is installed"
+    )
+
+
+class TeacherSettings(Strict):
+    """The model to distil."""
+
+    path: Path = Field(
+        description='checkpoint file or diffusers folder, SD 1.x or SDXL; "demo" is the embedded teacher'
+    )
+    vae: Path | None = Field(None, description="the demo family's autoencoder, where it is not the pack's own")
+
+
+class StudentSettings(Strict):
+    """What trains, and how it is saved."""
+
+    train: Literal["full", "lora"] = Field("lora", description="all weights, or a LoRA: less memory, a small file")
+    rank: int = Field(64, gt=0, description="rank of the LoRA")
+    alpha: float | None = Field(None, gt=0, description="scale of the LoRA is alpha / rank; the rank without it")
+    targets: tuple[str, ...] = Field(
+        (
+            *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+            *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj"),
+        ),
+        description="ends of the names of the layers that get a LoRA",
+    )
+    dtype: Literal["fp16", "bf16", "fp32"] = Field("fp16", description="of the exported weights")
+
+
+class Samples(Strict):
+    """What the sample grid shows: the student at 1, 2 and 4 steps beside the teacher, from the same noise."""
+
+    prompts: tuple[str, ...] = Field((), description="one row each; built-in ones without any")
+    seed: int = Field(0, ge=0, description="of the noise")
+    size: int | None = Field(None, gt=0, description="side in pixels; the family's own without it")
+    teacher_steps: int = Field(25, gt=0, description="of the teacher, by DPM-Solver++ 2M")
+    teacher_cfg: float = Field(7.5, ge=1, description="guidance scale of the teacher; 1 is none")
+    oracle: Path | None = Field(None, description="an oracle's file; its mean score of each column goes to the log")
 
 
 class Recipe(Strict):
     """One training: a method, its settings, the loop and the file that the result is written to."""
 
-    method: str = Field(description="a name of distill_train.methods.METHODS")
+    method: str = Field(description="how the student learns; see the [settings] of each below")
     seed: int = Field(ge=0, description="every draw of the run follows from it")
     export: str = Field(description="file name of the exported weights, in the run's exports folder")
-    loop: Loop
+    loop: Loop = Field(description="a table, see below")
+    teacher: TeacherSettings | None = Field(None, description="a table, see below; for lcm, cd, pd and cfd")
+    student: StudentSettings = Field(StudentSettings(), description="what trains, and how it is saved")
+    data: dict[str, Any] = Field(default_factory=dict, description="a table, see below; for lcm, cd, pd and cfd")
+    samples: Samples = Field(Samples(), description="what the sample grid shows")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own keys")
 
 
-def load_recipe(path: Path) -> Recipe:
-    """The recipe in a TOML file. Raises RecipeError with every problem that was found, one a line."""
+def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
+    """The recipe in a TOML file, with ``changes`` such as "loop.steps=100" made to it.
+
+    Raises RecipeError with every problem that was found.
+    """
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+        for change in changes:
+            _make(recipe, change)
+        return Recipe.model_validate(recipe)
     except FileNotFoundError as e:
         raise RecipeError(f"there is no recipe {str(path)!r}; the pack's own lie in distill_train/recipes") from e
     except tomllib.TOMLDecodeError as e:
         raise RecipeError(f"{path} is not TOML: {e}") from e
     except ValidationError as e:
         raise RecipeError(explain(path, e)) from e
+
+
+def _make(recipe: dict, change: str) -> None:
+    """Put one "a.b=value" into a recipe; what is no TOML value is taken as a text."""
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {change!r} sets nothing; expected KEY=VALUE, e.g. loop.steps=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        recipe = recipe.setdefault(table, {})
+        if not isinstance(recipe, dict):
+            raise RecipeError(f"--set {change!r}: {table} is a value, not a table")
+    recipe[last] = value
 
 
 def explain(source: object, error: ValidationError) -> str:

@@ -1,31 +1,69 @@
-"""An exponential moving average of a network's weights."""
+"""An exponential moving average of the weights that train, usable in the network's place."""
 
-import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+@contextmanager
+def standing_in(parameters: Iterable[nn.Parameter], weights: Iterable[Tensor]) -> Iterator[None]:
+    """Within, ``parameters`` have the values ``weights``: storages change places, nothing is copied.
+
+    A graph that was made before must not be walked back through inside.
+    """
+    pairs = list(zip(parameters, weights, strict=True))
+    own = [parameter.data for parameter, _ in pairs]
+    try:
+        _put_in([(parameter, value) for parameter, value in pairs])
+        yield
+    finally:
+        _put_in([(parameter, value) for (parameter, _), value in zip(pairs, own, strict=True)])
+
+
+def _put_in(pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
+    for parameter, value in pairs:
+        parameter.data = value
+    torch.clear_autocast_cache()  # it knows parameters by identity, and would hand out the casts of the other values
 
 
 class Ema:
-    """``average = decay * average + (1 - decay) * weights``, all tensors in one fused call.
+    """``average = decay * average + (1 - decay) * weights`` of the parameters that train, in one fused call.
 
     The decay is warmed up as ``min(decay, (1 + n) / (10 + n))`` after n updates, so that early averages are not stuck
-    at the initial weights.
+    at the initial weights. With a decay of 0 the weights themselves are the average, and no memory is taken.
     """
 
     def __init__(self, network: nn.Module, decay: float, warmup: bool = True):
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.decay, self.warmup, self.updates = decay, warmup, 0
+        self.weights = [p.detach().clone() for p in self.parameters] if decay else []
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         self.updates += 1
-        torch._foreach_lerp_(list(self.network.parameters()), [p.detach() for p in network.parameters()], 1 - decay)
+        if self.weights:
+            torch._foreach_lerp_(self.weights, [p.detach() for p in self.parameters], 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within, the network has the averaged weights."""
+        with standing_in(self.parameters, self.weights) if self.weights else nullcontext():
+            yield
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin again from the present weights."""
+        self.updates = 0
+        for average, parameter in zip(self.weights, self.parameters, strict=bool(self.weights)):
+            average.copy_(parameter)
 
     def state_dict(self) -> dict:
-        return {"weights": self.network.state_dict(), "updates": self.updates}
+        return {"weights": self.weights, "updates": self.updates}
 
     def load_state_dict(self, state: dict) -> None:
-        self.network.load_state_dict(state["weights"])
         self.updates = state["updates"]
+        for average, saved in zip(self.weights, state["weights"], strict=True):
+            average.copy_(saved)

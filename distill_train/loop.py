@@ -2,19 +2,26 @@
 
 import math
 import time
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from .config import Recipe
+from ..stopping import Stopped, StopRequest
+from .checkpoint import load_state, saved_state
+from .config import Recipe, RecipeError
 from .ema import Ema
 from .methods import make_method
-from .methods.base import Method
+from .optimizers import learning_rate, make_optimizer
+from .progress import Tracker, installed_tracker, memory, progress_bar
 from .run import Run
 
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the message names the step."""
+
+class TrainingError(ValueError):
+    """A training that cannot go on; the message names the step and the batch."""
 
 
 def train(recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto") -> Path:
@@ -22,102 +29,229 @@ def train(recipe: Recipe, directory: Path, resume: bool = False, device: str = "
 
     directory: the run's directory. With ``resume`` the newest checkpoint in it is continued, to the same weights as an
     unbroken run on one CPU process. device: "auto", "cpu" or "cuda".
-    Raises RecipeError for a wrong recipe and TrainingError when the loss is not a number.
+    Raises RecipeError for a wrong recipe, TrainingError when the loss is not a number, and Stopped after Ctrl-C.
     """
-    from accelerate import Accelerator
-
-    loop = recipe.loop
-    accelerator = Accelerator(cpu=device == "cpu")
-    torch.manual_seed(recipe.seed)  # initial weights; all later draws have generators of their own
-    method = make_method(recipe, accelerator.device)
-    run = Run.resume(directory, recipe) if resume else Run.start(directory, recipe)
-    method.prepare(run.directory)
-    network = method.network.to(accelerator.device)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=loop.lr, betas=loop.betas, weight_decay=loop.weight_decay, fused=True
-    )
-    ema = Ema(network, loop.ema)
-    step = _restore(run, network, ema, optimizer, method) if resume else 0
-    forward, optimizer = accelerator.prepare(network, optimizer)
-    with _progress() as progress:
-        bar = progress.add_task(recipe.export, total=loop.steps, completed=step, loss=math.nan, speed=0.0)
-        since, started = step, time.monotonic()
-        while step < loop.steps:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step)
-            # Not Accelerator's own mixed precision: that is one for the whole process, a recipe's is its own.
-            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
-                loss = method.loss(forward, step)
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(network.parameters(), loop.grad_clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            ema.update(network)
-            method.after_step(network)
-            step += 1
-            if step % loop.log_every == 0 or step == loop.steps:
-                _require_finite(loss, norm, step)
-                speed = (step - since) * loop.batch_size / (time.monotonic() - started)
-                run.log({"step": step, "loss": loss.item(), "grad_norm": norm.item(), "samples_per_second": speed})
-                progress.update(bar, completed=step, loss=loss.item(), speed=speed)
-                since, started = step, time.monotonic()
-            if step % loop.sample_every == 0 or step == loop.steps:
-                _measure(run, method, ema, step)
-                since, started = step, time.monotonic()
-            if step % loop.checkpoint_every == 0 or step == loop.steps:
-                state = {"step": step, "network": network.state_dict(), "ema": ema.state_dict()}
-                state |= {"optimizer": optimizer.state_dict(), "method": method.state_dict()}
-                run.save_checkpoint(step, state, loop.keep_checkpoints)
-    exported = run.directory / "exports" / recipe.export
-    method.export(ema.network, exported)
-    return exported
+    return Trainer(recipe, directory, resume, device).train()
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """A linear warmup to the peak; then half a cosine down to zero, the peak to the end, or the peak and a late fall.
+class Trainer:
+    """One process's part of a training: everything that steps need, made or read back."""
 
-    "wsd" (warmup, stable, decay) falls linearly over the last fifth, so runs of other lengths share their beginning.
-    """
-    loop = recipe.loop
-    if step < loop.warmup:
-        return loop.lr * (step + 1) / loop.warmup
-    if loop.decay == "constant":
-        return loop.lr
-    if loop.decay == "wsd":
-        return loop.lr * min(1.0, (loop.steps - step) / (0.2 * loop.steps))
-    done = (step - loop.warmup) / max(1, loop.steps - loop.warmup)
-    return loop.lr * 0.5 * (1 + math.cos(math.pi * done))
+    def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto"):
+        from accelerate import Accelerator
 
+        self.recipe, loop = recipe, recipe.loop
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RecipeError("device is cuda, but torch finds no CUDA device here; use --device cpu")
+        self.accelerator = Accelerator(cpu=device == "cpu")
+        self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
+        parts = self.accelerator.num_processes * loop.accumulate
+        if loop.batch_size % parts:
+            raise RecipeError(
+                f"loop.batch_size is {loop.batch_size}; expected a multiple of {parts}, for "
+                f"{self.accelerator.num_processes} processes and loop.accumulate = {loop.accumulate}"
+            )
+        self.tracker_kind = installed_tracker(loop.tracker)
+        if resume:
+            Run.resume(directory, recipe)
+        else:
+            Run.require_new(directory)
+        torch.manual_seed(recipe.seed)  # initial weights; all later draws have generators of their own
+        self.method = make_method(recipe, self.device)
+        self.stages = self.method.stages()
+        self.method.prepare(directory)
+        self.network = self.method.network.to(self.device)
+        self.optimizer = make_optimizer(loop, [p for p in self.network.parameters() if p.requires_grad])
+        self.ema = Ema(self.network, loop.ema)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=loop.precision == "fp16")
+        self._require_whole_weights()
+        self.step = self.stage = 0
+        self.forward, self.optimizer = self.accelerator.prepare(self.network, self.optimizer)
+        # Only now, as a sharded network has other parameters than the one that it was made of.
+        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+        with self.accelerator.main_process_first():
+            self.run = Run.start(directory, recipe) if self.main and not resume else Run.resume(directory, recipe)
+        if resume:
+            self._restore()
+        self.broken = torch.tensor(-1, device=self.device)
 
-def _restore(run: Run, network, ema: Ema, optimizer, method: Method) -> int:
-    state = run.load_checkpoint()
-    if state is None:
-        return 0
-    network.load_state_dict(state["network"])
-    ema.load_state_dict(state["ema"])
-    optimizer.load_state_dict(state["optimizer"])
-    method.load_state_dict(state["method"])
-    return state["step"]
+    def train(self) -> Path:
+        loop = self.recipe.loop
+        tracker = closing(Tracker(self.tracker_kind if self.main else "none", self.run.directory, self.step))
+        with tracker as track, StopRequest() as request, progress_bar(self.main) as progress:
+            fields = {"loss": math.nan, "speed": 0.0, "memory": 0.0}
+            bar = progress.add_task(self.recipe.export, total=loop.steps, completed=self.step, **fields)
+            since, started = self.step, time.monotonic()
+            while self.step < loop.steps:
+                loss, norm = self.advance()
+                ended = self.step == self.stages[self.stage].stop
+                if self.step % loop.log_every == 0 or ended:
+                    self._require_finite()
+                    speed = (self.step - since) * loop.batch_size / (time.monotonic() - started)
+                    entry = self._log_entry(loss, norm, speed)
+                    self._log(entry, track)
+                    shown = {"loss": entry["loss"], "speed": speed, "memory": entry["memory_gib"]}
+                    progress.update(bar, completed=self.step, **shown)
+                    since, started = self.step, time.monotonic()
+                if self.step % loop.sample_every == 0 or ended:
+                    self._require_finite()
+                    if figures := self.measure():
+                        self._log({"step": self.step, **figures}, track)
+                    since, started = self.step, time.monotonic()
+                stopping = self._any(request.asked)
+                if self.step % loop.checkpoint_every == 0 or ended or stopping:
+                    self._require_finite()
+                    if ended and self.step < loop.steps:
+                        self.export(f"-{self.stages[self.stage].name}")
+                    self.save()
+                if stopping and self.step < loop.steps:
+                    raise Stopped(
+                        f"stopped at step {self.step} of {loop.steps}, saved in {self.run.directory}; "
+                        "go on with --resume"
+                    )
+        return self.export()
 
+    def advance(self) -> tuple[Tensor, Tensor]:
+        """One optimizer step. Returns this process's loss and the gradient's norm, both on the device."""
+        if self.step >= self.stages[self.stage].stop:
+            self._begin_next_stage()
+        loop, method = self.recipe.loop, self.method
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step, self.stages[self.stage])
+        loss = torch.zeros((), device=self.device)
+        parts = self._parts()
+        for at, indices in enumerate(parts):
+            last = at == len(parts) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.forward):
+                with self.autocast():
+                    part = method.part_loss(self.forward, self.step, indices) / len(parts)
+                self.accelerator.backward(self.scaler.scale(part))
+            loss += part.detach()
+        self.scaler.unscale_(self.optimizer)
+        norm = self.accelerator.clip_grad_norm_(self.parameters, loop.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.ema.update()
+        method.after_step()
+        self.step += 1
+        self._watch(loss, norm)
+        return loss, norm
 
-def _require_finite(loss: torch.Tensor, norm: torch.Tensor, step: int) -> None:
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+    def autocast(self):
+        # Not Accelerator's own mixed precision: that is one for the whole process, a recipe's is its own.
+        dtype = AUTOCAST.get(self.recipe.loop.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def measure(self) -> dict:
+        """Samples of the averaged student: a grid in the run's samples, and figures."""
+        with torch.no_grad(), self.autocast(), self.ema.applied():
+            grid, measures = self.method.measure(self.network)
+        self.network.train()
+        if grid is not None and self.main:
+            save_grid(grid, self.run.directory / "samples" / f"step-{self.step:08d}.png", self.method.columns)
+        return measures
+
+    def save(self) -> None:
+        """Write a checkpoint of everything from here on."""
+        state = saved_state(self)
+        if self.main:
+            self.run.save_checkpoint(self.step, state, self.recipe.loop.keep_checkpoints)
+        self.accelerator.wait_for_everyone()
+
+    def _restore(self) -> None:
+        state = self.run.load_checkpoint(truncate_log=self.main)
+        if state is not None:
+            load_state(self, state)
+
+    def _begin_next_stage(self) -> None:
+        """The student so far is the next stage's teacher and its student's beginning."""
+        with torch.no_grad():
+            for parameter, average in zip(self.ema.parameters, self.ema.weights, strict=bool(self.ema.weights)):
+                parameter.copy_(average)
+        self.ema.restart()
+        self.optimizer.state.clear()
+        self.stage += 1
+        self.method.begin(self.stage)
+
+    def _parts(self) -> list[range]:
+        """Global indices of this process's samples of the step, in parts of equal size."""
+        size = self.recipe.loop.batch_size
+        share = size // self.accelerator.num_processes
+        start = self.step * size + self.accelerator.process_index * share
+        part = share // self.recipe.loop.accumulate
+        return [range(at, at + part) for at in range(start, start + share, part)]
+
+    def export(self, name: str = "") -> Path:
+        """Write the averaged weights; ``name`` goes into the file's name."""
+        path = self.run.directory / "exports" / self.recipe.export
+        path = path.with_stem(path.stem + name)
+        with self.ema.applied():
+            if self.accelerator.distributed_type.value == "FSDP":
+                self.method.export_sharded(self.network, path, write=self.main)
+            elif self.main:
+                self.method.export(self.network, path)
+        self.accelerator.wait_for_everyone()
+        return path
+
+    def _log_entry(self, loss: Tensor, norm: Tensor, speed: float) -> dict:
+        entry = {
+            "step": self.step,
+            "loss": self.accelerator.reduce(loss, "mean").item(),
+            "grad_norm": norm.item(),
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "samples_per_second": speed,
+            "memory_gib": memory(self.device),
+        }
+        name = self.stages[self.stage].name
+        return entry | ({"stage": name} if name else {})
+
+    def _log(self, entry: dict, track: Tracker) -> None:
+        if self.main:
+            self.run.log(entry)
+            track(entry)
+
+    def _any(self, asked: bool) -> bool:
+        """Whether any process was asked; the same answer in all of them."""
+        if self.accelerator.num_processes == 1:
+            return asked
+        flag = torch.tensor(float(asked), device=self.device)
+        return bool(self.accelerator.reduce(flag, "sum") > 0)
+
+    def _watch(self, loss: Tensor, norm: Tensor) -> None:
+        """Remember the first step whose loss or gradient is no number, without waiting for the device."""
+        fine = torch.isfinite(loss)
+        if self.recipe.loop.precision != "fp16":  # where the scaler skips steps whose gradients overflow
+            fine = fine & torch.isfinite(norm)
+        self.broken = torch.where((self.broken < 0) & ~fine, self.step, self.broken)
+
+    def _require_finite(self) -> None:
+        step = int(self.broken)
+        if step < 0:
+            return
+        size = self.recipe.loop.batch_size
+        share = size // self.accelerator.num_processes
+        start = (step - 1) * size + self.accelerator.process_index * share
+        names = list(self.method.names(step - 1, range(start, start + share)))
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         raise TrainingError(
-            f"the loss is {loss.item()} and the gradient norm {norm.item()} at step {step}; "
-            "lower loop.lr or loop.grad_clip, then continue from the last checkpoint with --resume"
+            f"the loss or its gradient is not a finite number at step {step}"
+            + (f", batch {shown}" if names else "")
+            + "; lower loop.lr or loop.grad_clip, then continue from the last checkpoint with --resume"
         )
 
+    def _require_whole_weights(self) -> None:
+        averages = [self.ema, *self.method.averages()]
+        if self.accelerator.distributed_type.value != "FSDP":
+            return
+        if any(average.weights for average in averages) or self.scaler.is_enabled() or len(self.stages) > 1:
+            raise RecipeError(
+                "with FSDP no process holds whole weights to average: set loop.ema = 0 and settings.target_ema = 0, "
+                "loop.precision to bf16 or fp32, and train one stage"
+            )
 
-def _measure(run: Run, method: Method, ema: Ema, step: int) -> None:
-    with torch.no_grad():
-        grid, measures = method.measure(ema.network)
-    run.log({"step": step, **measures})
-    if grid is not None:
-        path = run.directory / "samples" / f"step-{step:08d}.png"
-        _save_grid(grid, path)
 
-
-def _save_grid(images: torch.Tensor, path: Path, columns: int = 8) -> None:
+def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
     """Images [N, 3, H, W] in [0, 1] as one PNG, ``columns`` in a row."""
     from PIL import Image
 
@@ -126,15 +260,3 @@ def _save_grid(images: torch.Tensor, path: Path, columns: int = 8) -> None:
     rows = images.view(-1, columns, channels, height, width).permute(0, 3, 1, 4, 2)
     pixels = (rows.reshape(count // columns * height, columns * width, channels) * 255).round().byte()
     Image.fromarray(pixels.cpu().numpy()).save(path)
-
-
-def _progress():
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[speed]:.0f} samples/s"),
-        TimeRemainingColumn(),
-    )

@@ -22,13 +22,18 @@ class Run:
     @classmethod
     def start(cls, directory: Path, recipe: Recipe) -> "Run":
         """A new run. Raises RecipeError if the directory already holds one."""
-        if (directory / "recipe.json").exists():
-            raise RecipeError(f"{directory} already holds a run; continue it with --resume or choose another --out")
+        cls.require_new(directory)
         run = cls(directory)
         for folder in ("checkpoints", "samples", "exports"):
             (directory / folder).mkdir(parents=True, exist_ok=True)
         write_whole(directory / "recipe.json", recipe.model_dump_json(indent=2))
         return run
+
+    @staticmethod
+    def require_new(directory: Path) -> None:
+        """Raises RecipeError if the directory already holds a run."""
+        if (directory / "recipe.json").exists():
+            raise RecipeError(f"{directory} already holds a run; continue it with --resume or choose another --out")
 
     @classmethod
     def resume(cls, directory: Path, recipe: Recipe) -> "Run":
@@ -55,23 +60,24 @@ class Run:
         """Write a checkpoint and drop all but the newest ``keep``."""
         path = self.directory / "checkpoints" / f"step-{step:08d}.pt"
         partial = path.with_suffix(".partial")
-        torch.save(dict(state), partial)
+        with open(partial, "wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave a name without its content
         os.replace(partial, path)
         for old in self.checkpoints()[:-keep]:
             old.unlink()
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest checkpoint, or None; what was logged after it is cut off the log."""
+    def load_checkpoint(self, truncate_log: bool = True) -> dict[str, Any] | None:
+        """The newest checkpoint, or None; what was logged after it is cut off the log, unless another process does."""
         checkpoints = self.checkpoints()
-        if not checkpoints:
-            (self.directory / "log.jsonl").unlink(missing_ok=True)
-            return None
-        state = torch.load(checkpoints[-1], map_location="cpu", weights_only=True)
+        state = torch.load(checkpoints[-1], map_location="cpu", weights_only=True) if checkpoints else None
         log = self.directory / "log.jsonl"
-        if log.exists():
-            lines = log.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= state["step"]]
-            write_whole(log, "".join(line + "\n" for line in kept))
+        if truncate_log and log.exists():
+            # A line that was being written when the process died ends in no line break.
+            lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+            reached = state["step"] if state else 0
+            write_whole(log, "".join(line for line in lines if json.loads(line)["step"] <= reached))
         return state
 
 

@@ -12,14 +12,30 @@ if TYPE_CHECKING:
     from .base import Method
 
 
-def make_method(recipe: Recipe, device: "torch.device") -> "Method":
-    """The method that a recipe names, with its settings validated. Raises RecipeError."""
+DISTILLATIONS = ("lcm", "cd", "pd", "cfd")
+
+
+def method_classes() -> dict[str, type["Method"]]:
+    """Every method under the name that recipes give it."""
     from .autoencoder import Autoencoder
+    from .cd import CD
+    from .cfd import CFD
     from .consistency import Consistency
     from .diffusion import Diffusion
+    from .lcm import LCM
+    from .pd import PD
     from .scene_oracle import SceneOracle
 
-    methods = {"autoencoder": Autoencoder, "diffusion": Diffusion, "consistency": Consistency, "oracle": SceneOracle}
+    demo = {"autoencoder": Autoencoder, "diffusion": Diffusion, "consistency": Consistency, "oracle": SceneOracle}
+    return {"lcm": LCM, "cd": CD, "pd": PD, "cfd": CFD, **demo}
+
+
+def make_method(recipe: Recipe, device: "torch.device", **given) -> "Method":
+    """The method that a recipe names, with its settings validated; ``given`` goes to its constructor.
+
+    Raises RecipeError.
+    """
+    methods = method_classes()
     if recipe.method not in methods:
         raise RecipeError(f"method {recipe.method!r} is unknown; methods are {', '.join(methods)}")
     chosen = methods[recipe.method]
@@ -27,4 +43,4 @@ def make_method(recipe: Recipe, device: "torch.device") -> "Method":
         settings = chosen.Settings.model_validate(recipe.settings)
     except ValidationError as e:
         raise RecipeError(explain(f"settings of {recipe.method}", e)) from e
-    return chosen(settings, recipe, device)
+    return chosen(settings, recipe, device, **given)

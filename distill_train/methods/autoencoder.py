@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ...models.demo import checker, family
@@ -26,14 +27,18 @@ class Autoencoder(Method):
     """
 
     class Settings(Strict):
-        warm_start: Path | None = None
-        latent_noise: float = 0.05
-        unit: float = 0.1
-        foreground: float = 8.0
-        crop: int = 24
-        whole: float = 0.1
-        whole_at_end: float = 0.05
-        measured: int = 256
+        warm_start: Path | None = Field(None, description="folder with TAEF2 to start from; random weights without it")
+        latent_noise: float = Field(
+            0.05, description="noise on the latents while training: the larger, the smoother their space"
+        )
+        unit: float = Field(
+            0.1, description="weight of the term that gives each channel mean 0 and standard deviation 1"
+        )
+        foreground: float = Field(8.0, description="how much more pixels in and around the things weigh")
+        crop: int = Field(24, description="side of the crops that most steps see")
+        whole: float = Field(0.1, description="share of the steps that see whole pictures")
+        whole_at_end: float = Field(0.05, description="share of the run, at its end, that sees whole pictures only")
+        measured: int = Field(256, description="pictures that are measured")
 
     def __init__(self, settings, recipe, device):
         super().__init__(settings, recipe, device)

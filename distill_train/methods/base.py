@@ -1,13 +1,23 @@
 """What a method is: for a step, the loss; around it, the data, a look at the result and the export."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..config import Recipe, Strict
+from ..config import Recipe, RecipeError, Strict
+from ..ema import Ema
+
+
+class Stage(NamedTuple):
+    """A part of a run with a target and a learning rate curve of its own; its name goes to the log and its export."""
+
+    start: int
+    stop: int
+    name: str = ""
 
 
 class Method(ABC):
@@ -20,22 +30,56 @@ class Method(ABC):
         self.settings, self.recipe, self.device = settings, recipe, device
 
     def prepare(self, directory: Path) -> None:  # noqa: B027 - most methods need no data of their own
-        """Make or load the data; called once, before the first step. directory: the run's."""
+        """Make or load the data; called once, before the first step. directory: the run's, which may not exist yet."""
+
+    def stages(self) -> list[Stage]:
+        """The run's parts, in order and without gaps. Raises RecipeError where the steps do not suffice."""
+        return [Stage(0, self.recipe.loop.steps)]
+
+    def begin(self, stage: int) -> None:  # noqa: B027
+        """A stage after the first begins, the average of the one before being the network's weights by now."""
 
     @abstractmethod
     def loss(self, network: nn.Module, step: int) -> Tensor:
         """The loss of a step, a scalar; every draw follows from (seed, step)."""
 
-    def after_step(self, network: nn.Module) -> None:  # noqa: B027
+    def part_loss(self, network: nn.Module, step: int, indices: range) -> Tensor:
+        """The mean loss of those samples of a step's batch that have these global indices.
+
+        network: ``self.network``, or what the loop wrapped it in. Raises RecipeError for a method that only knows
+        whole batches.
+        """
+        if len(indices) != self.recipe.loop.batch_size:
+            raise RecipeError(f"{self.recipe.method} trains in one process, with loop.accumulate = 1")
+        return self.loss(network, step)
+
+    def names(self, step: int, indices: range) -> Sequence[str]:
+        """Which images or prompts these samples are, for an error message."""
+        return ()
+
+    def after_step(self) -> None:  # noqa: B027
         """Called after each optimizer step, for target networks."""
 
     @abstractmethod
     def measure(self, network: nn.Module) -> tuple[Tensor | None, dict[str, Any]]:
-        """A grid of images [N, 3, H, W] in [0, 1] (or None) and figures for the log, from the averaged weights."""
+        """A grid of images [N, 3, H, W] in [0, 1] (or None) and figures for the log; the network has averaged weights.
+
+        The grid is shown with ``columns`` images in a row.
+        """
+
+    columns: int = 8
 
     @abstractmethod
     def export(self, network: nn.Module, path: Path) -> None:
-        """Write the averaged weights for use."""
+        """Write the weights, averaged by now, for use. One process calls it."""
+
+    def export_sharded(self, network: nn.Module, path: Path, write: bool) -> None:
+        """The same where every process holds a part of the weights: all call it, one writes."""
+        raise RecipeError(f"{self.recipe.method} does not train with FSDP")
+
+    def averages(self) -> Sequence[Ema]:
+        """Averages that the method keeps for itself."""
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold besides the network, its average and the optimizer."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ...models.demo import family
@@ -26,15 +27,15 @@ class Consistency(Method):
     """
 
     class Settings(Strict):
-        vae: Path = Path("vae.safetensors")
-        teacher: Path = Path("teacher.safetensors")
-        pictures: int = 50_000
-        pictures_seed: int = 2
-        intervals: int = 50
-        cfg: float = 3.0
-        huber: float = 0.00054
-        target_ema: float = 0.95
-        measured: int = 256
+        vae: Path = Field(Path("vae.safetensors"), description="the autoencoder")
+        teacher: Path = Field(Path("teacher.safetensors"), description="the network to distil")
+        pictures: int = Field(50_000, description="how many scenes are drawn and encoded")
+        pictures_seed: int = Field(2, description="of the scenes")
+        intervals: int = Field(50, description="timesteps of the grid")
+        cfg: float = Field(3.0, description="guidance scale of the teacher")
+        huber: float = Field(0.00054, description="of the pseudo-Huber distance, times sqrt(dimensions)")
+        target_ema: float = Field(0.95, description="decay of the target's average")
+        measured: int = Field(256, description="samples that are measured")
 
     def __init__(self, settings, recipe, device):
         super().__init__(settings, recipe, device)
@@ -70,9 +71,10 @@ class Consistency(Method):
         noise = torch.randn(x0.shape, generator=g).to(self.device)
         alpha, sigma = self.levels(t)
         z = alpha * x0 + sigma * noise
-        student, _ = self.denoise(network, z, t, tokens)
+        # The target first: its weights stand in for the student's, of which no graph may exist yet.
         with torch.no_grad():
             target = self.target_at(z, t, s, tokens)
+        student, _ = self.denoise(network, z, t, tokens)
         c = self.settings.huber * student[0].numel() ** 0.5
         return ((student - target).square().mean(dim=(1, 2, 3)) + c**2).sqrt().sub(c).mean()
 
@@ -85,11 +87,12 @@ class Consistency(Method):
         x, e = x_free + self.settings.cfg * (x - x_free), e_free + self.settings.cfg * (e - e_free)
         alpha, sigma = self.levels(s)
         z = alpha * x + sigma * e
-        target, _ = self.denoise(self.target.network, z, s, tokens)
+        with self.target.applied():
+            target, _ = self.denoise(self.network, z, s, tokens)
         return torch.where((s < 0)[:, None, None, None], z, target)
 
-    def after_step(self, network: nn.Module) -> None:
-        self.target.update(network)
+    def after_step(self) -> None:
+        self.target.update()
 
     def measure(self, network: nn.Module):
         return measure_scenes(network, self.vae, self.settings.measured, self.recipe.seed, steps=[1, 2, 4], cfg=None)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ...models.demo import family
@@ -22,15 +23,15 @@ class Diffusion(Method):
     """
 
     class Settings(Strict):
-        vae: Path = Path("vae.safetensors")
-        pictures: int = 50_000
-        pictures_seed: int = 2
-        unconditional: float = 0.1
-        min_snr_gamma: float = 5.0
-        cfg: float = 3.0
-        measured: int = 256
-        block_out_channels: tuple[int, ...] = (64, 128)
-        layers_per_block: int = 1
+        vae: Path = Field(Path("vae.safetensors"), description="the autoencoder")
+        pictures: int = Field(50_000, description="how many scenes are drawn and encoded")
+        pictures_seed: int = Field(2, description="of the scenes")
+        unconditional: float = Field(0.1, description="share of the samples that lose their text")
+        min_snr_gamma: float = Field(5.0, description="ceiling of the signal-to-noise ratio in the weight")
+        cfg: float = Field(3.0, description="guidance scale of the samples that are measured")
+        measured: int = Field(256, description="samples that are measured")
+        block_out_channels: tuple[int, ...] = Field((64, 128), description="the network's width at each level")
+        layers_per_block: int = Field(1, description="residual blocks at each level")
 
     def __init__(self, settings, recipe, device):
         super().__init__(settings, recipe, device)

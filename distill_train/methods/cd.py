@@ -1,0 +1,100 @@
+"""Consistency distillation as for the student of the adaptive collaboration paper (Starodubcev et al. 2023)."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...samplers.consistency import sample_consistency
+from ...samplers.denoisers import Guided
+from ...samplers.schedules import consistency_sigmas
+from ..batch import Batch
+from ..config import RecipeError, Strict
+from ..distances import l2, pseudo_huber_norm
+from ..ema import Ema
+from ..process import Level
+from ..randomness import Draws
+from .distillation import Distillation
+
+
+class CD(Distillation):
+    """x0 of the student at z_t matches x0 of its average at z_s, one DDIM step of the teacher nearer the data.
+
+    Student, teacher and target are all evaluated under classifier-free guidance with the same scale: so the student
+    keeps its two branches, and its guidance. The timesteps are those of a DDIM sampler with leading spacing, 981, 961,
+    ..., 1 for 50, and alpha_bar := 1 at t <= 1, so that f(x_1, 1) = x_1 without c_skip and c_out.
+    """
+
+    clean_until = 1
+
+    class Settings(Strict):
+        intervals: int = Field(50, gt=1, description="timesteps of the grid; must divide the teacher's 1000")
+        cfg: float = Field(8.0, ge=1, description="guidance scale of student, teacher and target; the paper's w")
+        random_cfg: bool = Field(False, description="a whole scale from 1 to cfg for each sample instead")
+        loss: Literal["l2", "huber"] = Field("l2", description="mean squares, or the pseudo-Huber norm of a sample")
+        huber_c: float = Field(0.00054, gt=0, description="of the pseudo-Huber norm, times sqrt(dimensions)")
+        weight: Literal["uniform", "snr", "snr+1", "truncated-snr"] = Field(
+            "uniform", description="of a timestep in the loss"
+        )
+        target_ema: float = Field(0.95, ge=0, lt=1, description="decay of the target's average; 0: the student itself")
+
+    def __init__(self, settings, recipe, device, teacher=None, source=None):
+        super().__init__(settings, recipe, device, teacher, source)
+        timesteps = len(self.teacher.alphas_cumprod)
+        if timesteps % settings.intervals:
+            raise RecipeError(f"settings.intervals is {settings.intervals}; expected a divisor of {timesteps}")
+        self.stride = timesteps // settings.intervals
+        self.target = Ema(self.network, settings.target_ema, warmup=False)
+
+    def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
+        settings, x0, given = self.settings, batch.latents, self.conditioning(batch)
+        t = self.stride * draws.whole("timestep", 1, settings.intervals) + 1
+        s = t - self.stride
+        cfg = draws.whole("guidance", 1, int(settings.cfg) + 1).float() if settings.random_cfg else settings.cfg
+        z = self.levels(t).noisy(x0, draws.normal("noise", x0.shape[1:]))
+        with torch.no_grad():
+            with self.student.teaching() as teacher:
+                nearer = self.levels(s).noisy(*self.denoise_guided(teacher, z, t, given, cfg))
+            with self.target.applied():
+                target, _ = self.denoise_guided(self.network, nearer, s, given, cfg)
+        prediction, _ = self.denoise_guided(network, z, t, given, cfg)
+        weight = WEIGHTS[settings.weight](self.levels(t))
+        if settings.loss == "l2":
+            return l2(prediction, target, weight)
+        return pseudo_huber_norm(prediction, target, settings.huber_c * prediction[0].numel() ** 0.5, weight)
+
+    def after_step(self) -> None:
+        self.target.update()
+
+    def averages(self):
+        return [self.target]
+
+    def sample(self, network, noise, given, steps):
+        model = self.preview.denoiser(network)
+        sigmas = consistency_sigmas(model, steps, self.settings.intervals, "leading").to(noise.device)
+        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
+        free = {**given, **self.teacher.unconditional(len(noise))}
+        arguments = {"cond": dict(given), "uncond": free}
+        noises = self.preview.fresh_noise(noise)
+        guided = Guided(model, self.settings.cfg)
+        return sample_consistency(guided, x, sigmas, arguments, noise_sampler=noises, noise_scaling=model.noise_scaling)
+
+    def usage(self) -> dict[str, str]:
+        cfg, grid = f"{self.settings.cfg:g}", str(self.settings.intervals)
+        return {"steps": "5", "guidance": cfg, "sampler": "consistency", "scheduler": "leading", "intervals": grid} | {
+            "family": "consistency"
+        }
+
+
+WEIGHTS = {
+    "uniform": lambda level: 1.0,
+    "snr": lambda level: level.snr,
+    "snr+1": lambda level: level.snr + 1,
+    "truncated-snr": lambda level: truncated_snr(level),
+}
+
+
+def truncated_snr(level: Level) -> Tensor:
+    """max(SNR, 1), [B, 1, 1, 1]: weighs errors of x0 so that the loss is the larger of those of x0 and eps."""
+    return level.snr.clamp(min=1)

@@ -1,0 +1,155 @@
+"""What the distillation methods share: teacher, student, data, guidance, previews and the export."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...files import save_tensors
+from ..batch import Batch, Source
+from ..config import RecipeError
+from ..preview import Preview
+from ..process import Levels, guided, x0_and_eps
+from ..randomness import Draws
+from ..student import Student
+from ..teachers import Teacher, load_teacher
+from .base import Method
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Conditioning = Mapping[str, Tensor]
+
+
+class Distillation(Method):
+    """A student that matches a target made with its teacher. Subclasses say what target, in :meth:`batch_loss`.
+
+    teacher, source: given instead of the recipe's own, which are then not loaded.
+    """
+
+    clean_until = -1
+    guidance_width: int | None = None
+
+    def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
+        super().__init__(settings, recipe, device)
+        frozen = DTYPES[recipe.loop.precision]
+        if teacher is None:
+            if recipe.teacher is None:
+                raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
+            # A student of which all weights train starts from the file's own precision.
+            dtype = torch.float32 if recipe.student.train == "full" else frozen
+            teacher = load_teacher(recipe.teacher.path, device, dtype, recipe.teacher.vae)
+        self.teacher, self.source = teacher, source
+        self.student = Student(teacher, recipe.student, self.guidance_width)
+        self.network = self.student.network
+        if recipe.student.train == "full" and frozen != torch.float32:
+            teacher.unet.to(frozen)
+        if recipe.loop.checkpointing:
+            self.student.save_memory()
+        self.levels = Levels(teacher.alphas_cumprod.to(device), self.clean_until)
+        self.preview = Preview(self)
+
+    def prepare(self, directory: Path) -> None:
+        self.preview.prepare()
+        if self.source is None:
+            self.source = make_source(self, directory.parent / "cache")
+        self.teacher.rest()
+
+    def loss(self, network: nn.Module, step: int) -> Tensor:
+        size = self.recipe.loop.batch_size
+        return self.part_loss(network, step, range(step * size, (step + 1) * size))
+
+    def part_loss(self, network: nn.Module, step: int, indices: range) -> Tensor:
+        batch = self.source.batch(step, indices).to(self.device)
+        return self.batch_loss(network, batch, Draws(self.recipe.seed, indices, self.device))
+
+    def names(self, step: int, indices: range) -> Sequence[str]:
+        return self.source.batch(step, indices).names
+
+    @abstractmethod
+    def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
+        """The mean loss of a batch; ``draws`` belong to its samples."""
+
+    def conditioning(self, batch: Batch) -> dict[str, Tensor]:
+        """What the networks are told besides z and t."""
+        sizes = self.teacher.sizes(batch.height, batch.width, len(batch.latents))
+        return {**batch.embeddings, **sizes}
+
+    def denoise(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> tuple[Tensor, Tensor]:
+        """(x0, eps) that a network of the teacher's kind gives at z, t, in float32."""
+        output = self.teacher.call(network, z, t.clamp(min=0), given).float()
+        return x0_and_eps(output, z, self.levels(t), self.teacher.prediction)
+
+    def denoise_guided(
+        self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float
+    ) -> tuple[Tensor, Tensor]:
+        """The same under classifier-free guidance, both branches in one pass. cfg: a scale or [B]; 1 is no guidance."""
+        if isinstance(cfg, (int, float)) and cfg == 1:
+            return self.denoise(network, z, t, given)
+        free = {**given, **self.teacher.unconditional(len(z))}
+        both = {key: torch.cat([given[key], free[key].to(given[key])]) for key in given}
+        output = self.teacher.call(network, z.repeat(2, 1, 1, 1), t.clamp(min=0).repeat(2), both).float()
+        output = guided(*output.chunk(2), cfg)
+        return x0_and_eps(output, z, self.levels(t), self.teacher.prediction)
+
+    def measure(self, network: nn.Module):
+        return self.preview(network)
+
+    @property
+    def columns(self) -> int:
+        return len(self.preview.columns)
+
+    @abstractmethod
+    def sample(self, network: nn.Module, noise: Tensor, given: Conditioning, steps: int) -> Tensor:
+        """Latents that the student makes of noise in some steps, as it is meant to be sampled; for previews."""
+
+    @abstractmethod
+    def usage(self) -> dict[str, str]:
+        """For the export's metadata: recommended ``steps``, ``guidance``, ``sampler`` and ``scheduler``."""
+
+    def export(self, network: nn.Module, path: Path) -> None:
+        self.export_sharded(network, path, write=True)
+
+    def export_sharded(self, network: nn.Module, path: Path, write: bool) -> None:
+        dtype = DTYPES[self.recipe.student.dtype]
+        weights = self.student.state_dict()
+        weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in weights.items()}
+        if write:
+            save_tensors(weights, path, self.metadata())
+
+    def metadata(self) -> dict[str, str]:
+        """Texts that say what an export is, what it was made from and how to use it."""
+        return {
+            "understudy_method": self.recipe.method,
+            "base": self.teacher.kind,
+            "teacher_sha256": self.teacher.fingerprint,
+            "teacher_file": self.teacher.file,
+            "prediction": self.teacher.prediction,
+            "licence": "a derivative of the teacher; the teacher's licence applies to it",
+            **self.usage(),
+            **self.student.metadata(),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"averages": [average.state_dict() for average in self.averages()]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for average, saved in zip(self.averages(), state["averages"], strict=True):
+            average.load_state_dict(saved)
+
+
+def make_source(method: Distillation, cache: Path) -> Source:
+    """The data that the recipe names: rendered scenes for the demo family, or what distill_train.data reads."""
+    settings = method.recipe.data
+    if settings.get("kind") == "scenes":
+        from accelerate import PartialState
+
+        from ..scene_source import SceneSource
+
+        with PartialState().main_process_first():
+            return SceneSource.of_settings(settings, method.teacher, method.recipe, cache)
+    from .. import data
+
+    return data.make_source(settings, method.teacher, method.recipe, cache)

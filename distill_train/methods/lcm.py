@@ -1,0 +1,109 @@
+"""Latent consistency distillation (Luo et al. 2023): guidance is distilled in, its scale an input or not."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ...samplers.consistency import sample_consistency
+from ...samplers.schedules import consistency_sigmas
+from ..batch import Batch
+from ..config import RecipeError, Strict
+from ..distances import l2, pseudo_huber
+from ..ema import Ema
+from ..randomness import Draws
+from .distillation import Conditioning, Distillation
+
+SIGMA_DATA = 0.5
+
+
+def boundary_scalings(t: Tensor, timestep_scaling: float) -> tuple[Tensor, Tensor]:
+    """(c_skip, c_out), each [B, 1, 1, 1], of f = c_skip z + c_out x0; (1, 0) at t = 0, where f is the identity."""
+    scaled = (timestep_scaling * t.float())[:, None, None, None]
+    return SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2), scaled / (scaled**2 + SIGMA_DATA**2).sqrt()
+
+
+class LCM(Distillation):
+    """f(z_t, t, w) of the student matches f of its average at z_s, one guided DDIM step of the teacher nearer the data.
+
+    t is one of ``intervals`` timesteps T - 1, T - 1 - k, ..., k - 1, and s = max(t - k, 0): the step skips k = T / n
+    timesteps. The teacher's scale is w + 1 with w uniform in [w_min, w_max]: LCM's w is cfg - 1. With
+    ``embed_guidance`` the student is told w, else it learns the average guidance; a LoRA cannot be told.
+    """
+
+    class Settings(Strict):
+        intervals: int = Field(50, gt=1, description="timesteps of the grid; must divide the teacher's 1000")
+        w_min: float = Field(3.0, description="smallest guidance of the teacher; LCM's w is cfg - 1")
+        w_max: float = Field(15.0, description="largest guidance of the teacher")
+        embed_guidance: bool = Field(False, description="the student is told w; for student.train = full")
+        embedding_width: int = Field(256, gt=1, description="of the guidance embedding")
+        loss: Literal["huber", "l2"] = Field("huber", description="pseudo-Huber, or mean squares")
+        huber_c: float = Field(0.001, gt=0, description="of the pseudo-Huber distance; above it, it is linear")
+        target_ema: float = Field(0.95, ge=0, lt=1, description="decay of the target's average; 0: the student itself")
+        timestep_scaling: float = Field(10.0, gt=0, description="of the boundary condition; samplers assume 10")
+        sample_w: float = Field(6.5, description="guidance in previews, where the student is told it")
+
+        @model_validator(mode="after")
+        def _ordered(self):
+            if self.w_max < self.w_min:
+                raise ValueError(f"w_max is {self.w_max:g}; expected at least w_min = {self.w_min:g}")
+            return self
+
+    def __init__(self, settings, recipe, device, teacher=None, source=None):
+        if settings.embed_guidance:
+            if recipe.student.train == "lora":
+                raise RecipeError("settings.embed_guidance adds an input to the UNet; use it with student.train = full")
+            self.guidance_width = settings.embedding_width
+        super().__init__(settings, recipe, device, teacher, source)
+        timesteps = len(self.teacher.alphas_cumprod)
+        if timesteps % settings.intervals:
+            raise RecipeError(f"settings.intervals is {settings.intervals}; expected a divisor of {timesteps}")
+        self.stride = timesteps // settings.intervals
+        self.target = Ema(self.network, settings.target_ema, warmup=False)
+
+    def consistency(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
+        """f(z, t), of z's shape."""
+        x0, _ = self.denoise(network, z, t, given)
+        skip, out = boundary_scalings(t, self.settings.timestep_scaling)
+        return skip * z + out * x0
+
+    def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
+        settings, x0, given = self.settings, batch.latents, self.conditioning(batch)
+        t = self.stride * (draws.whole("timestep", 0, settings.intervals) + 1) - 1
+        s = (t - self.stride).clamp(min=0)
+        w = draws.uniform("guidance", settings.w_min, settings.w_max)
+        z = self.levels(t).noisy(x0, draws.normal("noise", x0.shape[1:]))
+        told = {**given, "guidance": w} if settings.embed_guidance else given
+        # The target first: its weights stand in for the student's, of which no graph may exist yet.
+        with torch.no_grad():
+            with self.student.teaching() as teacher:
+                nearer = self.levels(s).noisy(*self.denoise_guided(teacher, z, t, given, w + 1))
+            with self.target.applied():
+                target = self.consistency(self.network, nearer, s, told)
+        prediction = self.consistency(network, z, t, told)
+        if settings.loss == "l2":
+            return l2(prediction, target)
+        return pseudo_huber(prediction, target, settings.huber_c)
+
+    def after_step(self) -> None:
+        self.target.update()
+
+    def averages(self):
+        return [self.target]
+
+    def sample(self, network, noise, given, steps):
+        if self.settings.embed_guidance:
+            given = {**given, "guidance": torch.full((len(noise),), self.settings.sample_w, device=noise.device)}
+        model = self.preview.denoiser(network)
+        sigmas = consistency_sigmas(model, steps, self.settings.intervals).to(noise.device)
+        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
+        return sample_consistency(model, x, sigmas, given, noise_sampler=self.preview.fresh_noise(noise))
+
+    def usage(self) -> dict[str, str]:
+        settings = self.settings
+        w = {"w_min": f"{settings.w_min:g}", "w_max": f"{settings.w_max:g}"}
+        guidance = {"guidance": "embedded", **w} if settings.embed_guidance else {"guidance": "1"}
+        family = "LCM" if self.recipe.student.train == "full" else "LCM-LoRA"
+        grid = {"intervals": str(settings.intervals), "timestep_scaling": f"{settings.timestep_scaling:g}"}
+        return {"steps": "4", **guidance, "sampler": "lcm", "scheduler": "sgm_uniform", "family": family, **grid}

@@ -1,0 +1,102 @@
+"""A look at a student: its pictures at 1, 2 and 4 steps beside the teacher's, from the same noise."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..samplers.denoisers import DiscreteDenoiser, Guided
+from ..samplers.noise import PerImageNoise, initial_noise
+from ..samplers.schedules import trailing_sigmas
+from ..samplers.solvers import sample_dpmpp_2m
+
+if TYPE_CHECKING:
+    from .methods.distillation import Distillation
+
+STEPS = (1, 2, 4)
+PROMPTS = (
+    "a portrait photo of an old fisherman, soft morning light",
+    "a red fox in the snow, photograph",
+    "a watercolour painting of a harbour with small boats",
+    "a bowl of oranges on a wooden table, still life",
+)
+SCENES = (
+    "a small red star left of a large blue circle on a gray background",
+    "a large green square above a small yellow triangle on a black background",
+    "a large blue circle on a white background",
+    "a small yellow star above a large purple circle on a black background",
+)
+PREDICTION = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+
+
+class Preview:
+    """Called with a network that has the student's averaged weights: the grid, a row for each prompt, and figures.
+
+    The columns are the student at ``STEPS`` and the teacher. With an oracle the figures are its mean score of each.
+    """
+
+    columns = (*(f"student@{n}" for n in STEPS), "teacher")
+
+    def __init__(self, method: "Distillation"):
+        self.method, self.settings = method, method.recipe.samples
+        self.taught: Tensor | None = None
+        self.oracle = None
+
+    def prepare(self) -> None:
+        """Load the oracle, so that a wrong one is noticed before the first step. Raises what loading it does."""
+        if self.settings.oracle is not None:
+            from ..oracles import load_oracle
+
+            self.oracle = load_oracle(self.settings.oracle)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return self.settings.prompts or (SCENES if self.method.teacher.kind == "demo" else PROMPTS)
+
+    def __call__(self, network: nn.Module) -> tuple[Tensor, dict[str, float]]:
+        teacher = self.method.teacher
+        side = self.settings.size or teacher.default_size
+        count = len(self.prompts)
+        shape = teacher.latent_channels, side // teacher.factor, side // teacher.factor
+        noise = initial_noise(self.settings.seed, range(count), shape, self.method.device)
+        given = {**teacher.embed(self.prompts), **teacher.sizes(side, side, count)}
+        columns = []
+        for steps in STEPS:
+            columns.append(self._pixels(self.method.sample(network, noise, given, steps)))
+        if self.taught is None:
+            self.taught = self._pixels(self._teach(noise, given))
+        columns.append(self.taught)
+        figures = self._scores(columns)
+        teacher.rest()
+        return torch.stack(columns, dim=1).flatten(0, 1), figures
+
+    def denoiser(self, network: nn.Module) -> DiscreteDenoiser:
+        """A network of the teacher's kind for the pack's samplers."""
+        teacher = self.method.teacher
+
+        def call(x: Tensor, t: Tensor, **given) -> Tensor:
+            return teacher.call(network, x, t, given).float()
+
+        return DiscreteDenoiser(call, teacher.alphas_cumprod.cpu(), PREDICTION[teacher.prediction])
+
+    def fresh_noise(self, noise: Tensor) -> PerImageNoise:
+        """The noise that a stochastic sampler puts back, the same in every preview."""
+        return PerImageNoise(self.settings.seed, range(len(noise)), noise.shape[1:], noise.device)
+
+    def _teach(self, noise: Tensor, given: dict[str, Tensor]) -> Tensor:
+        with self.method.student.teaching() as network:
+            model = self.denoiser(network)
+            sigmas = trailing_sigmas(model, self.settings.teacher_steps).to(noise.device)
+            x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
+            free = {**given, **self.method.teacher.unconditional(len(noise))}
+            arguments = {"cond": given, "uncond": free}
+            return sample_dpmpp_2m(Guided(model, self.settings.teacher_cfg), x, sigmas, arguments)
+
+    def _pixels(self, latents: Tensor) -> Tensor:
+        return self.method.teacher.decode(latents).float().cpu()
+
+    def _scores(self, columns: list[Tensor]) -> dict[str, float]:
+        if self.oracle is None:
+            return {}
+        scores = [self.oracle(images, list(self.prompts)).mean().item() for images in columns]
+        return {f"score {name}": score for name, score in zip(self.columns, scores, strict=True)}

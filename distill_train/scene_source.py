@@ -1,0 +1,50 @@
+"""The demo family's rendered scenes as a data source."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+
+from .batch import Batch
+from .config import Recipe, RecipeError, Strict, explain
+from .randomness import generator
+from .scene_data import LatentSet
+from .teachers import Teacher
+
+
+class SceneSettings(Strict):
+    """[data] with kind = "scenes": the demo family's own pictures, drawn and encoded once."""
+
+    kind: Literal["scenes"] = Field(description="rendered scenes, for the demo family")
+    vae: Path = Field(Path("vae.safetensors"), description="the autoencoder; the pack's own without a folder")
+    pictures: int = Field(50_000, gt=0, description="how many scenes are drawn")
+    pictures_seed: int = Field(2, description="of the scenes")
+
+
+class SceneSource:
+    """Scenes with replacement: sample i is the same in every run with the seed."""
+
+    def __init__(self, scenes: LatentSet, seed: int):
+        self.scenes, self.seed = scenes, seed
+
+    @classmethod
+    def of_settings(cls, settings: dict[str, Any], teacher: Teacher, recipe: Recipe, cache: Path) -> "SceneSource":
+        """Raises RecipeError for wrong settings or a teacher of another family."""
+        if teacher.kind != "demo":
+            raise RecipeError(
+                f'data.kind is "scenes", which the demo family alone can draw; the teacher is {teacher.kind}'
+            )
+        try:
+            s = SceneSettings.model_validate(settings)
+        except ValidationError as error:
+            raise RecipeError(explain("data", error)) from error
+        return cls(LatentSet.of_renders(s.vae, s.pictures, s.pictures_seed, teacher.device, cache), recipe.seed)
+
+    def batch(self, step: int, indices: range) -> Batch:
+        count = len(self.scenes.latents)
+        places = [int(torch.randint(count, (), generator=generator(self.seed, "scene", i))) for i in indices]
+        at = torch.tensor(places, device=self.scenes.latents.device)
+        side = self.scenes.latents.shape[-1] * 8
+        names = [f"scene {place}" for place in places]
+        return Batch(self.scenes.latents[at], {"tokens": self.scenes.tokens[at]}, names, side, side)

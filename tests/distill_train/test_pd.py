@@ -1,0 +1,99 @@
+"""Progressive distillation on a tiny network."""
+
+import pytest
+import torch
+from understudy.distill_train.config import RecipeError
+from understudy.distill_train.methods.cd import truncated_snr
+from understudy.distill_train.methods.pd import closed_form, grid
+from understudy.distill_train.process import Levels, solve
+from understudy.samplers.denoisers import DiscreteDenoiser, scaled_linear
+from understudy.samplers.schedules import trailing_sigmas
+
+from .tiny import TinyTeacher, changed, lowers_its_loss, method
+
+
+@pytest.mark.parametrize("substeps", [2, 3])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_one_step_with_the_closed_form_is_the_teachers_steps(prediction, substeps):
+    pd = method("pd", teacher=TinyTeacher(prediction), teacher_steps=4)
+    given, z = pd.teacher.embed(["a"]), torch.randn(1, 4, 8, 8)
+    times = [torch.tensor([t]) for t in (800, 600, 400, 200)[: substeps + 1]]
+    with torch.no_grad():
+        reached = solve(lambda z, t: pd.denoise(pd.teacher.unet, z, t, given), pd.levels, z, times)
+    t, s = pd.levels(times[0]), pd.levels(times[-1])
+    x0 = closed_form(z, t, reached, s)
+    torch.testing.assert_close(s.noisy(x0, (z - t.alpha * x0) / t.sigma), reached, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_student_that_starts_as_the_teacher_has_no_loss_with_one_substep(prediction, train):
+    student = {"train": train, "rank": 2}
+    pd = method("pd", student=student, teacher=TinyTeacher(prediction), teacher_steps=8, substeps=1)
+    assert pd.loss(pd.network, 0).item() < 1e-8
+    assert method("pd", teacher=TinyTeacher(prediction), teacher_steps=8).loss(pd.network, 0).item() > 1e-6
+
+
+def test_the_weight_makes_the_loss_the_larger_of_data_and_noise_error():
+    levels, x, y = Levels(scaled_linear()), torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
+    level, z = levels(torch.tensor([50, 400, 999])), torch.randn(3, 4, 8, 8)
+    eps = [(z - level.alpha * x0) / level.sigma for x0 in (x, y)]
+    larger = torch.maximum((x - y).square().mean((1, 2, 3)), (eps[0] - eps[1]).square().mean((1, 2, 3)))
+    torch.testing.assert_close((truncated_snr(level) * (x - y).square()).mean((1, 2, 3)), larger, rtol=1e-4, atol=1e-5)
+
+
+def test_the_grid_is_that_of_the_hosts_sgm_uniform():
+    model = DiscreteDenoiser(lambda x, t: x, scaled_linear())
+    for steps in (1, 2, 4, 8):
+        ours = grid(torch.arange(steps, -1, -1) / steps, 1000)
+        theirs = model.sigma_to_t(trailing_sigmas(model, steps)[:-1])
+        assert ours[-1] == -1 and torch.all((ours[:-1] - theirs).abs() <= 0.5 + 1e-3)
+
+
+def test_stages_follow_until_one_step_and_the_last_are_longer():
+    pd = method("pd", {"steps": 50}, teacher_steps=8)
+    assert pd.chain == [4, 2, 1]
+    assert [(s.start, s.stop, s.name) for s in pd.stages()] == [
+        (0, 10, "4-step"),
+        (10, 30, "2-step"),
+        (30, 50, "1-step"),
+    ]
+    assert method("pd", teacher_steps=16, student_steps=4).chain == [8, 4]
+    with pytest.raises(RecipeError, match="6 steps, divided by 2 again and again, never are 1"):
+        method("pd", teacher_steps=6)
+    with pytest.raises(RecipeError, match="loop.steps is 2; expected more, for 3 stages"):
+        method("pd", {"steps": 2}).stages()
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+def test_in_the_next_stage_the_student_is_the_teacher(train):
+    pd = method("pd", student={"train": train, "rank": 2}, teacher_steps=4)
+    changed(pd.network)
+    pd.begin(1)
+    assert pd.steps == 1
+    given, z, t = pd.teacher.embed(["a"]), torch.randn(1, 4, 8, 8), torch.tensor([999])
+    with torch.no_grad():
+        before, _ = pd.denoise(pd.network, z, t, given)
+        changed(pd.network, seed=6)  # the student goes on, its teacher stays
+        taught = pd._taught(z, [t, torch.tensor([500])], given)
+        x0, eps = before, (z - pd.levels(t).alpha * before) / pd.levels(t).sigma
+        torch.testing.assert_close(taught, pd.levels(torch.tensor([500])).noisy(x0, eps), rtol=1e-3, atol=1e-4)
+        after, _ = pd.denoise(pd.network, z, t, given)
+        assert not torch.allclose(after, before, atol=1e-3)
+
+
+def test_only_the_first_teacher_is_guided():
+    pd = method("pd", teacher_steps=4, cfg=5.0)
+    scales = []
+    plain = pd.denoise_guided
+    pd.denoise_guided = lambda *arguments: scales.append(arguments[-1]) or plain(*arguments)
+    pd.loss(pd.network, 0)
+    assert scales == [5.0, 5.0]
+    pd.begin(1)
+    pd.loss(pd.network, 0)
+    assert len(scales) == 2
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+def test_one_step_lowers_the_loss(train):
+    assert lowers_its_loss(method("pd", student={"train": train, "rank": 2}, teacher_steps=4), rate=1e-4)

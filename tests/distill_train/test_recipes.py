@@ -1,0 +1,73 @@
+"""Recipes and the command around them."""
+
+import pytest
+from understudy.cli import main
+from understudy.distill_train.command import RECIPES, shipped
+from understudy.distill_train.config import RecipeError, load_recipe
+from understudy.distill_train.help_config import help_config, sections
+from understudy.distill_train.methods import DISTILLATIONS, method_classes
+
+UNDOCUMENTED = '[settings] of method = "oracle"'
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipes_are_valid_and_their_settings_too(name):
+    recipe = load_recipe(RECIPES / f"{name}.toml")
+    settings = method_classes()[recipe.method].Settings.model_validate(recipe.settings)
+    assert recipe.settings.keys() <= settings.model_fields_set
+    assert recipe.loop.batch_size % recipe.loop.accumulate == 0
+
+
+def test_every_distillation_has_a_recipe():
+    methods = {load_recipe(path).method for path in RECIPES.glob("*.toml")}
+    assert set(DISTILLATIONS) <= methods
+
+
+def test_every_key_is_explained(capsys):
+    for table, _, settings in sections():
+        if table == UNDOCUMENTED:
+            continue
+        for name, field in settings.model_fields.items():
+            assert field.description, f"{table} {name}"
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--help-config"])
+    assert not end.value.code
+    shown = capsys.readouterr().out
+    for text in ("[loop]", "keep_checkpoints = 2", "huber_c = 0.001", "temperature = 0.9", "steps = required  # int"):
+        assert text in shown
+    lcm = help_config("lcm")
+    assert "w_max = 15" in lcm and "temperature" not in lcm
+
+
+def test_keys_are_set_from_the_command_line(tmp_path):
+    changes = ("loop.steps=7", "teacher.path=C:\\models\\my model.safetensors", "loop.betas=[0.5, 0.6]", "export=a.b")
+    recipe = load_recipe(RECIPES / "lcm-lora.toml", changes)
+    assert recipe.loop.steps == 7 and recipe.loop.betas == (0.5, 0.6) and recipe.export == "a.b"
+    assert str(recipe.teacher.path) == "C:\\models\\my model.safetensors"
+    for wrong, said in (
+        ("loop.stepz=7", "loop.stepz"),
+        ("loop.steps", "expected KEY=VALUE"),
+        ("seed.a=1", "not a table"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            load_recipe(RECIPES / "lcm-lora.toml", (wrong,))
+
+
+def test_bad_requests_are_one_line_and_leave_nothing(capsys, tmp_path):
+    demo = ["pd", "--set", "teacher.path=demo", "--set", "data.kind=scenes"]
+    for arguments, said in (
+        (["pd"], "pd needs a [teacher] with its path, e.g. --set teacher.path=FILE"),
+        (["pd", "--set", f"teacher.path={tmp_path / 'x.safetensors'}"], "no such file"),
+        (["pd", "--set", "settings.cgf=1"], "settings of pd: cgf"),
+        ([*demo, "--set", "samples.oracle=missing.safetensors"], "missing.safetensors: no such file"),
+        (["nothing"], "there is no recipe 'nothing'"),
+        (["pd", "--device", "tpu"], "device 'tpu' is unknown"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(
+                ["train", *arguments, "--out", str(tmp_path / "run")]
+                + ([] if "--device" in arguments else ["--device", "cpu"])
+            )
+        assert end.value.code == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()

@@ -1,0 +1,136 @@
+"""What trains: all weights, or a LoRA in the teacher's own network."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from understudy.distill_train.config import RecipeError
+from understudy.distill_train.ema import Ema, standing_in
+
+from .tiny import TinyTeacher, changed, method
+
+
+def test_a_lora_is_one_network_that_teaches_with_its_adapter_off():
+    teacher = TinyTeacher()
+    z, t, given = torch.randn(2, 4, 8, 8), torch.tensor([500, 900]), teacher.embed(["a", "b"])
+    with torch.no_grad():
+        alone = teacher.call(teacher.unet, z, t, given)
+    pd = method("pd", student={"train": "lora", "rank": 2}, teacher=teacher, teacher_steps=4)
+    assert pd.network is teacher.unet
+    changed(pd.network)
+    with torch.no_grad():
+        adapted = teacher.call(pd.network, z, t, given)
+        with pd.student.teaching() as network:
+            torch.testing.assert_close(teacher.call(network, z, t, given), alone)
+        torch.testing.assert_close(teacher.call(pd.network, z, t, given), adapted)
+    assert not torch.allclose(adapted, alone)
+    assert all("lora_" in name for name, p in pd.network.named_parameters() if p.requires_grad)
+    assert {p.dtype for p in pd.student.parameters} == {torch.float32}
+
+
+def test_a_half_precision_teacher_still_trains_in_full_precision():
+    teacher = TinyTeacher()
+    teacher.unet.to(torch.bfloat16)
+    pd = method("pd", {"precision": "bf16"}, {"train": "lora", "rank": 2}, teacher, teacher_steps=4)
+    assert {p.dtype for p in pd.network.parameters() if not p.requires_grad} == {torch.bfloat16}
+    assert {p.dtype for p in pd.student.parameters} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):
+        pd.loss(pd.network, 0).backward()
+    assert all(torch.isfinite(p.grad).all() for p in pd.student.parameters)
+
+
+def test_exports_have_diffusers_and_pefts_names_and_say_what_they_are(tmp_path):
+    from diffusers import UNet2DConditionModel
+    from peft import set_peft_model_state_dict
+
+    full = method("pd", teacher_steps=4)
+    changed(full.network)
+    full.export(full.network, tmp_path / "full.safetensors")
+    fresh = UNet2DConditionModel.from_config(full.teacher.unet.config)
+    fresh.load_state_dict(load_file(tmp_path / "full.safetensors"))
+    for a, b in zip(fresh.parameters(), full.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+    lora = method("lcm", student={"train": "lora", "rank": 2, "alpha": 4})
+    changed(lora.network)
+    lora.export(lora.network, tmp_path / "lora.safetensors")
+    weights = load_file(tmp_path / "lora.safetensors")
+    assert all(key.endswith((".lora_A.weight", ".lora_B.weight")) for key in weights)
+    again = method("lcm", student={"train": "lora", "rank": 2, "alpha": 4})
+    result = set_peft_model_state_dict(again.network, weights)
+    assert not result.unexpected_keys
+    for a, b in zip(again.student.parameters, lora.student.parameters, strict=True):
+        assert torch.equal(a, b)
+    with safe_open(tmp_path / "lora.safetensors", framework="pt") as file:
+        said = file.metadata()
+    assert said["understudy_method"] == "lcm" and said["base"] == "sd1" and said["prediction"] == "epsilon"
+    assert (said["teacher_file"], said["teacher_sha256"]) == ("tiny.safetensors", "0" * 64)
+    assert (said["trained"], said["rank"], said["alpha"], said["keys"]) == ("lora", "2", "4", "peft")
+    assert (said["steps"], said["guidance"], said["sampler"]) == ("4", "1", "lcm")
+
+
+def test_a_demo_student_is_a_file_that_the_family_loads(tmp_path):
+    from understudy.distill_train.batch import Batch
+    from understudy.distill_train.methods import make_method
+    from understudy.distill_train.teachers import load_teacher
+    from understudy.models.demo import family
+
+    from .tiny import CPU, recipe
+
+    teacher = load_teacher("demo")
+    pd = make_method(recipe("pd", teacher_steps=4), CPU, teacher=teacher, source=object())
+    tokens = family.tokens_of(["red star"] * 2)
+    from understudy.distill_train.randomness import Draws
+
+    loss = pd.batch_loss(pd.network, Batch(torch.randn(2, 8, 8, 8), {"tokens": tokens}), Draws(0, range(2)))
+    loss.backward()
+    assert pd.network.text.weight.grad is None
+    pd.export(pd.network, tmp_path / "student.safetensors")
+    network = family.load_network(tmp_path / "student.safetensors")
+    assert torch.equal(network.text.weight, teacher.unet.text.weight)
+    with safe_open(tmp_path / "student.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["config"]) == teacher.unet.config
+
+
+def test_layers_that_do_not_exist_are_refused():
+    with pytest.raises(RecipeError, match="student.targets names no layer of this teacher"):
+        method("lcm", student={"train": "lora", "targets": ["nothing"]})
+
+
+def test_other_weights_stand_in_and_go_again_even_after_an_error():
+    layer = torch.nn.Linear(2, 2)
+    own = [p.detach().clone() for p in layer.parameters()]
+    other = [torch.zeros(2, 2), torch.ones(2)]
+    with pytest.raises(ZeroDivisionError), standing_in(layer.parameters(), other):
+        assert layer(torch.ones(1, 2)).tolist() == [[1, 1]]
+        raise ZeroDivisionError
+    assert all(torch.equal(a, b) for a, b in zip(own, layer.parameters(), strict=True))
+
+
+def test_what_stands_in_is_seen_under_autocast_too():
+    layer = torch.nn.Linear(2, 2, bias=False)
+    x = torch.ones(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = layer(x)
+        with torch.no_grad(), standing_in(layer.parameters(), [torch.zeros(2, 2)]):
+            assert not layer(x).any()
+        after = layer(x)
+    assert torch.equal(before, after) and after.requires_grad
+
+
+def test_an_average_warms_up_and_without_decay_takes_no_memory():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(0)
+    average, none = Ema(layer, 0.9), Ema(layer, 0.0)
+    with torch.no_grad():
+        layer.weight.fill_(1)
+    average.update()
+    assert average.weights[0].item() == pytest.approx(0.9)  # the decay begins at 1 / 10
+    with average.applied():
+        assert layer.weight.item() == pytest.approx(0.9)
+    assert not none.weights
+    with none.applied():
+        assert layer.weight.item() == 1
