@@ -263,23 +263,53 @@ def download(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file (.toml), or the name of one that ships with the pack.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe file (.toml), or the name of one that ships with the pack.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<recipe name> without it.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. teacher.path=model.safetensors."
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what memory, disk and time it will take, from 10 steps.")
+    ] = False,
+    help_config: Annotated[
+        bool, typer.Option("--help-config", help="Explain every key of a recipe; with one, of its method.")
+    ] = False,
 ):
-    """Train what a recipe describes."""
-    from .distill_train.command import train_command
+    """Train what a recipe describes, e.g. distil a student from a checkpoint. Ctrl-C saves and stops.
 
-    typer.echo(f"Exported {train_command(recipe, out, resume, device)}")
+    On several GPUs: accelerate launch -m understudy.cli train ...
+    """
+    from .distill_train import command
+
+    changes = tuple(change or ())
+    if help_config:
+        typer.echo(command.help_text(recipe))
+    elif recipe is None:
+        raise typer.BadParameter("name a recipe: " + ", ".join(command.shipped()), param_hint="RECIPE")
+    elif estimate:
+        typer.echo(command.estimate_command(recipe, out, device, changes))
+    else:
+        typer.echo(f"Exported {command.train_command(recipe, out, resume, device, changes)}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line on stderr and exit code 2, anything unexpected keeps its traceback."""
     # A launcher ends its processes with SIGTERM; as an exit it lets half-written files be taken away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    from .stopping import Stopped
+
     try:
         app(args=arguments, prog_name="understudy")
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        sys.exit(130)
     except (ValueError, FileNotFoundError, FileExistsError) as error:
         rank = os.environ.get("RANK", "0")
         where = "" if rank == "0" else f" in process {rank}"

@@ -2,19 +2,60 @@
 
 from pathlib import Path
 
-from .config import RecipeError, load_recipe
+from .config import Recipe, RecipeError, load_recipe
 from .loop import train
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-def train_command(recipe: Path, out: Path | None = None, resume: bool = False, device: str = "auto") -> Path:
-    """Train ``recipe`` (a TOML file, or the name of one that ships with the pack) and return the exported file.
-
-    out: the run's directory; ``runs/<recipe name>`` without it. Raises RecipeError.
-    """
+def find_recipe(recipe: Path, changes: tuple[str, ...] = ()) -> tuple[Recipe, str]:
+    """The recipe in a TOML file, or of the name of one that ships with the pack, and its name. Raises RecipeError."""
     shipped = RECIPES / f"{recipe.stem}.toml"
     path = recipe if recipe.exists() or not shipped.exists() else shipped
+    return load_recipe(path, changes), path.stem
+
+
+def train_command(
+    recipe: Path,
+    out: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    changes: tuple[str, ...] = (),
+) -> Path:
+    """Train ``recipe`` and return the exported file.
+
+    out: the run's directory; ``runs/<recipe name>`` without it. Raises RecipeError, TrainingError or Stopped.
+    """
+    check_device(device)
+    loaded, name = find_recipe(recipe, changes)
+    return train(loaded, out or Path("runs") / name, resume=resume, device=device)
+
+
+def estimate_command(recipe: Path, out: Path | None, device: str, changes: tuple[str, ...] = ()) -> str:
+    """What training ``recipe`` would take, in a few lines. Raises what training would."""
+    from .estimate import estimate
+
+    check_device(device)
+    loaded, name = find_recipe(recipe, changes)
+    return estimate(loaded, out or Path("runs") / name, device).summary()
+
+
+def help_text(recipe: Path | None) -> str:
+    """Every key of a recipe; with a recipe or a method's name, of that method alone. Raises RecipeError."""
+    from .help_config import help_config
+    from .methods import method_classes
+
+    if recipe is None or str(recipe) in method_classes():
+        return help_config(str(recipe or ""))
+    return help_config(find_recipe(recipe)[0].method)
+
+
+def shipped() -> list[str]:
+    """Names of the pack's own recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def check_device(device: str) -> None:
+    """Raises RecipeError for a device that does not exist."""
     if device not in ("auto", "cpu", "cuda"):
         raise RecipeError(f"device {device!r} is unknown; use auto, cpu or cuda")
-    return train(load_recipe(path), out or Path("runs") / path.stem, resume=resume, device=device)

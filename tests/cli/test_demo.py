@@ -151,5 +151,5 @@ def test_train_hands_over(monkeypatch, tmp_path, capsys):
     given = []
     monkeypatch.setattr(command, "train_command", lambda *arguments: given.append(arguments) or "runs/x.safetensors")
     assert understudy("train", "demo-vae", "--out", tmp_path, "--resume") == 0
-    assert [str(part) for part in given[0]] == ["demo-vae", str(tmp_path), "True", "auto"]
+    assert [str(part) for part in given[0]] == ["demo-vae", str(tmp_path), "True", "auto", "()"]
     assert "runs/x.safetensors" in capsys.readouterr().out
