@@ -54,7 +54,7 @@ class Trainer:
         self.tracker_kind = installed_tracker(loop.tracker)
         if resume:
             Run.resume(directory, recipe)
-        else:
+        elif self.main:  # the others may come here when it has already begun
             Run.require_new(directory)
         torch.manual_seed(recipe.seed)  # initial weights; all later draws have generators of their own
         self.method = make_method(recipe, self.device)
