@@ -45,6 +45,8 @@ class Trainer:
             raise RecipeError("device is cuda, but torch finds no CUDA device here; use --device cpu")
         self.accelerator = Accelerator(cpu=device == "cpu")
         self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
+        if self.device.type == "cpu":
+            self.device = torch.device("cpu")  # launchers number it, and safetensors knows no cpu:0
         parts = self.accelerator.num_processes * loop.accumulate
         if loop.batch_size % parts:
             raise RecipeError(

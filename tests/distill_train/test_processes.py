@@ -114,7 +114,7 @@ def test_two_processes_are_one_with_the_whole_batch(teacher, tmp_path):
         for rank in range(2)
     ]
     said = [process.communicate()[1] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], said
+    assert [process.returncode for process in pair] == [0, 0], "\n\n".join(text[-1500:] for text in said)
     assert losses(tmp_path / "pair") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
     ours, theirs = (load_file(tmp_path / run / "exports" / r.export) for run in ("pair", "alone"))
     for key in ours:
