@@ -276,14 +276,14 @@ def train(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a run that has ended.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run that has ended, or a file in its exports folder.")],
     to: Annotated[str | None, typer.Option(help="lora, unet or checkpoint; what the run trained without it.")] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale (cfg) to fix in a student that takes it as an input.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File or folder; the run's exports folder without it.")] = None,
     base: Annotated[Path | None, typer.Option(help="The model it was distilled from, if that has moved.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto (the base's own), float32, float16 or bfloat16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto (the run's own), float32, float16 or bfloat16.")] = "auto",
 ):
     """Write a trained student as a file that ComfyUI's stock loaders know, and check it."""
     from .distill_train.exports.export import export as run_export

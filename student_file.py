@@ -1,4 +1,4 @@
-"""What a student's file says about itself: written by the trainer and its exports, read by the sampler node."""
+"""What a student's file says about itself: written by the trainer, read by its exports and by the sampler node."""
 
 from __future__ import annotations
 
@@ -7,56 +7,69 @@ from pathlib import Path
 
 from .files import CheckpointError, read_header
 
-PREFIX = "understudy_"
+METHOD = "understudy_method"
+EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the network
 
 
 @dataclass(frozen=True)
 class StudentFile:
-    """The metadata of a student's safetensors file, one entry ``understudy_<field>`` for each field.
+    """The metadata of a student's safetensors file, one entry for each field that is not None.
 
-    method: the recipe's. kind: "sd1", "sdxl" or "demo". network: "unet" (diffusers' or the original layout), "lora" or
-    "checkpoint". teacher, teacher_sha256: the file or folder it was distilled from, and its fingerprint.
-    prediction: "eps" or "v". sampler: a family of Understudy Student Sampler. steps and cfg are what to sample with;
-    cfg is 1 where the guidance is inside the network. guidance: the scale that was distilled in, as cfg (LCM's w is
-    cfg - 1); 1 for none. For a student that takes the scale as an input it is the one to export with.
-    rank, alpha: of a LoRA.
+    method: the recipe's; its entry is called ``understudy_method``. base: "sd1", "sdxl" or "demo". teacher_file,
+    teacher_sha256: what it was distilled from. prediction: "epsilon", "v_prediction" or "sample". trained: "full" or
+    "lora". steps, guidance, sampler, scheduler: what to sample with, in the host's words; guidance is the cfg, or
+    "embedded". family: of Understudy Student Sampler, where it has one. intervals: of the grid that a consistency
+    student knows. timestep_scaling: of LCM's boundary condition. w_min, w_max: the range of an embedded guidance
+    scale; w is cfg - 1. rank, alpha: of a LoRA. folded_guidance: the cfg that an export fixed in the weights.
     """
 
     method: str
-    kind: str
-    network: str
-    teacher: str
+    base: str
+    teacher_file: str
     teacher_sha256: str
     prediction: str
-    sampler: str
+    trained: str
     steps: int
-    cfg: float = 1.0
-    guidance: float = 1.0
+    guidance: float | str
+    sampler: str
+    scheduler: str
+    family: str | None = None
+    intervals: int | None = None
+    timestep_scaling: float | None = None
+    w_min: float | None = None
+    w_max: float | None = None
     rank: int | None = None
     alpha: float | None = None
+    folded_guidance: float | None = None
 
     def metadata(self) -> dict[str, str]:
         """Entries for a safetensors file; :meth:`read` takes them back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {f"{PREFIX}{name}": str(value) for name, value in values.items() if value is not None}
+        values[METHOD] = values.pop("method")
+        texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in values.items()}
+        return {key: text for key, text in texts.items() if values[key] is not None}
 
     @classmethod
     def read(cls, path: str | Path) -> StudentFile:
         """The metadata of a file. Raises FileNotFoundError, or CheckpointError for a file that is no student's."""
         metadata = read_header(path).metadata
-        if f"{PREFIX}method" not in metadata:
+        if METHOD not in metadata:
             raise CheckpointError(
                 f"{path} does not say how to sample it; expected a student's file from 'understudy export'"
             )
-        given = {field.name: metadata.get(f"{PREFIX}{field.name}") for field in fields(cls)}
-        if missing := [name for name in REQUIRED if given[name] is None]:
-            raise CheckpointError(f"{path}: its metadata lacks {', '.join(PREFIX + name for name in missing)}")
+        given = {field.name: metadata.get(field.name) for field in fields(cls)} | {"method": metadata[METHOD]}
+        required = [field.name for field in fields(cls) if "None" not in str(field.type)]
+        if missing := [name for name in required if given[name] is None]:
+            raise CheckpointError(f"{path}: its metadata lacks {', '.join(missing)}")
         try:
-            numbers = {name: read(given[name]) for name, read in NUMBERS.items() if given[name] is not None}
+            for name, number in NUMBERS.items():
+                if given[name] not in (None, EMBEDDED):
+                    given[name] = number(given[name])
         except ValueError as error:
             raise CheckpointError(f"{path}: its metadata cannot be read: {error}") from error
-        return cls(**{name: given[name] for name in REQUIRED} | numbers)
+        return cls(**given)
 
 
-NUMBERS = {"steps": int, "cfg": float, "guidance": float, "rank": int, "alpha": float}
-REQUIRED = ("method", "kind", "network", "teacher", "teacher_sha256", "prediction", "sampler", "steps")
+NUMBERS = {"steps": int, "intervals": int, "rank": int} | dict.fromkeys(
+    ("guidance", "timestep_scaling", "w_min", "w_max", "alpha", "folded_guidance"), float
+)

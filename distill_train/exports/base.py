@@ -11,10 +11,6 @@ from ...pipelines.folder import read_folder
 from ...pipelines.layout import UNET, Family, original_unet_names, unet_config
 from ...pipelines.single_file import read_single_file
 
-DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
-# Empty tensors by which files say that the network predicts v, and with zero terminal SNR.
-MARKERS = ("v_pred", "ztsnr")
-
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -31,7 +27,6 @@ class Base:
     names: dict[str, str]
     shapes: Shapes
     others: Shapes
-    dtype: torch.dtype
 
     def unet(self) -> dict[str, torch.Tensor]:
         """The UNet's weights by diffusers' name."""
@@ -71,7 +66,6 @@ def _of_file(path: Path) -> Base:
         shapes={key: header.shapes[name] for key, name in moved.items()},
         # An average of the teacher's UNet is not the student's.
         others={key: shape for key, shape in header.shapes.items() if not key.startswith((UNET, "model_ema."))},
-        dtype=_dtype(path, next(iter(moved.values()))),
     )
 
 
@@ -80,8 +74,7 @@ def _of_folder(path: Path) -> Base:
     for file in _unet_files(path):
         shapes |= read_header(file).shapes
     layers = json.loads((path / "unet" / "config.json").read_text(encoding="utf-8"))["layers_per_block"]
-    names = original_unet_names(shapes, layers)
-    return Base(path, family, names, shapes, {}, _dtype(file, next(iter(read_header(file).shapes))))
+    return Base(path, family, original_unet_names(shapes, layers), shapes, {})
 
 
 def _unet_files(path: Path) -> list[Path]:
@@ -90,10 +83,3 @@ def _unet_files(path: Path) -> list[Path]:
         raise CheckpointError(f"{path / 'unet'} has no .safetensors file")
     # A folder may hold the same weights twice, in full and in half precision.
     return [file for file in files if ".fp16." not in file.name] or files
-
-
-def _dtype(path: Path, key: str) -> torch.dtype:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return DTYPES.get(file.get_slice(key).get_dtype(), torch.float32)

@@ -1,6 +1,7 @@
 """``understudy export``: a run in, one file for a stock loader out."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from ...files import CheckpointError, preview, read_header, save_tensors, sha256
 from ...pipelines.layout import SDXL, UNET
 from ...student_file import StudentFile
-from .base import MARKERS, Base, Shapes, open_base
+from .base import Base, Shapes, open_base
 from .guidance import fold_guidance, takes_guidance
 from .lora import kohya_shapes, kohya_tensors, merged, read_pairs
 
@@ -21,6 +22,8 @@ PLACES = {
     "checkpoint": ("checkpoints", "Load Checkpoint"),
 }
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# Empty tensors by which SDXL files say that the network predicts v, and with zero terminal SNR.
+PREDICTS_V, ZERO_SNR = "v_pred", "ztsnr"
 
 
 class ExportError(ValueError):
@@ -40,7 +43,8 @@ class Exported:
 
     def summary(self) -> str:
         """What to tell the user, a few lines."""
-        sampling = f"{self.student.sampler}, {self.student.steps} steps, cfg {self.student.cfg:g}"
+        student = self.student
+        sampling = f"{student.steps} steps, cfg {student.guidance:g}, {student.sampler}, {student.scheduler}"
         lines = [
             f"{self.path}: {self.tensors} tensors, each of a name and shape that the base has",
             f"Copy it to {self.folder}; {self.node} loads it.",
@@ -59,37 +63,40 @@ def export(
 ) -> Exported:
     """Write a run's averaged weights as ``to``: "lora", "unet" or "checkpoint"; what the run trained without it.
 
-    guidance: the scale, as cfg, to fix in a student that takes it as an input. out: a file, or a folder for it; the
-    run's exports folder without it. base: the model to check against, and to complete a checkpoint with; the recipe's
-    teacher without it. dtype: "auto" is the base's own. Raises ExportError, CheckpointError or FileNotFoundError.
+    run: its folder, or one of the files in the run's exports folder. guidance: the scale, as cfg, to fix in a student
+    that takes it as an input. out: a file, or a folder for it; the run's exports folder without it. base: the model to
+    check against, and to complete a checkpoint with; the recipe's teacher without it. dtype: "auto" is the run's own.
+    Raises ExportError, CheckpointError or FileNotFoundError.
     """
     file, recipe = _student_file(run)
     student = StudentFile.read(file)
-    if student.kind not in ("sd1", "sdxl"):
-        raise ExportError(f"{file} is a student of the {student.kind} family; only SD 1.x and SDXL ones are exported")
+    if student.base not in ("sd1", "sdxl"):
+        raise ExportError(f"{file} is a student of the {student.base} family; only SD 1.x and SDXL ones are exported")
     if dtype not in ("auto", *DTYPES):
         raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
-    to = to or student.network
+    to = to or {"lora": "lora", "full": "unet"}[student.trained]
     if to not in PLACES:
         raise ExportError(f"--to {to}: expected {', '.join(PLACES)}")
     model = _base(base, recipe, student)
-    if student.kind != ("sdxl" if model.family is SDXL else "sd1"):
-        raise ExportError(f"{model.path} is {model.family.name}, but the student was distilled from {student.teacher}")
-    cast = model.dtype if dtype == "auto" else DTYPES[dtype]
-    tensors, expected, student = _tensors(file, student, to, guidance, model, cast)
+    if student.base != ("sdxl" if model.family is SDXL else "sd1"):
+        raise ExportError(
+            f"{model.path} is {model.family.name}, but the student was distilled from {student.teacher_file}"
+        )
+    tensors, expected, student = _tensors(file, student, to, guidance, model, DTYPES.get(dtype))
     folder, node = PLACES[to]
-    path = _path(run, out, f"{run.resolve().name}-{to}.safetensors")
+    path = _path(file, out, f"{file.resolve().parents[1].name}-{file.stem}-{to}.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(tensors, path, _metadata(student, path.stem), check=partial(_check, expected=expected, base=model))
-    return Exported(path, student, f"models/{folder}", node, len(tensors), tuple(_notes(student)))
+    save_tensors(tensors, path, _metadata(student, to, path.stem), check=partial(_check, expected=expected, base=model))
+    return Exported(path, student, f"models/{folder}", node, len(tensors), tuple(_notes(student, to, tensors)))
 
 
 def _student_file(run: Path) -> tuple[Path, dict]:
+    file, run = (run, run.parents[1]) if run.is_file() else (None, run)
     path = run / "recipe.json"
     if not path.is_file():
         raise FileNotFoundError(f"{run} holds no run: it has no recipe.json; expected the folder of 'understudy train'")
     recipe = json.loads(path.read_text(encoding="utf-8"))
-    file = run / "exports" / recipe["export"]
+    file = file or run / "exports" / recipe["export"]
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: the run has not ended; continue it with --resume")
     return file, recipe
@@ -109,27 +116,27 @@ def _base(given: Path | None, recipe: dict, student: StudentFile) -> Base:
 
 
 def _tensors(
-    file: Path, student: StudentFile, to: str, guidance: float | None, base: Base, dtype: torch.dtype
+    file: Path, student: StudentFile, to: str, guidance: float | None, base: Base, dtype: torch.dtype | None
 ) -> tuple[dict[str, torch.Tensor], Shapes, StudentFile]:
     """What the file is to hold, the shapes that the base asks for, and what the file is to say of itself."""
     from safetensors.torch import load_file
 
     weights = load_file(file)
+    dtype = dtype or next(iter(weights.values())).dtype
     if guidance is not None and not takes_guidance(weights):
         raise ExportError("--guidance: this student does not take the guidance scale as an input; leave it out")
-    if student.network == "lora":
-        pairs, alpha = read_pairs(weights, base), student.alpha
-        if alpha is None:
-            raise CheckpointError(f"{file}: its metadata lacks understudy_alpha")
+    if student.trained == "lora":
+        if student.alpha is None:
+            raise CheckpointError(f"{file}: its metadata lacks alpha")
+        pairs = read_pairs(weights, base)
         if to == "lora":
-            tensors = _cast(kohya_tensors(pairs, alpha, base), dtype)
+            tensors = _cast(kohya_tensors(pairs, student.alpha, base), dtype)
             return tensors, kohya_shapes(pairs, base), student
-        weights = merged(pairs, alpha, base)
+        weights = merged(pairs, student.alpha, base)
     elif to == "lora":
         raise ExportError("--to lora: the run trained all weights; export a unet or a checkpoint")
     elif takes_guidance(weights):
-        student = replace(student, guidance=student.guidance if guidance is None else guidance)
-        weights = fold_guidance(weights, student.guidance)
+        weights, student = _folded(weights, student, guidance)
     if unknown := weights.keys() - base.names.keys():
         raise CheckpointError(f"{base.path} has no tensors {preview(unknown)} that the student has")
     prefix = UNET if to == "checkpoint" else ""
@@ -142,11 +149,23 @@ def _tensors(
             )
         tensors |= base.other_weights()
         expected |= base.others
-    else:
-        markers = {key: torch.zeros(shape) for key, shape in base.others.items() if key in MARKERS}
-        tensors |= markers
-        expected |= {key: tuple(value.shape) for key, value in markers.items()}
-    return tensors, expected, replace(student, network=to)
+    markers = {ZERO_SNR} & base.others.keys()
+    if student.prediction == "v_prediction" and student.base == "sdxl":
+        markers |= {PREDICTS_V}
+    tensors |= {key: torch.zeros(0) for key in markers}
+    return tensors, expected | dict.fromkeys(markers, (0,)), student
+
+
+def _folded(
+    weights: dict[str, torch.Tensor], student: StudentFile, guidance: float | None
+) -> tuple[dict[str, torch.Tensor], StudentFile]:
+    low, high = (None if w is None else w + 1 for w in (student.w_min, student.w_max))
+    trained = "" if low is None or high is None else f"; it was trained with {low:g} to {high:g}"
+    if guidance is None:
+        raise ExportError(f"choose with --guidance the scale (cfg) that the student is to be fixed at{trained}")
+    if trained and not low <= guidance <= high:
+        raise ExportError(f"--guidance {guidance:g} is not what the student knows{trained}")
+    return fold_guidance(weights, guidance), replace(student, guidance=1.0, folded_guidance=guidance)
 
 
 def _cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -170,9 +189,9 @@ def _check(path: Path, expected: Shapes, base: Base) -> None:
             raise CheckpointError(f"the export for {base.path} {what} {preview(keys)}; nothing was written")
 
 
-def _path(run: Path, out: Path | None, name: str) -> Path:
+def _path(file: Path, out: Path | None, name: str) -> Path:
     if out is None:
-        return run / "exports" / name
+        return file.with_name(name)
     if out.is_dir():
         return out / name
     if out.suffix != ".safetensors":
@@ -180,33 +199,33 @@ def _path(run: Path, out: Path | None, name: str) -> Path:
     return out
 
 
-def _metadata(student: StudentFile, title: str) -> dict[str, str]:
+def _metadata(student: StudentFile, to: str, title: str) -> dict[str, str]:
     """Our own entries, the model specification's, and those by which A1111 knows which LoRAs fit a checkpoint."""
-    architecture = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}[student.kind]
-    teacher = Path(student.teacher).name
-    metadata = replace(student, teacher=teacher).metadata() | {
+    architecture = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}[student.base]
+    licence = f"a derivative of {student.teacher_file}; the teacher's licence applies to it"
+    metadata = student.metadata() | {
+        "licence": licence,
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": title,
-        "modelspec.architecture": architecture + ("/lora" if student.network == "lora" else ""),
-        "modelspec.prediction_type": {"eps": "epsilon", "v": "v"}[student.prediction],
-        "modelspec.license": f"that of {teacher}, from which this file is derived",
+        "modelspec.architecture": architecture + ("/lora" if to == "lora" else ""),
+        "modelspec.prediction_type": {"v_prediction": "v"}.get(student.prediction, student.prediction),
+        "modelspec.license": licence,
     }
-    if student.network == "lora":
+    if to == "lora":
         metadata |= {
             "ss_network_module": "networks.lora",
             "ss_network_dim": str(student.rank),
-            "ss_network_alpha": str(student.alpha),
-            "ss_base_model_version": {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[student.kind],
+            "ss_network_alpha": f"{student.alpha:g}",
+            "ss_base_model_version": {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[student.base],
         }
     return metadata
 
 
-def _notes(student: StudentFile) -> list[str]:
+def _notes(student: StudentFile, to: str, tensors: Mapping[str, torch.Tensor]) -> list[str]:
     notes = []
-    if student.network == "unet":
+    if to == "unet":
         notes.append("Text encoders and VAE come from the base checkpoint: Load Checkpoint, or Load CLIP and Load VAE.")
-    if student.prediction == "v" and student.kind == "sd1":
-        notes.append(
-            "ComfyUI takes every SD 1.x file for one that predicts eps: set v_prediction in ModelSamplingDiscrete."
-        )
+    if to != "lora" and student.prediction != "epsilon" and PREDICTS_V not in tensors:
+        kind = {"v_prediction": "v_prediction", "sample": "x0"}[student.prediction]
+        notes.append(f"ComfyUI takes it for a network that predicts eps: set {kind} in ModelSamplingDiscrete.")
     return notes

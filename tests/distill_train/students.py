@@ -12,16 +12,21 @@ TARGETS = ["to_q", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "conv1", "con
 TARGETS += ["downsamplers.0.conv", "upsamplers.0.conv", "conv_in", "linear_1"]
 
 
-def make_run(folder, teacher, kind, network, weights, fingerprint="0" * 64, **more):
+def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **more):
     """A run that ended; ``more`` goes into the student's metadata."""
     from understudy.student_file import StudentFile
 
-    said = {"method": "lcm", "prediction": "eps", "sampler": "LCM", "steps": 4} | more
-    student = StudentFile(kind=kind, network=network, teacher=teacher.name, teacher_sha256=fingerprint, **said)
-    (folder / "exports").mkdir(parents=True)
-    (folder / "recipe.json").write_text(
-        json.dumps({"export": "student.safetensors", "teacher": {"path": str(teacher)}})
+    said = {"method": "lcm", "prediction": "epsilon", "steps": 4, "guidance": 1.0} | {"family": "LCM"} | more
+    student = StudentFile(
+        base=base,
+        trained=trained,
+        teacher_file=teacher.name,
+        teacher_sha256=fingerprint,
+        **{"sampler": "lcm", "scheduler": "sgm_uniform"} | said,
     )
+    (folder / "exports").mkdir(parents=True)
+    recipe = {"export": "student.safetensors", "teacher": {"path": str(teacher)}}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
     save_file(
         {key: value.contiguous() for key, value in weights.items()},
         folder / "exports" / "student.safetensors",

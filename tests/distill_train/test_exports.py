@@ -29,7 +29,7 @@ def full_run(family, tmp_path):
     """(run, trained UNet)"""
     kind, _, file = family
     unet = small_unet(kind)
-    return make_run(tmp_path / "run", file, kind, "unet", unet.state_dict(), sha256(file)), unet
+    return make_run(tmp_path / "run", file, kind, "full", unet.state_dict(), sha256(file)), unet
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_lora_in_kohya_s_names_equals_the_adapter(lora_run, family):
     result = export(run)
     assert result.folder == "models/loras" and result.node == "Load LoRA"
     header = read_header(result.path)
-    assert header.metadata["ss_network_dim"] == "3" and header.metadata["ss_network_alpha"] == "6.0"
+    assert header.metadata["ss_network_dim"] == "3" and header.metadata["ss_network_alpha"] == "6"
     assert header.metadata["ss_base_model_version"].startswith({"sd1": "sd_v1", "sdxl": "sdxl_"}[family[0]])
     loaded = load_single_file(family[2], torch.float32).unet
     before = output(loaded)
@@ -127,47 +127,73 @@ def test_folded_guidance_equals_the_embedded_one(cfg):
 
 
 def test_guidance_is_chosen_at_export_and_written_down(sd15, tmp_path):
-    unet = small_unet("sd1", time_cond_proj_dim=24)
-    run = make_run(tmp_path / "run", sd15[1], "sd1", "unet", unet.state_dict(), sha256(sd15[1]), guidance=8.0)
-    chosen, usual = export(run, guidance=4.0, out=tmp_path / "four.safetensors"), export(run)
-    assert StudentFile.read(chosen.path).guidance == 4.0 and StudentFile.read(usual.path).guidance == 8.0
+    unet, said = small_unet("sd1", time_cond_proj_dim=24), {"guidance": "embedded", "w_min": 2.0, "w_max": 14.0}
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", unet.state_dict(), sha256(sd15[1]), **said)
+    chosen = export(run, guidance=4.0)
+    assert (chosen.student.folded_guidance, chosen.student.guidance) == (4.0, 1.0)
+    assert StudentFile.read(chosen.path) == chosen.student
     w = guidance_embedding(torch.full((2,), 3.0), 24)
     torch.testing.assert_close(
         output(unet_in(chosen.path, sd15[1])), output(unet, timestep_cond=w), rtol=1e-5, atol=1e-5
     )
+    for wrong in (None, 2.5, 15.5):
+        with pytest.raises(ExportError, match="--guidance .*3 to 15"):
+            export(run, guidance=wrong)
 
 
 def test_file_says_how_it_was_made_and_how_to_sample_it(full_run, family):
     metadata = read_header(export(full_run[0]).path).metadata
-    assert metadata["understudy_teacher_sha256"] == sha256(family[2])
-    assert metadata["understudy_method"] == "lcm" and metadata["understudy_sampler"] == "LCM"
-    assert metadata["understudy_steps"] == "4" and metadata["understudy_cfg"] == "1.0"
-    assert family[2].name in metadata["modelspec.license"]
+    assert metadata["teacher_sha256"] == sha256(family[2]) and metadata["teacher_file"] == family[2].name
+    assert metadata["understudy_method"] == "lcm" and metadata["family"] == "LCM"
+    assert (metadata["steps"], metadata["guidance"], metadata["sampler"]) == ("4", "1", "lcm")
+    assert family[2].name in metadata["licence"]
 
 
-def test_a_v_prediction_base_keeps_its_marker(full_run, family, tmp_path):
+@pytest.mark.parametrize("folder", [True, False])
+def test_an_sdxl_student_that_predicts_v_says_so(sdxl, tmp_path, folder):
+    teacher, weights = sdxl[0 if folder else 1], small_unet("sdxl").state_dict()
+    run = make_run(tmp_path / "run", teacher, "sdxl", "full", weights, sha256(sdxl[1]), prediction="v_prediction")
+    result = export(run)
+    assert read_header(result.path).shapes["v_pred"] == (0,)
+    assert not any("ModelSamplingDiscrete" in note for note in result.notes)
+
+
+def test_what_the_host_cannot_know_is_said(sd15, tmp_path):
+    weights = small_unet("sd1").state_dict()
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]), prediction="v_prediction")
+    result = export(run)
+    assert "v_pred" not in read_header(result.path).shapes
+    assert "v_prediction in ModelSamplingDiscrete" in result.summary()
+
+
+def test_an_average_of_the_teacher_stays_behind(full_run, family, tmp_path):
     kind, _, file = family
     marked = tmp_path / "marked.safetensors"
-    save_file(load_file(file) | {"v_pred": torch.zeros(0), "model_ema.decay": torch.zeros(1)}, marked)
-    shapes = read_header(export(full_run[0], base=marked).path).shapes
-    assert shapes["v_pred"] == (0,)
-    whole = read_header(export(full_run[0], "checkpoint", base=marked).path).shapes
-    assert "v_pred" in whole and "model_ema.decay" not in whole
+    save_file(load_file(file) | {"ztsnr": torch.zeros(0), "model_ema.decay": torch.zeros(1)}, marked)
+    shapes = read_header(export(full_run[0], "checkpoint", base=marked).path).shapes
+    assert "ztsnr" in shapes and "model_ema.decay" not in shapes
+    assert "ztsnr" in read_header(export(full_run[0], base=marked).path).shapes
 
 
-def test_precision_is_the_base_s_or_the_one_asked_for(full_run, family, tmp_path):
-    half = tmp_path / "half.safetensors"
-    save_file({key: value.half() for key, value in load_file(family[2]).items()}, half)
-    assert {v.dtype for v in load_file(export(full_run[0], base=half).path).values()} == {torch.float16}
-    full = export(full_run[0], base=half, dtype="float32")
-    assert {v.dtype for v in load_file(full.path).values()} == {torch.float32}
+def test_precision_is_the_run_s_or_the_one_asked_for(sd15, tmp_path):
+    weights = small_unet("sd1").half().state_dict()
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
+    assert {v.dtype for v in load_file(export(run).path).values()} == {torch.float16}
+    assert {v.dtype for v in load_file(export(run, dtype="bfloat16").path).values()} == {torch.bfloat16}
+
+
+def test_a_stage_s_file_is_exported_by_itself(full_run, tmp_path):
+    run, unet = full_run
+    stage = run / "exports" / "student-2-step.safetensors"
+    shutil.copy(run / "exports" / "student.safetensors", stage)
+    assert export(stage).path == run / "exports" / "run-student-2-step-unet.safetensors"
 
 
 @pytest.mark.parametrize("value, dtype, said", [(1e6, "float16", "too large"), (float("nan"), "auto", "not numbers")])
 def test_weights_that_are_no_numbers_are_refused(sd15, tmp_path, value, dtype, said):
     weights = small_unet("sd1").state_dict()
     weights["conv_in.bias"][0] = value
-    run = make_run(tmp_path / "run", sd15[1], "sd1", "unet", weights, sha256(sd15[1]))
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
     with pytest.raises(CheckpointError, match=f"input_blocks.0.0.bias are {said}"):
         export(run, dtype=dtype)
     assert [path.name for path in (run / "exports").iterdir()] == ["student.safetensors"]
@@ -184,7 +210,7 @@ def test_weights_that_are_no_numbers_are_refused(sd15, tmp_path, value, dtype, s
 def test_a_student_unlike_its_base_is_refused_and_leaves_no_file(sd15, tmp_path, change, said):
     weights = small_unet("sd1").state_dict()
     change(weights)
-    run = make_run(tmp_path / "run", sd15[1], "sd1", "unet", weights, sha256(sd15[1]))
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
     with pytest.raises(CheckpointError, match=said):
         export(run)
     assert [path.name for path in (run / "exports").iterdir()] == ["student.safetensors"]
@@ -220,7 +246,7 @@ def test_requests_that_make_no_sense_are_refused(sd15, sdxl, full_run, family, t
 
 def test_a_teacher_that_changed_is_noticed(sd15, tmp_path):
     teacher = shutil.copy(sd15[1], tmp_path / "teacher.safetensors")
-    run = make_run(tmp_path / "run", teacher, "sd1", "unet", small_unet("sd1").state_dict(), "f" * 64)
+    run = make_run(tmp_path / "run", teacher, "sd1", "full", small_unet("sd1").state_dict(), "f" * 64)
     with pytest.raises(ExportError, match="no longer the file"):
         export(run)
     assert export(run, base=teacher).path.is_file()
@@ -233,7 +259,7 @@ def test_a_file_that_says_nothing_is_no_student_s(sd15, tmp_path):
     with pytest.raises(CheckpointError, match="understudy export"):
         StudentFile.read(sd15[1])
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"understudy_method": "lcm"})
-    with pytest.raises(CheckpointError, match="understudy_kind"):
+    with pytest.raises(CheckpointError, match="lacks base"):
         StudentFile.read(tmp_path / "a.safetensors")
 
 
@@ -241,12 +267,12 @@ def test_command_says_where_the_file_belongs(sd15, tmp_path, capsys):
     from understudy.cli import main
 
     weights = small_unet("sd1").state_dict()
-    run = make_run(tmp_path / "run", sd15[1], "sd1", "unet", weights, sha256(sd15[1]))
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
     with pytest.raises(SystemExit) as end:
         main(["export", str(run), "--to", "checkpoint"])
     assert end.value.code == 0
     said = capsys.readouterr().out
-    assert "run-checkpoint.safetensors" in said and "models/checkpoints" in said and "Load Checkpoint" in said
+    assert "run-student-checkpoint.safetensors" in said and "models/checkpoints" in said and "Load Checkpoint" in said
     with pytest.raises(SystemExit) as end:
         main(["export", str(run), "--to", "lora"])
     assert end.value.code == 2 and "--to lora" in capsys.readouterr().err
