@@ -125,7 +125,7 @@ def save_tensors(
     from safetensors.torch import save_file
 
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         save_file(tensors, partial, metadata=metadata)
         if check:

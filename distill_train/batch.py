@@ -1,0 +1,35 @@
+"""What a data source gives to a method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one size, ``height`` and ``width`` in pixels; ``latents`` [b, C, h, w] as the UNet sees them.
+
+    ``embeddings`` are as :meth:`Teacher.embed` gives them; ``names`` say of each sample which image or prompt it is.
+    """
+
+    latents: Tensor
+    embeddings: dict[str, Tensor]
+    names: Sequence[str] = field(default_factory=tuple)
+    height: int = 0
+    width: int = 0
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device, latents in float32."""
+        embeddings = {key: value.to(device, non_blocking=True) for key, value in self.embeddings.items()}
+        latents = self.latents.to(device, torch.float32, non_blocking=True)
+        return replace(self, latents=latents, embeddings=embeddings)
+
+
+class Source(Protocol):
+    """Data for training: any sample of any step, in any order."""
+
+    def batch(self, step: int, indices: range) -> Batch:
+        """The samples with these global indices (step * batch_size + place in the batch); one size for a whole step."""
