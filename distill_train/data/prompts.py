@@ -9,6 +9,7 @@ from torch import Tensor
 from ...samplers.denoisers import DiscreteDenoiser, Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
+from ..filtering import OracleFilter, above_percentile
 from ..randomness import generator
 from .encode import DataError, Encoder, Item
 from .settings import PromptSettings
@@ -72,10 +73,7 @@ def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prom
 
 def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, score: Score | None) -> list[Item]:
     """Those whose score is not below the percentile of all scores. Raises DataError for scores that are no numbers."""
-    if score is None:
-        from ...oracles import load_oracle
-
-        score = load_oracle(settings.filter.oracle, device=encoder.teacher.device)
+    score = score or OracleFilter(settings.filter, encoder.teacher.device)
 
     def judge(mine: list[Item], done) -> list[float]:
         scores: list[float] = []
@@ -92,5 +90,4 @@ def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, scor
     if not scores.isfinite().all():
         name = items[int((~scores.isfinite()).nonzero()[0])].name
         raise DataError(f"the oracle's score of {name!r} is no number; nothing can be filtered by it")
-    threshold = scores.quantile(settings.filter.percentile / 100)
-    return [item for item, kept in zip(items, (scores >= threshold).tolist(), strict=True) if kept]
+    return [items[place] for place in above_percentile(scores, settings.filter.percentile).tolist()]

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from ..config import RecipeError, Strict
+from ..filtering import FilterSettings
 from .buckets import Sizes, make_buckets
 
 
@@ -44,7 +45,7 @@ class Pictures(Sized):
 class FolderSettings(Pictures):
     """A folder of pictures with captions."""
 
-    kind: Literal["folder"]
+    kind: Literal["folder"] = Field(description="pictures and captions in a folder")
     path: Path = Field(description="folder; pictures below it count, too")
     captions: Path | None = Field(
         None, description=".csv, .tsv or .jsonl with columns file and text; else a .txt lies beside each picture"
@@ -54,22 +55,15 @@ class FolderSettings(Pictures):
 class ShardSettings(Pictures):
     """Tar files of pictures with captions, as webdataset has them."""
 
-    kind: Literal["webdataset"]
+    kind: Literal["webdataset"] = Field(description="pictures and captions in tar files")
     path: str = Field(description='shards, e.g. "data/{000..012}.tar"')
     caption: str = Field("txt", description="extension of the captions, or a key of the samples' .json as in json.text")
-
-
-class FilterSettings(Strict):
-    """Keep only what an oracle likes."""
-
-    oracle: Path = Field(description="an oracle's file")
-    percentile: float = Field(gt=0, lt=100, description="samples that score below this percentile of all are left out")
 
 
 class PromptSettings(Sized):
     """Prompts alone: the teacher makes the latents."""
 
-    kind: Literal["prompts"]
+    kind: Literal["prompts"] = Field(description="prompts alone; the teacher makes the pictures")
     path: Path = Field(description="text file, one prompt a line")
     count: int | None = Field(None, gt=0, description="samples to make, prompts in turn; one of each without it")
     steps: int = Field(25, gt=0, description="of the teacher, by DPM-Solver++ 2M")
