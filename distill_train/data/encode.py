@@ -148,5 +148,5 @@ def required(items: Sequence[Item | None], of: str | Path) -> list[Item]:
     """The items that could be read. Raises DataError if none could."""
     kept = [item for item in items if item is not None]
     if not kept:
-        raise DataError(f"{of}: none of its {len(items)} samples can be used; the log says why each was skipped")
+        raise DataError(f"{of}: no sample can be used; the log says why each was skipped")
     return kept

@@ -57,8 +57,9 @@ def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, st
     for path in pictures:
         by_name.setdefault(path.name, []).append(path)
     known = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1} | known
-    captions = {known[row[names]]: row[texts].strip() for row in rows if row[texts] and row[names] in known}
-    missing = [row[names] for row in rows if row[names] not in known]
+    pairs = [(row.get(names), row.get(texts)) for row in rows]
+    captions = {known[name]: text.strip() for name, text in pairs if text and name in known}
+    missing = [name for name, _ in pairs if name not in known]
     if missing:
         log.warning("%s names %d files that are not in %s, e.g. %s", table, len(missing), settings.path, missing[0])
     return captions

@@ -24,4 +24,4 @@ def fold_guidance(weights: dict[str, torch.Tensor], cfg: float) -> dict[str, tor
     embedding = guidance_embedding(torch.tensor([cfg - 1.0]), projection.shape[1])[0].double()
     bias = weights[BIAS].double() + weights[WEIGHT].double() @ (projection @ embedding)
     kept = {key: value for key, value in weights.items() if key != PROJECTION}
-    return kept | {BIAS: bias.to(weights[BIAS].dtype)}
+    return kept | {BIAS: bias.float()}
