@@ -2,6 +2,8 @@
 
 import json
 import logging
+import tarfile
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
@@ -49,12 +51,19 @@ def _encoded(shard: Path, settings: ShardSettings, encoder: Encoder) -> list[Ite
     return [Item(*fields) for fields in noted]
 
 
-def _read(shard: Path, settings: ShardSettings, encoder: Encoder) -> list[Item]:
+def _samples(shard: Path) -> Iterator[dict]:
     from webdataset import WebDataset
 
+    try:
+        # Without the library's splitting: this one shard is for this process.
+        yield from WebDataset(str(shard), shardshuffle=False, nodesplitter=None, empty_check=False)
+    except tarfile.TarError as error:
+        raise DataError(f"{shard} is not a whole tar file: {error}") from error
+
+
+def _read(shard: Path, settings: ShardSettings, encoder: Encoder) -> list[Item]:
     items = []
-    # One shard, to the end, whole to this process: the library would split shards among processes.
-    for sample in WebDataset(str(shard), shardshuffle=False, nodesplitter=None, empty_check=False):
+    for sample in _samples(shard):
         name = f"{shard}/{sample['__key__']}"
         picture = next((sample[end] for end in sample if f".{end.rpartition('.')[2].lower()}" in SUFFIXES), None)
         caption = _caption(name, sample, settings.caption)

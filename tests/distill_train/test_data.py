@@ -307,6 +307,13 @@ def test_samples_of_a_shard_that_cannot_be_used_are_named(shards, caplog):
         of_shards(shards.parent / "{000..002}.tar")
 
 
+def test_a_damaged_shard_is_named(shards):
+    shard = shards.parent / "001.tar"
+    shard.write_bytes(shard.read_bytes()[:700])
+    with pytest.raises(DataError, match="001.tar is not a whole tar file"):
+        of_shards(shards)
+
+
 def test_without_the_library_shards_say_what_to_install(shards, monkeypatch):
     monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
     with pytest.raises(DataError, match="pip install webdataset"):
