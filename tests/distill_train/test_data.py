@@ -166,7 +166,7 @@ def test_a_turned_picture_is_turned(folder, make):
     exif[0x0112] = 6  # to be turned by a quarter
     Image.new("RGB", (64, 32), COLOURS["red"]).save(folder / "red" / "turned.jpg", exif=exif)
     (folder / "red" / "turned.txt").write_text("red")
-    sizes = {name: batch.height for batch in steps(make(), 40) for name in batch.names if "turned" in name}
+    sizes = {name: batch.height for batch in steps(make(), 40) for name in batch.names if name.endswith("turned.jpg")}
     assert list(sizes.values()) == [40]
 
 
