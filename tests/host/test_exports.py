@@ -39,21 +39,24 @@ def images(family, host, tmp_path_factory):
     """For each kind of export: (the image by ComfyUI, by diffusers), and what the server logged meanwhile."""
     kind, teacher, name = family
     parts = load_single_file(teacher, torch.float32)
-    model, folder, expected = StableDiffusion(parts, torch.device("cpu")), tmp_path_factory.mktemp(kind), {}
-    fingerprint = sha256(teacher)
+    model = StableDiffusion(parts, torch.device("cpu"))
+    states = [model.conditioning([text], 1, (SIDE, SIDE))["cond"] for text in TEXTS]
+    # SDXL's text encoders take more memory than all the rest.
+    parts = model.components = replace(parts, texts=())
+    folder, fingerprint, expected = tmp_path_factory.mktemp(kind), sha256(teacher), {}
     told = {"guidance": "embedded", "w_min": 2.0, "w_max": 14.0}
 
     student = with_guidance_input(parts.unet)
     run = make_run(folder / "full", teacher, kind, "full", student.state_dict(), fingerprint, **told)
     for to, place in (("unet", "diffusion_models"), ("checkpoint", "checkpoints")):
         export(run, to, GUIDANCE, exported(host, place, kind, to))
-    expected["unet"] = expected["checkpoint"] = by_diffusers(model, student)
+    expected["unet"] = expected["checkpoint"] = by_diffusers(model, student, states)
     del student
 
     weights = with_lora(parts.unet)
     run = make_run(folder / "lora", teacher, kind, "lora", weights, fingerprint, rank=3, alpha=6.0)
     export(run, "lora", out=exported(host, "loras", kind, "lora"))
-    expected["lora"] = by_diffusers(model, parts.unet)
+    expected["lora"] = by_diffusers(model, parts.unet, states)
     del parts, model
 
     before = len(host.log_text())
@@ -89,8 +92,8 @@ def with_guidance_input(unet):
 
 
 @torch.no_grad()
-def by_diffusers(model, unet):
-    """The image [1, H, W, 3] of a UNet by diffusers' Euler scheduler."""
+def by_diffusers(model, unet, states):
+    """The image [1, H, W, 3] of a UNet by diffusers' Euler scheduler; states: of both texts."""
     from diffusers import EulerDiscreteScheduler
 
     scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
@@ -98,7 +101,6 @@ def by_diffusers(model, unet):
     told = {}
     if unet.config.time_cond_proj_dim:
         told["timestep_cond"] = guidance_embedding(torch.tensor([GUIDANCE - 1]), unet.config.time_cond_proj_dim)
-    states = [model.conditioning([text], 1, (SIDE, SIDE))["cond"] for text in TEXTS]
     noise = torch.randn(1, 4, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(SEED))
     x = noise * (1 + scheduler.sigmas[0] ** 2) ** 0.5
     for t in scheduler.timesteps:
