@@ -277,7 +277,7 @@ def test_shards_hold_what_the_folder_holds(make, shards):
             assert "000.tar/" in batch.names[0] or "001.tar/" in batch.names[0]
 
 
-def test_a_run_that_was_cut_off_goes_on_at_the_shard(shards):
+def test_a_run_that_was_cut_off_goes_on_at_the_shard(shards, monkeypatch):
     expected = steps(of_shards(shards, cache="other"))
 
     class Tired(Teacher):
@@ -288,9 +288,11 @@ def test_a_run_that_was_cut_off_goes_on_at_the_shard(shards):
 
     with pytest.raises(KeyboardInterrupt):
         of_shards(shards, Tired())
+    opened, library = [], webdataset.WebDataset
+    monkeypatch.setattr("webdataset.WebDataset", lambda url, **more: opened.append(url) or library(url, **more))
     second = Teacher()
     assert all(map(same, steps(of_shards(shards, second)), expected))
-    assert second.encoded == 6
+    assert second.encoded == 6 and [url.rpartition("/")[2] for url in opened] == ["001.tar"]
     assert all(map(same, steps(of_shards(shards, Teacher(works=False))), expected))
 
 
