@@ -299,6 +299,23 @@ def train(
         typer.echo(f"Exported {command.train_command(recipe, out, resume, device, changes)}")
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that has ended, or a file in its exports folder.")],
+    to: Annotated[str | None, typer.Option(help="lora, unet or checkpoint; what the run trained without it.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale (cfg) to fix in a student that takes it as an input.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File or folder; the run's exports folder without it.")] = None,
+    base: Annotated[Path | None, typer.Option(help="The model it was distilled from, if that has moved.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto (the run's own), float32, float16 or bfloat16.")] = "auto",
+):
+    """Write a trained student as a file that ComfyUI's stock loaders know, and check it."""
+    from .distill_train.exports.export import export as run_export
+
+    typer.echo(run_export(run, to, guidance, out, base, dtype).summary())
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line on stderr and exit code 2, anything unexpected keeps its traceback."""
     # A launcher ends its processes with SIGTERM; as an exit it lets half-written files be taken away.

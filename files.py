@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -112,14 +112,24 @@ def write_whole(path: str | Path, text: str) -> None:
         raise
 
 
-def save_tensors(tensors: dict, path: str | Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all."""
+def save_tensors(
+    tensors: dict,
+    path: str | Path,
+    metadata: dict[str, str] | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    check: reads the written file, before it takes its name, and raises if it is not what it should be.
+    """
     from safetensors.torch import save_file
 
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         save_file(tensors, partial, metadata=metadata)
+        if check:
+            check(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 ORACLES = "oracles"
 CLIP_VISION = "clip_vision"
-NONE = "none"  # the combo's entry for no calibration
+STUDENTS = ("loras", "diffusion_models", "checkpoints")
+NONE = "none"  # a combo's entry for no file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9]")
 # File names that Windows keeps for itself.
@@ -48,6 +49,25 @@ def oracle_path(name: str) -> str:
     if folder == CLIP_VISION and rest in folder_paths.get_filename_list(CLIP_VISION):
         return folder_paths.get_full_path_or_raise(CLIP_VISION, rest)
     return folder_paths.get_full_path_or_raise(ORACLES, name)
+
+
+def student_files() -> list[str]:
+    """Names for the combo: every safetensors file that may be a student's, with its folder, e.g. loras/x.safetensors.
+
+    Which of them are is not looked at: people have thousands of LoRAs.
+    """
+    import folder_paths
+
+    names = [f"{folder}/{name}" for folder in STUDENTS for name in folder_paths.get_filename_list(folder)]
+    return [name for name in names if name.endswith(".safetensors")]
+
+
+def student_path(name: str) -> str:
+    """The file of a name from :func:`student_files`. Raises FileNotFoundError."""
+    import folder_paths
+
+    folder, _, rest = name.partition("/")
+    return folder_paths.get_full_path_or_raise(folder, rest)
 
 
 def _is_whole_clip(name: str) -> bool:

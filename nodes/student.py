@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 from comfy_api.latest import io
 
 from ..samplers.consistency import sample_consistency
 from ..samplers.schedules import consistency_sigmas, last_steps
+from ..student_file import EMBEDDED, StudentFile
+from .folders import NONE, student_files, student_path
 from .noise import starting_noise
 from .sampling import Progress, runs_needed, sample_images
 from .schema import schema
@@ -70,13 +73,33 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image.",
                 ),
+                io.Combo.Input(
+                    "settings_from",
+                    options=[NONE, *student_files()],
+                    default=NONE,
+                    optional=True,
+                    tooltip="A student's file that 'understudy export' wrote: it says how to sample it, and family, "
+                    "steps and cfg above are not used. The student itself still comes from model.",
+                ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The student's latents, for a VAE Decode.")],
         )
 
     @classmethod
-    def execute(cls, model, positive, negative, latent_image, seed, family, steps, cfg, denoise) -> io.NodeOutput:
-        model, name, sampler, sigmas, cfg = FAMILIES[family](model, steps, cfg, denoise)
+    def fingerprint_inputs(cls, settings_from=None, **inputs):
+        """A file may be exported again under its name. A widget that is linked arrives as None."""
+        if settings_from in (NONE, None):
+            return ""
+        return Path(student_path(settings_from)).stat().st_mtime_ns
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, latent_image, seed, family, steps, cfg, denoise, settings_from=NONE
+    ) -> io.NodeOutput:
+        if settings_from == NONE:
+            model, name, sampler, sigmas, cfg = FAMILIES[family](model, steps, cfg, denoise)
+        else:
+            model, name, sampler, sigmas, cfg = as_its_file_says(model, student_path(settings_from), denoise)
         latent = with_model_dimensions(model, latent_image)
         samples = latent["samples"]
         batch = samples.shape[0]
@@ -112,12 +135,40 @@ def with_model_dimensions(model, latent: dict) -> dict:
     return prepared
 
 
-def consistency(model, steps: int, cfg: float, denoise: float, *, spacing: str) -> tuple:
+def as_its_file_says(model, path: str, denoise: float) -> tuple:
+    """Steps, guidance and family, or the host's sampler and scheduler, from a student's own file.
+
+    Raises CheckpointError for a file that is no student's, and ValueError for one that cannot be sampled here.
+    """
+    student = StudentFile.read(path)
+    if student.guidance == EMBEDDED:
+        raise ValueError(f"{path} takes the guidance scale as an input; fix it with 'understudy export --guidance'.")
+    arguments = model, student.steps, student.guidance, denoise
+    if student.family is None:
+        return of_the_host(*arguments, sampler=student.sampler, scheduler=student.scheduler)
+    if student.family not in FAMILIES:
+        raise ValueError(f"{path} is of the family {student.family!r}; this pack knows {', '.join(FAMILIES)}.")
+    knobs = {"grid": student.intervals} if student.family == "consistency" else {"scaling": student.timestep_scaling}
+    return FAMILIES[student.family](*arguments, **{name: value for name, value in knobs.items() if value is not None})
+
+
+def of_the_host(model, steps: int, cfg: float, denoise: float, *, sampler: str, scheduler: str) -> tuple:
+    """A sampler and a scheduler by the host's names, for students that any KSampler samples."""
+    from comfy.samplers import KSampler, sampler_object
+
+    for name, known in ((sampler, KSampler.SAMPLERS), (scheduler, KSampler.SCHEDULERS)):
+        if name not in known:
+            raise ValueError(f"the student's file asks for {name!r}, which this ComfyUI does not have.")
+    host = KSampler(model, steps, model.load_device, sampler, scheduler, denoise, model.model_options)
+    return model, sampler, sampler_object(sampler), host.sigmas, cfg
+
+
+def consistency(model, steps: int, cfg: float, denoise: float, *, spacing: str, grid: int = GRID) -> tuple:
     """Plain denoised as consistency function, on the timesteps of the distillation (methods 1.6)."""
     from comfy.samplers import KSAMPLER
 
     sampling = model.get_model_object("model_sampling")
-    sigmas = last_steps(partial(_grid_sigmas, sampling, spacing), steps, denoise)
+    sigmas = last_steps(partial(_grid_sigmas, sampling, spacing, grid), steps, denoise)
     sampler = KSAMPLER(with_noise_sampler(partial(sample_consistency, noise_scaling=sampling.noise_scaling)))
     return model, "consistency", sampler, sigmas, cfg
 
@@ -127,13 +178,10 @@ def demo(model, steps: int, cfg: float, denoise: float) -> tuple:
     return consistency(model, steps, 1.0, denoise, spacing="trailing")
 
 
-def latent_consistency(model, steps: int, cfg: float, denoise: float) -> tuple:
+def latent_consistency(model, steps: int, cfg: float, denoise: float, *, scaling: float = TIMESTEP_SCALING) -> tuple:
     """LCM, whole or as a LoRA: its boundary scaling on its 50 timesteps, with the host's own sampler."""
-    from comfy.samplers import KSampler, sampler_object
-
-    model = with_boundary_scaling(model)
-    host = KSampler(model, steps, model.load_device, "lcm", "sgm_uniform", denoise, model.model_options)
-    return model, "lcm", sampler_object("lcm"), host.sigmas, cfg
+    model = with_boundary_scaling(model, scaling)
+    return of_the_host(model, steps, cfg, denoise, sampler="lcm", scheduler="sgm_uniform")
 
 
 FAMILIES: dict[str, Callable[..., tuple]] = {
@@ -144,9 +192,9 @@ FAMILIES: dict[str, Callable[..., tuple]] = {
 }
 
 
-def _grid_sigmas(sampling, spacing: str, steps: int) -> torch.Tensor:
+def _grid_sigmas(sampling, spacing: str, grid: int, steps: int) -> torch.Tensor:
     # A low denoise asks for more steps than the grid has; its last ones are then the finest there are.
-    return consistency_sigmas(sampling, min(steps, GRID), GRID, spacing)
+    return consistency_sigmas(sampling, min(steps, grid), grid, spacing)
 
 
 def with_noise_sampler(function: Callable) -> Callable:
@@ -158,7 +206,7 @@ def with_noise_sampler(function: Callable) -> Callable:
     return sample
 
 
-def with_boundary_scaling(model):
+def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING):
     """A clone of the MODEL that samples as a latent consistency model: c_skip and c_out of Luo et al. 2023, for eps and
     v models. Raises ValueError for other models."""
     from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
@@ -175,7 +223,7 @@ def with_boundary_scaling(model):
     class LatentConsistency(ModelSamplingDiscreteDistilled, prediction):
         def calculate_denoised(self, sigma, model_output, model_input):
             x0 = super().calculate_denoised(sigma, model_output, model_input)
-            time = TIMESTEP_SCALING * self.timestep(sigma).view(-1, *[1] * (x0.ndim - 1))
+            time = scaling * self.timestep(sigma).view(-1, *[1] * (x0.ndim - 1))
             scale = (time**2 + SIGMA_DATA**2) ** 0.5
             return time / scale * x0 + (SIGMA_DATA / scale) ** 2 * model_input
 

@@ -7,6 +7,8 @@ from typing import Any
 
 _TEXTS = ("text", "texts", "prompt", "prompts")
 _PREFIXES = ("filename_prefix", "file_prefix")
+# Widgets that came later: at this value a graph is the same as without them.
+_ABSENT = [("settings_from", "none")]
 
 
 def settings_upstream(
@@ -38,7 +40,7 @@ def settings_upstream(
         class_type = prompt[identity]["class_type"]
         options = options_of(class_type)
         for name, value in sorted(prompt[identity]["inputs"].items()):
-            if not changes_every_run(name, options.get(name, {})):
+            if not changes_every_run(name, options.get(name, {})) and (name, value) not in _ABSENT:
                 settings[f"{labels[identity]}.{name}"] = visit(value) if is_link(value, prompt) else value
 
     for name in inputs:
@@ -58,6 +60,7 @@ def in_the_demo_s_words(settings: dict[str, Any]) -> dict[str, Any]:
         "UnderstudyLoadDemo.part": "student",
         f"{sampler}.model": "UnderstudyLoadDemo[0]",
         f"{sampler}.family": "demo",
+        f"{sampler}.settings_from": None,
         f"{sampler}.denoise": 1,
         f"{sampler}.latent_image": "EmptyLatentImage[0]",
         "EmptyLatentImage.width": 64,

@@ -9,11 +9,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..files import CheckpointError
+from ..files import CheckpointError, preview
 
 Shapes = dict[str, tuple[int, ...]]
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
+# Diffusers' names of a residual block's parts, and the original ones.
+RESIDUAL = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,47 @@ def unet_config(family: Family, shapes: Shapes) -> dict:
             "projection_class_embeddings_input_dim": extra,
         }
     return config
+
+
+def original_unet_names(keys: Iterable[str], layers: int) -> dict[str, str]:
+    """The original layout's name, without ``UNET``, of each tensor of a diffusers UNet2DConditionModel.
+
+    layers: the network's ``layers_per_block``. Raises CheckpointError for a name that no SD 1.x or SDXL network has.
+    """
+    from diffusers.loaders.single_file_utils import DIFFUSERS_TO_LDM_MAPPING
+
+    keys = list(keys)
+    outer = DIFFUSERS_TO_LDM_MAPPING["unet"]["layers"] | DIFFUSERS_TO_LDM_MAPPING["unet"]["addition_embed_type"]
+    attention = {key.split(".")[1] for key in keys if re.match(r"up_blocks\.\d+\.attentions\.", key)}
+
+    def inner(kind: str, rest: str) -> str:
+        """What follows the block's number: residual blocks come first in theirs, transformers second."""
+        if kind == "attentions":
+            return f"1.{rest}"
+        name, _, parameter = rest.rpartition(".")
+        return f"0.{RESIDUAL[name]}.{parameter}"
+
+    def original(key: str) -> str | None:
+        if key in outer:
+            return outer[key]
+        if match := re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", key):
+            block = int(match[2]) * (layers + 1) + int(match[4])
+            side, block = ("input", block + 1) if match[1] == "down" else ("output", block)
+            return f"{side}_blocks.{block}.{inner(match[3], match[5])}"
+        if match := re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", key):
+            place, rest = inner(match[1], match[3]).split(".", 1)
+            return f"middle_block.{int(place) + 2 * int(match[2])}.{rest}"
+        if match := re.fullmatch(r"down_blocks\.(\d+)\.downsamplers\.0\.conv\.(.+)", key):
+            return f"input_blocks.{(int(match[1]) + 1) * (layers + 1)}.0.op.{match[2]}"
+        if match := re.fullmatch(r"up_blocks\.(\d+)\.upsamplers\.0\.conv\.(.+)", key):
+            block = int(match[1]) * (layers + 1) + layers
+            return f"output_blocks.{block}.{2 if match[1] in attention else 1}.conv.{match[2]}"
+        return None
+
+    names = {key: original(key) for key in keys}
+    if unknown := [key for key, name in names.items() if name is None]:
+        raise CheckpointError(f"{preview(unknown)}: no such tensors in an SD 1.x or SDXL UNet")
+    return names
 
 
 def vae_config(family: Family, shapes: Shapes) -> dict:

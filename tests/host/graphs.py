@@ -105,7 +105,7 @@ def from_workflow(workflow, object_info):
         if node["type"] in ("Note", "MarkdownNote"):
             continue
         info = object_info[node["type"]]["input"]
-        inputs = _widgets(node, {**info.get("required", {}), **info.get("optional", {})})
+        inputs = _widgets(node, info.get("required", {}), info.get("optional", {}))
         for socket in node.get("inputs", ()):
             if socket.get("link") is not None:
                 inputs[socket["name"]] = links[socket["link"]]
@@ -113,13 +113,15 @@ def from_workflow(workflow, object_info):
     return prompt
 
 
-def _widgets(node, declared):
+def _widgets(node, required, optional):
     values, inputs = list(node.get("widgets_values", ())), {}
-    for name, (kind, *rest) in declared.items():
+    for name, (kind, *rest) in {**required, **optional}.items():
         options = rest[0] if rest else {}
         plain = isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
         if not plain or options.get("forceInput"):
             continue
+        if not values and name in optional:
+            continue  # the workflow is older than the widget
         inputs[name] = values.pop(0)
         if options.get("control_after_generate") or name in ("seed", "noise_seed") or options.get("image_upload"):
             values.pop(0)

@@ -114,5 +114,10 @@ def test_the_shipped_calibration_s_settings_are_those_of_the_same_graph():
 
 
 def test_another_graph_keeps_its_own_settings():
-    other = demo_graph(denoise=0.5)
-    assert in_the_demo_s_words(other) is other
+    for changed in ({"denoise": 0.5}, {"settings_from": "loras/mine.safetensors"}):
+        other = demo_graph(**changed)
+        assert in_the_demo_s_words(other) is other
+
+
+def test_a_calibration_from_before_a_widget_still_fits():
+    assert demo_graph(settings_from="none") == demo_graph()

@@ -1,0 +1,62 @@
+"""What a distillation learns from: a folder of pictures, webdataset shards, or prompts alone.
+
+Every sample is encoded once, before the first step, into a cache on disk that later runs use again. So any sample of
+any step is at hand in any process, and which it is follows from the seed and the step alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from ..batch import Source
+from ..config import Recipe, RecipeError, explain
+from .cache import Cache
+from .settings import KINDS, DataSettings
+
+if TYPE_CHECKING:
+    from ..teachers import Teacher
+
+
+def read_settings(data: Mapping[str, Any]) -> DataSettings:
+    """A recipe's [data], validated. Raises RecipeError with every problem."""
+    kind = data.get("kind")
+    if kind not in KINDS:
+        raise RecipeError(f"data.kind is {kind!r}; expected one of {', '.join(KINDS)}")
+    try:
+        return KINDS[kind].model_validate(data)
+    except ValidationError as e:
+        raise RecipeError(explain("data", e)) from e
+
+
+def make_source(
+    data: Mapping[str, Any],
+    teacher: "Teacher",
+    recipe: Recipe,
+    cache: Path,
+    score: Callable[[Tensor, Sequence[str]], Tensor] | None = None,
+) -> Source:
+    """The samples of a recipe's [data], encoded by its teacher; the cache is a folder that runs may share.
+
+    score: stands in for the oracle of [data.filter], ``(pixels [B, 3, H, W], prompts [B]) -> [B]``.
+    Raises RecipeError for wrong settings, and DataError or FileNotFoundError where there is nothing to learn from.
+    """
+    from .encode import Encoder
+
+    settings = read_settings(data)
+    encoder = Encoder(teacher, Cache(cache, teacher.fingerprint), settings.sizes(teacher), recipe.loop.precision)
+    if settings.kind == "folder":
+        from .pictures import folder_items
+
+        items = folder_items(settings, encoder)
+    elif settings.kind == "webdataset":
+        from .shards import shard_items
+
+        items = shard_items(settings, encoder)
+    else:
+        from .prompts import prompt_items
+
+        items = prompt_items(settings, encoder, score)
+    return encoder.source(items, recipe.seed, recipe.loop.batch_size)

@@ -1,0 +1,51 @@
+"""Encoded samples on disk: one safetensors file each, named by what it was made from, whole or not there."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...files import save_tensors, write_whole
+
+
+class Cache:
+    """A folder that runs share. ``maker`` is the checkpoint's fingerprint: each has a part of the folder to itself."""
+
+    def __init__(self, folder: Path, maker: str):
+        self.folder = folder / maker[:16]
+
+    @staticmethod
+    def key(*parts: Any) -> str:
+        """A name for what ``parts``, numbers, texts and bytes, decide."""
+        digest = hashlib.sha256()
+        for part in parts:
+            data = part if isinstance(part, bytes) else str(part).encode()
+            digest.update(len(data).to_bytes(8, "big") + data)
+        return digest.hexdigest()[:32]
+
+    def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
+        """Where ``kind`` ("latents", "text", ...) of that key lies, if it is there."""
+        return self.folder / kind / key[:2] / f"{key}{suffix}"
+
+    def has(self, kind: str, key: str) -> bool:
+        return self.path(kind, key).is_file()
+
+    def load(self, kind: str, key: str) -> dict[str, Tensor]:
+        from safetensors.torch import load_file
+
+        return load_file(self.path(kind, key))
+
+    def save(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None:
+        path = self.path(kind, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+
+    def read_note(self, kind: str, key: str) -> Any:
+        """What :meth:`write_note` noted, or None."""
+        path = self.path(kind, key, ".json")
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_note(self, kind: str, key: str, value: Any) -> None:
+        write_whole(self.path(kind, key, ".json"), json.dumps(value))

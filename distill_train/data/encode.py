@@ -1,0 +1,152 @@
+"""Pictures and prompts into latents and embeddings, each once."""
+
+import io
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...pipelines.console import Counter
+from ...pipelines.processes import Processes
+from ..batch import Batch
+from ..randomness import generator
+from .buckets import Sizes, nearest
+from .cache import Cache
+
+if TYPE_CHECKING:
+    from ..teachers import Teacher
+
+log = logging.getLogger(__name__)
+PROMPTS_AT_ONCE = 16
+
+
+class DataError(ValueError):
+    """Data from which nothing can be learned; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sample: what to call it, the cache's key of its latents, its caption, its size in pixels."""
+
+    name: str
+    latents: str
+    caption: str
+    height: int
+    width: int
+
+
+class Encoder:
+    """The teacher's encoders in front of the cache. With several processes each encodes a part.
+
+    precision: of the text encoders, which the embeddings depend on; the autoencoder always runs in float32.
+    """
+
+    def __init__(self, teacher: "Teacher", cache: Cache, sizes: Sizes, precision: str):
+        self.teacher, self.cache, self.sizes, self.precision = teacher, cache, sizes, precision
+        self.processes = Processes("cpu" if torch.device(teacher.device).type == "cpu" else "auto")
+
+    def share(self, work: Sequence, what: str, do: Callable[[list, Callable[[int], None]], list]) -> list:
+        """``do`` for this process's part of ``work``; the results of all processes, in the order of the work."""
+        mine = list(work[self.processes.rank :: self.processes.count])
+        with Counter(what) as count:
+            shown = (lambda done: count(done, len(mine))) if self.processes.is_main else (lambda done: None)
+            parts = self.processes.gather(do(mine, shown))
+        results = [None] * len(work)
+        for rank, part in enumerate(parts):
+            results[rank :: self.processes.count] = part
+        return results
+
+    def picture(self, name: str, data: bytes, caption: str) -> Item | None:
+        """The sample of a picture file's content; None, and a line in the log, for one that cannot be read."""
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                ImageOps.exif_transpose(image, in_place=True)
+                height, width = nearest(self.sizes, image.height, image.width)
+                key = self.cache.key(data, height, width)
+                pixels = None if self.cache.has("latents", key) else _fitted(image, height, width)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            log.warning("%s is skipped: it cannot be read as a picture: %s", name, error)
+            return None
+        if pixels is not None:
+            self.cache.save("latents", key, {"latents": self.teacher.encode(pixels[None])[0]})
+        return Item(name, key, caption, height, width)
+
+    def text_key(self, prompt: str) -> str:
+        return self.cache.key(prompt, self.precision)
+
+    def texts(self, prompts: Iterable[str]) -> None:
+        """Embed what the cache lacks."""
+        missing = [p for p in sorted(set(prompts)) if not self.cache.has("text", self.text_key(p))]
+
+        def embed(mine: list[str], done: Callable[[int], None]) -> list:
+            for start in range(0, len(mine), PROMPTS_AT_ONCE):
+                part = mine[start : start + PROMPTS_AT_ONCE]
+                states = self.teacher.embed(part)
+                for row, prompt in enumerate(part):
+                    self.cache.save("text", self.text_key(prompt), {key: v[row].clone() for key, v in states.items()})
+                done(start + len(part))
+            return mine
+
+        self.share(missing, "captions", embed)
+
+    def source(self, items: Sequence[Item], seed: int, batch_size: int) -> "CachedSource":
+        """The samples for training; embeds their captions. Raises DataError for none."""
+        self.texts(item.caption for item in items)
+        return CachedSource(items, self, seed, batch_size)
+
+
+def _fitted(image, height: int, width: int) -> Tensor:
+    """[3, height, width] in [0, 1]: scaled until it covers the size, and cropped in the middle."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    fitted = ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float().div(255)
+
+
+class CachedSource:
+    """Samples from the cache. A step takes all its own from one size, which is drawn by how many samples have it.
+
+    Which they are follows from (seed, step): without repeats within a step as far as the samples of that size suffice.
+    """
+
+    def __init__(self, items: Sequence[Item], encoder: Encoder, seed: int, batch_size: int):
+        self.encoder, self.seed, self.batch_size = encoder, seed, batch_size
+        by_size: dict[tuple[int, int], list[Item]] = {}
+        for item in items:
+            by_size.setdefault((item.height, item.width), []).append(item)
+        self.by_size = [by_size[size] for size in sorted(by_size)]
+        self.shares = torch.tensor([float(len(group)) for group in self.by_size])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_size))
+
+    def batch(self, step: int, indices: range) -> Batch:
+        """The samples of a step with these global indices, step * batch_size + place."""
+        draw = generator(self.seed, "data", step)
+        group = self.by_size[int(torch.multinomial(self.shares, 1, generator=draw))]
+        order = torch.randperm(len(group), generator=draw)
+        chosen = [group[order[(index - step * self.batch_size) % len(group)]] for index in indices]
+        cache, key = self.encoder.cache, self.encoder.text_key
+        texts = [cache.load("text", key(item.caption)) for item in chosen]
+        return Batch(
+            latents=torch.stack([cache.load("latents", item.latents)["latents"] for item in chosen]),
+            embeddings={name: torch.stack([text[name] for text in texts]) for name in texts[0]},
+            names=tuple(item.name for item in chosen),
+            height=chosen[0].height,
+            width=chosen[0].width,
+        )
+
+
+def required(items: Sequence[Item | None], of: str | Path) -> list[Item]:
+    """The items that could be read. Raises DataError if none could."""
+    kept = [item for item in items if item is not None]
+    if not kept:
+        raise DataError(f"{of}: no sample can be used; the log says why each was skipped")
+    return kept

@@ -1,0 +1,79 @@
+"""A folder of pictures; captions in text files beside them, or in one table."""
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+from ...pipelines.images import NAME_COLUMNS, PROMPT_COLUMNS, SUFFIXES
+from .encode import DataError, Encoder, Item, required
+from .settings import FolderSettings
+
+log = logging.getLogger(__name__)
+
+
+def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
+    """Every picture with a caption, encoded. Raises FileNotFoundError or DataError."""
+    if not settings.path.is_dir():
+        raise FileNotFoundError(f"data.path {settings.path}: no such folder")
+    pictures = sorted(p for p in settings.path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not pictures:
+        raise DataError(f"{settings.path} has no pictures; expected files with {', '.join(sorted(SUFFIXES))}")
+    captions = _from_files(pictures) if settings.captions is None else _from_table(settings, pictures)
+    found = [path for path in pictures if path in captions]
+    for path in pictures:
+        if path not in captions:
+            log.warning("%s is skipped: it has no caption", path)
+
+    def encode(mine: list[Path], done) -> list[Item | None]:
+        items = []
+        for path in mine:
+            items.append(encoder.picture(str(path), path.read_bytes(), captions[path]))
+            done(len(items))
+        return items
+
+    return required(encoder.share(found, "pictures", encode), settings.path)
+
+
+def _from_files(pictures: list[Path]) -> dict[Path, str]:
+    texts = {path: path.with_suffix(".txt") for path in pictures}
+    return {path: text.read_text(encoding="utf-8-sig").strip() for path, text in texts.items() if text.is_file()}
+
+
+def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, str]:
+    table = settings.captions
+    if not table.is_file():
+        raise FileNotFoundError(f"data.captions {table}: no such file")
+    rows = _rows(table)
+    names, texts = (next((c for c in columns if c in rows[0]), None) for columns in (NAME_COLUMNS, PROMPT_COLUMNS))
+    if names is None or texts is None:
+        raise DataError(
+            f"{table} has the columns {', '.join(map(str, rows[0]))}; expected one of {', '.join(NAME_COLUMNS)} and "
+            f"one of {', '.join(PROMPT_COLUMNS)}"
+        )
+    known = {path.relative_to(settings.path).as_posix(): path for path in pictures}
+    # A bare name will do where it is the only one.
+    by_name: dict[str, list[Path]] = {}
+    for path in pictures:
+        by_name.setdefault(path.name, []).append(path)
+    known = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1} | known
+    pairs = [(row.get(names), row.get(texts)) for row in rows]
+    captions = {known[name]: text.strip() for name, text in pairs if text and name in known}
+    missing = [name for name, _ in pairs if name not in known]
+    if missing:
+        log.warning("%s names %d files that are not in %s, e.g. %s", table, len(missing), settings.path, missing[0])
+    return captions
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        if table.suffix.lower() in (".csv", ".tsv"):
+            rows = list(csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
+        else:
+            try:
+                rows = [json.loads(line) for line in file if line.strip()]
+            except ValueError as error:
+                raise DataError(f"{table} is not JSON lines: {error}; expected a .csv, .tsv or .jsonl file") from error
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{table} has no rows of a file and a text")
+    return rows

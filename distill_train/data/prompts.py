@@ -1,0 +1,93 @@
+"""Latents that the teacher makes of prompts, if wanted only those that an oracle likes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...samplers.denoisers import DiscreteDenoiser, Guided
+from ...samplers.schedules import trailing_sigmas
+from ...samplers.solvers import sample_dpmpp_2m
+from ..filtering import OracleFilter, above_percentile
+from ..randomness import generator
+from .encode import DataError, Encoder, Item
+from .settings import PromptSettings
+
+Score = Callable[[Tensor, Sequence[str]], Tensor]
+PREDICTION = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+
+
+def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None = None) -> list[Item]:
+    """A sample for each prompt in turn, made by the teacher. Raises FileNotFoundError or DataError."""
+    prompts = read_prompts(settings.path)
+    side = settings.side(encoder.teacher)
+    plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision
+    items = []
+    for index in range(settings.count or len(prompts)):
+        prompt = prompts[index % len(prompts)]
+        items.append(Item(f"{index}: {prompt}", encoder.cache.key(prompt, index, *plan), prompt, side, side))
+    missing = [(index, item) for index, item in enumerate(items) if not encoder.cache.has("latents", item.latents)]
+
+    def make(mine: list[tuple[int, Item]], done) -> list:
+        for start in range(0, len(mine), settings.batch_size):
+            part = mine[start : start + settings.batch_size]
+            latents = sampled(settings, encoder, [index for index, _ in part], [item.caption for _, item in part])
+            for (_, item), latent in zip(part, latents, strict=True):
+                encoder.cache.save("latents", item.latents, {"latents": latent.clone()})
+            done(start + len(part))
+        return mine
+
+    encoder.share(missing, "samples of the teacher", make)
+    return items if settings.filter is None else filtered(items, settings, encoder, score)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a text file that are not empty. Raises FileNotFoundError or DataError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"data.path {path}: no such file")
+    prompts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if not prompts:
+        raise DataError(f"{path} has no prompts; expected one a line")
+    return prompts
+
+
+@torch.no_grad()
+def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prompts: list[str]) -> Tensor:
+    """Latents [B, C, h, w]; the noise of each follows from the seed and its index."""
+    teacher, side, count = encoder.teacher, settings.side(encoder.teacher), len(prompts)
+
+    def network(x: Tensor, t: Tensor, **given: Tensor) -> Tensor:
+        return teacher.call(teacher.unet, x, t, given).float()
+
+    model = DiscreteDenoiser(network, teacher.alphas_cumprod.cpu(), PREDICTION[teacher.prediction])
+    sizes = teacher.sizes(side, side, count)
+    arguments = {"cond": {**teacher.embed(prompts), **sizes}, "uncond": {**teacher.unconditional(count), **sizes}}
+    shape = teacher.latent_channels, side // teacher.factor, side // teacher.factor
+    noise = [torch.randn(shape, generator=generator(settings.seed, "noise", index)) for index in indices]
+    noise = torch.stack(noise).to(teacher.device)
+    sigmas = trailing_sigmas(model, settings.steps).to(noise.device)
+    x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
+    return sample_dpmpp_2m(Guided(model, settings.cfg), x, sigmas, arguments)
+
+
+def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, score: Score | None) -> list[Item]:
+    """Those whose score is not below the percentile of all scores. Raises DataError for scores that are no numbers."""
+    score = score or OracleFilter(settings.filter, encoder.teacher.device)
+
+    def judge(mine: list[Item], done) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(mine), settings.batch_size):
+            part = mine[start : start + settings.batch_size]
+            latents = torch.stack([encoder.cache.load("latents", item.latents)["latents"] for item in part])
+            with torch.no_grad():
+                pixels = encoder.teacher.decode(latents)
+                scores += score(pixels, [item.caption for item in part]).tolist()
+            done(len(scores))
+        return scores
+
+    scores = torch.tensor(encoder.share(items, "scores", judge), dtype=torch.float64)
+    if not scores.isfinite().all():
+        name = items[int((~scores.isfinite()).nonzero()[0])].name
+        raise DataError(f"the oracle's score of {name!r} is no number; nothing can be filtered by it")
+    return [items[place] for place in above_percentile(scores, settings.filter.percentile).tolist()]

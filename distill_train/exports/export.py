@@ -1,0 +1,231 @@
+"""``understudy export``: a run in, one file for a stock loader out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ...files import CheckpointError, preview, read_header, save_tensors, sha256
+from ...pipelines.layout import SDXL, UNET
+from ...student_file import StudentFile
+from .base import Base, Shapes, open_base
+from .guidance import fold_guidance, takes_guidance
+from .lora import kohya_shapes, kohya_tensors, merged, read_pairs
+
+# Folder below ComfyUI's models folder, and the node that loads from it.
+PLACES = {
+    "lora": ("loras", "Load LoRA"),
+    "unet": ("diffusion_models", "Load Diffusion Model"),
+    "checkpoint": ("checkpoints", "Load Checkpoint"),
+}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# Empty tensors by which SDXL files say that the network predicts v, and with zero terminal SNR.
+PREDICTS_V, ZERO_SNR = "v_pred", "ztsnr"
+
+
+class ExportError(ValueError):
+    """An export that cannot be made; the message says which one can."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written and checked file, the models folder it belongs in, the node that loads it, and what else to know."""
+
+    path: Path
+    student: StudentFile
+    folder: str
+    node: str
+    tensors: int
+    notes: tuple[str, ...]
+
+    def summary(self) -> str:
+        """What to tell the user, a few lines."""
+        student = self.student
+        sampling = f"{student.steps} steps, cfg {student.guidance:g}, {student.sampler}, {student.scheduler}"
+        lines = [
+            f"{self.path}: {self.tensors} tensors, each of a name and shape that the base has",
+            f"Copy it to {self.folder}; {self.node} loads it.",
+            f"Understudy Student Sampler samples it with settings_from this file: {sampling}.",
+        ]
+        return "\n".join([*lines, *self.notes])
+
+
+def export(
+    run: Path,
+    to: str | None = None,
+    guidance: float | None = None,
+    out: Path | None = None,
+    base: Path | None = None,
+    dtype: str = "auto",
+) -> Exported:
+    """Write a run's averaged weights as ``to``: "lora", "unet" or "checkpoint"; what the run trained without it.
+
+    run: its folder, or one of the files in the run's exports folder. guidance: the scale, as cfg, to fix in a student
+    that takes it as an input. out: a file, or a folder for it; the run's exports folder without it. base: the model to
+    check against, and to complete a checkpoint with; the recipe's teacher without it. dtype: "auto" is the run's own.
+    Raises ExportError, CheckpointError or FileNotFoundError.
+    """
+    file, recipe = _student_file(run)
+    student = StudentFile.read(file)
+    if student.base not in ("sd1", "sdxl"):
+        raise ExportError(f"{file} is a student of the {student.base} family; only SD 1.x and SDXL ones are exported")
+    if dtype not in ("auto", *DTYPES):
+        raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
+    to = to or {"lora": "lora", "full": "unet"}[student.trained]
+    if to not in PLACES:
+        raise ExportError(f"--to {to}: expected {', '.join(PLACES)}")
+    model = _base(base, recipe, student)
+    if student.base != ("sdxl" if model.family is SDXL else "sd1"):
+        raise ExportError(
+            f"{model.path} is {model.family.name}, but the student was distilled from {student.teacher_file}"
+        )
+    tensors, expected, student = _tensors(file, student, to, guidance, model, DTYPES.get(dtype))
+    folder, node = PLACES[to]
+    path = _path(file, out, f"{file.resolve().parents[1].name}-{file.stem}-{to}.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(tensors, path, _metadata(student, to, path.stem), check=partial(_check, expected=expected, base=model))
+    return Exported(path, student, f"models/{folder}", node, len(tensors), tuple(_notes(student, to, tensors)))
+
+
+def _student_file(run: Path) -> tuple[Path, dict]:
+    file, run = (run, run.parents[1]) if run.is_file() else (None, run)
+    path = run / "recipe.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} holds no run: it has no recipe.json; expected the folder of 'understudy train'")
+    recipe = json.loads(path.read_text(encoding="utf-8"))
+    file = file or run / "exports" / recipe["export"]
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: the run has not ended; continue it with --resume")
+    return file, recipe
+
+
+def _base(given: Path | None, recipe: dict, student: StudentFile) -> Base:
+    if given is not None:
+        return open_base(given)
+    named = Path(recipe["teacher"]["path"])
+    if not named.exists():
+        raise FileNotFoundError(f"the teacher {named} is not there; say where it is with --base")
+    if named.is_file() and sha256(named) != student.teacher_sha256:
+        raise ExportError(
+            f"{named} is no longer the file that the student was distilled from; name the right one with --base"
+        )
+    return open_base(named)
+
+
+def _tensors(
+    file: Path, student: StudentFile, to: str, guidance: float | None, base: Base, dtype: torch.dtype | None
+) -> tuple[dict[str, torch.Tensor], Shapes, StudentFile]:
+    """What the file is to hold, the shapes that the base asks for, and what the file is to say of itself."""
+    from safetensors.torch import load_file
+
+    weights = load_file(file)
+    dtype = dtype or next(iter(weights.values())).dtype
+    if guidance is not None and not takes_guidance(weights):
+        raise ExportError("--guidance: this student does not take the guidance scale as an input; leave it out")
+    if student.trained == "lora":
+        if student.alpha is None:
+            raise CheckpointError(f"{file}: its metadata lacks alpha")
+        pairs = read_pairs(weights, base)
+        if to == "lora":
+            tensors = _cast(kohya_tensors(pairs, student.alpha, base), dtype)
+            return tensors, kohya_shapes(pairs, base), student
+        weights = merged(pairs, student.alpha, base)
+    elif to == "lora":
+        raise ExportError("--to lora: the run trained all weights; export a unet or a checkpoint")
+    elif takes_guidance(weights):
+        weights, student = _folded(weights, student, guidance)
+    if unknown := weights.keys() - base.names.keys():
+        raise CheckpointError(f"{base.path} has no tensors {preview(unknown)} that the student has")
+    prefix = UNET if to == "checkpoint" else ""
+    tensors = _cast({prefix + base.names[key]: value for key, value in weights.items()}, dtype)
+    expected = {prefix + name: base.shapes[key] for key, name in base.names.items()}
+    if to == "checkpoint":
+        if not base.others:
+            raise ExportError(
+                f"--to checkpoint: {base.path} is a folder; name a checkpoint file of the same model with --base"
+            )
+        tensors |= base.other_weights()
+        expected |= base.others
+    markers = {ZERO_SNR} & base.others.keys()
+    if student.prediction == "v_prediction" and student.base == "sdxl":
+        markers |= {PREDICTS_V}
+    tensors |= {key: torch.zeros(0) for key in markers}
+    return tensors, expected | dict.fromkeys(markers, (0,)), student
+
+
+def _folded(
+    weights: dict[str, torch.Tensor], student: StudentFile, guidance: float | None
+) -> tuple[dict[str, torch.Tensor], StudentFile]:
+    low, high = (None if w is None else w + 1 for w in (student.w_min, student.w_max))
+    trained = "" if low is None or high is None else f"; it was trained with {low:g} to {high:g}"
+    if guidance is None:
+        raise ExportError(f"choose with --guidance the scale (cfg) that the student is to be fixed at{trained}")
+    if trained and not low <= guidance <= high:
+        raise ExportError(f"--guidance {guidance:g} is not what the student knows{trained}")
+    return fold_guidance(weights, guidance), replace(student, guidance=1.0, folded_guidance=guidance)
+
+
+def _cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    cast = {key: value.to(dtype).contiguous() for key, value in tensors.items()}
+    if broken := [key for key, value in cast.items() if not value.isfinite().all()]:
+        where = "too large for it" if all(tensors[key].isfinite().all() for key in broken) else "not numbers"
+        raise CheckpointError(f"as {str(dtype).removeprefix('torch.')} the weights {preview(broken)} are {where}")
+    return cast
+
+
+def _check(path: Path, expected: Shapes, base: Base) -> None:
+    """Read the written file back. Raises CheckpointError unless it holds what the base's loaders look for."""
+    found = read_header(path).shapes
+    wrong = {
+        "lacks": expected.keys() - found.keys(),
+        "has, unlike its base,": found.keys() - expected.keys(),
+        "has in another shape": [key for key in expected.keys() & found.keys() if expected[key] != found[key]],
+    }
+    for what, keys in wrong.items():
+        if keys:
+            raise CheckpointError(f"the export for {base.path} {what} {preview(keys)}; nothing was written")
+
+
+def _path(file: Path, out: Path | None, name: str) -> Path:
+    if out is None:
+        return file.with_name(name)
+    if out.is_dir():
+        return out / name
+    if out.suffix != ".safetensors":
+        raise ExportError(f"--out {out}: expected a .safetensors file or a folder that exists")
+    return out
+
+
+def _metadata(student: StudentFile, to: str, title: str) -> dict[str, str]:
+    """Our own entries, the model specification's, and those by which A1111 knows which LoRAs fit a checkpoint."""
+    architecture = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}[student.base]
+    licence = f"a derivative of {student.teacher_file}; the teacher's licence applies to it"
+    metadata = student.metadata() | {
+        "licence": licence,
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.title": title,
+        "modelspec.architecture": architecture + ("/lora" if to == "lora" else ""),
+        "modelspec.prediction_type": {"v_prediction": "v"}.get(student.prediction, student.prediction),
+        "modelspec.license": licence,
+    }
+    if to == "lora":
+        metadata |= {
+            "ss_network_module": "networks.lora",
+            "ss_network_dim": str(student.rank),
+            "ss_network_alpha": f"{student.alpha:g}",
+            "ss_base_model_version": {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[student.base],
+        }
+    return metadata
+
+
+def _notes(student: StudentFile, to: str, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    notes = []
+    if to == "unet":
+        notes.append("Text encoders and VAE come from the base checkpoint: Load Checkpoint, or Load CLIP and Load VAE.")
+    if to != "lora" and student.prediction != "epsilon" and PREDICTS_V not in tensors:
+        kind = {"v_prediction": "v_prediction", "sample": "x0"}[student.prediction]
+        notes.append(f"ComfyUI takes it for a network that predicts eps: set {kind} in ModelSamplingDiscrete.")
+    return notes

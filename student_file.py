@@ -1,0 +1,75 @@
+"""What a student's file says about itself: written by the trainer, read by its exports and by the sampler node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from .files import CheckpointError, read_header
+
+METHOD = "understudy_method"
+EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the network
+
+
+@dataclass(frozen=True)
+class StudentFile:
+    """The metadata of a student's safetensors file, one entry for each field that is not None.
+
+    method: the recipe's; its entry is called ``understudy_method``. base: "sd1", "sdxl" or "demo". teacher_file,
+    teacher_sha256: what it was distilled from. prediction: "epsilon", "v_prediction" or "sample". trained: "full" or
+    "lora". steps, guidance, sampler, scheduler: what to sample with, in the host's words; guidance is the cfg, or
+    "embedded". family: of Understudy Student Sampler, where it has one. intervals: of the grid that a consistency
+    student knows. timestep_scaling: of LCM's boundary condition. w_min, w_max: the range of an embedded guidance
+    scale; w is cfg - 1. rank, alpha: of a LoRA. folded_guidance: the cfg that an export fixed in the weights.
+    """
+
+    method: str
+    base: str
+    teacher_file: str
+    teacher_sha256: str
+    prediction: str
+    trained: str
+    steps: int
+    guidance: float | str
+    sampler: str
+    scheduler: str
+    family: str | None = None
+    intervals: int | None = None
+    timestep_scaling: float | None = None
+    w_min: float | None = None
+    w_max: float | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    folded_guidance: float | None = None
+
+    def metadata(self) -> dict[str, str]:
+        """Entries for a safetensors file; :meth:`read` takes them back."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values[METHOD] = values.pop("method")
+        texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in values.items()}
+        return {key: text for key, text in texts.items() if values[key] is not None}
+
+    @classmethod
+    def read(cls, path: str | Path) -> StudentFile:
+        """The metadata of a file. Raises FileNotFoundError, or CheckpointError for a file that is no student's."""
+        metadata = read_header(path).metadata
+        if METHOD not in metadata:
+            raise CheckpointError(
+                f"{path} does not say how to sample it; expected a student's file from 'understudy export'"
+            )
+        given = {field.name: metadata.get(field.name) for field in fields(cls)} | {"method": metadata[METHOD]}
+        required = [field.name for field in fields(cls) if "None" not in str(field.type)]
+        if missing := [name for name in required if given[name] is None]:
+            raise CheckpointError(f"{path}: its metadata lacks {', '.join(missing)}")
+        try:
+            for name, number in NUMBERS.items():
+                if given[name] not in (None, EMBEDDED):
+                    given[name] = number(given[name])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: its metadata cannot be read: {error}") from error
+        return cls(**given)
+
+
+NUMBERS = {"steps": int, "intervals": int, "rank": int} | dict.fromkeys(
+    ("guidance", "timestep_scaling", "w_min", "w_max", "alpha", "folded_guidance"), float
+)

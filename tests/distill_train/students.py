@@ -1,0 +1,71 @@
+"""Runs as the trainer leaves them, with small random students."""
+
+import json
+
+import torch
+from safetensors.torch import save_file
+
+from ..pipelines.conftest import sd15_parts, sdxl_parts
+
+# A layer of each kind that a LoRA may change, in both families' small networks.
+TARGETS = ["to_q", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "conv1", "conv_shortcut", "time_emb_proj"]
+TARGETS += ["downsamplers.0.conv", "upsamplers.0.conv", "conv_in", "linear_1"]
+
+
+def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **more):
+    """A run that ended; ``more`` goes into the student's metadata."""
+    from understudy.student_file import StudentFile
+
+    said = {"method": "lcm", "prediction": "epsilon", "steps": 4, "guidance": 1.0} | {"family": "LCM"} | more
+    student = StudentFile(
+        base=base,
+        trained=trained,
+        teacher_file=teacher.name,
+        teacher_sha256=fingerprint,
+        **{"sampler": "lcm", "scheduler": "sgm_uniform"} | said,
+    )
+    (folder / "exports").mkdir(parents=True)
+    recipe = {"export": "student.safetensors", "teacher": {"path": str(teacher)}}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    save_file(
+        {key: value.contiguous() for key, value in weights.items()},
+        folder / "exports" / "student.safetensors",
+        metadata=student.metadata(),
+    )
+    return folder
+
+
+def small_unet(kind, **config):
+    """The UNet of the small pipelines, with other weights than the files'."""
+    parts = sd15_parts() if kind == "sd1" else sdxl_parts()
+    torch.manual_seed(11)
+    return type(parts["unet"]).from_config(parts["unet"].config, **config).eval()
+
+
+def with_lora(unet, rank=3, alpha=6.0):
+    """A LoRA with random factors in the UNet, switched on; its tensors as peft gives them."""
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=TARGETS))
+    generator = torch.Generator().manual_seed(12)
+    for name, parameter in unet.named_parameters():
+        if "lora_" in name:
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+    return get_peft_model_state_dict(unet)
+
+
+def noise_and_text(unet, batch=2):
+    """Arguments of a UNet call."""
+    generator = torch.Generator().manual_seed(13)
+    config = unet.config
+    arguments = {
+        "sample": torch.randn(batch, config.in_channels, 8, 8, generator=generator),
+        "timestep": torch.tensor([800, 30])[:batch],
+        "encoder_hidden_states": torch.randn(batch, 7, config.cross_attention_dim, generator=generator),
+    }
+    if config.addition_embed_type:
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        ids = torch.tensor([[64.0, 64, 0, 0, 64, 64]]).expand(batch, -1)
+        texts = torch.randn(batch, pooled, generator=generator)
+        arguments["added_cond_kwargs"] = {"text_embeds": texts, "time_ids": ids}
+    return arguments

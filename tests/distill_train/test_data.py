@@ -1,0 +1,427 @@
+"""Data: what a batch holds, what it depends on, what is encoded once, and what cannot be used."""
+
+import csv
+import json
+import logging
+import os
+import shutil
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+import webdataset
+from PIL import Image
+from understudy.distill_train.config import RecipeError
+from understudy.distill_train.data import make_source
+from understudy.distill_train.data.buckets import make_buckets, nearest
+from understudy.distill_train.data.encode import CachedSource, DataError, Encoder, Item
+from understudy.distill_train.data.settings import KINDS
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
+SHAPES = {"red": (32, 32), "green": (64, 32), "blue": (32, 64), "white": (128, 128)}  # width, height
+BATCH = 4
+
+
+class Teacher:
+    """Latents are mean colours and a fourth channel; a caption's embedding is its colour."""
+
+    kind, prediction, device, factor, latent_channels, default_size = "sd1", "epsilon", "cpu", 8, 4, 32
+    unet = None
+
+    def __init__(self, fingerprint="a" * 64, works=True):
+        self.fingerprint, self.works, self.encoded, self.embedded, self.called = fingerprint, works, 0, [], 0
+        self.alphas_cumprod = torch.linspace(0.999, 0.01, 100)
+
+    def encode(self, pixels, generator=None):
+        assert self.works, "the teacher was asked to encode"
+        self.encoded += len(pixels)
+        means = torch.nn.functional.avg_pool2d(pixels, 8)
+        return torch.cat([means, means.mean(1, keepdim=True)], dim=1)
+
+    def decode(self, latents):
+        return latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3).sigmoid()
+
+    def embed(self, prompts):
+        assert self.works, "the teacher was asked to embed"
+        self.embedded += prompts
+        return {"text": torch.tensor([COLOURS.get(p, (len(p),) * 3) for p in prompts]).float()[:, None] / 255}
+
+    def unconditional(self, count):
+        return {"text": torch.zeros(count, 1, 3)}
+
+    def sizes(self, height, width, count):
+        return {"size": torch.full((count, 1), height / width)}
+
+    def call(self, unet, noisy, t, given):
+        assert self.works, "the teacher was asked to sample"
+        self.called += len(noisy)
+        return 0.5 * noisy + given["text"].mean((1, 2)).view(-1, 1, 1, 1) * given["size"].view(-1, 1, 1, 1)
+
+
+def recipe(seed=0, precision="fp32"):
+    return SimpleNamespace(seed=seed, loop=SimpleNamespace(batch_size=BATCH, precision=precision))
+
+
+def steps(source, count=8):
+    return [source.batch(step, range(step * BATCH, (step + 1) * BATCH)) for step in range(count)]
+
+
+def same(one, other):
+    assert one.names == other.names and (one.height, one.width) == (other.height, other.width)
+    return torch.equal(one.latents, other.latents) and torch.equal(one.embeddings["text"], other.embeddings["text"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four pictures of each colour, all different, in each colour's shape."""
+    folder = tmp_path / "pictures"
+    for colour, rgb in COLOURS.items():
+        for number in range(4):
+            path = folder / colour / f"{colour}-{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", SHAPES[colour], tuple(max(0, value - number) for value in rgb)).save(path)
+            path.with_suffix(".txt").write_text(f"{colour}\n")
+    return folder
+
+
+def settings(folder, **more):
+    return {"kind": "folder", "path": str(folder), "stride": 8, **more}
+
+
+@pytest.fixture
+def make(folder, tmp_path):
+    """A source of the folder: ``make(teacher)``."""
+
+    def make(teacher=None, seed=0, precision="fp32", **more):
+        return make_source(settings(folder, **more), teacher or Teacher(), recipe(seed, precision), tmp_path / "cache")
+
+    return make
+
+
+def test_sizes_fill_the_area_in_the_shapes_allowed():
+    sizes = make_buckets(512, 64, 2.0)
+    assert sizes[0] == (512, 512) and (768, 320) not in sizes and (640, 384) in sizes
+    for height, width in sizes:
+        assert height % 64 == width % 64 == 0 and 0.8 * 512**2 < height * width <= 512**2
+        assert max(height, width) <= 2 * min(height, width) and (width, height) in sizes
+    assert make_buckets(64, 64, 2.0) == [(64, 64)]
+    assert nearest(sizes, 1000, 1000) == (512, 512) and nearest(sizes, 3000, 1000) == max(sizes)
+
+
+def test_a_batch_has_one_size_and_each_picture_its_caption(make):
+    shapes = set()
+    for batch in steps(make(), 24):
+        assert batch.latents.shape == (BATCH, 4, batch.height // 8, batch.width // 8)
+        shapes.add((batch.height, batch.width))
+        for name, latents, text in zip(batch.names, batch.latents, batch.embeddings["text"], strict=True):
+            assert name.endswith(".png")
+            torch.testing.assert_close(latents[:3].mean((1, 2)), text[0], atol=0.02, rtol=0)
+    assert shapes == {(32, 32), (24, 40), (40, 24)}
+
+
+def test_every_sample_comes_and_none_twice_in_a_step(make):
+    source = make(max_aspect=1)
+    names = [name for batch in steps(source, 40) for name in batch.names]
+    assert len(set(names)) == len(source) == 16
+    assert all(len(set(batch.names)) == BATCH for batch in steps(source))
+
+
+def test_parts_of_a_batch_are_the_batch(make):
+    source, other = make(), make()
+    for step, whole in enumerate(steps(source)):
+        first = step * BATCH
+        parts = [other.batch(step, range(first, first + 1)), other.batch(step, range(first + 1, first + BATCH))]
+        assert torch.equal(torch.cat([part.latents for part in parts]), whole.latents)
+        assert parts[0].names + parts[1].names == whole.names
+
+
+def test_draws_follow_from_the_seed(make):
+    assert all(map(same, steps(make()), steps(make())))
+    assert [batch.names for batch in steps(make(seed=1))] != [batch.names for batch in steps(make())]
+
+
+def test_what_was_encoded_is_not_encoded_again(make, folder):
+    first = make()
+    assert all(map(same, steps(first), steps(make(Teacher(works=False)))))
+    Image.new("RGB", (32, 32), (9, 9, 9)).save(folder / "red" / "red-0.png")
+    (folder / "red" / "red-1.txt").write_text("crimson")
+    changed = Teacher()
+    make(changed)
+    assert changed.encoded == 1 and changed.embedded == ["crimson"]
+    other = Teacher("b" * 64)
+    make(other)
+    assert other.encoded == 16
+    coarse = Teacher()
+    make(coarse, size=16)
+    assert coarse.encoded == 16 and coarse.embedded == []
+    half = Teacher()
+    make(half, precision="fp16")
+    assert half.encoded == 0 and sorted(half.embedded) == sorted([*COLOURS, "crimson"])
+
+
+def test_a_turned_picture_is_turned(folder, make):
+    shutil.rmtree(folder / "green")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.new("RGB", (64, 32), COLOURS["red"]).save(folder / "red" / "turned.jpg", exif=exif)
+    (folder / "red" / "turned.txt").write_text("red")
+    sizes = {name: batch.height for batch in steps(make(), 40) for name in batch.names if name.endswith("turned.jpg")}
+    assert list(sizes.values()) == [40]
+
+
+def test_broken_pictures_and_missing_captions_are_named_and_skipped(make, folder, caplog):
+    whole = (folder / "red" / "red-0.png").read_bytes()
+    (folder / "red" / "red-0.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "red" / "red-1.png").write_bytes(b"no picture")
+    (folder / "red" / "red-2.txt").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert len(make()) == 13
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3 and all(any(f"red-{n}.png" in line for line in lines) for n in range(3))
+    assert len(make()) == 13
+
+
+def test_nothing_to_learn_from_is_one_clear_error(make, folder):
+    for text in folder.rglob("*.txt"):
+        text.unlink()
+    with pytest.raises(DataError, match="no sample can be used"):
+        make()
+    for picture in folder.rglob("*.png"):
+        picture.unlink()
+    with pytest.raises(DataError, match="has no pictures"):
+        make()
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(FileNotFoundError, match="data.path"):
+        make()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_captions_from_a_table(make, folder, tmp_path, suffix, caplog):
+    expected = steps(make())
+    rows = [{"file": p.relative_to(folder).as_posix(), "text": p.parent.name} for p in sorted(folder.rglob("*.png"))]
+    rows[0]["file"] = rows[0]["file"].split("/")[1]  # a bare name will do
+    table = tmp_path / f"captions{suffix}"
+    with table.open("w", newline="") as file:
+        if suffix == ".jsonl":
+            file.writelines(json.dumps(row) + "\n" for row in [*rows, {"file": "gone.png", "text": "x"}])
+        else:
+            writer = csv.DictWriter(file, ["file", "text"], delimiter="\t" if suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows([*rows, {"file": "gone.png", "text": "x"}])
+    for text in folder.rglob("*.txt"):
+        text.unlink()
+    assert all(map(same, steps(make(captions=str(table))), expected))
+    assert "gone.png" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("a.csv", "picture,words\nx,y\n", "columns picture, words"),
+        ("a.jsonl", "{", "not JSON"),
+        ("a.csv", "", "no rows"),
+    ],
+)
+def test_tables_that_make_no_sense_are_errors(make, tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        make(captions=str(tmp_path / name))
+
+
+def test_an_interrupted_save_leaves_nothing(make, tmp_path, monkeypatch):
+    def cut_off(tensors, path, metadata=None):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+def test_processes_share_the_work_in_order():
+    encoder = Encoder.__new__(Encoder)
+
+    def do(mine, done):
+        return [10 * item for item in mine]
+
+    parts = [do(list(range(7))[rank::3], None) for rank in range(3)]
+    for rank in range(3):
+        encoder.processes = SimpleNamespace(rank=rank, count=3, is_main=rank == 0, gather=lambda own: parts)
+        assert encoder.share(range(7), "numbers", do) == [0, 10, 20, 30, 40, 50, 60]
+
+
+@pytest.fixture
+def shards(folder, tmp_path):
+    """The folder's pictures in two tar files; captions as text and in JSON."""
+    pictures = sorted(folder.rglob("*.png"))
+    for number, part in enumerate((pictures[:8], pictures[8:])):
+        with webdataset.TarWriter(str(tmp_path / f"{number:03d}.tar")) as tar:
+            for path in part:
+                said = json.dumps({"prompt": path.parent.name}).encode()
+                tar.write({"__key__": path.stem, "png": path.read_bytes(), "txt": path.parent.name, "json": said})
+    return tmp_path / "{000..001}.tar"
+
+
+def of_shards(shards, teacher=None, cache="cache", **more):
+    data = {"kind": "webdataset", "path": str(shards), "stride": 8, **more}
+    return make_source(data, teacher or Teacher(), recipe(), shards.parent / cache)
+
+
+def test_shards_hold_what_the_folder_holds(make, shards):
+    for source in (of_shards(shards), of_shards(shards, caption="json.prompt")):
+        for batch, expected in zip(steps(source), steps(make()), strict=True):
+            assert torch.equal(batch.latents, expected.latents)
+            assert torch.equal(batch.embeddings["text"], expected.embeddings["text"])
+            assert "000.tar/" in batch.names[0] or "001.tar/" in batch.names[0]
+
+
+def test_a_run_that_was_cut_off_goes_on_at_the_shard(shards, monkeypatch):
+    expected = steps(of_shards(shards, cache="other"))
+
+    class Tired(Teacher):
+        def encode(self, pixels, generator=None):
+            if self.encoded == 10:
+                raise KeyboardInterrupt
+            return super().encode(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        of_shards(shards, Tired())
+    opened, library = [], webdataset.WebDataset
+    monkeypatch.setattr("webdataset.WebDataset", lambda url, **more: opened.append(url) or library(url, **more))
+    second = Teacher()
+    assert all(map(same, steps(of_shards(shards, second)), expected))
+    assert second.encoded == 6 and [url.rpartition("/")[2] for url in opened] == ["001.tar"]
+    assert all(map(same, steps(of_shards(shards, Teacher(works=False))), expected))
+
+
+def test_samples_of_a_shard_that_cannot_be_used_are_named(shards, caplog):
+    with webdataset.TarWriter(str(shards.parent / "000.tar")) as tar:
+        tar.write({"__key__": "broken", "png": b"no picture", "txt": "red"})
+        tar.write({"__key__": "silent", "png": b"no picture"})
+        tar.write({"__key__": "blind", "txt": "red"})
+    assert len(of_shards(shards)) == 8
+    assert all(f"000.tar/{name} is skipped" in caplog.text for name in ("broken", "silent", "blind"))
+    with pytest.raises(DataError, match="no sample can be used"):
+        of_shards(shards.parent / "000.tar")
+    with pytest.raises(FileNotFoundError, match="002.tar"):
+        of_shards(shards.parent / "{000..002}.tar")
+
+
+def test_a_damaged_shard_is_named(shards):
+    shard = shards.parent / "001.tar"
+    shard.write_bytes(shard.read_bytes()[:700])
+    with pytest.raises(DataError, match="001.tar is not a whole tar file"):
+        of_shards(shards)
+
+
+def test_without_the_library_shards_say_what_to_install(shards, monkeypatch):
+    monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
+    with pytest.raises(DataError, match="pip install webdataset"):
+        of_shards(shards)
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    """A source of prompts: ``prompts(teacher, **settings)``."""
+    path = tmp_path / "prompts.txt"
+    path.write_text("red\n\n blue \nwhite\n")
+
+    def prompts(teacher=None, score=None, **more):
+        data = {"kind": "prompts", "path": str(path), "steps": 3, "cfg": 2.0, "count": 7, **more}
+        return make_source(data, teacher or Teacher(), recipe(), tmp_path / "cache", score)
+
+    return prompts
+
+
+def items(source):
+    return [item for group in source.by_size for item in group]
+
+
+def test_the_teacher_makes_the_latents_of_prompts_once(prompts):
+    teacher = Teacher()
+    source = prompts(teacher)
+    assert [item.caption for item in items(source)] == ["red", "blue", "white", "red", "blue", "white", "red"]
+    assert teacher.called == 7 * 3 * 2  # steps and branches
+    assert all(map(same, steps(source), steps(prompts(Teacher(works=False)))))
+    more = Teacher()
+    prompts(more, count=9)
+    assert more.called == 2 * 3 * 2
+    found = {item.latents for item in items(source)}
+    assert len(found) == 7 and found.isdisjoint(item.latents for item in items(prompts(seed=1)))
+
+
+def test_latents_of_a_prompt_do_not_depend_on_their_neighbours(prompts, tmp_path):
+    together = steps(prompts(batch_size=7))
+    shutil.rmtree(tmp_path / "cache")
+    for one, other in zip(together, steps(prompts(batch_size=2)), strict=True):
+        torch.testing.assert_close(one.latents, other.latents)
+    assert together[0].latents.shape == (BATCH, 4, 4, 4) and together[0].latents.std() > 0.1
+
+
+def test_an_oracle_keeps_the_better_samples(prompts, tmp_path):
+    everything = {item.name for item in items(prompts())}
+
+    def score(pixels, texts):
+        assert pixels.shape[1:] == (3, 32, 32) and len(pixels) == len(texts)
+        return pixels.mean((1, 2, 3))
+
+    told = {"oracle": str(tmp_path / "oracle.safetensors"), "percentile": 50.0}
+    kept = items(prompts(score=score, filter=told))
+    # The median of seven is kept, and the three above it.
+    assert len(kept) == 4 and {item.name for item in kept} < everything
+    values = {item.name: score_of(item, tmp_path) for item in items(prompts())}
+    assert {item.name for item in kept} == set(sorted(values, key=values.get)[3:])
+    with pytest.raises(DataError, match="no number"):
+        prompts(score=lambda pixels, texts: pixels.mean((1, 2, 3)) * float("nan"), filter=told)
+    with pytest.raises(FileNotFoundError, match="oracle.safetensors"):
+        prompts(filter=told)
+
+
+def score_of(item, tmp_path):
+    from understudy.distill_train.data.cache import Cache
+
+    latents = Cache(tmp_path / "cache", "a" * 64).load("latents", item.latents)["latents"]
+    return Teacher().decode(latents[None]).mean().item()
+
+
+def test_prompts_that_are_not_there_are_errors(prompts, tmp_path):
+    (tmp_path / "prompts.txt").write_text("\n \n")
+    with pytest.raises(DataError, match="no prompts"):
+        prompts()
+    os.unlink(tmp_path / "prompts.txt")
+    with pytest.raises(FileNotFoundError, match="data.path"):
+        prompts()
+
+
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        ({}, "data.kind is None; expected one of folder, webdataset, prompts"),
+        ({"kind": "folder"}, "path"),
+        ({"kind": "folder", "path": "x", "sise": 32}, "sise"),
+        ({"kind": "folder", "path": "x", "size": 33}, "multiple of 8"),
+        ({"kind": "folder", "path": "x", "size": 40, "stride": 16}, "data.stride is 16"),
+        ({"kind": "prompts", "path": "x", "filter": {"oracle": "y", "percentile": 100}}, "percentile"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path, data, said):
+    with pytest.raises(RecipeError, match=said):
+        make_source(data, Teacher(), recipe(), tmp_path)
+
+
+def test_every_key_is_described():
+    for kind in KINDS.values():
+        undescribed = [name for name, field in kind.model_fields.items() if not field.description]
+        assert undescribed == []
+
+
+def test_every_sample_is_drawn_as_often_as_any_other():
+    cache = SimpleNamespace(load=lambda kind, key: {"latents": torch.zeros(1), "text": torch.zeros(1)})
+    encoder = SimpleNamespace(cache=cache, text_key=str)
+    wide = [Item(f"wide {n}", "", "", 8, 16) for n in range(2)]
+    square = [Item(f"square {n}", "", "", 16, 16) for n in range(6)]
+    drawn = [name for batch in steps(CachedSource(wide + square, encoder, 0, BATCH), 2000) for name in batch.names]
+    for item in wide + square:
+        assert drawn.count(item.name) == pytest.approx(1000, rel=0.1)

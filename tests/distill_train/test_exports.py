@@ -1,0 +1,278 @@
+"""Exports: what is written is what was trained, in the layouts of the stock loaders; and what cannot be written."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from understudy.distill_train.exports.base import open_base
+from understudy.distill_train.exports.export import ExportError, export
+from understudy.distill_train.exports.guidance import fold_guidance
+from understudy.files import CheckpointError, read_header, sha256
+from understudy.pipelines.layout import original_unet_names
+from understudy.pipelines.lora import merge_lora
+from understudy.pipelines.single_file import load_single_file
+from understudy.pipelines.stable_diffusion import guidance_embedding
+from understudy.student_file import StudentFile
+
+from .students import make_run, noise_and_text, small_unet, with_lora
+
+
+@pytest.fixture(params=["sd1", "sdxl"])
+def family(request):
+    """(kind, diffusers folder, single file)"""
+    return request.param, *request.getfixturevalue({"sd1": "sd15", "sdxl": "sdxl"}[request.param])
+
+
+@pytest.fixture
+def full_run(family, tmp_path):
+    """(run, trained UNet)"""
+    kind, _, file = family
+    unet = small_unet(kind)
+    return make_run(tmp_path / "run", file, kind, "full", unet.state_dict(), sha256(file)), unet
+
+
+@pytest.fixture
+def lora_run(family, tmp_path):
+    """(run, the teacher's UNet with the trained LoRA switched on)"""
+    kind, _, file = family
+    unet = load_single_file(file, torch.float32).unet
+    weights = with_lora(unet)
+    return make_run(tmp_path / "run", file, kind, "lora", weights, sha256(file), rank=3, alpha=6.0), unet
+
+
+@torch.no_grad()
+def output(unet, **more):
+    return unet(**noise_and_text(unet), **more).sample
+
+
+def unet_in(path, base):
+    """The UNet of an exported file of UNet tensors, beside the base's other tensors."""
+    weights = {key: value for key, value in load_file(base).items() if not key.startswith("model.diffusion_model.")}
+    weights |= {f"model.diffusion_model.{key}": value for key, value in load_file(path).items()}
+    save_file(weights, whole := path.with_name("whole.safetensors"))
+    return load_single_file(whole, torch.float32).unet
+
+
+def test_every_tensor_has_the_name_that_the_checkpoint_s_converter_reads(family):
+    kind, folder, file = family
+    assert open_base(folder).names == open_base(file).names
+    assert open_base(folder).shapes == open_base(file).shapes
+
+
+def test_names_of_no_unet_are_refused():
+    with pytest.raises(CheckpointError, match="encoder.norm_out.weight"):
+        original_unet_names(["encoder.norm_out.weight"], 2)
+
+
+def test_unet_holds_what_was_trained(full_run, family):
+    run, unet = full_run
+    result = export(run)
+    assert result.folder == "models/diffusion_models" and result.node == "Load Diffusion Model"
+    assert not any(key.startswith("model.") for key in read_header(result.path).shapes)
+    torch.testing.assert_close(output(unet_in(result.path, family[2])), output(unet), rtol=0, atol=0)
+
+
+def test_checkpoint_is_the_base_with_another_unet(full_run, family, tmp_path):
+    run, unet = full_run
+    result = export(run, "checkpoint", out=tmp_path / "student.safetensors")
+    assert result.path == tmp_path / "student.safetensors" and result.folder == "models/checkpoints"
+    torch.testing.assert_close(output(load_single_file(result.path, torch.float32).unet), output(unet), rtol=0, atol=0)
+    before, after = load_file(family[2]), load_file(result.path)
+    assert before.keys() == after.keys()
+    for key in before:
+        if not key.startswith("model.diffusion_model."):
+            assert torch.equal(before[key], after[key]), key
+
+
+def test_lora_in_kohya_s_names_equals_the_adapter(lora_run, family):
+    run, trained = lora_run
+    result = export(run)
+    assert result.folder == "models/loras" and result.node == "Load LoRA"
+    header = read_header(result.path)
+    assert header.metadata["ss_network_dim"] == "3" and header.metadata["ss_network_alpha"] == "6"
+    assert header.metadata["ss_base_model_version"].startswith({"sd1": "sd_v1", "sdxl": "sdxl_"}[family[0]])
+    loaded = load_single_file(family[2], torch.float32).unet
+    before = output(loaded)
+    merge_lora(loaded, result.path)
+    torch.testing.assert_close(output(loaded), output(trained), rtol=1e-4, atol=1e-5)
+    assert (output(loaded) - before).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("kind, name", [("sd1", "down_blocks_0_attentions_0"), ("sdxl", "input_blocks_3_1")])
+def test_kohya_names_follow_the_family(kind, name, request, tmp_path):
+    _, file = request.getfixturevalue({"sd1": "sd15", "sdxl": "sdxl"}[kind])
+    weights = with_lora(load_single_file(file, torch.float32).unet)
+    run = make_run(tmp_path / "run", file, kind, "lora", weights, sha256(file), rank=3, alpha=6.0)
+    shapes = read_header(export(run).path).shapes
+    assert f"lora_unet_{name}_transformer_blocks_0_attn1_to_q.lora_down.weight" in shapes
+    assert {key.rpartition(".lora_")[0] or key.removesuffix(".alpha") for key in shapes}.isdisjoint(weights)
+
+
+def test_a_lora_merged_into_a_checkpoint_equals_the_adapter(lora_run):
+    run, trained = lora_run
+    merged = load_single_file(export(run, "checkpoint").path, torch.float32).unet
+    torch.testing.assert_close(output(merged), output(trained), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.5, 8.0])
+def test_folded_guidance_equals_the_embedded_one(cfg):
+    unet = small_unet("sd1", time_cond_proj_dim=24)
+    folded = small_unet("sd1")
+    folded.load_state_dict(fold_guidance(unet.state_dict(), cfg))
+    w = guidance_embedding(torch.full((2,), cfg - 1), 24)
+    torch.testing.assert_close(output(folded), output(unet, timestep_cond=w), rtol=1e-5, atol=1e-5)
+    other = guidance_embedding(torch.full((2,), cfg), 24)
+    assert (output(folded) - output(unet, timestep_cond=other)).abs().max() > 1e-3
+
+
+def test_guidance_is_chosen_at_export_and_written_down(sd15, tmp_path):
+    unet, said = small_unet("sd1", time_cond_proj_dim=24), {"guidance": "embedded", "w_min": 2.0, "w_max": 14.0}
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", unet.state_dict(), sha256(sd15[1]), **said)
+    chosen = export(run, guidance=4.0)
+    assert (chosen.student.folded_guidance, chosen.student.guidance) == (4.0, 1.0)
+    assert StudentFile.read(chosen.path) == chosen.student
+    w = guidance_embedding(torch.full((2,), 3.0), 24)
+    torch.testing.assert_close(
+        output(unet_in(chosen.path, sd15[1])), output(unet, timestep_cond=w), rtol=1e-5, atol=1e-5
+    )
+    for wrong in (None, 2.5, 15.5):
+        with pytest.raises(ExportError, match="--guidance .*3 to 15"):
+            export(run, guidance=wrong)
+
+
+def test_file_says_how_it_was_made_and_how_to_sample_it(full_run, family):
+    metadata = read_header(export(full_run[0]).path).metadata
+    assert metadata["teacher_sha256"] == sha256(family[2]) and metadata["teacher_file"] == family[2].name
+    assert metadata["understudy_method"] == "lcm" and metadata["family"] == "LCM"
+    assert (metadata["steps"], metadata["guidance"], metadata["sampler"]) == ("4", "1", "lcm")
+    assert family[2].name in metadata["licence"]
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_an_sdxl_student_that_predicts_v_says_so(sdxl, tmp_path, folder):
+    teacher, weights = sdxl[0 if folder else 1], small_unet("sdxl").state_dict()
+    run = make_run(tmp_path / "run", teacher, "sdxl", "full", weights, sha256(sdxl[1]), prediction="v_prediction")
+    result = export(run)
+    assert read_header(result.path).shapes["v_pred"] == (0,)
+    assert not any("ModelSamplingDiscrete" in note for note in result.notes)
+
+
+def test_what_the_host_cannot_know_is_said(sd15, tmp_path):
+    weights = small_unet("sd1").state_dict()
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]), prediction="v_prediction")
+    result = export(run)
+    assert "v_pred" not in read_header(result.path).shapes
+    assert "v_prediction in ModelSamplingDiscrete" in result.summary()
+
+
+def test_an_average_of_the_teacher_stays_behind(full_run, family, tmp_path):
+    kind, _, file = family
+    marked = tmp_path / "marked.safetensors"
+    save_file(load_file(file) | {"ztsnr": torch.zeros(0), "model_ema.decay": torch.zeros(1)}, marked)
+    shapes = read_header(export(full_run[0], "checkpoint", base=marked).path).shapes
+    assert "ztsnr" in shapes and "model_ema.decay" not in shapes
+    assert "ztsnr" in read_header(export(full_run[0], base=marked).path).shapes
+
+
+def test_precision_is_the_run_s_or_the_one_asked_for(sd15, tmp_path):
+    weights = small_unet("sd1").half().state_dict()
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
+    assert {v.dtype for v in load_file(export(run).path).values()} == {torch.float16}
+    assert {v.dtype for v in load_file(export(run, dtype="bfloat16").path).values()} == {torch.bfloat16}
+
+
+def test_a_stage_s_file_is_exported_by_itself(full_run, tmp_path):
+    run, unet = full_run
+    stage = run / "exports" / "student-2-step.safetensors"
+    shutil.copy(run / "exports" / "student.safetensors", stage)
+    assert export(stage).path == run / "exports" / "run-student-2-step-unet.safetensors"
+
+
+@pytest.mark.parametrize("value, dtype, said", [(1e6, "float16", "too large"), (float("nan"), "auto", "not numbers")])
+def test_weights_that_are_no_numbers_are_refused(sd15, tmp_path, value, dtype, said):
+    weights = small_unet("sd1").state_dict()
+    weights["conv_in.bias"][0] = value
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
+    with pytest.raises(CheckpointError, match=f"input_blocks.0.0.bias are {said}"):
+        export(run, dtype=dtype)
+    assert [path.name for path in (run / "exports").iterdir()] == ["student.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda weights: weights.pop("conv_out.bias"), "lacks out.2.bias"),
+        (lambda weights: weights.update({"conv_out.bias": torch.zeros(7)}), "another shape out.2.bias"),
+        (lambda weights: weights.update({"conv_new.bias": torch.zeros(7)}), "conv_new.bias"),
+    ],
+)
+def test_a_student_unlike_its_base_is_refused_and_leaves_no_file(sd15, tmp_path, change, said):
+    weights = small_unet("sd1").state_dict()
+    change(weights)
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
+    with pytest.raises(CheckpointError, match=said):
+        export(run)
+    assert [path.name for path in (run / "exports").iterdir()] == ["student.safetensors"]
+
+
+def test_a_lora_of_another_width_is_refused(sd15, tmp_path):
+    weights = {"mid_block.attentions.0.proj_in.lora_A.weight": torch.ones(2, 7, 1, 1)}
+    weights["mid_block.attentions.0.proj_in.lora_B.weight"] = torch.ones(64, 2, 1, 1)
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "lora", weights, sha256(sd15[1]), rank=2, alpha=2.0)
+    with pytest.raises(CheckpointError, match="another shape .*proj_in.lora_down.weight"):
+        export(run)
+    with pytest.raises(CheckpointError, match="do not fit"):
+        export(run, "unet")
+
+
+def test_requests_that_make_no_sense_are_refused(sd15, sdxl, full_run, family, tmp_path):
+    run = full_run[0]
+    with pytest.raises(ExportError, match="trained all weights"):
+        export(run, "lora")
+    with pytest.raises(ExportError, match="--to gguf"):
+        export(run, "gguf")
+    with pytest.raises(ExportError, match="does not take the guidance"):
+        export(run, guidance=3.0)
+    with pytest.raises(ExportError, match="--base"):
+        export(run, "checkpoint", base=family[1])
+    with pytest.raises(ExportError, match="distilled from"):
+        export(run, base={"sd1": sdxl, "sdxl": sd15}[family[0]][1])
+    with pytest.raises(ExportError, match="--out"):
+        export(run, out=tmp_path / "student.ckpt")
+    with pytest.raises(FileNotFoundError, match="recipe.json"):
+        export(tmp_path)
+
+
+def test_a_teacher_that_changed_is_noticed(sd15, tmp_path):
+    teacher = shutil.copy(sd15[1], tmp_path / "teacher.safetensors")
+    run = make_run(tmp_path / "run", teacher, "sd1", "full", small_unet("sd1").state_dict(), "f" * 64)
+    with pytest.raises(ExportError, match="no longer the file"):
+        export(run)
+    assert export(run, base=teacher).path.is_file()
+    teacher.unlink()
+    with pytest.raises(FileNotFoundError, match="--base"):
+        export(run)
+
+
+def test_a_file_that_says_nothing_is_no_student_s(sd15, tmp_path):
+    with pytest.raises(CheckpointError, match="understudy export"):
+        StudentFile.read(sd15[1])
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"understudy_method": "lcm"})
+    with pytest.raises(CheckpointError, match="lacks base"):
+        StudentFile.read(tmp_path / "a.safetensors")
+
+
+def test_command_says_where_the_file_belongs(sd15, tmp_path, capsys):
+    from understudy.cli import main
+
+    weights = small_unet("sd1").state_dict()
+    run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(run), "--to", "checkpoint"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert "run-student-checkpoint.safetensors" in said and "models/checkpoints" in said and "Load Checkpoint" in said
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(run), "--to", "lora"])
+    assert end.value.code == 2 and "--to lora" in capsys.readouterr().err
