@@ -18,8 +18,11 @@ class Brightness(Oracle):
     family, unit, fingerprint = "brightness", "", "f" * 64
     network = torch.nn.Linear(1, 1)
 
-    def score(self, images, prompts):
-        return images.mean((1, 2, 3))
+    def prepare(self, images):
+        return images
+
+    def score_prepared(self, pixels, prompts):
+        return pixels.mean((1, 2, 3))
 
 
 @pytest.fixture(scope="module")
