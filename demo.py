@@ -28,7 +28,12 @@ PERCENTILE = 40.0
 
 # What the shipped calibration was made with; a change here is refused until it is made again.
 STUDENT = StudentPlan(steps=2)
-TEACHER = {"steps": 8, "cfg": 3.0, "scheduler": "trailing", "rollback": 0.6}
+# Operating points of bench/adaptive.py; ALONE is the cheapest teacher within half a point of the best.
+ALONE = 12
+TEACHERS = {
+    "refine": TeacherPlan(steps=3, rollback=0.5, cfg=3.0, scheduler="trailing", alone_steps=ALONE),
+    "regenerate": TeacherPlan(steps=ALONE, cfg=3.0, scheduler="trailing", strategy="regenerate"),
+}
 
 PROMPTS = (
     "a small red star left of a large blue circle on a gray background",
@@ -88,7 +93,9 @@ def demo(
     Raises ValueError (``PromptError`` for an unknown word) or FileExistsError before anything is loaded or written.
     """
     check_percentile(percentile)
-    teacher = TeacherPlan(**TEACHER, strategy=strategy)
+    if strategy not in TEACHERS:
+        raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(TEACHERS)}")
+    teacher = TEACHERS[strategy]
     prompts = prompts or PROMPTS
     for prompt in prompts:
         parse(prompt)
