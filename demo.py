@@ -24,15 +24,15 @@ from .samplers.denoisers import DiscreteDenoiser, scaled_linear
 
 FOLDER = Path(__file__).parent / "models" / "demo"
 BATCH_SIZE = 16
-PERCENTILE = 40.0
+PERCENTILE = 30.0
 
 # What the shipped calibration was made with; a change here is refused until it is made again.
-STUDENT = StudentPlan(steps=2)
+STUDENT = StudentPlan(steps=4)
 # Operating points of bench/adaptive.py; ALONE is the cheapest teacher within half a point of the best.
-ALONE = 12
+ALONE = 16
 TEACHERS = {
-    "refine": TeacherPlan(steps=3, rollback=0.5, cfg=3.0, scheduler="trailing", alone_steps=ALONE),
-    "regenerate": TeacherPlan(steps=ALONE, cfg=3.0, scheduler="trailing", strategy="regenerate"),
+    "refine": TeacherPlan(steps=6, rollback=0.7, cfg=3.0, scheduler="trailing", alone_steps=ALONE),
+    "regenerate": TeacherPlan(steps=12, cfg=3.0, scheduler="trailing", strategy="regenerate"),
 }
 
 PROMPTS = (
