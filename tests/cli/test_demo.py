@@ -67,7 +67,7 @@ def test_built_in_prompts(loaded, tmp_path, capsys):
     report = report_in(out)
     assert [image["prompt"] for image in report["images"]] == list(demo.PROMPTS) and len(demo.PROMPTS) == 16
     assert {image["decision"] for image in report["images"]} == {"refined"}
-    steps = demo.STUDENT.steps + 2 * demo.TEACHER["steps"]
+    steps = demo.STUDENT.steps + 2 * demo.TEACHERS["refine"].steps
     assert {image["evaluations"] for image in report["images"]} == {steps}
     assert report["totals"]["evaluations"] == 16 * steps
     assert report["settings"]["percentile"] == 100 and report["settings"]["student"]["steps"] == demo.STUDENT.steps
