@@ -1,6 +1,7 @@
-"""Data for the demo recipes: rendered scenes and their latents, all drawn from the training split."""
+"""Data for the demo recipes: scenes, and rendered pictures and their latents, drawn from the training split."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -50,6 +51,25 @@ def _existing(path: Path, load, recipe: str):
     return load(path)
 
 
+def cached(cache: Path, name: str, made_of: object, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors that ``make`` returns, made once: their file in the folder ``cache`` serves every later run.
+
+    made_of: all that they depend on, as one object whose ``repr`` tells it; the file's name holds its hash.
+    """
+    from safetensors.torch import load_file
+
+    path = cache / f"{name}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}.safetensors"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        save_tensors(make(), path)
+    return load_file(path)
+
+
+def digest(pixels: Tensor) -> str:
+    """SHA-256 of a tensor's bytes, for ``cached``: a change of the drawing code shows in the first pictures."""
+    return hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
+
+
 class LatentSet:
     """Encoded training pictures on the training device: ``latents`` [N, 8, 8, 8] and their ``tokens`` [N, 8]."""
 
@@ -58,20 +78,11 @@ class LatentSet:
 
     @classmethod
     def of_renders(cls, vae_file: Path, count: int, seed: int, device: torch.device, cache: Path) -> "LatentSet":
-        """``count`` rendered scenes, encoded once: the file in the folder ``cache`` serves every later run.
-
-        Its name holds what the latents depend on, the first pictures themselves included.
-        """
-        from safetensors.torch import load_file
-
+        """``count`` rendered scenes, encoded once and kept in the folder ``cache``."""
         first, _ = _rendered(0, count, seed)
-        made_of = f"{sha256(family.FOLDER / vae_file)} {count} {seed}".encode() + first.numpy().tobytes()
-        path = cache / f"latents-{hashlib.sha256(made_of).hexdigest()[:16]}.safetensors"
-        if not path.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            save_tensors(_encoded(load_vae(vae_file, device), count, seed, device), path)
-        state = load_file(path, device=str(device))
-        return cls(state["latents"], state["tokens"])
+        made_of = sha256(family.FOLDER / vae_file), count, seed, digest(first)
+        state = cached(cache, "latents", made_of, lambda: _encoded(load_vae(vae_file, device), count, seed, device))
+        return cls(state["latents"].to(device), state["tokens"].to(device))
 
     def draw(self, count: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
         """``count`` pairs with replacement."""

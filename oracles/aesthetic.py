@@ -25,6 +25,7 @@ TOWERS = {
     "laion-aesthetic-v2": "OpenAI's CLIP ViT-L/14 (whole, or its image half)",
     "aesthetic-v2.5": "SigLIP so400m-patch14-384 (whole, or its image half)",
 }
+SIGLIP_SIDE = 384
 
 
 class AestheticNetwork(nn.Module):
@@ -110,13 +111,14 @@ def load_siglip_tower(file: TensorFile, dtype: torch.dtype) -> nn.Module:
         )
     inner, width = shapes[first]
     patch = shapes["vision_model.embeddings.patch_embedding.weight"][-1]
-    patches = shapes["vision_model.embeddings.position_embedding.weight"][0]
+    side = round(shapes["vision_model.embeddings.position_embedding.weight"][0] ** 0.5)
     config = SiglipVisionConfig(
         hidden_size=width,
         intermediate_size=inner,
         num_hidden_layers=len({key.split(".")[3] for key in shapes if key.startswith("vision_model.encoder.layers.")}),
         num_attention_heads=max(width // 72, 1) if width % 72 == 0 else max(width // 64, 1),
-        image_size=patch * round(patches**0.5),
+        # 27 patches of 14 pixels leave 6 of the published network's 384 unseen.
+        image_size=SIGLIP_SIDE if SIGLIP_SIDE // patch == side else patch * side,
         patch_size=patch,
     )
     with torch.device("meta"):

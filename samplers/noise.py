@@ -1,7 +1,8 @@
 """Noise per image: every draw for an image depends on its own seed and index alone, never on its neighbours.
 
-A *seed* is the user's (0 to 2**64 - 1); an *index* is the image's place in the full batch, which ComfyUI carries as
-``latent["batch_index"]``. Any function here may be called for any subset of a batch, in any order.
+A *seed* is the user's, 0 to 2**64 - 1, or the negative one that torch takes for the same; an *index* is the image's
+place in the full batch, which ComfyUI carries as ``latent["batch_index"]``. Any function here may be called for any
+subset of a batch, in any order.
 """
 
 from __future__ import annotations
@@ -138,8 +139,9 @@ def _pairs(seeds: int | Sequence[int], indices: Sequence[int]) -> list[tuple[int
     if len(seeds) != len(indices):
         raise ValueError(f"{len(seeds)} seeds for {len(indices)} images; give one seed for all or one for each image")
     for seed, index in zip(seeds, indices, strict=True):
-        if not 0 <= seed < _SEEDS:
+        if not -_SEEDS // 2 <= seed < _SEEDS:
             raise ValueError(f"seed {seed} is out of range; expected 0 to 2**64 - 1")
         if index < 0:
             raise ValueError(f"image index {index} is negative; indices count from 0")
-    return list(zip(seeds, indices, strict=True))
+    # ComfyUI's integer node draws negative ones, which its own samplers leave to torch.
+    return [(seed % _SEEDS, index) for seed, index in zip(seeds, indices, strict=True)]

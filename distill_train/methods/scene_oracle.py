@@ -1,8 +1,5 @@
-"""Train the demo oracle on the student's own pictures, labelled by the exact checker."""
+"""Train the demo oracle to read pictures: the student's, the teacher's and renders, as the exact checker reads them."""
 
-import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -10,21 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.demo import checker, family
-from ...models.demo.render import render
-from ...models.demo.scenes import Scene
+from ...models.demo.language import TOKEN_IDS, TOKENS
+from ...models.demo.render import SIDE
 from ...oracles.demo import MARK, SceneOracleNetwork
 from ..config import Strict
 from ..randomness import generator
-from ..scene_data import draw_scenes, load_network, load_vae, tokens_for
-from ..scene_preview import sample
+from ..scene_data import tokens_for
+from ..scene_pictures import PictureMaker, Pictures
 from .base import Method
+
+NOTHING_FITS = 0  # the class for what no word of a slot describes
+UNKNOWN = -100  # what cross_entropy passes over
+GRID = SIDE // 8
+PARTS = ("size", "color", "shape")
 
 
 class SceneOracle(Method):
-    """Binary cross-entropy on "shows the scene" and on each attribute of it.
+    """Cross-entropy of the text that describes each picture, and of the thing at each of its places.
 
-    The pictures are the student's at ``student_steps``, the teacher's at few steps and reconstructions of renders, in
-    the shares of ``Settings``; the prompts are their own, their own with one attribute changed, or another's.
+    "Does it show this text?" is one answer for a picture, and mostly yes; what a picture shows is eight answers each
+    time, whatever it was asked to show.
     """
 
     class Settings(Strict):
@@ -32,13 +34,13 @@ class SceneOracle(Method):
         teacher: Path = Path("teacher.safetensors")
         student: Path = Path("student.safetensors")
         student_steps: tuple[int, ...] = (1, 2, 4)
-        student_pictures: int = 10_000
+        student_pictures: int = 8_000
         teacher_steps: tuple[int, ...] = (4, 8)
-        teacher_pictures: int = 5_000
-        renders: int = 5_000
+        teacher_pictures: int = 3_000
+        renders: int = 3_000
         cfg: float = 3.0
-        changed: float = 0.25
-        foreign: float = 0.05
+        places_weight: float = 1.0
+        empty_weight: float = 0.1
         pixel_noise: float = 0.02
         measured: int = 2048
 
@@ -47,81 +49,87 @@ class SceneOracle(Method):
         self.network = SceneOracleNetwork()
 
     def prepare(self, directory: Path) -> None:
-        self.makers = {
-            "student": load_network(self.settings.student, "demo-student").eval().requires_grad_(False).to(self.device),
-            "teacher": load_network(self.settings.teacher, "demo-teacher").eval().requires_grad_(False).to(self.device),
-        }
-        self.vae = load_vae(self.settings.vae, self.device)
         s = self.settings
-        parts = [("student", n, s.student_pictures) for n in s.student_steps]
-        parts += [("teacher", n, s.teacher_pictures) for n in s.teacher_steps]
-        made = [self._pictures(maker, n, count, "train") for maker, n, count in parts]
-        made.append(self._renders(s.renders))
-        self.pictures = torch.cat([pictures for pictures, _ in made])
-        self.scenes = [scene for _, scenes in made for scene in scenes]
-        self.readings = _read_all(self.pictures)
-        held_out = [
-            self._pictures("student", n, s.measured // len(s.student_steps), "calibration") for n in s.student_steps
-        ]
-        self.held_pictures = torch.cat([pictures for pictures, _ in held_out])
-        self.held_scenes = [scene for _, scenes in held_out for scene in scenes]
-        self.held_labels = [r.shows(t) for r, t in zip(_read_all(self.held_pictures), self.held_scenes, strict=True)]
+        maker = PictureMaker(s.vae, s.teacher, s.student, self.recipe.seed, self.device, directory.parent / "cache")
+        made = [maker.sampled("student", n, s.student_pictures) for n in s.student_steps]
+        made += [maker.sampled("teacher", n, s.teacher_pictures, cfg=s.cfg) for n in s.teacher_steps]
+        made.append(maker.reconstructed(s.renders))
+        pictures = Pictures.joined(made)
+        self.pixels = pictures.pixels
+        self.targets = {flip: Targets(pictures.readings, flip) for flip in (False, True)}
+        each = s.measured // len(s.student_steps)
+        self.held = {n: maker.sampled("student", n, each, "calibration") for n in s.student_steps}
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
         g = generator(self.recipe.seed, "step", step)
-        at = torch.randint(len(self.scenes), (self.recipe.loop.batch_size,), generator=g)
-        asked = [self._prompt(int(i), g) for i in at]
-        verdicts = [self.readings[int(i)].verdict(scene) for i, scene in zip(at, asked, strict=True)]
-        labels = torch.tensor([[all(v.values()), *(v[a] for a in checker.ATTRIBUTES)] for v in verdicts]).float()
-        pictures = self.pictures[at].float() / 255
-        pictures = (pictures + self.settings.pixel_noise * torch.randn(pictures.shape, generator=g)).clamp(0, 1)
-        logits = network(pictures.to(self.device), tokens_for(asked).to(self.device)).float()
-        losses = F.binary_cross_entropy_with_logits(logits, labels.to(self.device), reduction="none").mean(dim=0)
-        return losses[0] + losses[1:].mean()
+        at = torch.randint(len(self.pixels), (self.recipe.loop.batch_size,), generator=g)
+        flip = torch.rand(len(at), generator=g) < 0.5
+        pixels = self.pixels[at].float() / 255
+        pixels = torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
+        pixels = (pixels + self.settings.pixel_noise * torch.randn(pixels.shape, generator=g)).clamp(0, 1)
+        text = torch.where(flip[:, None], self.targets[True].text[at], self.targets[False].text[at])
+        places = torch.where(flip[:, None, None], self.targets[True].places[at], self.targets[False].places[at])
+        logits, here = network.read(pixels.to(self.device))
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), text.flatten().to(self.device), ignore_index=UNKNOWN)
+        weights = torch.ones(here.shape[-1], device=self.device)
+        weights[NOTHING_FITS] = self.settings.empty_weight
+        seen = here.flatten(0, 2).float(), places.flatten().to(self.device)
+        return loss + self.settings.places_weight * F.cross_entropy(*seen, weights, ignore_index=UNKNOWN)
 
     def measure(self, network: nn.Module):
-        tokens = tokens_for(self.held_scenes).to(self.device)
-        batches = zip(self.held_pictures.split(256), tokens.split(256), strict=True)
-        scores = torch.cat([network(p.to(self.device).float() / 255, t)[:, 0] for p, t in batches]).cpu()
-        labels = torch.tensor(self.held_labels)
-        right = ((scores > 0) == labels).float().mean().item()
-        return None, {"auc": area_under_roc(scores, labels), "accuracy": right, "exact": labels.float().mean().item()}
+        figures = {}
+        for steps, held in self.held.items():
+            batches = zip(held.pixels.split(256), tokens_for(held.scenes).split(256), strict=True)
+            scores = torch.cat(
+                [network(pixels.to(self.device).float() / 255, tokens.to(self.device)) for pixels, tokens in batches]
+            ).cpu()
+            right = torch.tensor([r.shows(scene) for r, scene in zip(held.readings, held.scenes, strict=True)])
+            figures[f"auc@{steps}"] = area_under_roc(scores, right)
+            figures[f"accuracy@{steps}"] = ((scores > 0) == right).float().mean().item()
+        return None, figures
 
     def export(self, network: nn.Module, path: Path) -> None:
         family.save(network, path, {"understudy": MARK})
 
-    def _prompt(self, at: int, g: torch.Generator) -> Scene:
-        scene, kind = self.scenes[at], torch.rand((), generator=g).item()
-        if kind < self.settings.changed:
-            attributes = [a for a in checker.ATTRIBUTES if a != "relation" or scene.relation]
-            scene = checker.changed(scene, attributes[int(torch.randint(len(attributes), (), generator=g))], g)
-        elif kind < self.settings.changed + self.settings.foreign:
-            scene = self.scenes[int(torch.randint(len(self.scenes), (), generator=g))]
-        return scene
 
-    def _pictures(self, maker: str, steps: int, count: int, split: str) -> tuple[Tensor, list[Scene]]:
-        """uint8 pictures [count, 3, 64, 64] of ``maker`` and the scenes they were asked to show."""
-        g = generator(self.recipe.seed, maker, steps, split)
-        scenes = draw_scenes(count, g, split)
-        noise = torch.randn(count, family.LATENT_CHANNELS, *[family.LATENT_SIDE] * 2, generator=g)
-        made = []
-        for start in range(0, count, 256):
-            part = slice(start, start + 256)
-            arguments = noise[part].to(self.device), tokens_for(scenes[part]).to(self.device), steps
-            with torch.no_grad():
-                latents = sample(self.makers[maker], *arguments, cfg=None if maker == "student" else self.settings.cfg)
-                made.append(_bytes(family.decode(self.vae, latents)))
-        return torch.cat(made), scenes
+class Targets:
+    """What readings say, as token ids: ``text`` [N, 8] that describes each picture, and ``places`` [N, 64, 3], the
+    size, color and shape of the thing whose centre lies there. flip: of the pictures mirrored left to right.
+    """
 
-    def _renders(self, count: int) -> tuple[Tensor, list[Scene]]:
-        g = generator(self.recipe.seed, "renders")
-        scenes = draw_scenes(count, g)
-        made = []
-        for start in range(0, count, 256):
-            pixels = render(scenes[start : start + 256], g).to(self.device)
-            with torch.no_grad():
-                made.append(_bytes(family.decode(self.vae, family.encode(self.vae, pixels))))
-        return torch.cat(made), scenes
+    def __init__(self, readings: list[checker.Reading], flip: bool = False):
+        readings = [_mirrored(reading) for reading in readings] if flip else readings
+        self.text = torch.tensor([text_shown(reading) for reading in readings]).view(-1, TOKENS)
+        self.places = torch.full((len(readings), GRID * GRID, len(PARTS)), NOTHING_FITS)
+        for row, reading in enumerate(readings):
+            for thing in reading.things:
+                place = min(int(thing.y / 8), GRID - 1) * GRID + min(int(thing.x / 8), GRID - 1)
+                words = [getattr(thing, part) for part in PARTS]
+                ids = [UNKNOWN if word is None else TOKEN_IDS[slot, word] for slot, word in enumerate(words, start=1)]
+                self.places[row, place] = torch.tensor(ids)
+
+
+def text_shown(reading: checker.Reading) -> list[int]:
+    """The eight token ids that describe a picture: 0 where no word fits, UNKNOWN where the question makes no sense."""
+
+    def told(first_slot: int, thing: checker.Found) -> list[int]:
+        words = enumerate((getattr(thing, part) for part in PARTS), start=first_slot)
+        return [NOTHING_FITS if word is None else TOKEN_IDS[slot, word] for slot, word in words]
+
+    background = NOTHING_FITS if reading.background is None else TOKEN_IDS[0, reading.background]
+    if len(reading.things) == 1:
+        return [background, *told(1, reading.things[0]), *(TOKEN_IDS[slot, None] for slot in range(4, TOKENS))]
+    if len(reading.things) != 2:
+        return [background, *[UNKNOWN] * 3, NOTHING_FITS, *[UNKNOWN] * 3]
+    first, second = reading.things
+    if (4, checker.relation(first, second)) not in TOKEN_IDS:  # told from the other thing, as canonical scenes are
+        first, second = second, first
+    return [background, *told(1, first), TOKEN_IDS[4, checker.relation(first, second)], *told(5, second)]
+
+
+def _mirrored(reading: checker.Reading) -> checker.Reading:
+    things = (checker.Found(t.size, t.color, t.shape, SIDE - t.x, t.y) for t in reading.things)
+    return checker.Reading(reading.background, tuple(things))
 
 
 def area_under_roc(scores: Tensor, labels: Tensor) -> float:
@@ -133,23 +141,3 @@ def area_under_roc(scores: Tensor, labels: Tensor) -> float:
     if not positive or not negative:
         return float("nan")
     return ((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * negative)).item()
-
-
-def _bytes(pictures: Tensor) -> Tensor:
-    return (pictures * 255).round().byte().cpu()
-
-
-def _read_all(pictures: Tensor) -> list[checker.Reading]:
-    """Readings of uint8 pictures; on all cores where that pays for starting them."""
-    if len(pictures) < 2000:
-        return _read_part(pictures)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        return [reading for part in pool.map(_read_part, pictures.split(1000)) for reading in part]
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def _read_part(pictures: Tensor) -> list[checker.Reading]:
-    return checker.read(pictures.float() / 255)

@@ -114,10 +114,12 @@ def _thing(meanings: Sequence[str], text: str) -> Thing:
 # Tokens: eight slots, each with words of its own, so that no position embedding is needed. Id 0 is "no text".
 
 _THING = (SIZES, tuple(COLORS), SHAPES)
-_SLOTS = (tuple(BACKGROUNDS), *_THING, (None, *RELATIONS[:2]), *((None, *words) for words in _THING))
-_IDS = {(slot, word): at + 1 for at, (slot, word) in enumerate((s, w) for s, words in enumerate(_SLOTS) for w in words)}
-TOKENS = len(_SLOTS)
-VOCABULARY_SIZE = len(_IDS) + 1
+SLOTS = (tuple(BACKGROUNDS), *_THING, (None, *RELATIONS[:2]), *((None, *words) for words in _THING))
+TOKEN_IDS = {
+    (slot, word): at + 1 for at, (slot, word) in enumerate((s, w) for s, words in enumerate(SLOTS) for w in words)
+}
+TOKENS = len(SLOTS)
+VOCABULARY_SIZE = len(TOKEN_IDS) + 1
 
 
 def token_ids(scene: Scene | None) -> list[int]:
@@ -127,4 +129,4 @@ def token_ids(scene: Scene | None) -> list[int]:
     scene = scene.canonical()
     second = (scene.second.size, scene.second.color, scene.second.shape) if scene.second else (None, None, None)
     words = (scene.background, scene.first.size, scene.first.color, scene.first.shape, scene.relation, *second)
-    return [_IDS[slot, word] for slot, word in enumerate(words)]
+    return [TOKEN_IDS[slot, word] for slot, word in enumerate(words)]

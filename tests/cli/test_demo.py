@@ -18,8 +18,11 @@ class Brightness(Oracle):
     family, unit, fingerprint = "brightness", "", "f" * 64
     network = torch.nn.Linear(1, 1)
 
-    def score(self, images, prompts):
-        return images.mean((1, 2, 3))
+    def prepare(self, images):
+        return images
+
+    def score_prepared(self, pixels, prompts):
+        return pixels.mean((1, 2, 3))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def test_built_in_prompts(loaded, tmp_path, capsys):
     report = report_in(out)
     assert [image["prompt"] for image in report["images"]] == list(demo.PROMPTS) and len(demo.PROMPTS) == 16
     assert {image["decision"] for image in report["images"]} == {"refined"}
-    steps = demo.STUDENT.steps + 2 * demo.TEACHER["steps"]
+    steps = demo.STUDENT.steps + 2 * demo.TEACHERS["refine"].steps
     assert {image["evaluations"] for image in report["images"]} == {steps}
     assert report["totals"]["evaluations"] == 16 * steps
     assert report["settings"]["percentile"] == 100 and report["settings"]["student"]["steps"] == demo.STUDENT.steps

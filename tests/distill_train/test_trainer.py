@@ -82,7 +82,7 @@ def test_the_recipes_make_files_that_the_family_loads(chain):
 
 def test_a_run_leaves_a_log_samples_and_checkpoints(chain):
     root, _ = chain
-    for part, figure in (("vae", "exact"), ("teacher", "exact@16"), ("student", "exact@1"), ("oracle", "auc")):
+    for part, figure in (("vae", "exact"), ("teacher", "exact@16"), ("student", "exact@1"), ("oracle", "auc@2")):
         log = log_of(root / part)
         assert [entry["step"] for entry in log if "loss" in entry] == [1, 2, 3, 4]
         assert figure in log[-1]

@@ -11,8 +11,8 @@ def draws(seeds, indices, count=3):
     return torch.stack([sampler(None, None) for _ in range(count)], dim=1)
 
 
-def brownian(indices, sigmas=(10.0, 5.0, 2.0, 0.5)):
-    sampler = PerImageBrownianNoise(torch.zeros(len(indices), *SHAPE), sigmas[-1], sigmas[0], 3, indices)
+def brownian(indices, sigmas=(10.0, 5.0, 2.0, 0.5), seed=3):
+    sampler = PerImageBrownianNoise(torch.zeros(len(indices), *SHAPE), sigmas[-1], sigmas[0], seed, indices)
     pairs = zip(sigmas, sigmas[1:], strict=False)
     return torch.stack([sampler(torch.tensor(a), torch.tensor(b)) for a, b in pairs], dim=1)
 
@@ -61,6 +61,12 @@ def test_seeds_may_be_given_for_each_image():
     assert image_seeds(2**64 - 1, [0]) == [2**64 - 1] and draws(2**64 - 1, [0]).isfinite().all()
 
 
+def test_a_negative_seed_draws_what_torch_draws_for_it():
+    expected = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(-5))
+    assert torch.equal(initial_noise(-5, [0], SHAPE), expected)
+    assert torch.equal(draws(-5, [0, 3]), draws(2**64 - 5, [0, 3])) and brownian([0], seed=-5).isfinite().all()
+
+
 def test_noise_has_the_asked_dtype_and_the_same_numbers():
     half = PerImageNoise(1, [0, 1], SHAPE, dtype=torch.float16)(1.0, 0.5)
     assert half.dtype == torch.float16
@@ -82,7 +88,7 @@ def test_brownian_increments_are_white_and_add_up():
     ("seeds", "indices", "message"),
     [
         ([1, 2], [0, 1, 2], "2 seeds for 3 images"),
-        (-1, [0], "seed -1 is out of range"),
+        (-(2**63) - 1, [0], "out of range"),
         (2**64, [0], "out of range"),
         (1, [-2], "index -2 is negative"),
     ],

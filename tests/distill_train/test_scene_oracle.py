@@ -1,0 +1,80 @@
+"""The demo oracle's targets, its data on disk, and what it makes of a reading."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from understudy.distill_train import scene_pictures
+from understudy.distill_train.methods.scene_oracle import NOTHING_FITS, UNKNOWN, Targets, text_shown
+from understudy.distill_train.scene_data import draw_scenes
+from understudy.distill_train.scene_pictures import PictureMaker
+from understudy.models.demo import checker
+from understudy.models.demo.language import TOKENS, token_ids
+from understudy.models.demo.render import render
+from understudy.oracles.demo import SceneOracleNetwork
+
+G = torch.Generator().manual_seed(0)
+SCENES = draw_scenes(48, G)
+PIXELS = render(SCENES, G)
+READINGS = checker.read(PIXELS)
+
+
+def test_the_target_of_a_render_is_its_own_text():
+    assert [text_shown(reading) for reading in READINGS] == [token_ids(scene) for scene in SCENES]
+
+
+def test_mirrored_targets_are_those_of_mirrored_pictures():
+    mirrored, read = Targets(READINGS, flip=True), Targets(checker.read(PIXELS.flip(-1)))
+    assert torch.equal(mirrored.text, read.text)
+    # A centre on the line between two places may fall to either side.
+    assert (mirrored.places == read.places).all(dim=-1).float().mean() > 0.99
+
+
+def test_what_no_text_describes():
+    red = checker.Found("small", "red", "star", 20.0, 20.0)
+    shapeless = checker.Found("large", "blue", None, 44.0, 24.0)
+    three = text_shown(checker.Reading("gray", (red, red, red)))
+    assert three[4] == NOTHING_FITS and three[1] == three[7] == UNKNOWN and three[0] > 0
+    pair = text_shown(checker.Reading(None, (shapeless, red)))
+    assert pair[0] == NOTHING_FITS and pair[7] == NOTHING_FITS and all(pair[1:7])
+    places = Targets([checker.Reading("gray", (red, shapeless))]).places[0]
+    assert (places[2 * 8 + 2] > 0).all() and places[3 * 8 + 5, 2] == UNKNOWN
+    assert (places != NOTHING_FITS).any(dim=-1).sum() == 2
+
+
+def test_a_score_is_the_log_odds_of_the_text():
+    torch.manual_seed(0)
+    network = SceneOracleNetwork()
+    pictures, tokens = torch.rand(3, 3, 64, 64), torch.tensor([token_ids(scene) for scene in SCENES[:3]])
+    probability = torch.ones(3)
+    slots = network.read(pictures)[0].softmax(dim=-1)
+    assert torch.allclose(slots.sum(dim=-1), torch.ones(3, TOKENS)) and slots[:, 0, tokens[:, 1]].max() == 0
+    for row in range(3):
+        for slot in range(TOKENS):
+            probability[row] *= slots[row, slot, tokens[row, slot]]
+    assert torch.allclose(network(pictures, tokens), torch.logit(probability), atol=1e-3)
+
+
+def test_scores_stay_finite_for_a_sure_network():
+    network = SceneOracleNetwork()
+    tokens = torch.tensor([token_ids(SCENES[0])])
+    with torch.no_grad():
+        network.words.weight.zero_()
+        network.words.bias.fill_(-1000)
+        network.words.bias[tokens[0]] = 1000
+    other = torch.tensor([token_ids(SCENES[1])])
+    sure, wrong = network(torch.rand(1, 3, 64, 64), tokens), network(torch.rand(1, 3, 64, 64), other)
+    assert torch.isfinite(sure).all() and torch.isfinite(wrong).all() and sure > 10 > -10 > wrong
+
+
+def test_pictures_are_made_once(tmp_path, monkeypatch):
+    def maker():
+        parts = (Path(f"{part}.safetensors") for part in ("vae", "teacher", "student"))
+        return PictureMaker(*parts, seed=1, device=torch.device("cpu"), cache=tmp_path)
+
+    first = maker().sampled("student", 1, 3), maker().reconstructed(3)
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(scene_pictures.family, "decode", lambda *_: pytest.fail("made again"))
+    again = maker().sampled("student", 1, 3), maker().reconstructed(3)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a.pixels, b.pixels) and a.scenes == b.scenes and a.readings == b.readings
