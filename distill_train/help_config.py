@@ -24,11 +24,13 @@ def sections() -> list[tuple[str, str, type[BaseModel]]]:
 
 def data_sections() -> list[tuple[str, str, type[BaseModel]]]:
     """The tables that say where training data comes from."""
+    from .data.settings import KINDS
     from .filtering import FilterSettings
     from .scene_source import SceneSettings
 
     return [
         ('[data] with kind = "scenes"', "for the demo family", SceneSettings),
+        *((f'[data] with kind = "{kind}"', "", settings) for kind, settings in KINDS.items()),
         ("[data.filter]", "for data that the teacher makes from prompts", FilterSettings),
     ]
 

@@ -24,7 +24,7 @@ def read_settings(data: Mapping[str, Any]) -> DataSettings:
     """A recipe's [data], validated. Raises RecipeError with every problem."""
     kind = data.get("kind")
     if kind not in KINDS:
-        raise RecipeError(f"data.kind is {kind!r}; expected one of {', '.join(KINDS)}")
+        raise RecipeError(f"data.kind is {kind!r}; expected {', '.join(KINDS)}, or scenes for the demo family")
     try:
         return KINDS[kind].model_validate(data)
     except ValidationError as e:

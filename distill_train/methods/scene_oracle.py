@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ...models.demo import checker, family
@@ -30,19 +31,19 @@ class SceneOracle(Method):
     """
 
     class Settings(Strict):
-        vae: Path = Path("vae.safetensors")
-        teacher: Path = Path("teacher.safetensors")
-        student: Path = Path("student.safetensors")
-        student_steps: tuple[int, ...] = (1, 2, 4)
-        student_pictures: int = 8_000
-        teacher_steps: tuple[int, ...] = (4, 8)
-        teacher_pictures: int = 3_000
-        renders: int = 3_000
-        cfg: float = 3.0
-        places_weight: float = 1.0
-        empty_weight: float = 0.1
-        pixel_noise: float = 0.02
-        measured: int = 2048
+        vae: Path = Field(Path("vae.safetensors"), description="file in the demo's folder, or a path")
+        teacher: Path = Field(Path("teacher.safetensors"), description="makes some of the pictures")
+        student: Path = Field(Path("student.safetensors"), description="makes most of the pictures")
+        student_steps: tuple[int, ...] = Field((1, 2, 4), description="of the student's pictures")
+        student_pictures: int = Field(8_000, gt=0, description="for each of student_steps")
+        teacher_steps: tuple[int, ...] = Field((4, 8), description="of the teacher's pictures")
+        teacher_pictures: int = Field(3_000, gt=0, description="for each of teacher_steps")
+        renders: int = Field(3_000, gt=0, description="drawn pictures that went through the autoencoder")
+        cfg: float = Field(3.0, ge=1, description="guidance scale of the teacher")
+        places_weight: float = Field(1.0, ge=0, description="of the loss on what lies in each of the 64 places")
+        empty_weight: float = Field(0.1, gt=0, description="of places where no thing has its centre")
+        pixel_noise: float = Field(0.02, ge=0, description="standard deviation of noise on the pictures")
+        measured: int = Field(2048, gt=0, description="held-out student pictures to measure on")
 
     def __init__(self, settings, recipe, device):
         super().__init__(settings, recipe, device)
