@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ...files import CheckpointError, preview, read_header, save_tensors, sha256
+from ...files import CheckpointError, preview, read_header, save_tensors
 from ...pipelines.layout import SDXL, UNET
 from ...student_file import StudentFile
+from ..teachers.stable_diffusion import fingerprint
 from .base import Base, Shapes, open_base
 from .guidance import fold_guidance, takes_guidance
 from .lora import kohya_shapes, kohya_tensors, merged, read_pairs
@@ -108,10 +109,8 @@ def _base(given: Path | None, recipe: dict, student: StudentFile) -> Base:
     named = Path(recipe["teacher"]["path"])
     if not named.exists():
         raise FileNotFoundError(f"the teacher {named} is not there; say where it is with --base")
-    if named.is_file() and sha256(named) != student.teacher_sha256:
-        raise ExportError(
-            f"{named} is no longer the file that the student was distilled from; name the right one with --base"
-        )
+    if fingerprint(named) != student.teacher_sha256:
+        raise ExportError(f"{named} is no longer what the student was distilled from; name the right one with --base")
     return open_base(named)
 
 

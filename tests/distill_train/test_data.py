@@ -398,7 +398,7 @@ def test_prompts_that_are_not_there_are_errors(prompts, tmp_path):
 @pytest.mark.parametrize(
     "data, said",
     [
-        ({}, "data.kind is None; expected one of folder, webdataset, prompts"),
+        ({}, "data.kind is None; expected folder, webdataset, prompts, or scenes"),
         ({"kind": "folder"}, "path"),
         ({"kind": "folder", "path": "x", "sise": 32}, "sise"),
         ({"kind": "folder", "path": "x", "size": 33}, "multiple of 8"),
