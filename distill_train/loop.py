@@ -24,20 +24,21 @@ class TrainingError(ValueError):
     """A training that cannot go on; the message names the step and the batch."""
 
 
-def train(recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto") -> Path:
+def train(recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto", make=make_method) -> Path:
     """Train as the recipe says and return the exported file.
 
     directory: the run's directory. With ``resume`` the newest checkpoint in it is continued, to the same weights as an
-    unbroken run on one CPU process. device: "auto", "cpu" or "cuda".
+    unbroken run on one CPU process. device: "auto", "cpu" or "cuda". make: ``(recipe, device) -> Method``, for networks
+    and data of one's own.
     Raises RecipeError for a wrong recipe, TrainingError when the loss is not a number, and Stopped after Ctrl-C.
     """
-    return Trainer(recipe, directory, resume, device).train()
+    return Trainer(recipe, directory, resume, device, make).train()
 
 
 class Trainer:
     """One process's part of a training: everything that steps need, made or read back."""
 
-    def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto"):
+    def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto", make=make_method):
         from accelerate import Accelerator
 
         self.recipe, loop = recipe, recipe.loop
@@ -59,7 +60,7 @@ class Trainer:
         elif self.main:  # the others may come here when it has already begun
             Run.require_new(directory)
         torch.manual_seed(recipe.seed)  # initial weights; all later draws have generators of their own
-        self.method = make_method(recipe, self.device)
+        self.method = make(recipe, self.device)
         self.stages = self.method.stages()
         self.method.prepare(directory)
         self.network = self.method.network.to(self.device)

