@@ -1,0 +1,243 @@
+"""How fast ``lcm`` trains a LoRA, and in how much memory, against a plain loop with two networks.
+
+    python bench/train_speed.py          # about ten minutes on two cores; writes bench/results/train_speed.json
+
+Stable Diffusion 1.5 with half the width everywhere, random weights, 128 x 128 pictures, float32, batch of four. The plain
+loop is what a script does: teacher and student are two networks, guidance takes two passes, and in "as each would run"
+every step encodes its pictures and captions, which the trainer reads from its cache. In "loop alone" both have them
+encoded. Each measurement is a process of its own; the two take turns, and ratios are medians over the rounds. Memory is
+the process's peak above what it held with all libraries loaded.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH, SIDE, PICTURES, RANK, WARMUP = 4, 128, 32, 64, 2
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"]
+MODES = {"loop alone": True, "as each would run": False}  # whether the plain loop's data is encoded beforehand
+
+
+def write_model(folder: Path) -> None:
+    """A pipeline in diffusers' layout, and pictures with captions."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from PIL import Image
+    from transformers import CLIPTextConfig, CLIPTextModel
+    from understudy.oracles.clip_tokenizer import clip_tokenizer
+
+    torch.manual_seed(0)
+    blocks = 4
+    text = {"hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 6, "projection_dim": 384}
+    StableDiffusionPipeline(
+        vae=AutoencoderKL(
+            block_out_channels=[64, 128, 256, 256],
+            down_block_types=["DownEncoderBlock2D"] * blocks,
+            up_block_types=["UpDecoderBlock2D"] * blocks,
+            layers_per_block=2,
+            latent_channels=4,
+        ),
+        text_encoder=CLIPTextModel(CLIPTextConfig(**text, bos_token_id=49406, eos_token_id=49407)),
+        tokenizer=clip_tokenizer(),
+        unet=UNet2DConditionModel(block_out_channels=[160, 320, 640, 640], cross_attention_dim=384),
+        scheduler=DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder / "model")
+    (folder / "pictures").mkdir()
+    for i in range(PICTURES):
+        pixels = torch.randint(256, (SIDE, SIDE, 3), dtype=torch.uint8).numpy()
+        Image.fromarray(pixels).save(folder / "pictures" / f"{i}.png")
+        (folder / "pictures" / f"{i}.txt").write_text(f"picture number {i} of a lighthouse on a cliff at dusk")
+
+
+class Trained:
+    """The trainer itself."""
+
+    def __init__(self, folder: Path, encoded: bool):
+        from understudy.distill_train.config import Recipe
+        from understudy.distill_train.loop import Trainer
+
+        loop = {"steps": 10_000, "batch_size": BATCH, "lr": 1e-4, "ema": 0.0, "tracker": "none"}
+        recipe = Recipe(
+            method="lcm",
+            seed=0,
+            export="lora.safetensors",
+            loop=loop,
+            teacher={"path": folder / "model"},
+            student={"train": "lora", "rank": RANK, "targets": TARGETS},
+            data={"kind": "folder", "path": str(folder / "pictures"), "size": SIDE, "max_aspect": 1.0},
+            settings={"target_ema": 0.0, "w_min": 3.0, "w_max": 15.0},
+        )
+        with tempfile.TemporaryDirectory(dir=folder) as run:
+            self.trainer = Trainer(recipe, Path(run) / "run", device="cpu")
+
+    def step(self) -> None:
+        self.trainer.advance()
+
+
+class Plain:
+    """Latent consistency distillation as a script has it: everything in memory, one thing after the other."""
+
+    def __init__(self, folder: Path, encoded: bool):
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from peft import LoraConfig
+        from transformers import CLIPTextModel
+        from understudy.oracles.clip_tokenizer import clip_tokenizer
+        from understudy.samplers.denoisers import scaled_linear
+
+        model, self.folder = folder / "model", folder
+        self.vae = AutoencoderKL.from_pretrained(model, subfolder="vae").requires_grad_(False)
+        self.text = CLIPTextModel.from_pretrained(model, subfolder="text_encoder").requires_grad_(False)
+        self.tokenizer = clip_tokenizer()
+        self.teacher = UNet2DConditionModel.from_pretrained(model, subfolder="unet").requires_grad_(False)
+        self.student = UNet2DConditionModel.from_pretrained(model, subfolder="unet").requires_grad_(False)
+        self.student.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
+        self.parameters = [p for p in self.student.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, weight_decay=0.0)
+        self.alphas_cumprod, self.done, self.cache = scaled_linear().float(), 0, {}
+        self.nothing = self._embedded([""])
+        if encoded:
+            self.cache = {i: self._encoded([i]) for i in range(PICTURES)}
+            self.vae = self.text = None
+
+    def _embedded(self, captions):
+        tokens = self.tokenizer(captions, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            return self.text(tokens["input_ids"]).last_hidden_state
+
+    def _encoded(self, places):
+        import numpy as np
+        from PIL import Image
+
+        files = [self.folder / "pictures" / f"{i}.png" for i in places]
+        pixels = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in files])
+        with torch.no_grad():
+            latents = self.vae.encode(pixels.movedim(-1, 1).float() / 127.5 - 1).latent_dist.sample()
+        return latents * self.vae.config.scaling_factor, self._embedded(
+            [f.with_suffix(".txt").read_text() for f in files]
+        )
+
+    def _x0(self, network, z, t, context):
+        alpha, sigma = self._level(t)
+        eps = network(z, t, context).sample
+        return (z - sigma * eps) / alpha, eps
+
+    def _level(self, t):
+        squared = self.alphas_cumprod[t][:, None, None, None]
+        return squared.sqrt(), (1 - squared).sqrt()
+
+    def _consistency(self, z, t, context):
+        scaled = 10.0 * t[:, None, None, None]
+        skip, out = 0.25 / (scaled**2 + 0.25), scaled / (scaled**2 + 0.25).sqrt()
+        return skip * z + out * self._x0(self.student, z, t, context)[0]
+
+    def step(self) -> None:
+        places = [(self.done * BATCH + i) % PICTURES for i in range(BATCH)]
+        if self.cache:
+            latents, context = (torch.cat(parts) for parts in zip(*(self.cache[i] for i in places), strict=True))
+        else:
+            latents, context = self._encoded(places)
+        t = 20 * torch.randint(1, 51, (BATCH,)) - 1
+        s = (t - 20).clamp(min=0)
+        w = torch.empty(BATCH, 1, 1, 1).uniform_(3.0, 15.0)
+        alpha, sigma = self._level(t)
+        z = alpha * latents + sigma * torch.randn_like(latents)
+        prediction = self._consistency(z, t, context)
+        with torch.no_grad():
+            x0, eps = self._x0(self.teacher, z, t, context)
+            x0_free, eps_free = self._x0(self.teacher, z, t, self.nothing.expand(BATCH, -1, -1))
+            alpha, sigma = self._level(s)
+            nearer = alpha * (x0 + w * (x0 - x0_free)) + sigma * (eps + w * (eps - eps_free))
+            target = self._consistency(nearer, s, context)
+        loss = (F.mse_loss(prediction, target, reduction="none") + 0.001**2).sqrt().sub(0.001).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.done += 1
+
+
+LOOPS = {"understudy": Trained, "plain": Plain}
+
+
+def peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def measure(loop: str, folder: str, encoded: bool, steps: int) -> dict:
+    """Run in a process of its own."""
+    import accelerate  # noqa: F401 so that the libraries do not count as the loop's memory
+    import diffusers.loaders  # noqa: F401
+    import peft  # noqa: F401
+    import transformers  # noqa: F401
+
+    before = peak_mib()
+    trained = LOOPS[loop](Path(folder), encoded)
+    for _ in range(WARMUP):
+        trained.step()
+    started = time.perf_counter()
+    for _ in range(steps):
+        trained.step()
+    return {
+        "samples_per_second": BATCH * steps / (time.perf_counter() - started),
+        "peak_above_process_mib": peak_mib() - before,
+    }
+
+
+def in_a_process(*arguments) -> dict:
+    command = [sys.executable, __file__, "--measure", json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8, help="measured steps of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "train_speed.json")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(*json.loads(options.measure))))
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder))
+        in_a_process("understudy", folder, True, 1)  # fills the cache
+        for mode, encoded in MODES.items():
+            found = {name: [] for name in LOOPS}
+            for each in range(options.rounds):
+                for name in list(LOOPS)[:: 1 if each % 2 else -1]:
+                    found[name].append(in_a_process(name, folder, encoded, options.steps))
+            row = {"mode": mode}
+            for name, results in found.items():
+                for figure in results[0]:
+                    row[f"{name}_{figure}"] = round(statistics.median(r[figure] for r in results), 3)
+            ours, plain = ([r["samples_per_second"] for r in found[name]] for name in LOOPS)
+            row["speed_ratio"] = round(statistics.median(a / b for a, b in zip(ours, plain, strict=True)), 3)
+            ours, plain = (row[f"{name}_peak_above_process_mib"] for name in LOOPS)
+            row["memory_ratio"] = round(ours / plain, 3)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    machine = {"system": platform.platform(), "cores": os.cpu_count(), "torch": torch.__version__}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
