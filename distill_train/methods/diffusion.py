@@ -27,7 +27,7 @@ class Diffusion(Method):
         pictures: int = Field(50_000, description="how many scenes are drawn and encoded")
         pictures_seed: int = Field(2, description="of the scenes")
         unconditional: float = Field(0.1, description="share of the samples that lose their text")
-        min_snr_gamma: float = Field(5.0, description="ceiling of the signal-to-noise ratio in the weight")
+        min_snr_gamma: float = Field(5.0, description="ceiling of the signal-to-noise ratio in the weight; 0: weight 1")
         cfg: float = Field(3.0, description="guidance scale of the samples that are measured")
         measured: int = Field(256, description="samples that are measured")
         block_out_channels: tuple[int, ...] = Field((64, 128), description="the network's width at each level")
@@ -54,7 +54,8 @@ class Diffusion(Method):
         squared_alpha = self.alphas_cumprod[t][:, None, None, None]
         alpha, sigma = squared_alpha.sqrt(), (1 - squared_alpha).sqrt()
         v = network(alpha * x0 + sigma * noise, t, tokens)
-        weight = (squared_alpha / sigma**2).clamp(max=self.settings.min_snr_gamma) * sigma**2
+        gamma = self.settings.min_snr_gamma
+        weight = (squared_alpha / sigma**2).clamp(max=gamma) * sigma**2 if gamma else 1.0
         return (weight * F.mse_loss(v.float(), alpha * noise - sigma * x0, reduction="none")).mean()
 
     def measure(self, network: nn.Module):
