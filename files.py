@@ -106,6 +106,8 @@ def write_whole(path: str | Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave a name without its content
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -130,6 +132,8 @@ def save_tensors(
         save_file(tensors, partial, metadata=metadata)
         if check:
             check(partial)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """The demo family's rendered scenes as a data source."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,24 +23,33 @@ class SceneSettings(Strict):
     pictures_seed: int = Field(2, description="of the scenes")
 
 
-class SceneSource:
-    """Scenes with replacement: sample i is the same in every run with the seed."""
+def read_settings(data: Mapping[str, Any]) -> SceneSettings:
+    """A recipe's [data] with kind = "scenes", validated. Raises RecipeError."""
+    try:
+        return SceneSettings.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(explain("data", error)) from error
 
-    def __init__(self, scenes: LatentSet, seed: int):
-        self.scenes, self.seed = scenes, seed
+
+class SceneSource:
+    """Scenes with replacement: sample i is the same in every run with the seed. part: of all scenes, if limited."""
+
+    def __init__(self, scenes: LatentSet, seed: int, part: float = 1.0):
+        self.scenes, self.seed, self.part = scenes, seed, part
 
     @classmethod
-    def of_settings(cls, settings: dict[str, Any], teacher: Teacher, recipe: Recipe, cache: Path) -> "SceneSource":
+    def of_settings(
+        cls, settings: Mapping[str, Any], teacher: Teacher, recipe: Recipe, cache: Path, limit: int | None = None
+    ) -> "SceneSource":
         """Raises RecipeError for wrong settings or a teacher of another family."""
         if teacher.kind != "demo":
             raise RecipeError(
                 f'data.kind is "scenes", which the demo family alone can draw; the teacher is {teacher.kind}'
             )
-        try:
-            s = SceneSettings.model_validate(settings)
-        except ValidationError as error:
-            raise RecipeError(explain("data", error)) from error
-        return cls(LatentSet.of_renders(s.vae, s.pictures, s.pictures_seed, teacher.device, cache), recipe.seed)
+        s = read_settings(settings)
+        count = min(s.pictures, limit or s.pictures)
+        scenes = LatentSet.of_renders(s.vae, count, s.pictures_seed, teacher.device, cache)
+        return cls(scenes, recipe.seed, count / s.pictures)
 
     def batch(self, step: int, indices: range) -> Batch:
         count = len(self.scenes.latents)

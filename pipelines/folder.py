@@ -25,7 +25,16 @@ def read_folder(path: str | Path) -> Family:
         raise CheckpointError(f"{path} is a flow-matching pipeline; expected SD 1.x or SDXL")
     for file in sorted(path.glob("*/*.safetensors")):
         read_header(file)
-    return SDXL if (path / "text_encoder_2").is_dir() else SD1
+    family = SDXL if (path / "text_encoder_2").is_dir() else SD1
+    unet, text = _json(path / "unet" / "config.json"), _json(path / "text_encoder" / "config.json")
+    if unet.get("in_channels", 4) != unet.get("out_channels", 4):
+        raise CheckpointError(
+            f"{path} has a UNet that reads {unet.get('in_channels')} channels and gives {unet.get('out_channels')}: an "
+            "inpainting or editing model; expected a text-to-image one"
+        )
+    if family is SD1 and text.get("hidden_act", "quick_gelu") != SD1.texts[0].activation:
+        raise CheckpointError(f"{path} looks like SD 2.x by its text encoder; expected SD 1.x or SDXL")
+    return family
 
 
 def load_folder(path: str | Path, dtype: torch.dtype) -> Components:

@@ -88,7 +88,7 @@ def family_of(path, shapes: Shapes) -> Family:
         return any(key.startswith(prefixes) for key in keys)
 
     if some("lora_unet", "lora_te") or any(".lora_" in key or "lora_A" in key for key in keys):
-        raise CheckpointError(f"{path} is a LoRA, not a checkpoint; give it with --student-lora")
+        raise CheckpointError(f"{path} is a LoRA, not a checkpoint; name the checkpoint that it is for")
     if not some(UNET) or some(*(UNET + prefix for prefix in OTHER_FAMILIES)):
         bare = {key.removeprefix(UNET) for key in keys}
         others = [name for prefix, name in OTHER_FAMILIES.items() if any(key.startswith(prefix) for key in bare)]

@@ -37,16 +37,18 @@ def make_source(
     recipe: Recipe,
     cache: Path,
     score: Callable[[Tensor, Sequence[str]], Tensor] | None = None,
+    limit: int | None = None,
 ) -> Source:
     """The samples of a recipe's [data], encoded by its teacher; the cache is a folder that runs may share.
 
     score: stands in for the oracle of [data.filter], ``(pixels [B, 3, H, W], prompts [B]) -> [B]``.
+    limit: of the samples, for an estimate; the source's ``part`` then says what part of all they are.
     Raises RecipeError for wrong settings, and DataError or FileNotFoundError where there is nothing to learn from.
     """
     from .encode import Encoder
 
     settings = read_settings(data)
-    encoder = Encoder(teacher, Cache(cache, teacher.fingerprint), settings.sizes(teacher), recipe.loop.precision)
+    encoder = Encoder(teacher, Cache(cache, teacher.maker), settings.sizes(teacher), recipe.loop.precision, limit)
     if settings.kind == "folder":
         from .pictures import folder_items
 

@@ -29,8 +29,10 @@ class Cache:
         """Where ``kind`` ("latents", "text", ...) of that key lies, if it is there."""
         return self.folder / kind / key[:2] / f"{key}{suffix}"
 
-    def has(self, kind: str, key: str) -> bool:
-        return self.path(kind, key).is_file()
+    def has(self, kind: str, key: str, suffix: str = ".safetensors") -> bool:
+        """Whether it is there; what a crash of the machine left without content is not."""
+        path = self.path(kind, key, suffix)
+        return path.is_file() and path.stat().st_size > 0
 
     def load(self, kind: str, key: str) -> dict[str, Tensor]:
         from safetensors.torch import load_file
@@ -44,8 +46,9 @@ class Cache:
 
     def read_note(self, kind: str, key: str) -> Any:
         """What :meth:`write_note` noted, or None."""
-        path = self.path(kind, key, ".json")
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not self.has(kind, key, ".json"):
+            return None
+        return json.loads(self.path(kind, key, ".json").read_text(encoding="utf-8"))
 
     def write_note(self, kind: str, key: str, value: Any) -> None:
         write_whole(self.path(kind, key, ".json"), json.dumps(value))

@@ -2,10 +2,12 @@
 
 import io
 import logging
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PROMPTS_AT_ONCE = 16
+# What PIL raises for a file whose pixels, tags or colour profile are damaged.
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
 
 
 class DataError(ValueError):
@@ -42,12 +46,22 @@ class Item:
 class Encoder:
     """The teacher's encoders in front of the cache. With several processes each encodes a part.
 
-    precision: of the text encoders, which the embeddings depend on; the autoencoder always runs in float32.
+    precision: of the teacher's UNet, where it makes the samples; the autoencoder always runs in float32. limit: of the
+    samples; ``part`` is then what part of all they are.
     """
 
-    def __init__(self, teacher: "Teacher", cache: Cache, sizes: Sizes, precision: str):
-        self.teacher, self.cache, self.sizes, self.precision = teacher, cache, sizes, precision
+    part = 1.0
+
+    def __init__(self, teacher: "Teacher", cache: Cache, sizes: Sizes, precision: str, limit: int | None = None):
+        self.teacher, self.cache, self.sizes, self.precision, self.limit = teacher, cache, sizes, precision, limit
         self.processes = Processes("cpu" if torch.device(teacher.device).type == "cpu" else "auto")
+
+    def first(self, work: list) -> list:
+        """All the work, or as much of it as the limit allows."""
+        if self.limit is None or len(work) <= self.limit:
+            return work
+        self.part = self.limit / len(work)
+        return work[: self.limit]
 
     def share(self, work: Sequence, what: str, do: Callable[[list, Callable[[int], None]], list]) -> list:
         """``do`` for this process's part of ``work``; the results of all processes, in the order of the work."""
@@ -60,6 +74,13 @@ class Encoder:
             results[rank :: self.processes.count] = part
         return results
 
+    def missing(self, work: Iterable, entry: Callable[[Any], tuple[str, ...]]) -> list:
+        """What of ``work`` is not in the cache, ``entry`` being what its `has` takes; the same list in every process.
+
+        It is the main process's, and nobody gets it before all have looked, as some would look later than others write.
+        """
+        return self.processes.gather([one for one in work if not self.cache.has(*entry(one))])[0]
+
     def picture(self, name: str, data: bytes, caption: str) -> Item | None:
         """The sample of a picture file's content; None, and a line in the log, for one that cannot be read."""
         from PIL import Image, ImageOps
@@ -70,7 +91,7 @@ class Encoder:
                 height, width = nearest(self.sizes, image.height, image.width)
                 key = self.cache.key(data, height, width)
                 pixels = None if self.cache.has("latents", key) else _fitted(image, height, width)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (*DAMAGE, Image.DecompressionBombError) as error:
             log.warning("%s is skipped: it cannot be read as a picture: %s", name, error)
             return None
         if pixels is not None:
@@ -78,11 +99,11 @@ class Encoder:
         return Item(name, key, caption, height, width)
 
     def text_key(self, prompt: str) -> str:
-        return self.cache.key(prompt, self.precision)
+        return self.cache.key(prompt, self.teacher.text_dtype)
 
     def texts(self, prompts: Iterable[str]) -> None:
         """Embed what the cache lacks."""
-        missing = [p for p in sorted(set(prompts)) if not self.cache.has("text", self.text_key(p))]
+        missing = self.missing(sorted(set(prompts)), lambda prompt: ("text", self.text_key(prompt)))
 
         def embed(mine: list[str], done: Callable[[int], None]) -> list:
             for start in range(0, len(mine), PROMPTS_AT_ONCE):
@@ -114,6 +135,7 @@ class CachedSource:
     """Samples from the cache. A step takes all its own from one size, which is drawn by how many samples have it.
 
     Which they are follows from (seed, step): without repeats within a step as far as the samples of that size suffice.
+    fingerprint: other samples, captions or latents have another. part: of all samples, where there was a limit.
     """
 
     def __init__(self, items: Sequence[Item], encoder: Encoder, seed: int, batch_size: int):
@@ -122,6 +144,9 @@ class CachedSource:
         for item in items:
             by_size.setdefault((item.height, item.width), []).append(item)
         self.by_size = [by_size[size] for size in sorted(by_size)]
+        digest = Cache.key(*(part for group in self.by_size for item in group for part in (item.latents, item.caption)))
+        self.fingerprint = f"{len(self)} samples, {digest}"
+        self.part = encoder.part
         self.shares = torch.tensor([float(len(group)) for group in self.by_size])
 
     def __len__(self) -> int:
@@ -142,6 +167,14 @@ class CachedSource:
             height=chosen[0].height,
             width=chosen[0].width,
         )
+
+
+def read_text(path: Path) -> str:
+    """A text file's content. Raises DataError for one that is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def required(items: Sequence[Item | None], of: str | Path) -> list[Item]:

@@ -1,12 +1,13 @@
 """A folder of pictures; captions in text files beside them, or in one table."""
 
 import csv
+import io
 import json
 import logging
 from pathlib import Path
 
 from ...pipelines.images import NAME_COLUMNS, PROMPT_COLUMNS, SUFFIXES
-from .encode import DataError, Encoder, Item, required
+from .encode import DataError, Encoder, Item, read_text, required
 from .settings import FolderSettings
 
 log = logging.getLogger(__name__)
@@ -28,16 +29,32 @@ def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
     def encode(mine: list[Path], done) -> list[Item | None]:
         items = []
         for path in mine:
-            items.append(encoder.picture(str(path), path.read_bytes(), captions[path]))
+            items.append(_item(path, captions[path], encoder))
             done(len(items))
         return items
 
-    return required(encoder.share(found, "pictures", encode), settings.path)
+    return required(encoder.share(encoder.first(found), "pictures", encode), settings.path)
+
+
+def _item(path: Path, caption: str, encoder: Encoder) -> Item | None:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        log.warning("%s is skipped: %s", path, error)
+        return None
+    return encoder.picture(str(path), data, caption)
 
 
 def _from_files(pictures: list[Path]) -> dict[Path, str]:
-    texts = {path: path.with_suffix(".txt") for path in pictures}
-    return {path: text.read_text(encoding="utf-8-sig").strip() for path, text in texts.items() if text.is_file()}
+    captions = {}
+    for path in pictures:
+        text = path.with_suffix(".txt")
+        try:
+            if text.is_file():
+                captions[path] = read_text(text).strip()
+        except (OSError, DataError) as error:
+            log.warning("%s", error)
+    return captions
 
 
 def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, str]:
@@ -45,7 +62,8 @@ def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, st
     if not table.is_file():
         raise FileNotFoundError(f"data.captions {table}: no such file")
     rows = _rows(table)
-    names, texts = (next((c for c in columns if c in rows[0]), None) for columns in (NAME_COLUMNS, PROMPT_COLUMNS))
+    columns = {str(name).strip().lower(): name for name in rows[0]}
+    names, texts = (next((columns[c] for c in names if c in columns), None) for names in (NAME_COLUMNS, PROMPT_COLUMNS))
     if names is None or texts is None:
         raise DataError(
             f"{table} has the columns {', '.join(map(str, rows[0]))}; expected one of {', '.join(NAME_COLUMNS)} and "
@@ -57,8 +75,8 @@ def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, st
     for path in pictures:
         by_name.setdefault(path.name, []).append(path)
     known = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1} | known
-    pairs = [(row.get(names), row.get(texts)) for row in rows]
-    captions = {known[name]: text.strip() for name, text in pairs if text and name in known}
+    pairs = [(str(row.get(names)), row.get(texts)) for row in rows]
+    captions = {known[name]: text.strip() for name, text in pairs if text and isinstance(text, str) and name in known}
     missing = [name for name, _ in pairs if name not in known]
     if missing:
         log.warning("%s names %d files that are not in %s, e.g. %s", table, len(missing), settings.path, missing[0])
@@ -66,14 +84,14 @@ def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, st
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        if table.suffix.lower() in (".csv", ".tsv"):
-            rows = list(csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
-        else:
-            try:
-                rows = [json.loads(line) for line in file if line.strip()]
-            except ValueError as error:
-                raise DataError(f"{table} is not JSON lines: {error}; expected a .csv, .tsv or .jsonl file") from error
+    file = io.StringIO(read_text(table), newline="")
+    if table.suffix.lower() in (".csv", ".tsv"):
+        rows = list(csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
+    else:
+        try:
+            rows = [json.loads(line) for line in file if line.strip()]
+        except ValueError as error:
+            raise DataError(f"{table} is not JSON lines: {error}; expected a .csv, .tsv or .jsonl file") from error
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{table} has no rows of a file and a text")
     return rows

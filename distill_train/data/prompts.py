@@ -6,12 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...files import sha256
 from ...samplers.denoisers import DiscreteDenoiser, Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
 from ..filtering import OracleFilter, above_percentile
+from ..precision import autocast
 from ..randomness import generator
-from .encode import DataError, Encoder, Item
+from .encode import DataError, Encoder, Item, read_text
 from .settings import PromptSettings
 
 Score = Callable[[Tensor, Sequence[str]], Tensor]
@@ -22,12 +24,13 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
     """A sample for each prompt in turn, made by the teacher. Raises FileNotFoundError or DataError."""
     prompts = read_prompts(settings.path)
     side = settings.side(encoder.teacher)
-    plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision
+    plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision, encoder.teacher.text_dtype
     items = []
     for index in range(settings.count or len(prompts)):
         prompt = prompts[index % len(prompts)]
         items.append(Item(f"{index}: {prompt}", encoder.cache.key(prompt, index, *plan), prompt, side, side))
-    missing = [(index, item) for index, item in enumerate(items) if not encoder.cache.has("latents", item.latents)]
+    items = encoder.first(items)
+    missing = encoder.missing(enumerate(items), lambda place: ("latents", place[1].latents))
 
     def make(mine: list[tuple[int, Item]], done) -> list:
         for start in range(0, len(mine), settings.batch_size):
@@ -46,7 +49,7 @@ def read_prompts(path: Path) -> list[str]:
     """The lines of a text file that are not empty. Raises FileNotFoundError or DataError."""
     if not path.is_file():
         raise FileNotFoundError(f"data.path {path}: no such file")
-    prompts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    prompts = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not prompts:
         raise DataError(f"{path} has no prompts; expected one a line")
     return prompts
@@ -58,7 +61,8 @@ def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prom
     teacher, side, count = encoder.teacher, settings.side(encoder.teacher), len(prompts)
 
     def network(x: Tensor, t: Tensor, **given: Tensor) -> Tensor:
-        return teacher.call(teacher.unet, x, t, given).float()
+        with autocast(teacher.device, encoder.precision):
+            return teacher.call(teacher.unet, x, t, given).float()
 
     model = DiscreteDenoiser(network, teacher.alphas_cumprod.cpu(), PREDICTION[teacher.prediction])
     sizes = teacher.sizes(side, side, count)
@@ -72,21 +76,33 @@ def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prom
 
 
 def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, score: Score | None) -> list[Item]:
-    """Those whose score is not below the percentile of all scores. Raises DataError for scores that are no numbers."""
-    score = score or OracleFilter(settings.filter, encoder.teacher.device)
+    """Those whose score is not below the percentile of all scores, which are cached.
+
+    Raises FileNotFoundError without the oracle's file, and DataError for scores that are no numbers.
+    """
+    file, cache = settings.filter.oracle, encoder.cache
+    if not file.is_file():
+        raise FileNotFoundError(f"data.filter.oracle {file}: no such file")
+    oracle = sha256(file), settings.filter.family
+    keys = {item: cache.key(item.latents, item.caption, *oracle) for item in items}
+    missing = encoder.missing(items, lambda item: ("scores", keys[item], ".json"))
+    if missing:
+        score = score or OracleFilter(settings.filter, encoder.teacher.device)
 
     def judge(mine: list[Item], done) -> list[float]:
-        scores: list[float] = []
         for start in range(0, len(mine), settings.batch_size):
             part = mine[start : start + settings.batch_size]
-            latents = torch.stack([encoder.cache.load("latents", item.latents)["latents"] for item in part])
+            latents = torch.stack([cache.load("latents", item.latents)["latents"] for item in part])
             with torch.no_grad():
                 pixels = encoder.teacher.decode(latents)
-                scores += score(pixels, [item.caption for item in part]).tolist()
-            done(len(scores))
-        return scores
+                scores = score(pixels, [item.caption for item in part]).tolist()
+            for item, value in zip(part, scores, strict=True):
+                cache.write_note("scores", keys[item], value)
+            done(start + len(part))
+        return mine
 
-    scores = torch.tensor(encoder.share(items, "scores", judge), dtype=torch.float64)
+    encoder.share(missing, "scores", judge)
+    scores = torch.tensor([cache.read_note("scores", keys[item]) for item in items], dtype=torch.float64)
     if not scores.isfinite().all():
         name = items[int((~scores.isfinite()).nonzero()[0])].name
         raise DataError(f"the oracle's score of {name!r} is no number; nothing can be filtered by it")

@@ -25,6 +25,8 @@ class Method(ABC):
 
     Settings: ClassVar[type[Strict]]
     network: nn.Module
+    samples_at_most: int | None = None  # of its data, when it is only to be measured
+    part_of_data = 1.0  # that they are, once prepared
 
     def __init__(self, settings: Strict, recipe: Recipe, device: torch.device):
         self.settings, self.recipe, self.device = settings, recipe, device

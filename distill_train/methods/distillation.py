@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from ...files import save_tensors
 from ..batch import Batch, Source
 from ..config import RecipeError
+from ..precision import DTYPES
 from ..preview import Preview
 from ..process import Levels, guided, x0_and_eps
 from ..randomness import Draws
 from ..student import Student
 from ..teachers import Teacher, load_teacher
 from .base import Method
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Conditioning = Mapping[str, Tensor]
 
@@ -38,6 +37,8 @@ class Distillation(Method):
         if teacher is None:
             if recipe.teacher is None:
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
+            if source is None:
+                check_data(recipe.data)
             # A student of which all weights train starts from the file's own precision.
             dtype = torch.float32 if recipe.student.train == "full" else frozen
             teacher = load_teacher(recipe.teacher.path, device, dtype, recipe.teacher.vae)
@@ -55,6 +56,7 @@ class Distillation(Method):
         self.preview.prepare()
         if self.source is None:
             self.source = make_source(self, directory.parent / "cache")
+            self.part_of_data = self.source.part
         self.teacher.rest()
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
@@ -133,11 +135,31 @@ class Distillation(Method):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"averages": [average.state_dict() for average in self.averages()]}
+        return {"averages": [average.state_dict() for average in self.averages()], "learns_from": self._learns_from()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        now = self._learns_from()
+        before = state.get("learns_from", now)  # earlier checkpoints did not say it
+        different = [f"{what} ({before[what]}, now {now[what]})" for what in now if before[what] != now[what]]
+        if different:
+            raise RecipeError(
+                f"the run began with something else in the place of its {' and '.join(different)}; put that back, or "
+                "start a new run"
+            )
         for average, saved in zip(self.averages(), state["averages"], strict=True):
             average.load_state_dict(saved)
+
+    def _learns_from(self) -> dict[str, str | None]:
+        """What other steps would follow from; a source of one's own need not say it."""
+        return {"teacher": self.teacher.fingerprint, "data": getattr(self.source, "fingerprint", None)}
+
+
+def check_data(settings: Mapping[str, Any]) -> None:
+    """Raises RecipeError for a wrong [data]; reads nothing of it."""
+    from .. import data
+    from ..scene_source import read_settings as read_scenes
+
+    (read_scenes if settings.get("kind") == "scenes" else data.read_settings)(settings)
 
 
 def make_source(method: Distillation, cache: Path) -> Source:
@@ -149,7 +171,7 @@ def make_source(method: Distillation, cache: Path) -> Source:
         from ..scene_source import SceneSource
 
         with PartialState().main_process_first():
-            return SceneSource.of_settings(settings, method.teacher, method.recipe, cache)
+            return SceneSource.of_settings(settings, method.teacher, method.recipe, cache, method.samples_at_most)
     from .. import data
 
-    return data.make_source(settings, method.teacher, method.recipe, cache)
+    return data.make_source(settings, method.teacher, method.recipe, cache, limit=method.samples_at_most)

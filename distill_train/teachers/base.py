@@ -20,9 +20,15 @@ class Teacher(ABC):
     fingerprint: str  # SHA-256 of the checkpoint
     file: str  # the checkpoint's name
     device: torch.device
+    text_dtype: torch.dtype = torch.float32  # of the text encoders, and so of the embeddings
     latent_channels: int
     default_size: int  # side of its pictures in pixels
     factor: int = 8  # pixels to a latent
+
+    @property
+    def maker(self) -> str:
+        """A name for everything that latents and embeddings follow from."""
+        return self.fingerprint
 
     @abstractmethod
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -1,5 +1,6 @@
 """The demo family as a teacher."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +24,13 @@ class DemoTeacher(Teacher):
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype, vae: Path | None = None):
         self.device, self.file, self.fingerprint = device, path.name, sha256(path)
         self.unet = family.load_network(path).eval().requires_grad_(False).to(device, dtype)
-        self.vae = family.load_autoencoder(vae or family.FOLDER / "vae.safetensors")
-        self.vae = self.vae.eval().requires_grad_(False).to(device)
+        self.vae_file = vae or family.FOLDER / "vae.safetensors"
+        self.vae = family.load_autoencoder(self.vae_file).eval().requires_grad_(False).to(device)
         self.alphas_cumprod = scaled_linear().float()
+
+    @property
+    def maker(self) -> str:
+        return hashlib.sha256(f"{self.fingerprint} {sha256(self.vae_file)}".encode()).hexdigest()
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -24,6 +24,7 @@ class StableDiffusionTeacher(Teacher):
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype):
         parts = checkpoint.load(dtype)
+        self.text_dtype = dtype
         self.device, self.file, self.fingerprint = device, checkpoint.path.name, fingerprint(checkpoint.path)
         self.kind = "sdxl" if checkpoint.family is SDXL else "sd1"
         self.prediction = PREDICTION[parts.prediction]

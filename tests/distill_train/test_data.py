@@ -4,17 +4,23 @@ import csv
 import json
 import logging
 import os
+import re
 import shutil
+import struct
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import webdataset
-from PIL import Image
+from PIL import Image, ImageOps
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.data import make_source
 from understudy.distill_train.data.buckets import make_buckets, nearest
+from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.data.encode import CachedSource, DataError, Encoder, Item
 from understudy.distill_train.data.settings import KINDS
 
@@ -28,10 +34,12 @@ class Teacher:
 
     kind, prediction, device, factor, latent_channels, default_size = "sd1", "epsilon", "cpu", 8, 4, 32
     unet = None
+    text_dtype = torch.float32
 
     def __init__(self, fingerprint="a" * 64, works=True):
         self.fingerprint, self.works, self.encoded, self.embedded, self.called = fingerprint, works, 0, [], 0
         self.alphas_cumprod = torch.linspace(0.999, 0.01, 100)
+        self.maker = fingerprint
 
     def encode(self, pixels, generator=None):
         assert self.works, "the teacher was asked to encode"
@@ -156,7 +164,8 @@ def test_what_was_encoded_is_not_encoded_again(make, folder):
     make(coarse, size=16)
     assert coarse.encoded == 16 and coarse.embedded == []
     half = Teacher()
-    make(half, precision="fp16")
+    half.text_dtype = torch.float16
+    make(half)
     assert half.encoded == 0 and sorted(half.embedded) == sorted([*COLOURS, "crimson"])
 
 
@@ -182,6 +191,45 @@ def test_broken_pictures_and_missing_captions_are_named_and_skipped(make, folder
     assert len(make()) == 13
 
 
+def test_whatever_is_wrong_with_one_file_the_others_serve(make, folder, caplog, monkeypatch):
+    (folder / "red" / "red-0.txt").write_bytes("r\u00f6d".encode("latin-1"))
+    transposed, read = ImageOps.exif_transpose, Path.read_bytes
+
+    def refused(path):
+        if path.name == "red-1.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    def damaged(image, **more):
+        if image.size == SHAPES["blue"]:
+            raise struct.error("unpack requires a buffer of 2 bytes")
+        return transposed(image, **more)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(ImageOps, "exif_transpose", damaged)
+    assert len(make()) == 10
+    for said in ("red-0.txt is not UTF-8", "red-1.png is skipped: .*Permission denied", "blue-0.png is skipped"):
+        assert re.search(said, caplog.text)
+
+
+def test_a_file_without_content_is_encoded_again(make, tmp_path):
+    expected = steps(make())
+    for kind in ("latents", "text"):
+        next((tmp_path / "cache").rglob(f"{kind}/*/*.safetensors")).write_bytes(b"")
+    teacher = Teacher()
+    assert all(map(same, steps(make(teacher)), expected))
+    assert teacher.encoded == 1 and len(teacher.embedded) == 1
+
+
+def test_other_samples_or_captions_have_another_fingerprint(make, folder):
+    first = make()
+    assert first.fingerprint == make().fingerprint and first.fingerprint.startswith("16 samples, ")
+    (folder / "red" / "red-0.txt").write_text("crimson")
+    assert make().fingerprint != first.fingerprint
+    (folder / "red" / "red-0.png").unlink()
+    assert make().fingerprint.startswith("15 samples, ")
+
+
 def test_nothing_to_learn_from_is_one_clear_error(make, folder):
     for text in folder.rglob("*.txt"):
         text.unlink()
@@ -204,11 +252,13 @@ def test_captions_from_a_table(make, folder, tmp_path, suffix, caplog):
     table = tmp_path / f"captions{suffix}"
     with table.open("w", newline="") as file:
         if suffix == ".jsonl":
-            file.writelines(json.dumps(row) + "\n" for row in [*rows, {"file": "gone.png", "text": "x"}])
+            wrong = [{"file": "gone.png", "text": "x"}, {"file": rows[0]["file"], "text": 5}, {"file": [], "text": "x"}]
+            file.writelines(json.dumps(row) + "\n" for row in [*rows, *wrong])
         else:
-            writer = csv.DictWriter(file, ["file", "text"], delimiter="\t" if suffix == ".tsv" else ",")
+            rows = [{"File": row["file"], "text": row["text"]} for row in rows]
+            writer = csv.DictWriter(file, ["File", "text"], delimiter="\t" if suffix == ".tsv" else ",")
             writer.writeheader()
-            writer.writerows([*rows, {"file": "gone.png", "text": "x"}])
+            writer.writerows([*rows, {"File": "gone.png", "text": "x"}])
     for text in folder.rglob("*.txt"):
         text.unlink()
     assert all(map(same, steps(make(captions=str(table))), expected))
@@ -221,10 +271,11 @@ def test_captions_from_a_table(make, folder, tmp_path, suffix, caplog):
         ("a.csv", "picture,words\nx,y\n", "columns picture, words"),
         ("a.jsonl", "{", "not JSON"),
         ("a.csv", "", "no rows"),
+        ("a.csv", "file,text\nx,\udce4\n", "a.csv is not UTF-8"),
     ],
 )
 def test_tables_that_make_no_sense_are_errors(make, tmp_path, name, content, said):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(DataError, match=said):
         make(captions=str(tmp_path / name))
 
@@ -250,6 +301,54 @@ def test_processes_share_the_work_in_order():
     for rank in range(3):
         encoder.processes = SimpleNamespace(rank=rank, count=3, is_main=rank == 0, gather=lambda own: parts)
         assert encoder.share(range(7), "numbers", do) == [0, 10, 20, 30, 40, 50, 60]
+
+
+@pytest.mark.parametrize("kind", ["folder", "prompts"])
+def test_processes_agree_on_what_is_missing_however_late_one_looks(folder, tmp_path, kind, monkeypatch):
+    """Two processes as threads: the second looks into the cache only when the first has written to it, if it does."""
+    written, barrier, gathered = threading.Event(), threading.Barrier(2), [None, None]
+    (tmp_path / "prompts.txt").write_text("red\nblue\nwhite\ngreen\n")
+    data = settings(folder) if kind == "folder" else {"kind": kind, "path": str(tmp_path / "prompts.txt"), "steps": 2}
+
+    class Place:
+        count = 2
+
+        def __init__(self, rank):
+            self.rank, self.is_main = rank, rank == 0
+
+        def gather(self, value):
+            gathered[self.rank] = value
+            barrier.wait(60)
+            values = list(gathered)
+            barrier.wait(60)
+            return values
+
+    has, save, ranks = Cache.has, Cache.save, threading.local()
+
+    def late(self, kind, key):
+        if ranks.own == 1 and kind != "latents" * (data["kind"] == "folder"):
+            written.wait(0.2)
+        return has(self, kind, key)
+
+    def saved(self, kind, key, tensors):
+        save(self, kind, key, tensors)
+        if kind != "latents" * (data["kind"] == "folder"):
+            written.set()
+
+    monkeypatch.setattr(Cache, "has", late)
+    monkeypatch.setattr(Cache, "save", saved)
+    monkeypatch.setattr("understudy.distill_train.data.encode.Processes", lambda device: Place(ranks.own))
+
+    def work(rank):
+        ranks.own = rank
+        try:
+            return len(make_source(data, Teacher(), recipe(), tmp_path / "cache"))
+        except BaseException:
+            barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, range(2))) == [16 if kind == "folder" else 4] * 2
 
 
 @pytest.fixture
@@ -301,10 +400,13 @@ def test_samples_of_a_shard_that_cannot_be_used_are_named(shards, caplog):
         tar.write({"__key__": "broken", "png": b"no picture", "txt": "red"})
         tar.write({"__key__": "silent", "png": b"no picture"})
         tar.write({"__key__": "blind", "txt": "red"})
+        tar.write({"__key__": "listed", "png": b"no picture", "json": b"[]"})
     assert len(of_shards(shards)) == 8
     assert all(f"000.tar/{name} is skipped" in caplog.text for name in ("broken", "silent", "blind"))
     with pytest.raises(DataError, match="no sample can be used"):
         of_shards(shards.parent / "000.tar")
+    with pytest.raises(DataError, match="no sample can be used"):
+        of_shards(shards.parent / "000.tar", caption="json.prompt")
     with pytest.raises(FileNotFoundError, match="002.tar"):
         of_shards(shards.parent / "{000..002}.tar")
 
@@ -367,21 +469,26 @@ def test_an_oracle_keeps_the_better_samples(prompts, tmp_path):
         assert pixels.shape[1:] == (3, 32, 32) and len(pixels) == len(texts)
         return pixels.mean((1, 2, 3))
 
-    told = {"oracle": str(tmp_path / "oracle.safetensors"), "percentile": 50.0}
+    oracle = tmp_path / "oracle.safetensors"
+    oracle.write_bytes(b"one")
+    told = {"oracle": str(oracle), "percentile": 50.0}
     kept = items(prompts(score=score, filter=told))
     # The median of seven is kept, and the three above it.
     assert len(kept) == 4 and {item.name for item in kept} < everything
     values = {item.name: score_of(item, tmp_path) for item in items(prompts())}
     assert {item.name for item in kept} == set(sorted(values, key=values.get)[3:])
+    # Scores are kept for the next run, as long as it is the same oracle.
+    assert items(prompts(score=None, filter=told)) == kept
+    assert len(items(prompts(score=None, filter=told | {"percentile": 10.0}))) == 6
+    oracle.write_bytes(b"another")
     with pytest.raises(DataError, match="no number"):
         prompts(score=lambda pixels, texts: pixels.mean((1, 2, 3)) * float("nan"), filter=told)
+    oracle.unlink()
     with pytest.raises(FileNotFoundError, match="oracle.safetensors"):
         prompts(filter=told)
 
 
 def score_of(item, tmp_path):
-    from understudy.distill_train.data.cache import Cache
-
     latents = Cache(tmp_path / "cache", "a" * 64).load("latents", item.latents)["latents"]
     return Teacher().decode(latents[None]).mean().item()
 
@@ -419,7 +526,7 @@ def test_every_key_is_described():
 
 def test_every_sample_is_drawn_as_often_as_any_other():
     cache = SimpleNamespace(load=lambda kind, key: {"latents": torch.zeros(1), "text": torch.zeros(1)})
-    encoder = SimpleNamespace(cache=cache, text_key=str)
+    encoder = SimpleNamespace(cache=cache, text_key=str, part=1.0)
     wide = [Item(f"wide {n}", "", "", 8, 16) for n in range(2)]
     square = [Item(f"square {n}", "", "", 16, 16) for n in range(6)]
     drawn = [name for batch in steps(CachedSource(wide + square, encoder, 0, BATCH), 2000) for name in batch.names]

@@ -1,10 +1,13 @@
 """Teachers from files and folders: what they say must be what diffusers and the demo family say."""
 
+import json
+import shutil
+
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from understudy.distill_train.teachers import load_teacher
-from understudy.files import CheckpointError, sha256
+from understudy.files import CheckpointError, read_header, sha256
 from understudy.models.demo import family
 
 from ..pipelines.conftest import save_pair, sd15_parts, sdxl_parts
@@ -110,3 +113,25 @@ def test_another_checkpoint_is_refused_with_what_it_looks_like(tmp_path, tensors
         load_teacher(tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError):
         load_teacher(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("part", "config", "said"),
+    [
+        ("unet", {"in_channels": 9}, "reads 9 channels and gives 4: an inpainting"),
+        ("text_encoder", {"hidden_act": "gelu"}, "looks like SD 2.x"),
+    ],
+)
+def test_a_folder_of_another_family_is_refused_too(pairs, tmp_path, part, config, said):
+    folder = shutil.copytree(pairs["sd1"][0], tmp_path / "folder")
+    file = folder / part / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
+    with pytest.raises(CheckpointError, match=said):
+        load_teacher(folder)
+
+
+def test_the_demo_family_s_latents_are_of_its_autoencoder(tmp_path):
+    other = shutil.copy(family.FOLDER / "vae.safetensors", tmp_path / "vae.safetensors")
+    assert load_teacher("demo", vae=other).maker == load_teacher("demo").maker
+    save_file({key: value * 1.5 for key, value in load_file(other).items()}, other, read_header(other).metadata)
+    assert load_teacher("demo", vae=other).maker != load_teacher("demo").maker

@@ -194,7 +194,7 @@ def write(path, tensors):
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"lora_unet_x.lora_up.weight": 2}, "is a LoRA, not a checkpoint; give it with --student-lora"),
+        ({"lora_unet_x.lora_up.weight": 2}, "is a LoRA, not a checkpoint; name the checkpoint that it is for"),
         ({"text_model.x": 2}, "a single network or a CLIP; expected an SD 1.x or SDXL checkpoint"),
         ({"what.x": 2}, "something else; expected an SD 1.x"),
         ({"double_blocks.0.x": 2}, "a Flux-like network; expected an SD 1.x"),
