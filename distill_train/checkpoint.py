@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .config import RecipeError
+from .student import whole
 
 if TYPE_CHECKING:
     from .loop import Trainer
@@ -16,7 +17,7 @@ def saved_state(trainer: "Trainer") -> dict[str, Any]:
     if _is_sharded(trainer):
         from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-        weights = {key: value.full_tensor() for key, value in weights.items()}
+        weights = {key: _kept(whole(value), trainer.main) for key, value in weights.items()}
         optimizer = get_optimizer_state_dict(trainer.network, trainer.optimizer.optimizer, options=_whole())
     return {
         "step": trainer.step,
@@ -55,6 +56,10 @@ def load_state(trainer: "Trainer", state: dict[str, Any]) -> None:
 def _training_weights(trainer: "Trainer") -> dict[str, torch.Tensor]:
     frozen = {name for name, parameter in trainer.network.named_parameters() if not parameter.requires_grad}
     return {key: value for key, value in trainer.network.state_dict().items() if key not in frozen}
+
+
+def _kept(value: torch.Tensor, main: bool) -> torch.Tensor:
+    return value.cpu() if main else torch.empty(0)  # the others do not write it
 
 
 def _is_sharded(trainer: "Trainer") -> bool:

@@ -17,4 +17,5 @@ def pseudo_huber(prediction: Tensor, target: Tensor, c: float) -> Tensor:
 def pseudo_huber_norm(prediction: Tensor, target: Tensor, c: float, weight: Tensor | float = 1.0) -> Tensor:
     """Mean of sqrt(|a - b|^2 + c^2) - c with the norm of each whole sample (Song and Dhariwal 2023, eq. 11)."""
     squared = (prediction - target).square().flatten(1).sum(dim=1)
-    return (torch.as_tensor(weight).reshape(-1) * ((squared + c**2).sqrt() - c)).mean()
+    weight = torch.as_tensor(weight, device=squared.device, dtype=squared.dtype).reshape(-1)
+    return (weight * ((squared + c**2).sqrt() - c)).mean()

@@ -1,5 +1,6 @@
-"""``understudy train --estimate``: what a recipe will take, from ten measured steps."""
+"""``understudy train --estimate``: what a recipe will take, from ten measured steps and a few samples of its data."""
 
+import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -7,19 +8,22 @@ from pathlib import Path
 
 import torch
 
-from .config import Recipe
+from .config import Recipe, RecipeError
 from .loop import Trainer
 from .progress import memory
 
 WARMUP, MEASURED = 2, 10
+SAMPLES = 24  # of the data
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one process: GiB of memory, and bytes and seconds for the whole run.
+    """GiB of memory, and bytes and seconds for the whole run.
 
-    The memory is the most that tensors take on a CUDA device, and elsewhere what the process takes. The cache holds
-    latents and embeddings, and the time to fill it is ``data_seconds``.
+    The memory is what torch held of a CUDA device at most, without the driver's own part, and elsewhere the most that
+    the process was seen to take between steps. The cache holds latents and embeddings; it and ``data_seconds``, which
+    fills it, are extrapolated from the first ``samples`` at most and are for a run that finds nothing cached. The
+    grid's first time includes the teacher's pictures. Steps of later stages have another time, measured in the second.
     """
 
     device: str
@@ -27,63 +31,81 @@ class Estimate:
     checkpoint_bytes: int
     export_bytes: int
     disk_bytes: int
-    cache_bytes: int
+    cache_bytes: float
     data_seconds: float
-    step_seconds: float
-    sample_seconds: float
+    step_seconds: tuple[float, ...]  # of the first stage, and of the later ones
+    sample_seconds: tuple[float, float]  # of the first grid, and of each other one
     total_seconds: float
 
     def summary(self) -> str:
         """A few lines for a person."""
+        steps = " then ".join(f"{seconds:.3g} s" for seconds in self.step_seconds)
+        first, other = self.sample_seconds
         return "\n".join(
             [
                 f"memory      {self.memory_gib:.2f} GiB on {self.device}, sample grid included",
                 f"disk        {_size(self.disk_bytes)}: checkpoints of {_size(self.checkpoint_bytes)}, "
-                f"exports of {_size(self.export_bytes)}; and a cache of {_size(self.cache_bytes)}",
-                f"time        {_duration(self.total_seconds)}: {self.step_seconds:.3g} s a step, "
-                f"{self.sample_seconds:.3g} s a sample grid; data took {_duration(self.data_seconds)} "
-                "and is cached for the run",
+                f"exports of {_size(self.export_bytes)}; and a cache of about {_size(self.cache_bytes)}",
+                f"time        {_duration(self.total_seconds)}: {steps} a step, {first:.3g} s for the first sample grid "
+                f"and {other:.3g} s for each other; about {_duration(self.data_seconds)} before it for the data, less "
+                "what is cached already",
             ]
         )
 
 
 def estimate(recipe: Recipe, directory: Path, device: str = "auto") -> Estimate:
-    """Run the first steps of ``recipe`` beside ``directory``, where its cache is then used by the run itself.
+    """Run the first steps of ``recipe``, and of its second stage, beside ``directory``; nothing is left behind.
 
-    Nothing else is left behind. Raises what training would.
+    Raises what training would, and RecipeError in one of several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError("--estimate measures one process; run it without accelerate launch")
     loop = recipe.loop
-    cache = directory.parent / "cache"
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".estimate-", dir=directory.parent) as folder:
-        started = time.monotonic()
-        trainer = Trainer(recipe, Path(folder), device=device)
-        data_seconds = time.monotonic() - started
-        steps = min(WARMUP, loop.steps - 1)
-        for _ in range(steps):
-            trainer.advance()
-        measured = min(MEASURED, loop.steps - steps)
-        step_seconds = _timed(trainer, lambda: [trainer.advance() for _ in range(measured)]) / measured
-        sample_seconds = _timed(trainer, trainer.measure)
-        save_seconds = _timed(trainer, trainer.save)
-        checkpoint = _bytes(trainer.run.directory / "checkpoints")
+        # With a cache of its own: what is cached already would take no time.
+        trainer = Trainer(recipe, Path(folder) / "run", device=device, samples_at_most=SAMPLES)
+        stages, used = trainer.stages, []
+        step_seconds = [_steps(trainer, stages[0].stop, used)]
+        sample_seconds = _timed(trainer, trainer.measure), _timed(trainer, trainer.measure)
+        used.append(memory(trainer.device))
         trainer.export()
         export = _bytes(trainer.run.directory / "exports")
-        used = memory(trainer.device)
-        grids, saves = -(-loop.steps // loop.sample_every), -(-loop.steps // loop.checkpoint_every)
+        if len(stages) > 1:  # from which on the student's earlier weights teach, and lie in memory and in checkpoints
+            trainer.step = stages[0].stop
+            step_seconds.append(_steps(trainer, stages[1].stop, used))
+        save_seconds = _timed(trainer, trainer.save)
+        checkpoint = max(path.stat().st_size for path in trainer.run.checkpoints())
+        used.append(memory(trainer.device))
+        ends = {stage.stop for stage in stages}
+        grids = len(ends | set(range(loop.sample_every, loop.steps + 1, loop.sample_every)))
+        saves = len(ends | set(range(loop.checkpoint_every, loop.steps + 1, loop.checkpoint_every)))
+        stepping = stages[0].stop * step_seconds[0] + (loop.steps - stages[0].stop) * step_seconds[-1]
+        sampling = sample_seconds[0] + (grids - 1) * sample_seconds[1]
+        part = trainer.method.part_of_data
         return Estimate(
             device=str(trainer.device),
-            memory_gib=used,
+            memory_gib=max(used),
             checkpoint_bytes=checkpoint,
             export_bytes=export,
             # While one is written, the oldest is still there.
-            disk_bytes=checkpoint * (min(loop.keep_checkpoints, saves) + 1) + export * len(trainer.stages),
-            cache_bytes=_bytes(cache),
-            data_seconds=data_seconds,
-            step_seconds=step_seconds,
+            disk_bytes=checkpoint * (min(loop.keep_checkpoints, saves) + 1) + export * len(stages),
+            cache_bytes=_bytes(Path(folder) / "cache") / part,
+            data_seconds=trainer.data_seconds / part,
+            step_seconds=tuple(step_seconds),
             sample_seconds=sample_seconds,
-            total_seconds=loop.steps * step_seconds + grids * sample_seconds + saves * save_seconds,
+            total_seconds=stepping + sampling + saves * save_seconds,
         )
+
+
+def _steps(trainer: Trainer, stop: int, used: list[float]) -> float:
+    """Seconds for a step of the present stage, which ends at ``stop``; adds to the memory that was seen in use."""
+    for _ in range(min(WARMUP, stop - trainer.step - 1)):
+        trainer.advance()
+    measured = min(MEASURED, stop - trainer.step)
+    seconds = _timed(trainer, lambda: [trainer.advance() for _ in range(measured)]) / measured
+    used.append(memory(trainer.device))
+    return seconds
 
 
 def _timed(trainer: Trainer, work) -> float:

@@ -3,6 +3,7 @@
 import math
 import time
 from contextlib import closing, nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -13,38 +14,55 @@ from .checkpoint import load_state, saved_state
 from .config import Recipe, RecipeError
 from .ema import Ema
 from .methods import make_method
-from .optimizers import learning_rate, make_optimizer
+from .optimizers import learning_rate, make_optimizer, require_installed
+from .precision import autocast
 from .progress import Tracker, installed_tracker, memory, progress_bar
 from .run import Run
+from .student import whole
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+SMALLEST_SCALE = 1e-3  # of a loss in fp16: halved from 65536 some 26 times, each for a step whose gradients overflowed
 
 
 class TrainingError(ValueError):
     """A training that cannot go on; the message names the step and the batch."""
 
 
-def train(recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto", make=make_method) -> Path:
+def train(recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto", make=None) -> Path:
     """Train as the recipe says and return the exported file.
 
     directory: the run's directory. With ``resume`` the newest checkpoint in it is continued, to the same weights as an
     unbroken run on one CPU process. device: "auto", "cpu" or "cuda". make: ``(recipe, device) -> Method``, for networks
-    and data of one's own.
+    and data of one's own; make_method without it.
     Raises RecipeError for a wrong recipe, TrainingError when the loss is not a number, and Stopped after Ctrl-C.
     """
     return Trainer(recipe, directory, resume, device, make).train()
 
 
 class Trainer:
-    """One process's part of a training: everything that steps need, made or read back."""
+    """One process's part of a training: everything that steps need, made or read back.
 
-    def __init__(self, recipe: Recipe, directory: Path, resume: bool = False, device: str = "auto", make=make_method):
+    samples_at_most: of the data, for an estimate. data_seconds: what it took to make or load them.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        directory: Path,
+        resume: bool = False,
+        device: str = "auto",
+        make=None,
+        samples_at_most: int | None = None,
+    ):
         from accelerate import Accelerator
+        from accelerate.utils import InitProcessGroupKwargs
 
         self.recipe, loop = recipe, recipe.loop
         if device == "cuda" and not torch.cuda.is_available():
             raise RecipeError("device is cuda, but torch finds no CUDA device here; use --device cpu")
-        self.accelerator = Accelerator(cpu=device == "cpu")
+        # The recipe alone says how to train, whatever `accelerate config` has put into the launcher's environment.
+        waiting = InitProcessGroupKwargs(timeout=timedelta(days=1))  # for another's share of the data to be encoded
+        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[waiting])
+        self.accelerator.gradient_accumulation_steps = 1
         self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
         if self.device.type == "cpu":
             self.device = torch.device("cpu")  # launchers number it, and safetensors knows no cpu:0
@@ -55,19 +73,23 @@ class Trainer:
                 f"{self.accelerator.num_processes} processes and loop.accumulate = {loop.accumulate}"
             )
         self.tracker_kind = installed_tracker(loop.tracker)
+        require_installed(loop.optimizer)
         if resume:
             Run.resume(directory, recipe)
         elif self.main:  # the others may come here when it has already begun
             Run.require_new(directory)
         torch.manual_seed(recipe.seed)  # initial weights; all later draws have generators of their own
-        self.method = make(recipe, self.device)
+        self.method = (make or make_method)(recipe, self.device)
         self.stages = self.method.stages()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=loop.precision == "fp16")
+        self._require_whole_weights()
+        self.method.samples_at_most = samples_at_most
+        started = time.monotonic()
         self.method.prepare(directory)
+        self.data_seconds = time.monotonic() - started
         self.network = self.method.network.to(self.device)
         self.optimizer = make_optimizer(loop, [p for p in self.network.parameters() if p.requires_grad])
         self.ema = Ema(self.network, loop.ema)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=loop.precision == "fp16")
-        self._require_whole_weights()
         self.step = self.stage = 0
         self.forward, self.optimizer = self.accelerator.prepare(self.network, self.optimizer)
         # Only now, as a sharded network has other parameters than the one that it was made of.
@@ -76,6 +98,8 @@ class Trainer:
             self.run = Run.start(directory, recipe) if self.main and not resume else Run.resume(directory, recipe)
         if resume:
             self._restore()
+            if self.main:
+                self.run.write_recipe(recipe)
         self.broken = torch.tensor(-1, device=self.device)
 
     def train(self) -> Path:
@@ -87,6 +111,7 @@ class Trainer:
             since, started = self.step, time.monotonic()
             while self.step < loop.steps:
                 loss, norm = self.advance()
+                progress.update(bar, completed=self.step)
                 ended = self.step == self.stages[self.stage].stop
                 if self.step % loop.log_every == 0 or ended:
                     self._require_finite()
@@ -94,14 +119,16 @@ class Trainer:
                     entry = self._log_entry(loss, norm, speed)
                     self._log(entry, track)
                     shown = {"loss": entry["loss"], "speed": speed, "memory": entry["memory_gib"]}
-                    progress.update(bar, completed=self.step, **shown)
+                    progress.update(bar, **shown)
                     since, started = self.step, time.monotonic()
-                if self.step % loop.sample_every == 0 or ended:
+                stopping = self._any(request.asked)
+                # Not when it is to stop: a launcher gives its processes half a minute, and a grid may take longer.
+                if ended or (self.step % loop.sample_every == 0 and not stopping):
                     self._require_finite()
                     if figures := self.measure():
                         self._log({"step": self.step, **figures}, track)
                     since, started = self.step, time.monotonic()
-                stopping = self._any(request.asked)
+                    stopping = self._any(request.asked)
                 if self.step % loop.checkpoint_every == 0 or ended or stopping:
                     self._require_finite()
                     if ended and self.step < loop.steps:
@@ -131,7 +158,7 @@ class Trainer:
                 self.accelerator.backward(self.scaler.scale(part))
             loss += part.detach()
         self.scaler.unscale_(self.optimizer)
-        norm = self.accelerator.clip_grad_norm_(self.parameters, loop.grad_clip)
+        norm = whole(self.accelerator.clip_grad_norm_(self.parameters, loop.grad_clip))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
@@ -143,8 +170,7 @@ class Trainer:
 
     def autocast(self):
         # Not Accelerator's own mixed precision: that is one for the whole process, a recipe's is its own.
-        dtype = AUTOCAST.get(self.recipe.loop.precision)
-        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+        return autocast(self.device, self.recipe.loop.precision)
 
     def measure(self) -> dict:
         """Samples of the averaged student: a grid in the run's samples, and figures."""
@@ -206,6 +232,8 @@ class Trainer:
             "samples_per_second": speed,
             "memory_gib": memory(self.device),
         }
+        if self.scaler.is_enabled():
+            entry["loss_scale"] = self.scaler.get_scale()
         name = self.stages[self.stage].name
         return entry | ({"stage": name} if name else {})
 
@@ -229,25 +257,28 @@ class Trainer:
         self.broken = torch.where((self.broken < 0) & ~fine, self.step, self.broken)
 
     def _require_finite(self) -> None:
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise TrainingError(
+                f"the gradients of the last steps up to {self.step} all overflow in fp16, and none of them was taken; "
+                "start again with loop.precision = bf16 or fp32"
+            )
         step = int(self.broken)
         if step < 0:
             return
-        size = self.recipe.loop.batch_size
-        share = size // self.accelerator.num_processes
-        start = (step - 1) * size + self.accelerator.process_index * share
-        names = list(self.method.names(step - 1, range(start, start + share)))
+        size = self.recipe.loop.batch_size  # of all processes, as one's gradient is soon everybody's
+        names = list(self.method.names(step - 1, range((step - 1) * size, step * size)))
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         raise TrainingError(
             f"the loss or its gradient is not a finite number at step {step}"
             + (f", batch {shown}" if names else "")
-            + "; lower loop.lr or loop.grad_clip, then continue from the last checkpoint with --resume"
+            + "; continue from the last checkpoint with a lower loop.lr or loop.grad_clip and --resume"
         )
 
     def _require_whole_weights(self) -> None:
-        averages = [self.ema, *self.method.averages()]
         if self.accelerator.distributed_type.value != "FSDP":
             return
-        if any(average.weights for average in averages) or self.scaler.is_enabled() or len(self.stages) > 1:
+        averages = self.recipe.loop.ema or any(average.weights for average in self.method.averages())
+        if averages or self.scaler.is_enabled() or len(self.stages) > 1:
             raise RecipeError(
                 "with FSDP no process holds whole weights to average: set loop.ema = 0 and settings.target_ema = 0, "
                 "loop.precision to bf16 or fp32, and train one stage"

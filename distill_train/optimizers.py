@@ -10,18 +10,25 @@ from .config import Loop, Recipe, RecipeError
 from .methods.base import Stage
 
 
-def make_optimizer(loop: Loop, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The recipe's optimizer. Raises RecipeError where it needs a library that is not installed."""
-    arguments = {"lr": loop.lr, "betas": loop.betas, "weight_decay": loop.weight_decay}
-    if loop.optimizer == "radam":
-        return torch.optim.RAdam(parameters, decoupled_weight_decay=True, **arguments)
-    if loop.optimizer == "adamw8bit":
+def require_installed(optimizer: str) -> None:
+    """Raises RecipeError for loop.optimizer where it needs a library that is not installed."""
+    if optimizer == "adamw8bit":
         try:
-            from bitsandbytes.optim import AdamW8bit
+            from bitsandbytes.optim import AdamW8bit  # noqa: F401
         except ImportError as error:
             raise RecipeError(
                 "loop.optimizer is adamw8bit, which needs bitsandbytes; pip install bitsandbytes, or use adamw"
             ) from error
+
+
+def make_optimizer(loop: Loop, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The recipe's optimizer, which :func:`require_installed` has looked for."""
+    arguments = {"lr": loop.lr, "betas": loop.betas, "weight_decay": loop.weight_decay}
+    if loop.optimizer == "radam":
+        return torch.optim.RAdam(parameters, decoupled_weight_decay=True, **arguments)
+    if loop.optimizer == "adamw8bit":
+        from bitsandbytes.optim import AdamW8bit
+
         return AdamW8bit(parameters, **arguments)
     return torch.optim.AdamW(parameters, fused=True, **arguments)
 

@@ -66,7 +66,8 @@ class Preview:
         if self.taught is None:
             self.taught = self._pixels(self._teach(noise, given))
         columns.append(self.taught)
-        figures = self._scores(columns)
+        with torch.autocast(self.method.device.type, enabled=False):  # an oracle has a precision of its own
+            figures = self._scores(columns)
         teacher.rest()
         return torch.stack(columns, dim=1).flatten(0, 1), figures
 

@@ -11,9 +11,9 @@ from .config import RecipeError
 
 
 def memory(device: torch.device) -> float:
-    """GiB: the most that tensors have taken on a CUDA device, or what this process takes now."""
+    """GiB: the most that torch has held of a CUDA device, or what this process takes now."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
+        return torch.cuda.max_memory_reserved(device) / 2**30
     import psutil
 
     return psutil.Process().memory_info().rss / 2**30
@@ -31,6 +31,7 @@ def progress_bar(shown: bool):
         TextColumn("loss {task.fields[loss]:.4g}  {task.fields[speed]:.3g} samples/s  {task.fields[memory]:.1f} GiB"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        speed_estimate_period=600,  # seconds; one step may take many
         disable=not shown,
     )
 

@@ -12,6 +12,12 @@ import torch
 from ..files import write_whole
 from .config import Recipe, RecipeError
 
+# What may be changed when a run goes on, as no step that was taken would have been another.
+CHANGEABLE = {
+    f"loop.{key}"
+    for key in ("lr", "grad_clip", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "tracker")
+}
+
 
 class Run:
     """The directory of one training."""
@@ -26,7 +32,7 @@ class Run:
         run = cls(directory)
         for folder in ("checkpoints", "samples", "exports"):
             (directory / folder).mkdir(parents=True, exist_ok=True)
-        write_whole(directory / "recipe.json", recipe.model_dump_json(indent=2))
+        run.write_recipe(recipe)
         return run
 
     @staticmethod
@@ -37,15 +43,27 @@ class Run:
 
     @classmethod
     def resume(cls, directory: Path, recipe: Recipe) -> "Run":
-        """An existing run of the same recipe. Raises RecipeError if there is none or its recipe differs."""
+        """An existing run of the same recipe but for ``CHANGEABLE``.
+
+        Raises RecipeError if there is none, or its recipe differs in more.
+        """
         path = directory / "recipe.json"
         if not path.exists():
             raise RecipeError(f"{directory} holds no run to resume; leave --resume out to start one")
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(recipe.model_dump_json())
-        different = [key for key in now if now[key] != before.get(key)]
+        before, now = _flat(before), _flat(now)
+        different = [key for key in before | now if before.get(key) != now.get(key) and key not in CHANGEABLE]
         if different:
-            raise RecipeError(f"{directory} was started with another recipe; these differ: {', '.join(different)}")
+            listed = ", ".join(f"{key} ({before.get(key)!r}, now {now.get(key)!r})" for key in different)
+            raise RecipeError(
+                f"{directory} was started with another recipe; these differ: {listed}. What may differ is "
+                f"{', '.join(sorted(CHANGEABLE))}"
+            )
         return cls(directory)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Put down what the run is now made by."""
+        write_whole(self.directory / "recipe.json", recipe.model_dump_json(indent=2))
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Append one line of JSON to log.jsonl."""
@@ -69,16 +87,29 @@ class Run:
             old.unlink()
 
     def load_checkpoint(self, truncate_log: bool = True) -> dict[str, Any] | None:
-        """The newest checkpoint, or None; what was logged after it is cut off the log, unless another process does."""
+        """The newest checkpoint, or None; what was logged after it is cut off the log, unless another process does.
+
+        What was being written when the run died goes, too.
+        """
         checkpoints = self.checkpoints()
         state = torch.load(checkpoints[-1], map_location="cpu", weights_only=True) if checkpoints else None
         log = self.directory / "log.jsonl"
+        for cut_off in self.directory.glob("*/*.partial") if truncate_log else ():
+            cut_off.unlink()
         if truncate_log and log.exists():
             # A line that was being written when the process died ends in no line break.
             lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
             reached = state["step"] if state else 0
             write_whole(log, "".join(line for line in lines if json.loads(line)["step"] <= reached))
         return state
+
+
+def _flat(recipe: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """{"loop": {"lr": 1}} -> {"loop.lr": 1}"""
+    flat: dict[str, Any] = {}
+    for key, value in recipe.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {above + key: value}
+    return flat
 
 
 def publish(path: Path, directory: Path) -> Path:

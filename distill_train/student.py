@@ -5,12 +5,16 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from .config import RecipeError, StudentSettings
 from .teachers import Teacher
 
 ADAPTER = "default"
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor of which processes may hold a part each; then all of them have to ask."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 
 class Student:
@@ -24,6 +28,8 @@ class Student:
         self.teacher, self.settings = teacher, settings
         self.adapters: list[nn.Module] = []
         if settings.train == "lora":
+            if teacher.kind == "demo":
+                raise RecipeError("nothing loads a LoRA of the demo family; use student.train = full")
             self.network = self._with_adapter(teacher.unet)
         else:
             self.network = self._copy(guidance_width).requires_grad_(True)
@@ -40,13 +46,18 @@ class Student:
     def teaching(self) -> Iterator[nn.Module]:
         """Within, the teacher's UNet as it was loaded."""
         if not self.adapters:
-            yield self.teacher.unet
+            yield self.teacher.unet.to(self.teacher.device)
             return
         try:
             self._switch(False)
             yield self.network
         finally:
             self._switch(True)
+
+    def rest_teacher(self) -> None:
+        """Move a UNet that only teaches out of the device's memory until it teaches again."""
+        if not self.adapters:
+            self.teacher.unet.to("cpu")
 
     def state_dict(self) -> dict[str, Tensor]:
         """The weights to hand on: the whole network's, or the adapter's under peft's names.
@@ -59,7 +70,8 @@ class Student:
             weights = get_peft_model_state_dict(self.network, adapter_name=ADAPTER)
         else:
             weights = self.network.state_dict()
-        return {key: value.full_tensor() if isinstance(value, DTensor) else value for key, value in weights.items()}
+        # One after the other into main memory, as no device may have room for all.
+        return {key: whole(value).cpu() for key, value in weights.items()}
 
     def metadata(self) -> dict[str, str]:
         """What a file of these weights says about them."""

@@ -41,6 +41,10 @@ class CD(Distillation):
 
     def __init__(self, settings, recipe, device, teacher=None, source=None):
         super().__init__(settings, recipe, device, teacher, source)
+        if self.teacher.prediction == "sample":
+            raise RecipeError(
+                "cd needs a teacher that predicts eps or v, as f(x_1, 1) is not x_1 for one that predicts x0; use lcm"
+            )
         timesteps = len(self.teacher.alphas_cumprod)
         if timesteps % settings.intervals:
             raise RecipeError(f"settings.intervals is {settings.intervals}; expected a divisor of {timesteps}")

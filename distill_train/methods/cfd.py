@@ -47,10 +47,14 @@ class CFD(PD):
         classifier_mean: tuple[float, ...] | None = Field(None, description="of its training data; timm's without it")
         classifier_std: tuple[float, ...] | None = Field(None, description="of its training data; timm's without it")
         decoder: Path | None = Field(
-            None, description="TAESD decoder file, cheaper than the teacher's own; for latents"
+            None, description="TAESD decoder file; the teacher's own takes far more memory in the backward pass"
         )
         temperature: float = Field(0.9, gt=0, le=1, description="of the teacher's features; below 1 sharpens")
-        beta: float = Field(0.0, ge=0, description="weight of the dataset-oriented terms; the paper has 0.003")
+        beta: float = Field(
+            0.0,
+            ge=0,
+            description="weight of the dataset-oriented terms, which see part of a batch; the paper has 0.003",
+        )
         gamma: float = Field(0.75, ge=0, le=1, description="share of the entropy in them; the rest is diversity")
         anchor: float = Field(0.0, ge=0, description="weight of the PD loss, which ties colours and places")
 

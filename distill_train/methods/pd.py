@@ -79,6 +79,7 @@ class PD(Distillation):
     def begin(self, stage: int) -> None:
         self.stage = stage
         self.teacher_weights = [p.detach().clone() for p in self.student.parameters]
+        self.student.rest_teacher()
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         x0, given, n, k = batch.latents, self.conditioning(batch), self.steps, self.settings.substeps
@@ -103,6 +104,12 @@ class PD(Distillation):
             cfg = self.settings.cfg
             return solve(lambda z, t: self.denoise_guided(teacher, z, t, given, cfg), self.levels, z, times)
 
+    def measure(self, network: nn.Module):
+        shown = super().measure(network)
+        if self.stage:  # a first grid after --resume needed the first teacher once more
+            self.student.rest_teacher()
+        return shown
+
     def sample(self, network, noise, given, steps):
         model = self.preview.denoiser(network)
         places = torch.arange(steps, 0, -1) / steps
@@ -121,6 +128,7 @@ class PD(Distillation):
         self.stage, self.teacher_weights = state["stage"], state["teacher_weights"]
         if self.teacher_weights is not None:
             self.teacher_weights = [w.to(self.device) for w in self.teacher_weights]
+            self.student.rest_teacher()
 
 
 def _halvings(steps: int, by: int) -> list[int]:

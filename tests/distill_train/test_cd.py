@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from understudy.distill_train.config import RecipeError
+from understudy.distill_train.distances import pseudo_huber_norm
 from understudy.distill_train.randomness import Draws
 
 from .tiny import TinyTeacher, changed, lowers_its_loss, method
@@ -69,6 +71,15 @@ def test_random_guidance_is_a_whole_scale_for_each_sample():
     assert len(scales) == 3 and all(torch.equal(s, scales[0]) for s in scales)
     many = Draws(1, range(200)).whole("guidance", 1, 9).float()
     assert set(many.tolist()) == {1, 2, 3, 4, 5, 6, 7, 8} and scales[0].shape == (4,)
+
+
+def test_a_teacher_that_predicts_x0_is_refused():
+    with pytest.raises(RecipeError, match="predicts eps or v"):
+        method("cd", teacher=TinyTeacher("sample"))
+
+
+def test_the_pseudo_huber_norm_runs_where_its_tensors_are():
+    assert pseudo_huber_norm(*torch.ones(2, 3, 4, 8, 8, device="meta"), 0.1).device.type == "meta"
 
 
 @pytest.mark.parametrize("settings", [{}, {"loss": "huber", "weight": "truncated-snr"}, {"weight": "snr+1"}])

@@ -4,9 +4,13 @@ import json
 import math
 import os
 import signal
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
+import webdataset
+from PIL import Image
 from safetensors.torch import load_file
 from understudy.distill_train import loop as loop_module
 from understudy.distill_train.config import RecipeError
@@ -14,7 +18,8 @@ from understudy.distill_train.loop import Trainer, TrainingError, train
 from understudy.distill_train.methods import make_method
 from understudy.stopping import Stopped, StopRequest
 
-from .tiny import TinySource, TinyTeacher, recipe
+from .test_cfd import eyes
+from .tiny import TinySource, TinyTeacher, method, recipe
 
 
 @pytest.fixture
@@ -96,6 +101,91 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_bit(on_tiny, tmp_path, monke
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("kind", ["folder", "webdataset"])
+def test_data_go_on_where_a_run_was_stopped(tmp_path, kind):
+    (tmp_path / "data").mkdir()
+    with webdataset.TarWriter(str(tmp_path / "0.tar")) as tar:
+        for number in range(7):
+            path = tmp_path / "data" / f"{number}.png"
+            Image.new("RGB", (8, 8), (30 * number, 90, 200)).save(path)
+            path.with_suffix(".txt").write_text(f"number {number}")
+            tar.write({"__key__": str(number), "png": path.read_bytes(), "txt": f"number {number}"})
+    given = {"kind": kind, "path": str(tmp_path / ("data" if kind == "folder" else "0.tar")), "max_aspect": 1}
+    r = recipe("pd", {"steps": 6, "checkpoint_every": 1}, **PD).model_copy(update={"data": given})
+
+    def start(run, resume=False, steps=6):
+        trainer = Trainer(r, run, resume, "cpu", lambda *a: make_method(*a, teacher=TinyTeacher()))
+        advance = trainer.advance
+        trainer.advance = lambda: advance() if trainer.step < steps else interrupt()
+        return trainer.train()
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    whole = start(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", steps=4)
+    assert same(start(tmp_path / "run", resume=True), whole)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    (tmp_path / "data" / "3.txt").write_text("another caption")
+    if kind == "folder":
+        with pytest.raises(RecipeError, match="in the place of its data .7 samples"):
+            start(tmp_path / "run", resume=True)
+
+
+def test_classifier_feature_distillation_goes_through_its_stages(tmp_path):
+    r = recipe("cfd", {"ema": 0.5}, teacher_steps=4, cfg=2.0, beta=0.003, anchor=0.1, classifier="given")
+
+    def make(recipe, device):
+        teacher = TinyTeacher()
+        return make_method(recipe, device, teacher=teacher, source=TinySource(teacher), classifier=eyes())
+
+    final = train(r, tmp_path / "run", device="cpu", make=make)
+    log = [entry for entry in log_of(tmp_path / "run") if "loss" in entry]
+    assert [entry["stage"] for entry in log] == ["2-step"] * 2 + ["1-step"] * 2
+    assert all(math.isfinite(entry["loss"]) and entry["grad_norm"] > 0 for entry in log)
+    assert not same(final, final.with_name("student-2-step.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("loop", "target_ema", "fits"),
+    [
+        ({}, 0.0, False),
+        ({"ema": 0.0}, 0.95, False),
+        ({"ema": 0.0, "precision": "fp16"}, 0.0, False),
+        ({"ema": 0.0, "precision": "bf16"}, 0.0, True),
+    ],
+)
+def test_what_needs_whole_weights_is_refused_with_fsdp(loop, target_ema, fits):
+    trainer = Trainer.__new__(Trainer)
+    trainer.accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))
+    trainer.method = method("lcm", loop, target_ema=target_ema)
+    trainer.recipe, trainer.stages = trainer.method.recipe, trainer.method.stages()
+    trainer.scaler = torch.amp.GradScaler("cpu", enabled=trainer.recipe.loop.precision == "fp16")
+    with nullcontext() if fits else pytest.raises(RecipeError, match="with FSDP no process holds whole weights"):
+        trainer._require_whole_weights()
+
+
+def test_a_run_goes_on_only_from_what_it_began_with(on_tiny, tmp_path, monkeypatch):
+    r = recipe("pd", **PD)
+    train(r, tmp_path / "run", device="cpu")
+    cut_off = tmp_path / "run" / "checkpoints" / "step-00000009.partial"
+    cut_off.write_bytes(b"half")
+    train(r, tmp_path / "run", resume=True, device="cpu")
+    assert not cut_off.exists()
+
+    class Other(TinyTeacher):
+        fingerprint = "1" * 64
+
+    use(monkeypatch, Other)
+    with pytest.raises(RecipeError, match=r"in the place of its teacher \(0000.*, now 1111.*\); put that back"):
+        train(r, tmp_path / "run", resume=True, device="cpu")
+    use(monkeypatch, TinyTeacher)
+    monkeypatch.setattr(TinySource, "fingerprint", "15 samples", raising=False)
+    with pytest.raises(RecipeError, match=r"in the place of its data \(None, now 15 samples\)"):
+        train(r, tmp_path / "run", resume=True, device="cpu")
+
+
 def test_a_second_ctrl_c_does_not_wait():
     before = signal.getsignal(signal.SIGINT)
     with StopRequest() as request:
@@ -122,6 +212,55 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_its_pictures(on_tiny, 
     (newest,) = sorted((tmp_path / "run" / "checkpoints").glob("*.pt"))
     state = torch.load(newest, weights_only=True)
     assert state["step"] == 2 and all(torch.isfinite(v).all() for v in state["network"].values())
+    # The advice can be followed, and what the run is made by now is noted.
+    use(monkeypatch, TinyTeacher)
+    calmer = r.model_copy(update={"loop": r.loop.model_copy(update={"lr": 1e-4, "grad_clip": 0.5, "log_every": 1})})
+    train(calmer, tmp_path / "run", resume=True, device="cpu")
+    assert log_of(tmp_path / "run")[-1]["step"] == 8 and log_of(tmp_path / "run")[0]["lr"] < 1e-4
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["loop"]["lr"] == 1e-4
+    other = r.model_copy(update={"loop": r.loop.model_copy(update={"lr": 1e-4, "steps": 9})})
+    with pytest.raises(RecipeError, match=r"these differ: loop.steps \(8, now 9\)\. What may differ is loop.check"):
+        train(other, tmp_path / "run", resume=True, device="cpu")
+
+
+def test_gradients_that_never_fit_into_fp16_stop_the_run(on_tiny, tmp_path, monkeypatch):
+    class Steep(TinyTeacher):
+        def call(self, unet, noisy, t, embeddings):
+            output = super().call(unet, noisy, t, embeddings)
+            if output.requires_grad:
+                output.register_hook(lambda gradient: gradient * math.inf)
+            return output
+
+    use(monkeypatch, Steep)
+    r = recipe("pd", {"steps": 60, "precision": "fp16", "log_every": 5}, teacher_steps=2)
+    with pytest.raises(TrainingError, match="overflow in fp16.*loop.precision = bf16"):
+        train(r, tmp_path / "run", device="cpu")
+    scales = [entry["loss_scale"] for entry in log_of(tmp_path / "run")]
+    assert scales[:2] == [65536 / 2**5, 65536 / 2**10] and all(map(math.isfinite, losses(tmp_path / "run")))
+
+
+def test_the_recipe_says_how_to_train_and_not_the_launcher(on_tiny, tmp_path, monkeypatch):
+    from accelerate.state import AcceleratorState, GradientState
+
+    train(recipe("pd", **PD), tmp_path / "plain", device="cpu")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()  # as in a new process
+    train(recipe("pd", **PD), tmp_path / "launched", device="cpu")
+    assert losses(tmp_path / "launched") == losses(tmp_path / "plain")
+
+
+def test_the_bar_moves_with_every_step(on_tiny, tmp_path, monkeypatch):
+    from rich.progress import Progress
+
+    seen, update = [], Progress.update
+    monkeypatch.setattr(Progress, "update", lambda self, *a, **what: seen.append(what) or update(self, *a, **what))
+    train(recipe("pd", {"log_every": 4}, **PD), tmp_path / "run", device="cpu")
+    assert [what["completed"] for what in seen if "completed" in what] == [1, 2, 3, 4]
+    (entry,) = [entry for entry in log_of(tmp_path / "run") if entry["step"] == 4 and "loss" in entry]
+    assert entry["samples_per_second"] > 0 and entry["memory_gib"] > 0.05
+    assert any(what.get("loss") == losses(tmp_path / "run")[-1] for what in seen)
 
 
 def test_every_stage_teaches_the_next_and_leaves_a_student(on_tiny, tmp_path):
@@ -147,8 +286,6 @@ def test_every_stage_teaches_the_next_and_leaves_a_student(on_tiny, tmp_path):
 
 @pytest.mark.parametrize("name", ["lcm", "cd", "pd"])
 def test_the_grid_shows_the_student_beside_the_teacher(on_tiny, tmp_path, name):
-    from PIL import Image
-
     r = recipe(name, {"steps": 1}, **(PD if name == "pd" else {}))
     r = r.model_copy(update={"settings": r.settings | ({"student_steps": 2} if name == "pd" else {})})
     train(r, tmp_path / "run", device="cpu")
@@ -197,6 +334,7 @@ def test_what_is_not_installed_is_asked_for_in_one_line(on_tiny, tmp_path, monke
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(RecipeError, match="needs bitsandbytes; pip install bitsandbytes, or use adamw"):
         train(recipe("pd", {"optimizer": "adamw8bit"}, **PD), tmp_path / "a", device="cpu")
+    assert on_tiny == []  # before anything is loaded
     monkeypatch.setattr("understudy.distill_train.progress.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match="trackio, which is not installed"):
         train(recipe("pd", {"tracker": "trackio"}, **PD), tmp_path / "b", device="cpu")
@@ -221,19 +359,23 @@ def test_an_8_bit_optimizer_is_used_where_it_is_installed(on_tiny, tmp_path, mon
     assert used[0]["lr"] == 1e-3
 
 
-def test_an_estimate_measures_ten_steps_and_leaves_only_the_cache(on_tiny, tmp_path):
+def test_an_estimate_measures_ten_steps_of_two_stages_and_leaves_nothing(on_tiny, tmp_path, monkeypatch):
     from understudy.distill_train.estimate import estimate
 
     r = recipe("pd", {"steps": 1000, "sample_every": 100, "checkpoint_every": 500}, student={"dtype": "fp16"}, **PD)
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "latents").write_bytes(b"x" * 1000)
     found = estimate(r, tmp_path / "run", "cpu")
-    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
-    assert len(on_tiny) == 1
+    assert list(tmp_path.iterdir()) == []
     parameters = sum(p.numel() for p in on_tiny[0].network.parameters())
     assert 2 * parameters < found.export_bytes < 3 * parameters + 100_000
-    assert found.checkpoint_bytes > 4 * 4 * parameters  # weights, their average, two of the optimizer's
+    # Weights, their average, two of the optimizer's, and from the second stage on those that teach.
+    assert on_tiny[0].teacher_weights is not None
+    assert 5 * 4 * parameters < found.checkpoint_bytes < 10 * 4 * parameters
     assert found.disk_bytes == 3 * found.checkpoint_bytes + 2 * found.export_bytes
-    assert found.cache_bytes == 1000 and found.memory_gib > 0.05
-    assert found.total_seconds > 1000 * found.step_seconds + 10 * found.sample_seconds
+    assert found.cache_bytes == 0 and found.memory_gib > 0.05
+    first, later = found.step_seconds
+    steps = 500 * first + 500 * later
+    assert found.total_seconds > steps + found.sample_seconds[0] + 9 * found.sample_seconds[1]
     assert "s a step" in found.summary() and "GiB on cpu" in found.summary()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="without accelerate launch"):
+        estimate(r, tmp_path / "run", "cpu")

@@ -53,7 +53,9 @@ def test_bad_requests_are_one_line_and_leave_nothing(capsys, tmp_path):
     demo = ["pd", "--set", "teacher.path=demo", "--set", "data.kind=scenes"]
     for arguments, said in (
         (["pd"], "pd needs a [teacher] with its path, e.g. --set teacher.path=FILE"),
-        (["pd", "--set", f"teacher.path={tmp_path / 'x.safetensors'}"], "no such file"),
+        ([*demo, "--set", f"teacher.path={tmp_path / 'x.safetensors'}"], "no such file"),
+        (["pd", "--set", "teacher.path=demo", "--set", "data.kind=folder"], "data: path: Field required"),
+        ([*demo, "--set", "student.train=lora"], "nothing loads a LoRA of the demo family"),
         (["pd", "--set", "settings.cgf=1"], "settings of pd: cgf"),
         ([*demo, "--set", "samples.oracle=missing.safetensors"], "missing.safetensors: no such file"),
         (["nothing"], "there is no recipe 'nothing'"),
