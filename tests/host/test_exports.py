@@ -19,7 +19,7 @@ from .tensors import tensors
 SIDE, SEED, CFG, GUIDANCE = 64, 9, 2.0, 6.0
 TEXTS = "a castle on a hill", "blurry"
 TIMESTEPS = [999, 666, 333]  # of the scheduler sgm_uniform in three steps
-COMPLAINTS = ("key not loaded", "missing", "unexpected", "not a checkpoint", "no CLIP")
+COMPLAINTS = ("key not loaded", "left over keys", "missing", "unexpected", "not a checkpoint", "no CLIP")
 
 
 @pytest.fixture(scope="module", params=["sd1", "sdxl"])

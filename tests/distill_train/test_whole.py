@@ -1,0 +1,141 @@
+"""From a checkpoint file and data to an exported file: nothing given by hand, every kind of data, any precision."""
+
+import pytest
+import torch
+import webdataset
+from PIL import Image
+from understudy.cli import main
+from understudy.distill_train.config import Recipe
+from understudy.distill_train.data.cache import Cache
+from understudy.distill_train.exports.export import export
+from understudy.distill_train.loop import Trainer
+from understudy.distill_train.precision import DTYPES
+from understudy.files import sha256
+from understudy.pipelines.lora import merge_lora
+from understudy.pipelines.single_file import load_single_file
+from understudy.student_file import StudentFile
+
+from .students import noise_and_text
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """kind -> [data] of a recipe, each of a few small pictures of two shapes or of prompts."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "pictures").mkdir()
+    with webdataset.TarWriter(str(folder / "0.tar")) as tar:
+        for number, size in enumerate([(20, 20), (40, 20), (20, 20), (40, 20), (20, 20)]):
+            path = folder / "pictures" / f"{number}.png"
+            Image.new("RGB", size, (40 * number, 90, 200)).save(path)
+            path.with_suffix(".txt").write_text(f"number {number}")
+            tar.write({"__key__": str(number), "png": path.read_bytes(), "txt": f"number {number}"})
+    (folder / "prompts.txt").write_text("a cat\na dog\na fox\n")
+    pictures = {"size": SIDE, "stride": 4}
+    return {
+        "folder": {"kind": "folder", "path": str(folder / "pictures"), **pictures},
+        "webdataset": {"kind": "webdataset", "path": str(folder / "0.tar"), **pictures},
+        "prompts": {"kind": "prompts", "path": str(folder / "prompts.txt"), "size": SIDE, "steps": 2},
+    }
+
+
+CASES = {
+    "sd1-folder-lora": ("sd15", "folder", "fp32", "lora", "lcm", {}),
+    "sd1-prompts-lora": ("sd15", "prompts", "bf16", "lora", "lcm", {}),
+    "sd1-webdataset-full": ("sd15", "webdataset", "bf16", "full", "pd", {"teacher_steps": 4, "cfg": 2.0}),
+    "sd1-prompts-full": ("sd15", "prompts", "fp16", "full", "cd", {}),
+    "sdxl-prompts-embedded": ("sdxl", "prompts", "bf16", "full", "lcm", {"embed_guidance": True}),
+    "sdxl-folder-lora": ("sdxl", "folder", "bf16", "lora", "cd", {"loss": "huber"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_checkpoint_and_data_become_a_file_of_what_was_trained(request, data, tmp_path, case):
+    family, kind, precision, train, method, settings = CASES[case]
+    _, file = request.getfixturevalue(family)
+    recipe = Recipe(
+        method=method,
+        seed=1,
+        export="student.safetensors",
+        teacher={"path": file},
+        student={"train": train, "rank": 2, "dtype": "fp32"},
+        data=data[kind],
+        samples={"prompts": ["a cat"], "size": SIDE, "teacher_steps": 1},
+        loop={"steps": 2, "batch_size": 2, "lr": 1e-3, "ema": 0.0, "precision": precision, "tracker": "none"},
+        settings=settings,
+    )
+    trainer = Trainer(recipe, tmp_path / "run", device="cpu")
+    trainer.train()
+    result = export(tmp_path / "run", "lora" if train == "lora" else "checkpoint", **guidance(settings))
+    student = StudentFile.read(result.path)
+    assert (student.method, student.trained, student.teacher_sha256) == (method, train, sha256(file))
+    assert student.base == {"sd15": "sd1", "sdxl": "sdxl"}[family]
+    assert len(list((tmp_path / "run" / "samples").glob("*.png"))) == (2 if method == "pd" else 1)
+
+    trained, embedding = trainer.network.float().eval(), {}
+    if train == "lora":
+        exported = load_single_file(file, DTYPES[precision]).unet.float()
+        before = output(exported)
+        merge_lora(exported, result.path)
+    else:
+        exported = load_single_file(result.path, torch.float32).unet
+        before = output(load_single_file(file, torch.float32).unet)
+    if settings.get("embed_guidance"):
+        from understudy.pipelines.stable_diffusion import guidance_embedding
+
+        embedding = {"timestep_cond": guidance_embedding(torch.full((2,), 7.0), 256)}
+    torch.testing.assert_close(output(exported), output(trained, **embedding), rtol=1e-4, atol=1e-4)
+    assert (output(exported) - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["folder", "webdataset", "prompts"])
+def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_path, monkeypatch, kind):
+    from understudy.distill_train import estimate as module
+
+    monkeypatch.setattr(module, "SAMPLES", 2)
+    monkeypatch.setattr(module, "MEASURED", 1)
+    encode, decoded = Cache.save, []
+    monkeypatch.setattr(Cache, "save", lambda self, *what: decoded.append(what[0]) or encode(self, *what))
+    recipe = Recipe(
+        method="lcm",
+        seed=1,
+        export="student.safetensors",
+        teacher={"path": sd15[1]},
+        student={"rank": 2},
+        data=data[kind] | ({"count": 200} if kind == "prompts" else {}),
+        samples={"prompts": ["a cat"], "size": SIDE, "teacher_steps": 1},
+        loop={"steps": 20, "batch_size": 2, "lr": 1e-3, "tracker": "none"},
+    )
+    found = module.estimate(recipe, tmp_path / "run", "cpu")
+    assert "GiB on cpu" in found.summary()
+    assert decoded.count("latents") == 2 and list(tmp_path.iterdir()) == []
+    samples = {"folder": 5, "webdataset": 5, "prompts": 200}[kind]
+    one = 4 * 8 * 8 * 4 + 77 * 32 * 4  # its latents and its caption's embedding, in float32
+    exact = 4 if kind == "webdataset" else 0.2  # a tar file of tiny ones is mostly padding
+    assert found.cache_bytes == pytest.approx(samples * one, rel=exact)
+    assert len(found.step_seconds) == 1 and found.data_seconds > 0
+
+
+def test_the_command_trains_and_estimates(sd15, data, tmp_path, capsys, monkeypatch):
+    from understudy.distill_train import estimate as module
+
+    monkeypatch.setattr(module, "MEASURED", 1)
+    keys = {"teacher.path": sd15[1], **{f"data.{key}": value for key, value in data["folder"].items()}}
+    keys |= {"samples.size": SIDE, "samples.prompts": '["a cat"]', "samples.teacher_steps": 1, "student.rank": 2}
+    keys |= {"loop.steps": 2, "loop.batch_size": 3, "loop.log_every": 1}
+    changes = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+    for more, said in ((["--estimate"], "s a step"), ([], "Exported")):
+        with pytest.raises(SystemExit) as end:
+            main(["train", "lcm-lora", "--device", "cpu", "--out", str(tmp_path / "run"), *changes, *more])
+        assert end.value.code == 0 and said in capsys.readouterr().out
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 2
+
+
+def guidance(settings):
+    return {"guidance": 8.0} if settings.get("embed_guidance") else {}
+
+
+@torch.no_grad()
+def output(unet, **more):
+    return unet(**noise_and_text(unet), **more).sample
