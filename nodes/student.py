@@ -148,7 +148,9 @@ def as_its_file_says(model, path: str, denoise: float) -> tuple:
         return of_the_host(*arguments, sampler=student.sampler, scheduler=student.scheduler)
     if student.family not in FAMILIES:
         raise ValueError(f"{path} is of the family {student.family!r}; this pack knows {', '.join(FAMILIES)}.")
-    knobs = {"grid": student.intervals} if student.family == "consistency" else {"scaling": student.timestep_scaling}
+    knobs = {"grid": student.intervals, "scaling": student.timestep_scaling}
+    if student.family == "consistency":
+        del knobs["scaling"]
     return FAMILIES[student.family](*arguments, **{name: value for name, value in knobs.items() if value is not None})
 
 
@@ -178,9 +180,11 @@ def demo(model, steps: int, cfg: float, denoise: float) -> tuple:
     return consistency(model, steps, 1.0, denoise, spacing="trailing")
 
 
-def latent_consistency(model, steps: int, cfg: float, denoise: float, *, scaling: float = TIMESTEP_SCALING) -> tuple:
-    """LCM, whole or as a LoRA: its boundary scaling on its 50 timesteps, with the host's own sampler."""
-    model = with_boundary_scaling(model, scaling)
+def latent_consistency(
+    model, steps: int, cfg: float, denoise: float, *, scaling: float = TIMESTEP_SCALING, grid: int = GRID
+) -> tuple:
+    """LCM, whole or as a LoRA: its boundary scaling on the timesteps of its grid, with the host's own sampler."""
+    model = with_boundary_scaling(model, scaling, grid)
     return of_the_host(model, steps, cfg, denoise, sampler="lcm", scheduler="sgm_uniform")
 
 
@@ -206,7 +210,7 @@ def with_noise_sampler(function: Callable) -> Callable:
     return sample
 
 
-def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING):
+def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = GRID):
     """A clone of the MODEL that samples as a latent consistency model: c_skip and c_out of Luo et al. 2023, for eps and
     v models. Raises ValueError for other models."""
     from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
@@ -221,6 +225,8 @@ def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING):
     prediction = V_PREDICTION if isinstance(own, V_PREDICTION) else EPS
 
     class LatentConsistency(ModelSamplingDiscreteDistilled, prediction):
+        original_timesteps = grid
+
         def calculate_denoised(self, sigma, model_output, model_input):
             x0 = super().calculate_denoised(sigma, model_output, model_input)
             time = scaling * self.timestep(sigma).view(-1, *[1] * (x0.ndim - 1))

@@ -409,6 +409,10 @@ def check_students_use_the_timesteps_that_they_were_distilled_on():
         assert torch.equal(sigmas[:-1], sampling.sigmas[timesteps]), sampling.timestep(sigmas[:-1])
         assert sigmas[-1] == 0 and cfg == (1.0 if family == "demo" else 8.0)
         assert len(FAMILIES[family](MODEL, 4, 8.0, 0.02)[3]) == 5
+    for grid, timesteps in ((50, [999, 19]), (20, [999, 49]), (100, [999, 9])):
+        distilled = FAMILIES["LCM"](MODEL, 2, 1.0, 1.0, grid=grid)[0].get_model_object("model_sampling")
+        assert len(distilled.sigmas) == grid and distilled.sigmas[[-1, 0]].equal(sampling.sigmas[timesteps])
+        assert distilled.timestep(distilled.sigmas[[-1, 0]]).tolist() == timesteps
 
 
 def check_students_respect_noise_masks():
