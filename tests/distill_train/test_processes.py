@@ -11,8 +11,9 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
-from understudy.distill_train.config import Recipe
+from understudy.distill_train.config import Recipe, load_recipe
 from understudy.distill_train.loop import train
 from understudy.models.demo import family
 
@@ -88,22 +89,46 @@ def test_ten_kills_at_random_steps_end_in_the_same_weights(teacher, tmp_path):
     assert len(list((run / "checkpoints").glob("*.pt"))) == 2
 
 
-def test_two_processes_are_one_with_the_whole_batch(teacher, tmp_path):
+def pictures(folder):
+    folder.mkdir()
+    for number in range(5):
+        Image.new("RGB", (16, 16), (40 * number, 90, 200)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"number {number}")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_two_processes_are_one_with_the_whole_batch(request, teacher, tmp_path, kind):
     r = recipe(teacher, "lcm", {"steps": 4, "checkpoint_every": 2, "sample_every": 4}, target_ema=0.5)
-    train(r, tmp_path / "alone", device="cpu")
+    lines = ["train = 'full'", "dtype = 'fp32'", "[data]", "kind = 'scenes'", "pictures = 16", "[samples]"]
+    if kind == "lora":  # of a checkpoint, from pictures with captions, in parts
+        teacher = request.getfixturevalue("sd15")[1]
+        folder = pictures(tmp_path / "pictures")
+        lines = [
+            "train = 'lora'",
+            "rank = 2",
+            "dtype = 'fp32'",
+            "[loop]",
+            "accumulate = 2",
+            "[data]",
+            "kind = 'folder'",
+        ]
+        lines += [f"path = '{folder}'", "size = 16", "max_aspect = 1", "[samples]", "size = 16", "prompts = ['a']"]
     file = tmp_path / "recipe.toml"
     file.write_text(
-        f'method = "lcm"\nseed = 1\nexport = "{r.export}"\n[loop]\nsteps = 4\nbatch_size = 4\nlr = 1e-3\n'
-        "log_every = 1\nsample_every = 4\ncheckpoint_every = 2\ntracker = 'none'\n"
-        f"[teacher]\npath = '{teacher}'\n[student]\ntrain = 'full'\ndtype = 'fp32'\n"
-        "[data]\nkind = 'scenes'\npictures = 16\n[samples]\nteacher_steps = 2\n[settings]\ntarget_ema = 0.5\n"
+        f'method = "lcm"\nseed = 1\nexport = "{r.export}"\n[teacher]\npath = "{teacher}"\n[student]\n'
+        + "\n".join([*lines, "teacher_steps = 2", "[settings]", "target_ema = 0.5"])
     )
+    loop = {"steps": 4, "batch_size": 4, "lr": 1e-3, "log_every": 1, "sample_every": 4, "checkpoint_every": 2}
+    changes = tuple(f"loop.{key}={value}" for key, value in {**loop, "tracker": "none"}.items())
+    train(load_recipe(file, changes), tmp_path / "alone", device="cpu")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # What a launcher sets.
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, "-m", "understudy.cli", "train", str(file), "--device", "cpu", "--out"]
+    command = [sys.executable, "-m", "understudy.cli", "train", str(file), "--device", "cpu"]
+    command += [*(part for change in changes for part in ("--set", change)), "--out"]
     pair = [
         subprocess.Popen(
             [*command, str(tmp_path / "pair")],
@@ -117,6 +142,6 @@ def test_two_processes_are_one_with_the_whole_batch(teacher, tmp_path):
     assert [process.returncode for process in pair] == [0, 0], "\n\n".join(text[-1500:] for text in said)
     assert losses(tmp_path / "pair") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
     ours, theirs = (load_file(tmp_path / run / "exports" / r.export) for run in ("pair", "alone"))
-    for key in ours:
-        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-4)
+    for key in ours:  # Adam's steps have one size, so that rounding moves a weight whose gradient is next to nothing
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=5e-4)
     assert len((tmp_path / "pair" / "log.jsonl").read_text().splitlines()) == 4
