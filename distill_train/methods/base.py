@@ -26,7 +26,7 @@ class Method(ABC):
     def loss(self, network: nn.Module, step: int) -> Tensor:
         """The loss of a step, a scalar; every draw follows from (seed, step)."""
 
-    def after_step(self, network: nn.Module) -> None:  # noqa: B027
+    def after_step(self, network: nn.Module) -> None:  # noqa: B027 - only methods with a target network need it
         """Called after each optimizer step, for target networks."""
 
     @abstractmethod
@@ -41,5 +41,5 @@ class Method(ABC):
         """What a checkpoint must hold besides the network, its average and the optimizer."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - the counterpart of an empty state_dict
         """Take back what ``state_dict`` gave."""

@@ -21,6 +21,7 @@ spec = importlib.util.spec_from_file_location("understudy", f"{PACK}/__init__.py
 sys.modules["understudy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["understudy"])
 
+# E402 from here on: the host's modules are found by the path, and read the arguments, that were set above.
 import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
