@@ -143,7 +143,7 @@ def test_usage_errors_and_help(capsys):
 
 
 def test_something_unexpected_keeps_its_traceback(loaded, tmp_path, monkeypatch):
-    monkeypatch.setattr(Brightness, "score", lambda self, images, prompts: images.nonsense)
+    monkeypatch.setattr(Brightness, "score_prepared", lambda self, pixels, prompts: pixels.nonsense)
     with pytest.raises(AttributeError, match="nonsense"):
         main(["demo", "a red star", "--out", str(tmp_path / "out")])
     assert not list(tmp_path.iterdir())
