@@ -34,13 +34,21 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 def read_image(path: Path) -> torch.Tensor:
     """``[3, H, W]`` in [0, 1], as PIL's conversion to RGB has it: grey three times, alpha dropped.
 
-    Raises OSError (PIL's UnidentifiedImageError among them), SyntaxError or ValueError for a damaged picture.
+    Raises OSError (PIL's UnidentifiedImageError among them), SyntaxError or ValueError for a damaged picture, and
+    ValueError for one with more than 8 bits, which PIL would clip.
     """
     import numpy as np
     from PIL import Image
 
-    with Image.open(path) as image:
-        pixels = np.array(image.convert("RGB"))
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"its pixels are {image.mode}; expected 8 bits a channel, so convert it first")
+            if image.mode == "P":
+                image = image.convert("RGBA")  # PIL warns where it drops a palette's transparency itself
+            pixels = np.array(image.convert("RGB"))
+    except Image.DecompressionBombError as error:  # of no class that damaged pictures have
+        raise ValueError(str(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
 
 

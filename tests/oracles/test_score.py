@@ -18,7 +18,7 @@ from . import small_files
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Seven pictures of different sizes and modes, one of them damaged, in a folder with a folder in it."""
+    """Six pictures of different sizes and modes, a damaged one and one of 16 bits, in a folder with a folder in it."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     g = torch.Generator().manual_seed(0)
@@ -27,6 +27,7 @@ def pictures(tmp_path):
         image = Image.fromarray(pixels, "RGBA").convert(mode)
         image.save(folder / ("more" if i > 3 else ".") / f"{i}.png")
     (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
+    Image.new("I;16", (8, 8)).save(folder / "sixteen-bits.png")
     (folder / "notes.txt").write_text("not a picture")
     return folder
 
@@ -64,7 +65,7 @@ def test_every_picture_gets_each_oracle_s_score(pictures, oracles, tmp_path, cap
             alone = oracle(read_image(module.Path(row["image"]))[None], ["a red star"]).item()
             assert float(row[column]) == pytest.approx(alone, abs=2e-3)
     told = capsys.readouterr().out
-    assert "6 pictures scored" in told and "skipped" in told and "broken.png" in told
+    assert "6 pictures scored" in told and "skipped" in told and "broken.png" in told and "I;16" in told
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -90,14 +91,15 @@ def test_a_cut_off_run_goes_on(pictures, oracles, tmp_path, monkeypatch):
     seen.clear()
     monkeypatch.setattr(module, "read_image", lambda path: (seen.append(path.name), real(path))[1])
     assert score(*options) == 0
-    assert len(rows(out)) == 6 and len(seen) == 7 - scored
+    assert len(rows(out)) == 6 and len(seen) == 8 - scored
     again = tmp_path / "again.csv"
     assert score(*options[:-1], again) == 0
     assert rows(again) == rows(out)
 
 
 def test_prompts_from_lines_and_tables(pictures, oracles, tmp_path):
-    (pictures / "broken.png").unlink()
+    for name in ("broken.png", "sixteen-bits.png"):
+        (pictures / name).unlink()
     lines = tmp_path / "p.txt"
     lines.write_text("".join(f"prompt {i}\n" for i in range(6)), encoding="utf-8")
     table = tmp_path / "p.csv"
@@ -114,7 +116,7 @@ def test_prompts_from_lines_and_tables(pictures, oracles, tmp_path):
         (["--prompt", "a", "--prompts", "x"], "either --prompt TEXT"),
         ([], "either --prompt TEXT"),
         (["--prompts", "missing.txt"], "no such prompt file"),
-        (["--prompts", "two.txt"], "2 lines for 7 images"),
+        (["--prompts", "two.txt"], "2 lines for 8 images"),
         (["--prompts", "bad.csv"], "no column prompt"),
         (["--prompts", "few.csv"], "no row for"),
         (["--prompt", "a", "--out", "x.xlsx"], "ends in .csv or .parquet"),
