@@ -17,6 +17,8 @@ def check_images(images: torch.Tensor, prompts: Sequence[str]) -> None:
     if not isinstance(images, torch.Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
         raise OracleError(f"images are {kind}; expected a floating-point tensor [B, 3, H, W] in [0, 1]")
+    if images.ndim == 4 and len(images) == 0:
+        raise OracleError(f"there are no images to score: their shape is {list(images.shape)}; give at least one")
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         raise OracleError(f"images have shape {list(images.shape)}; expected [B, 3, H, W]")
     if isinstance(prompts, str) or len(prompts) != len(images):
@@ -65,7 +67,7 @@ class Oracle(ABC):
         if cut := sum(self.token_count(prompt) > limit for prompt in dict.fromkeys(prompts)):
             found.append(f"{self.family} reads the first {limit} tokens of a prompt; {cut} longer ones are cut")
         if "" in (prompt.strip() for prompt in prompts):
-            found.append(f"an empty prompt is scored by {self.family} as an empty text, which says little")
+            found.append("an empty prompt is scored as an empty text, which says little")
         return found
 
     def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
