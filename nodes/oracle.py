@@ -115,13 +115,9 @@ class UnderstudyLoadOracle(io.ComfyNode):
 
     @classmethod
     def execute(cls, oracle_name: str, family: str, encoder: str = NONE) -> io.NodeOutput:
-        import comfy.model_management as management
-
-        # As the host does for its own CLIPs: half precision where the device is good at it.
-        dtype = management.text_encoder_dtype(management.get_torch_device())
         path = oracle_path(oracle_name)
         second = None if encoder == NONE else oracle_path(encoder)
-        return io.NodeOutput(HostedOracle(load_oracle(path, family, dtype=dtype, encoder=second)))
+        return io.NodeOutput(HostedOracle(load_oracle(path, family, dtype=_dtype(), encoder=second)))
 
 
 class UnderstudyScoreImages(io.ComfyNode):
@@ -222,6 +218,20 @@ class UnderstudyScoresFromList(io.ComfyNode):
         batches = zip(split([float(value) for value in scores], sizes), split(ids, sizes), strict=True)
         made = [Scores(values, of, None, ("",) * len(values), settings) for values, of in batches]
         return io.NodeOutput(made, ui=shown(_listed(scores), cls.hidden.unique_id))
+
+
+def _dtype() -> torch.dtype:
+    """The dtype of an oracle on the host's device: half precision where the host finds it fast there.
+
+    Not the host's ``text_encoder_dtype``: that is float16 even on a CPU, and float8 where the user asks for it, because
+    the host's own layers cast their weights in use. Those of transformers compute in the dtype that they have.
+    """
+    import comfy.model_management as management
+
+    device = management.get_torch_device()
+    if management.should_use_fp16(device):
+        return torch.float16
+    return torch.bfloat16 if management.should_use_bf16(device) else torch.float32
 
 
 def _settings(hidden, inputs: list[str]) -> dict:
