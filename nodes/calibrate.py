@@ -196,7 +196,8 @@ class UnderstudyThreshold(io.ComfyNode):
             raise CalibrationError("mode percentile needs a calibration; choose one, or use worst_fraction")
         table = find_calibration(calibration)
         for batch in scores:
-            table.require(batch.settings or {}, batch.oracle, batch.family)
+            # Numbers from a list have no oracle, nor have their tables.
+            table.require(batch.settings or {}, batch.oracle or "", batch.family)
         return Threshold.percentile(table, percentile)
 
 

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..oracles import FAMILIES, load_oracle
-from ..oracles.base import Oracle
+from ..oracles.base import Oracle, check_images
 from ..oracles.combine import CombinedOracle
 from ..oracles.scores import Scores, image_id
 from .batches import for_oracle, one_per_image, sizes_of, split
@@ -55,10 +55,14 @@ class HostedOracle:
     def remarks(self, prompts: Sequence[str]) -> list[str]:
         return self.oracle.remarks(prompts)
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """Scores ``[B]`` (float32, CPU) of images ``[B, 3, H, W]`` in [0, 1]; in chunks that fit the free memory."""
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
+        """Scores ``[B]`` (float32, CPU) of images ``[B, 3, H, W]`` in [0, 1]; in chunks that fit the free memory.
+
+        first: the number of the first image, for error messages. Raises OracleError as the oracle does.
+        """
         import comfy.model_management as management
 
+        check_images(images, prompts, first)
         per_image = 4 * images[0].numel() * 4 + self.ACTIVATIONS
         management.load_models_gpu([self.patcher], memory_required=per_image, force_full_load=True)
         free = management.get_free_memory(self.patcher.load_device)
@@ -66,7 +70,8 @@ class HostedOracle:
         scores = []
         for start in range(0, len(images), chunk):
             management.throw_exception_if_processing_interrupted()
-            scores.append(self.oracle(images[start : start + chunk], prompts[start : start + chunk]))
+            part = slice(start, start + chunk)
+            scores.append(self.oracle(images[part], prompts[part], first + start))
         return torch.cat(scores)
 
 
@@ -166,7 +171,8 @@ class UnderstudyScoreImages(io.ComfyNode):
         scores = []
         for batch, texts in zip(images, split(prompts, sizes), strict=True):
             pictures = for_oracle(batch)
-            values = tuple(oracle[0](pictures, texts).tolist())
+            seen = sum(len(each.values) for each in scores)
+            values = tuple(oracle[0](pictures, texts, seen).tolist())
             ids = tuple(image_id(picture) for picture in pictures)
             scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings, family=oracle[0].family))
             progress.update(len(batch))

@@ -22,7 +22,7 @@ class Part:
     here too. Images below the ``veto``-th percentile, 0 to 100, are rejected whatever the others say; 0 vetoes none.
     """
 
-    oracle: Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
+    oracle: Callable[[torch.Tensor, Sequence[str], int], torch.Tensor]
     calibration: Calibration | None
     weight: float = 1.0
     veto: float = 0.0
@@ -47,9 +47,9 @@ class Part:
         else:
             self.oracle.require(settings)
 
-    def judged(self, images: torch.Tensor, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    def judged(self, images: torch.Tensor, prompts: Sequence[str], first: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The images' percentiles, 0 to 100, and which of them are vetoed."""
-        scores = self.oracle(images, prompts)
+        scores = self.oracle(images, prompts, first)
         if self.calibration is None:
             vetoed = scores < 0
             percentiles = scores + VETOED * vetoed
@@ -89,11 +89,11 @@ class CombinedOracle:
         # What two oracles remark alike, such as an empty prompt, is told once.
         return list(dict.fromkeys(remark for part in self.parts for remark in part.oracle.remarks(prompts)))
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
         mean = torch.zeros(len(images))
         vetoed = torch.zeros(len(images), dtype=torch.bool)
         for part in self.parts:
-            percentiles, rejected = part.judged(images, prompts)
+            percentiles, rejected = part.judged(images, prompts, first)
             mean += part.weight / self.total * percentiles
             vetoed |= rejected
         return mean - VETOED * vetoed

@@ -15,9 +15,10 @@ def without_host(monkeypatch):
     latest.io.ComfyNode = type("ComfyNode", (), {})
     latest.io.NodeOutput = lambda *outputs, **_: outputs
     comfy = ModuleType("comfy")
-    comfy.model_management, comfy.model_patcher = MagicMock(), MagicMock()
+    comfy.model_management, comfy.model_patcher, comfy.utils = MagicMock(), MagicMock(), MagicMock()
     stand_ins = {"comfy_api": ModuleType("comfy_api"), "comfy_api.latest": latest, "comfy": comfy}
-    stand_ins |= {f"comfy.{name}": module for name, module in vars(comfy).items() if name.startswith("model_")}
+    for name in ("model_management", "model_patcher", "utils"):
+        stand_ins[f"comfy.{name}"] = getattr(comfy, name)
     stand_ins["server"] = MagicMock()
     before = set(sys.modules)
     for name, module in stand_ins.items():

@@ -13,6 +13,8 @@ DEMO = {
     "UnderstudyStudentSampler.latent_image": "EmptyLatentImage[0]",
     "EmptyLatentImage.width": 64,
     "EmptyLatentImage.height": 64,
+    "VAEDecode.samples": "UnderstudyStudentSampler[0]",
+    "VAEDecode.vae": "UnderstudyLoadDemo[2]",
     "images": "VAEDecode[0]",
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.oracles.base import Oracle
+from understudy.oracles.base import Oracle, OracleError
 
 DEVICE = torch.device("meta")
 
@@ -51,6 +51,30 @@ def test_a_batch_is_scored_in_chunks_that_fit(without_host, room_for, chunks):
     torch.testing.assert_close(oracle(images, prompts), images.mean((1, 2, 3)) + torch.arange(8))
     assert oracle.oracle.seen == chunks
     assert without_host.throw_exception_if_processing_interrupted.call_count == len(chunks)
+
+
+def test_a_bad_image_is_named_by_its_place_in_all_of_them(without_host):
+    from understudy.nodes.oracle import HostedOracle
+
+    oracle = HostedOracle(Brightness())
+    without_host.get_free_memory.return_value = 0  # one image at a time
+    images = torch.rand(3, 3, 16, 16)
+    with pytest.raises(OracleError, match=r"no number \(NaN\) for image 12, prompt 'nan'"):
+        oracle(images, ["1", "2", "nan"], 10)
+    images[1] = torch.nan
+    with pytest.raises(OracleError, match="image 11 has values from nan"):
+        oracle(images, ["1", "2", "3"], 10)
+
+
+def test_a_batch_without_images_is_refused(without_host):
+    from understudy.nodes.oracle import HostedOracle, UnderstudyScoreImages
+
+    empty, oracle = torch.zeros(0, 16, 16, 3), HostedOracle(Brightness())
+    with pytest.raises(ValueError, match="a batch without images"):
+        UnderstudyScoreImages.execute([oracle], [torch.zeros(1, 16, 16, 3), empty], ["a"])
+    with pytest.raises(OracleError, match="there are no images"):
+        oracle(empty.movedim(-1, 1), [])
+    assert oracle.oracle.seen == []
 
 
 def test_a_batch_of_a_thousand_goes_in_chunks_of_at_most_64(without_host):
