@@ -1,7 +1,8 @@
 """What each model's own package does to a picture before the network, on tensors: within 8-bit rounding of PIL's.
 
-One thing differs: alpha is dropped before, so the colours under transparent places count as they are stored. OpenAI's
-CLIP, OpenCLIP and ImageReward resize first, and PIL then weighs colours by alpha. For opaque pictures it is the same.
+One thing differs: the pictures come here as RGB, their alpha dropped and palettes resolved, so that the colours under
+transparent places count. OpenAI's CLIP, OpenCLIP and ImageReward resize first, where PIL weighs colours by alpha and
+takes palettes' nearest pixels, and convert then. Of opaque RGB and grey, which most pictures are, both are the same.
 """
 
 from __future__ import annotations
