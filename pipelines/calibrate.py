@@ -12,8 +12,9 @@ from ..oracles.scores import Scores, image_id
 from .adaptive_run import Job
 from .model import draw
 from .processes import Processes
+from .prompt_files import read_prompts
 from .stable_diffusion import StableDiffusion
-from .student_request import StudentRequest, quiet_libraries, read_prompts, resolve_dtype
+from .student_request import StudentRequest, quiet_libraries, resolve_dtype
 
 
 @dataclass(frozen=True, kw_only=True)

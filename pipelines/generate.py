@@ -18,8 +18,9 @@ from .checkpoint import Checkpoint, open_checkpoint
 from .console import progress
 from .model import TeacherPlan
 from .processes import Processes
+from .prompt_files import read_prompts
 from .stable_diffusion import StableDiffusion
-from .student_request import StudentRequest, quiet_libraries, read_prompts, resolve_dtype
+from .student_request import StudentRequest, quiet_libraries, resolve_dtype
 
 DEFAULT_FRACTION = 0.3
 

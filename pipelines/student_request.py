@@ -64,20 +64,6 @@ class StudentRequest:
         }
 
 
-def read_prompts(path: Path) -> list[str]:
-    """One prompt for each line that is not blank. Raises FileNotFoundError, or ValueError for a file without any."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such prompt file")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file in UTF-8; expected one prompt per line") from error
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise ValueError(f"{path} is empty; expected one prompt per line")
-    return prompts
-
-
 def read_size(text: str, student: Checkpoint) -> tuple[int, int]:
     """(height, width) from "512" or "768x512" (width first); empty is the student family's own size."""
     if not text:
