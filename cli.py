@@ -188,12 +188,16 @@ def score(
         Path | None, typer.Option(help="Text file with a line per picture, or .csv/.tsv with columns image and prompt.")
     ] = None,
     family: Annotated[list[str] | None, typer.Option(help="What each oracle is, in their order; else auto.")] = None,
-    encoder: Annotated[Path | None, typer.Option(help="Image encoder for an aesthetic head.")] = None,
+    encoder: Annotated[
+        list[Path] | None, typer.Option(help="Image encoder of an oracle that is only a head; one for each, in order.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures scored at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
 ):
-    """Score pictures on disk. A run that was cut off goes on; unreadable pictures are listed and skipped.
+    """Score pictures on disk; unreadable ones are listed and skipped.
+
+    A run that was cut off goes on. A table that is finished is written anew, and every picture scored again.
 
     On several GPUs: accelerate launch -m understudy.cli score ...
     """
@@ -202,7 +206,16 @@ def score(
     from .pipelines.score import score as run
 
     request = Request(
-        tuple(paths), tuple(oracle), out, prompt, prompts, tuple(family or ()), encoder, batch_size, device, dtype
+        paths=tuple(paths),
+        oracles=tuple(oracle),
+        out=out,
+        prompt=prompt,
+        prompts=prompts,
+        families=tuple(family or ()),
+        encoders=tuple(encoder or ()),
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
     )
     with Counter("pictures") as on_progress:
         result = run(request, on_progress)
