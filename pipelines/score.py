@@ -126,7 +126,7 @@ def _scored(
             try:
                 image = read_image(Path(path))[None]
                 check_images(image, [prompt])
-            # Damaged bytes make decoders raise all kinds (struct.error, EOFError, KeyError ...); none is more than that.
+            # Damaged bytes make decoders raise all kinds, struct.error, EOFError, KeyError: the picture cannot be read.
             except Exception as error:  # noqa: BLE001
                 result.unreadable[path] = str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
             else:
