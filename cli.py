@@ -268,8 +268,10 @@ def download(
         return
     entry = by_name(name)
     with byte_counter(entry.file) as on_progress:
-        path = run(entry, to or folder_for(entry), on_progress)
+        path, hash_checked = run(entry, to or folder_for(entry), on_progress)
     typer.echo(f"{path}\nLicence: {entry.licence}")
+    if not hash_checked:
+        typer.echo("No SHA-256 of this file is known or stated by the server, so its bytes were not checked.")
     if entry.encoder:
         typer.echo(f"It also needs its image encoder: understudy oracle download {entry.encoder}")
 
