@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 
 from ..files import CheckpointError, sha256
-from .identify import candidates, identify
+from .identify import candidates, identify, is_head
 from .published import PUBLISHED, Published, recognised
 from .tensors import TensorFile
 
@@ -43,7 +43,7 @@ def about(path: str | Path) -> dict[str, str]:
         "sha256": digest + _compared(file, entry, digest),
     }
     encoder = next((e.encoder for e in PUBLISHED if e.family == family and e.encoder), None)
-    if encoder and not any(key.startswith("vision_model.") for key in file):
+    if encoder and is_head(file):
         told["needs"] = f"the image encoder {encoder}; join the two with understudy oracle convert --encoder"
     return told
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from ..oracles import load_oracle
-from ..oracles.aesthetic import fits_laion, fits_v25
 from ..oracles.base import Oracle
+from ..oracles.identify import is_head
 from ..oracles.tensors import TensorFile
 
 
@@ -33,9 +33,9 @@ def load_oracles(
 def _dealt(paths: Sequence[Path], encoders: Sequence[Path]) -> list[Path | None]:
     if not encoders:
         return [None] * len(paths)  # a head says itself what it lacks
-    heads = [_is_head(TensorFile(path)) for path in paths]
+    heads = [is_head(TensorFile(path)) for path in paths]
     if not any(heads):
-        raise ValueError(f"--encoder {encoders[0]} is of no use: {', '.join(map(str, paths))} scores without one")
+        raise ValueError(f"{', '.join(map(str, paths))}: no image encoder is needed; leave --encoder {encoders[0]} out")
     if len(encoders) != sum(heads):
         named = ", ".join(str(path) for path, head in zip(paths, heads, strict=True) if head)
         raise ValueError(
@@ -44,7 +44,3 @@ def _dealt(paths: Sequence[Path], encoders: Sequence[Path]) -> list[Path | None]
         )
     remaining = iter(encoders)
     return [next(remaining) if head else None for head in heads]
-
-
-def _is_head(file: TensorFile) -> bool:
-    return (fits_laion(file) or fits_v25(file)) and not any(key.startswith("vision_model.") for key in file)

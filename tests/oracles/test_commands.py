@@ -79,6 +79,13 @@ def test_convert_joins_a_head_and_its_encoder(tmp_path, small_clip, layout):
     assert torch.equal(load_oracle(out)(IMAGES, PROMPTS), both(IMAGES, PROMPTS))
 
 
+def test_an_encoder_that_nothing_needs_is_refused(tmp_path, small_clip, capsys):
+    """Its image half would replace the CLIP's own, or be ignored."""
+    assert run("convert", small_clip[0], "--encoder", small_clip[0], "--out", tmp_path / "x.safetensors") == 2
+    assert "(clipscore) scores without an image encoder; leave" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_convert_refuses_before_it_writes(tmp_path, capsys):
     head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
     assert run("convert", head, "--out", tmp_path / "x.safetensors") == 2
