@@ -54,6 +54,13 @@ def show(report: Report, out: Path) -> None:
     console.print(f"Pictures and report: {out} (begin with {out / GRID_FILE})", soft_wrap=True, highlight=False)
 
 
+def show_remark(remark: str) -> None:
+    """Print one line on stderr."""
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"note: {remark}")
+
+
 class Counter:
     """A bar on stderr; as a context it is what to call with (done, total).
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import struct
 import subprocess
 import sys
 
@@ -108,6 +109,97 @@ def test_prompts_from_lines_and_tables(pictures, oracles, tmp_path):
         assert score(pictures, "--oracle", oracles[0], "--prompts", file, "--out", out) == 0
     assert [row["prompt"] for row in rows(tmp_path / "a.csv")] == [f"prompt {i}" for i in range(6)]
     assert rows(tmp_path / "a.csv") == rows(tmp_path / "b.csv")
+
+
+def request(paths, oracles, out, **change):
+    return module.Request(paths=(paths,), oracles=oracles, out=out, **{"prompt": "a", "device": "cpu"} | change)
+
+
+class Place:
+    """A process's place among two, one after the other in this process."""
+
+    count = 2
+
+    def __init__(self, rank, results):
+        self.rank, self.is_main, self.results, self.device = rank, rank == 1, results, torch.device("cpu")
+
+    def gather(self, result):
+        self.results.append(result)
+        return self.results
+
+
+def test_a_process_that_starts_late_loses_no_picture(pictures, oracles, tmp_path, monkeypatch):
+    results, shown = [], []
+    for rank in (0, 1):
+        monkeypatch.setattr(module, "Processes", lambda _, rank=rank: Place(rank, results))
+        out = module.score(
+            request(pictures, oracles[:1], tmp_path / "s.csv"), lambda *at, rank=rank: shown.append(rank)
+        )
+    assert out.scored == 6 and len(out.unreadable) == 2 and len(rows(tmp_path / "s.csv")) == 6
+    assert set(shown) == {1}, "only the main process shows how far it is"
+
+
+def test_rows_that_another_process_wrote_elsewhere_are_missed(pictures, oracles, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Processes", lambda _: Place(1, []))
+    with pytest.raises(ValueError, match="4 pictures have no score, .*0.png the first"):
+        module.score(request(pictures, oracles[:1], tmp_path / "s.csv"))
+    assert not (tmp_path / "s.csv").exists()
+    assert len(list(tmp_path.glob(".s.csv.*.jsonl"))) == 1, "what was scored is kept"
+
+
+def test_names_with_glob_characters(pictures, oracles, tmp_path):
+    out = tmp_path / "scores[1].csv"
+    assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", out) == 0
+    assert len(rows(out)) == 6 and not list(tmp_path.glob(".scores*"))
+
+
+def test_whatever_a_decoder_raises_the_picture_is_skipped(pictures, oracles, tmp_path, monkeypatch, capsys):
+    raised = {"0": struct.error("4 bytes"), "1": EOFError(), "2": KeyError("palette"), "3": IndexError("list")}
+    real = module.read_image
+
+    def read(path):
+        if path.stem in raised:
+            raise raised[path.stem]
+        return real(path)
+
+    monkeypatch.setattr(module, "read_image", read)
+    assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", tmp_path / "s.csv") == 0
+    assert len(rows(tmp_path / "s.csv")) == 2
+    told = capsys.readouterr().out
+    for name, error in raised.items():
+        assert f"{name}.png: {error!r}" in told
+
+
+def test_a_journal_belongs_to_oracle_encoder_and_dtype(pictures, small_clip, tmp_path, monkeypatch):
+    head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
+    state = small_files.open_clip_network(True).state_dict()
+    encoders = [small_clip[0], small_files.write(state, tmp_path / "other.safetensors")]
+    monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    for encoder, dtype in ((0, "float32"), (0, "float32"), (1, "float32"), (0, "bfloat16")):
+        given = {"encoders": (encoders[encoder],), "dtype": dtype}
+        with pytest.raises(OSError, match="no space"):
+            module.score(request(pictures, (head,), tmp_path / "s.csv", **given))
+    assert len(list(tmp_path.glob(".s.csv.*.jsonl"))) == 3
+
+
+def test_encoders_go_to_the_heads(pictures, oracles, small_clip, tmp_path, capsys):
+    head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
+    (tmp_path / "b").mkdir()
+    other = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "b" / "head.safetensors")
+    options = [pictures, "--prompt", "a", "--out", tmp_path / "s.csv", "--oracle", oracles[0], "--oracle", head]
+    assert score(*options, "--encoder", small_clip[0]) == 0
+    oracle = load_oracle(head, encoder=small_clip[0])
+    for row in rows(tmp_path / "s.csv"):
+        alone = oracle(read_image(module.Path(row["image"]))[None], ["a"]).item()
+        assert float(row["laion-aesthetic-v2"]) == pytest.approx(alone, abs=2e-3)
+    assert score(*options, "--oracle", other, *["--encoder", small_clip[0]] * 2) == 0
+    columns = list(rows(tmp_path / "s.csv")[0])[2:]
+    assert columns == ["clipscore", "laion-aesthetic-v2 head", "laion-aesthetic-v2 head (2)"]
+    capsys.readouterr()
+    assert score(*options, "--oracle", other, "--encoder", small_clip[0]) == 2
+    assert "1 --encoder for 2 heads" in (told := capsys.readouterr().err) and "oracle convert HEAD --encoder" in told
+    assert score(*options[:-2], "--encoder", small_clip[0]) == 2
+    assert "no image encoder is needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
