@@ -180,7 +180,8 @@ class UnderstudyThreshold(io.ComfyNode):
         table = find_calibration(calibration)
         for batch in scores:
             settings = batch.settings or {}
-            table.require(in_the_demo_s_words(settings) if calibration in SHIPPED else settings, batch.oracle)
+            settings = in_the_demo_s_words(settings) if calibration in SHIPPED else settings
+            table.require(settings, batch.oracle or "")  # numbers from a list have no oracle, nor have their tables
         return Threshold.percentile(table, percentile)
 
 

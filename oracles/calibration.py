@@ -124,7 +124,7 @@ class Calibration:
         """
         if self.table is not None:
             raise CalibrationError(f"calibration {self.name!r} is a bare table of percentiles; scores cannot be added")
-        self.require(self.settings if scores.settings is None else scores.settings, scores.oracle)
+        self.require(self.settings if scores.settings is None else scores.settings, scores.oracle or "")
         for index, value in enumerate(scores.values):
             if not math.isfinite(value):
                 raise CalibrationError(f"the score of image {index} is {value}; it cannot be counted")

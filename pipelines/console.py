@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..report import GRID_FILE, Report, table
+from ..files import GRID_FILE
+from ..report import Report, table
 from .adaptive_run import Watcher
 from .processes import Processes
 

@@ -104,8 +104,8 @@ def text(seed, entries=1):
     return [[torch.randn(entries, 7, 16, generator=torch.Generator().manual_seed(seed)), {}]]
 
 
-def pictures(batch=BATCH, height=SIDE, width=SIDE, channels=3):
-    return torch.rand(batch, height, width, channels, generator=torch.Generator().manual_seed(9))
+def pictures(batch=BATCH, height=SIDE, width=SIDE, channels=3, seed=9):
+    return torch.rand(batch, height, width, channels, generator=torch.Generator().manual_seed(seed))
 
 
 def scores_of(values):
@@ -345,6 +345,17 @@ def check_starting_from_the_latent():
     latent = {"samples": VAE.encode(images)}
     close(teach(images, [2], latent=latent, start_from="latent")[0], teach(images, [2])[0])
 
+    def refuse(*_, **__):
+        raise AssertionError("the pixels were encoded")
+
+    other, encode = {"samples": VAE.encode(pictures(seed=10))}, VAE.encode
+    expected = teach(pictures(seed=10), [2])[0]
+    VAE.encode = refuse
+    try:
+        close(teach(images, [2], latent=other, start_from="latent")[0][2], expected[2])
+    finally:
+        VAE.encode = encode
+
 
 def refused(error, function, *args, **options):
     try:
@@ -461,8 +472,10 @@ def check_keep_better_keeps_the_better():
     assert oracle.scored == 4  # scores for another prompt do not compare: before and after are scored
 
     other = {**inputs, "images_after": [after], "scores": [scores_of([9.0] * BATCH)]}  # scores of another kind
-    (images,), _ = UnderstudyKeepBetter.execute(**other, oracle=[oracle], prompt=["a"] * BATCH).result
+    (images,), (kept,) = UnderstudyKeepBetter.execute(**other, oracle=[oracle], prompt=["a"] * BATCH).result
     assert torch.equal(images[2], after[2])
+    assert kept.values == (9.0,) * BATCH and kept.scores_after == (None,) * BATCH
+    assert kept.decisions == ("kept", "reverted", "redone", "kept")
     refused(["4 images_before", "3 images_after"], UnderstudyKeepBetter.check_lazy_status,
             images_before=[before], images_after=[after[:3]], scores=[scores])  # fmt: skip
     refused(["3 scores", "4 images"], UnderstudyKeepBetter.execute,
