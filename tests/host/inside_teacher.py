@@ -31,6 +31,7 @@ import comfy.model_management  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.supported_models  # noqa: E402
+from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
 from understudy.nodes.student import FAMILIES, UnderstudyStudentSampler  # noqa: E402
@@ -496,6 +497,20 @@ def check_which_samplers_run_image_by_image():
     single = [name for name in comfy.samplers.KSampler.SAMPLERS
               if not runs_as_batch(name, comfy.samplers.sampler_object(name), False)]  # fmt: skip
     assert single == ["dpm_adaptive"], single
+
+
+def check_models_are_the_host_s_plain_patchers():
+    for part in ("student", "teacher"):
+        model, clip, vae, oracle = UnderstudyLoadDemo.execute(part).result
+        for patcher in (model, clip.patcher, vae.patcher, oracle.patcher):
+            assert type(patcher) is comfy.model_patcher.ModelPatcher, type(patcher)
+
+
+def check_a_student_s_indices_are_counted():
+    sampler = {"model": MODEL, "positive": text(1), "negative": text(2), "seed": SEED, "family": "LCM", "steps": 1}
+    latent = {"samples": torch.zeros(3, 4, 8, 8), "batch_index": [0, 1]}
+    refused(["2 entries", "3 latents"], UnderstudyStudentSampler.execute,
+            **sampler, latent_image=latent, cfg=1.0, denoise=1.0)  # fmt: skip
 
 
 def main():
