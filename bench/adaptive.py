@@ -173,7 +173,7 @@ def rows_for(stage: Stage, points: list[Point]) -> list[tuple[dict, Outcome]]:
 
 
 def _kept_if_worse(student: Outcome, redone: Outcome) -> dict:
-    keep = redone.scores < student.scores
+    keep = redone.scores <= student.scores  # as Keep Better decides
     return {
         "exact": np.where(keep, student.exact, redone.exact),
         "scores": np.where(keep, student.scores, redone.scores),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
 import torch
 from comfy_api.latest import io
 
 from ..oracles import FAMILIES, load_oracle
-from ..oracles.base import Oracle, check_images
+from ..oracles.base import Oracle, OracleError, check_images
 from ..oracles.combine import CombinedOracle
 from ..oracles.scores import Scores, image_id
 from .batches import for_oracle, one_per_image, sizes_of, split
@@ -221,6 +222,11 @@ class UnderstudyScoresFromList(io.ComfyNode):
             ids = tuple(image_id(picture) for batch in images for picture in for_oracle(batch))
         if sum(sizes) != len(scores):
             raise ValueError(f"{len(scores)} scores for {sum(sizes)} images; expected one score per image")
+        if not scores:
+            raise OracleError("there are no scores; expected one number per image")
+        for index, value in enumerate(scores):
+            if math.isnan(value):
+                raise OracleError(f"the score of image {index} is not a number (NaN); look at what scored it")
         batches = zip(split([float(value) for value in scores], sizes), split(ids, sizes), strict=True)
         made = [Scores(values, of, None, ("",) * len(values), settings) for values, of in batches]
         return io.NodeOutput(made, ui=shown(_listed(scores), cls.hidden.unique_id))

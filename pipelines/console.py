@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..files import GRID_FILE
 from ..oracles.calibration import Calibration
-from ..report import GRID_FILE, Report, table
+from ..report import Report, table
 from .adaptive_run import Watcher
 from .processes import Processes
 from .score import Result
