@@ -66,9 +66,8 @@ TEXTS = [
 def test_cleaned_texts_are_open_clip_s_tokens(text):
     import open_clip
 
-    ours = clip_tokenizer()(cleaned(text), max_length=77, truncation=True).input_ids
     theirs = open_clip.tokenize([text])[0].tolist()
-    assert ours == theirs[: len(ours)] and not any(theirs[len(ours) :])  # what follows the end is not read
+    assert clip_tokenizer()(cleaned(text)).input_ids == theirs[: theirs.index(49407) + 1]
 
 
 def test_families_clean_texts_where_their_original_does(tmp_path, small_clip, pictures):
