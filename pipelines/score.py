@@ -73,7 +73,7 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     mine = everything[processes.rank :: processes.count]
     done = journals.read()
     mine = [pair for pair in mine if pair not in done]
-    result = Result(remarks=[remark for oracle in oracles for remark in oracle.remarks(prompts)])
+    result = Result(remarks=list(dict.fromkeys(remark for oracle in oracles for remark in oracle.remarks(prompts))))
     with journals.open(processes.rank) as add:
         for at, rows in _scored(mine, oracles, request.batch_size, result):
             for row in rows:
