@@ -268,11 +268,11 @@ def plot(rows: list[dict], full_steps: int, path: Path) -> None:
     styles = {
         ("teacher", None): ("#444444", "o-", "teacher alone"),
         ("student", None): ("#d08000", "s", "student alone"),
-        ("always-refine", "refine"): ("#999999", "^", "always refine"),
         ("random", "refine"): ("#88aaff", "x", "random routing, refine"),
         ("random", "regenerate"): ("#88cc99", "x", "random routing, regenerate"),
         ("adaptive", "refine"): ("#2050d0", "D-", "adaptive, refine"),
         ("adaptive", "regenerate"): ("#208040", "D-", "adaptive, regenerate"),
+        ("always-refine", "refine"): ("#c03080", "^", "always refine"),
     }
     for (method, strategy), (color, style, label) in styles.items():
         chosen = [r for r in rows if r["method"] == method and r.get("strategy") == strategy]
