@@ -52,9 +52,12 @@ def generate(
     student: Annotated[Path, typer.Option(help="Fast model: a diffusers folder or a checkpoint file.")],
     teacher: Annotated[Path, typer.Option(help="Slow model: a diffusers folder or a checkpoint file.")],
     oracle: Annotated[Path, typer.Option(help="Scores images, e.g. a CLIP .safetensors in Hugging Face's layout.")],
-    prompts: Annotated[Path, typer.Option(help="Text file, one prompt per line.")],
+    prompts: Annotated[Path, typer.Option(help="One prompt per line, or a .csv or .tsv with a column prompt.")],
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
     oracle_family: Annotated[str, typer.Option(help="What the oracle is; auto asks the file.")] = "auto",
+    encoder: Annotated[
+        Path | None, typer.Option(help="Image encoder of an oracle that is only the head of an aesthetic predictor.")
+    ] = None,
     percentile: Annotated[
         float | None,
         typer.Option(help="Redo images below this percentile of --calibration: about this many percent, 0 to 100."),
@@ -65,7 +68,10 @@ def generate(
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="The student's own scores: read by --percentile, else this run's are added to it."),
+        typer.Option(
+            help="The student's own scores, a file: read by --percentile, else this run's are added to it. For "
+            "--percentile also a published table's name, as 'ImageReward, LCM-SDXL at 4 steps (published)'."
+        ),
     ] = None,
     student_steps: Annotated[int, typer.Option(help="Steps of the student.")] = 4,
     student_cfg: Annotated[float, typer.Option(help="Guidance of the student; 1 is none.")] = 1.0,
@@ -97,7 +103,7 @@ def generate(
 
     On several GPUs: accelerate launch -m understudy.cli generate ...
     """
-    from .pipelines.console import show
+    from .pipelines.console import show, show_remark
     from .pipelines.generate import Choice, Request
     from .pipelines.generate import generate as run
     from .pipelines.model import StudentPlan, TeacherPlan
@@ -116,13 +122,15 @@ def generate(
             choice=Choice(percentile, threshold, worst_fraction, calibration),
             student_lora=student_lora,
             oracle_family=oracle_family,
+            encoder=encoder,
             size=size,
             negative=negative,
             seed=seed,
             batch_size=batch_size,
             device=device,
             dtype=dtype,
-        )
+        ),
+        show_remark,
     )
     if report is not None:
         show(report, out)
@@ -132,11 +140,16 @@ def generate(
 def calibrate(
     student: Annotated[Path, typer.Option(help="Fast model: a diffusers folder or a checkpoint file.")],
     oracle: Annotated[Path, typer.Option(help="The oracle's file; see 'understudy oracle'.")],
-    prompts: Annotated[Path, typer.Option(help="Text file, one prompt per line; they are taken in turn.")],
+    prompts: Annotated[
+        Path, typer.Option(help="One prompt per line, or a .csv or .tsv with a column prompt; they are taken in turn.")
+    ],
     out: Annotated[Path, typer.Option(help="The calibration (.json); one that is there is added to.")],
     count: Annotated[int, typer.Option("-n", "--count", help="Images in all.")] = 500,
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
     oracle_family: Annotated[str, typer.Option(help="What the oracle is; auto asks the file.")] = "auto",
+    encoder: Annotated[
+        Path | None, typer.Option(help="Image encoder of an oracle that is only the head of an aesthetic predictor.")
+    ] = None,
     student_steps: Annotated[int, typer.Option(help="Steps of the student.")] = 4,
     student_cfg: Annotated[float, typer.Option(help="Guidance of the student; 1 is none.")] = 1.0,
     student_sampler: Annotated[str, typer.Option(help="consistency, euler or dpmpp_2m.")] = "consistency",
@@ -149,11 +162,12 @@ def calibrate(
 ):
     """Learn how a student's own images score, so that percentiles can be thresholds.
 
-    A run that was cut off goes on. On several GPUs: accelerate launch -m understudy.cli calibrate ...
+    A run that was cut off goes on. The table is for 'understudy generate'; the nodes in ComfyUI make their own, as each
+    tool knows a student's settings in its own words. On several GPUs: accelerate launch -m understudy.cli calibrate ...
     """
     from .pipelines.calibrate import Request
     from .pipelines.calibrate import calibrate as run
-    from .pipelines.console import Counter, show_calibration
+    from .pipelines.console import Counter, show_calibration, show_remark
     from .pipelines.model import StudentPlan
 
     request = Request(
@@ -165,6 +179,7 @@ def calibrate(
         student_plan=StudentPlan(student_steps, student_cfg, student_sampler),
         student_lora=student_lora,
         oracle_family=oracle_family,
+        encoder=encoder,
         size=size,
         negative=negative,
         seed=seed,
@@ -173,7 +188,7 @@ def calibrate(
         dtype=dtype,
     )
     with Counter("images") as on_progress:
-        calibration = run(request, on_progress)
+        calibration = run(request, on_progress, show_remark)
     if calibration is not None:
         show_calibration(calibration, out)
 
@@ -188,12 +203,16 @@ def score(
         Path | None, typer.Option(help="Text file with a line per picture, or .csv/.tsv with columns image and prompt.")
     ] = None,
     family: Annotated[list[str] | None, typer.Option(help="What each oracle is, in their order; else auto.")] = None,
-    encoder: Annotated[Path | None, typer.Option(help="Image encoder for an aesthetic head.")] = None,
+    encoder: Annotated[
+        list[Path] | None, typer.Option(help="Image encoder of an oracle that is only a head; one for each, in order.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures scored at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
 ):
-    """Score pictures on disk. A run that was cut off goes on; unreadable pictures are listed and skipped.
+    """Score pictures on disk; unreadable ones are listed and skipped.
+
+    A run that was cut off goes on. A table that is finished is written anew, and every picture scored again.
 
     On several GPUs: accelerate launch -m understudy.cli score ...
     """
@@ -202,7 +221,16 @@ def score(
     from .pipelines.score import score as run
 
     request = Request(
-        tuple(paths), tuple(oracle), out, prompt, prompts, tuple(family or ()), encoder, batch_size, device, dtype
+        paths=tuple(paths),
+        oracles=tuple(oracle),
+        out=out,
+        prompt=prompt,
+        prompts=prompts,
+        families=tuple(family or ()),
+        encoders=tuple(encoder or ()),
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
     )
     with Counter("pictures") as on_progress:
         result = run(request, on_progress)
@@ -255,8 +283,10 @@ def download(
         return
     entry = by_name(name)
     with byte_counter(entry.file) as on_progress:
-        path = run(entry, to or folder_for(entry), on_progress)
+        path, hash_checked = run(entry, to or folder_for(entry), on_progress)
     typer.echo(f"{path}\nLicence: {entry.licence}")
+    if not hash_checked:
+        typer.echo("No SHA-256 of this file is known or stated by the server, so its bytes were not checked.")
     if entry.encoder:
         typer.echo(f"It also needs its image encoder: understudy oracle download {entry.encoder}")
 

@@ -33,7 +33,7 @@ STUDENT = StudentPlan(steps=4)
 ALONE = 16
 TEACHERS = {
     "refine": TeacherPlan(steps=6, rollback=0.7, cfg=3.0, scheduler="trailing", alone_steps=ALONE),
-    "regenerate": TeacherPlan(steps=12, cfg=3.0, scheduler="trailing", strategy="regenerate"),
+    "regenerate": TeacherPlan(steps=12, cfg=3.0, scheduler="trailing", strategy="regenerate", alone_steps=ALONE),
 }
 
 PROMPTS = (

@@ -139,18 +139,23 @@ def save_tensors(
         partial.unlink(missing_ok=True)
 
 
-REPORT_FILE = "report.json"
+STUDENT_FOLDER, FINAL_FOLDER, GRID_FILE, REPORT_FILE = REPORT_PARTS = ("student", "final", "grid.png", "report.json")
 
 
 def check_output(out: str | Path) -> None:
-    """Refuse an output folder that holds anything but an earlier report."""
+    """Refuse an output folder that holds anything but an earlier report, which may be replaced."""
     out = Path(out)
     if not out.exists():
         return
     if not out.is_dir():
         raise FileExistsError(f"--out {out} is a file; expected a folder to create")
-    if any(out.iterdir()) and not (out / REPORT_FILE).is_file():
-        raise FileExistsError(f"--out {out} holds other files; name a new folder, or one with an earlier {REPORT_FILE}")
+    held = {path.name for path in out.iterdir()}
+    others = held if REPORT_FILE not in held else held - set(REPORT_PARTS)
+    if others:
+        raise FileExistsError(
+            f"--out {out} holds other files ({preview(others)}), which would be lost; name a new folder, or one with "
+            "nothing but an earlier report"
+        )
 
 
 @contextmanager

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .files import REPORT_FILE, write_whole
+from .files import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER, write_whole
 
-STUDENT_FOLDER, FINAL_FOLDER, GRID_FILE = "student", "final", "grid.png"
 GRID_LIMIT = 64
 
 

@@ -173,7 +173,7 @@ def rows_for(stage: Stage, points: list[Point]) -> list[tuple[dict, Outcome]]:
 
 
 def _kept_if_worse(student: Outcome, redone: Outcome) -> dict:
-    keep = redone.scores < student.scores
+    keep = redone.scores <= student.scores  # as Keep Better decides
     return {
         "exact": np.where(keep, student.exact, redone.exact),
         "scores": np.where(keep, student.scores, redone.scores),
@@ -268,11 +268,11 @@ def plot(rows: list[dict], full_steps: int, path: Path) -> None:
     styles = {
         ("teacher", None): ("#444444", "o-", "teacher alone"),
         ("student", None): ("#d08000", "s", "student alone"),
-        ("always-refine", "refine"): ("#999999", "^", "always refine"),
         ("random", "refine"): ("#88aaff", "x", "random routing, refine"),
         ("random", "regenerate"): ("#88cc99", "x", "random routing, regenerate"),
         ("adaptive", "refine"): ("#2050d0", "D-", "adaptive, refine"),
         ("adaptive", "regenerate"): ("#208040", "D-", "adaptive, regenerate"),
+        ("always-refine", "refine"): ("#c03080", "^", "always refine"),
     }
     for (method, strategy), (color, style, label) in styles.items():
         chosen = [r for r in rows if r["method"] == method and r.get("strategy") == strategy]

@@ -1,6 +1,7 @@
 """Pictures that the demo's own networks make, with what the checker reads in them: the oracle's training data."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -74,7 +75,7 @@ class PictureMaker:
 
         return self._made("reconstructions", scenes, make, digest(drawn(slice(0, CHUNK))))
 
-    def _made(self, what: str, scenes: list[Scene], make, of: object) -> Pictures:
+    def _made(self, what: str, scenes: list[Scene], make: Callable[[slice], Tensor], of: object) -> Pictures:
         def all_parts() -> dict[str, Tensor]:
             starts = track(range(0, len(scenes), CHUNK), f"{len(scenes)} pictures: {what}")
             with torch.no_grad():

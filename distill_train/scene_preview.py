@@ -34,7 +34,7 @@ def measure_scenes(
 
 
 def sample(network: nn.Module, noise: Tensor, tokens: Tensor, steps: int, cfg: float | None) -> Tensor:
-    """Latents [B, 4, 8, 8] from noise, as a student (cfg None) or as a guided teacher."""
+    """Latents [B, 8, 8, 8] from noise, as a student (cfg None) or as a guided teacher."""
     model = denoiser(network)
     if cfg is None:
         return sample_student(model, noise, tokens, steps)

@@ -20,6 +20,13 @@ ENOUGH_FOR_INTERVALS = 50
 SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "models" / "demo" / "calibration.json"}
 
 
+class ShippedCalibration(Calibration):
+    """The demo's calibration, which its command made: it knows no nodes."""
+
+    def require(self, settings: dict, oracle: str | None = None, family: str | None = None) -> None:
+        super().require(in_the_demo_s_words(settings), oracle, family)
+
+
 def known_calibrations() -> list[str]:
     """Names for the combo: the user's own and those that come with the pack."""
     shipped = [name for name, path in SHIPPED.items() if path.is_file()]
@@ -35,7 +42,18 @@ def find_calibration(name: str) -> Calibration:
     if not path.is_file():
         known = ", ".join(known_calibrations()[:-1]) or "none yet; the Calibrate node makes them"
         raise CalibrationError(f"no calibration {name!r}; there are: {known}")
-    return Calibration.load(path)
+    return (ShippedCalibration if name in SHIPPED else Calibration).load(path)
+
+
+def content_hash(name: str | None) -> str:
+    """For ``fingerprint_inputs``: a calibration grows on disk, where the host does not see it.
+
+    "" for one that does not change; None is a linked widget's value, which the host does not know yet.
+    """
+    if name in (NONE, None, *PUBLISHED_CALIBRATIONS):
+        return ""
+    path = SHIPPED.get(name) or calibration_path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 class UnderstudyCalibrate(io.ComfyNode):
@@ -160,12 +178,7 @@ class UnderstudyThreshold(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, mode=None, calibration=None, **inputs):
-        """A calibration grows on disk, where the host does not see it. A widget that is linked arrives as None."""
-        mode, calibration = _only(mode), _only(calibration)
-        if mode not in ("percentile", None) or calibration in (NONE, None, *PUBLISHED_CALIBRATIONS):
-            return ""
-        path = SHIPPED.get(calibration) or calibration_path(calibration)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return content_hash(_only(calibration)) if _only(mode) in ("percentile", None) else ""
 
     @classmethod
     def execute(cls, mode: list, percentile: list, value: list, fraction: list, calibration: list, scores=None):
@@ -183,10 +196,8 @@ class UnderstudyThreshold(io.ComfyNode):
             raise CalibrationError("mode percentile needs a calibration; choose one, or use worst_fraction")
         table = find_calibration(calibration)
         for batch in scores:
-            settings = batch.settings or {}
-            table.require(
-                in_the_demo_s_words(settings) if calibration in SHIPPED else settings, batch.oracle, batch.family
-            )
+            # Numbers from a list have no oracle, nor have their tables.
+            table.require(batch.settings or {}, batch.oracle or "", batch.family)
         return Threshold.percentile(table, percentile)
 
 

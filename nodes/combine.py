@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..oracles.combine import CombinedOracle, Part
-from .calibrate import find_calibration, known_calibrations
+from .calibrate import content_hash, find_calibration, known_calibrations
 from .folders import NONE
 from .schema import schema
 from .types import OracleSocket
@@ -34,6 +34,10 @@ class UnderstudyCombineOracles(io.ComfyNode):
     def validate_inputs(cls, calibration_a, calibration_b):
         """No check against the combo's list, which does not have the calibrations of this very run yet."""
         return True
+
+    @classmethod
+    def fingerprint_inputs(cls, calibration_a=None, calibration_b=None, **inputs):
+        return f"{content_hash(calibration_a)}/{content_hash(calibration_b)}"
 
     @classmethod
     def execute(

@@ -24,7 +24,7 @@ class UnderstudyLoadDemo(io.ComfyNode):
                     "part",
                     options=["student", "teacher"],
                     default="student",
-                    tooltip="The student needs one or two steps; the teacher needs more steps and guidance.",
+                    tooltip="The student needs one to four steps; the teacher needs more steps and guidance.",
                 )
             ],
             outputs=[

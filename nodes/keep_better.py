@@ -47,7 +47,10 @@ class UnderstudyKeepBetter(io.ComfyNode):
                 ScoresSocket.Output(
                     "scores",
                     is_output_list=True,
-                    tooltip="The scores that came in, with decisions and the new scores of the redone images.",
+                    tooltip=(
+                        "The scores that came in, with decisions, and the new scores of the redone images where the "
+                        "same oracle made both."
+                    ),
                 ),
             ],
         )
@@ -76,7 +79,8 @@ class UnderstudyKeepBetter(io.ComfyNode):
                 kept = old.clone()
                 kept[better] = new[better]
                 for i, value in zip(places, now, strict=True):
-                    decided[i], scored[i] = REDONE if i in better else REVERTED, value
+                    decided[i] = REDONE if i in better else REVERTED
+                    scored[i] = value if judge.made_the_scores else None  # never two oracles' numbers side by side
             output.append(kept)
             decisions += decided
             after += scored

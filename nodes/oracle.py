@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
 import torch
 from comfy_api.latest import io
 
 from ..oracles import FAMILIES, load_oracle
-from ..oracles.base import Oracle
+from ..oracles.base import Oracle, OracleError, check_images
 from ..oracles.combine import CombinedOracle
 from ..oracles.scores import Scores, image_id
 from .batches import for_oracle, one_per_image, sizes_of, split
@@ -55,10 +56,14 @@ class HostedOracle:
     def remarks(self, prompts: Sequence[str]) -> list[str]:
         return self.oracle.remarks(prompts)
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """Scores ``[B]`` (float32, CPU) of images ``[B, 3, H, W]`` in [0, 1]; in chunks that fit the free memory."""
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
+        """Scores ``[B]`` (float32, CPU) of images ``[B, 3, H, W]`` in [0, 1]; in chunks that fit the free memory.
+
+        first: the number of the first image, for error messages. Raises OracleError as the oracle does.
+        """
         import comfy.model_management as management
 
+        check_images(images, prompts, first)
         per_image = 4 * images[0].numel() * 4 + self.ACTIVATIONS
         management.load_models_gpu([self.patcher], memory_required=per_image, force_full_load=True)
         free = management.get_free_memory(self.patcher.load_device)
@@ -66,7 +71,8 @@ class HostedOracle:
         scores = []
         for start in range(0, len(images), chunk):
             management.throw_exception_if_processing_interrupted()
-            scores.append(self.oracle(images[start : start + chunk], prompts[start : start + chunk]))
+            part = slice(start, start + chunk)
+            scores.append(self.oracle(images[part], prompts[part], first + start))
         return torch.cat(scores)
 
 
@@ -115,13 +121,9 @@ class UnderstudyLoadOracle(io.ComfyNode):
 
     @classmethod
     def execute(cls, oracle_name: str, family: str, encoder: str = NONE) -> io.NodeOutput:
-        import comfy.model_management as management
-
-        # As the host does for its own CLIPs: half precision where the device is good at it.
-        dtype = management.text_encoder_dtype(management.get_torch_device())
         path = oracle_path(oracle_name)
         second = None if encoder == NONE else oracle_path(encoder)
-        return io.NodeOutput(HostedOracle(load_oracle(path, family, dtype=dtype, encoder=second)))
+        return io.NodeOutput(HostedOracle(load_oracle(path, family, dtype=_dtype(), encoder=second)))
 
 
 class UnderstudyScoreImages(io.ComfyNode):
@@ -170,7 +172,8 @@ class UnderstudyScoreImages(io.ComfyNode):
         scores = []
         for batch, texts in zip(images, split(prompts, sizes), strict=True):
             pictures = for_oracle(batch)
-            values = tuple(oracle[0](pictures, texts).tolist())
+            seen = sum(len(each.values) for each in scores)
+            values = tuple(oracle[0](pictures, texts, seen).tolist())
             ids = tuple(image_id(picture) for picture in pictures)
             scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings, family=oracle[0].family))
             progress.update(len(batch))
@@ -219,9 +222,28 @@ class UnderstudyScoresFromList(io.ComfyNode):
             ids = tuple(image_id(picture) for batch in images for picture in for_oracle(batch))
         if sum(sizes) != len(scores):
             raise ValueError(f"{len(scores)} scores for {sum(sizes)} images; expected one score per image")
+        if not scores:
+            raise OracleError("there are no scores; expected one number per image")
+        for index, value in enumerate(scores):
+            if math.isnan(value):
+                raise OracleError(f"the score of image {index} is not a number (NaN); look at what scored it")
         batches = zip(split([float(value) for value in scores], sizes), split(ids, sizes), strict=True)
         made = [Scores(values, of, None, ("",) * len(values), settings) for values, of in batches]
         return io.NodeOutput(made, ui=shown(_listed(scores), cls.hidden.unique_id))
+
+
+def _dtype() -> torch.dtype:
+    """The dtype of an oracle on the host's device: half precision where the host finds it fast there.
+
+    Not the host's ``text_encoder_dtype``: that is float16 even on a CPU, and float8 where the user asks for it, because
+    the host's own layers cast their weights in use. Those of transformers compute in the dtype that they have.
+    """
+    import comfy.model_management as management
+
+    device = management.get_torch_device()
+    if management.should_use_fp16(device):
+        return torch.float16
+    return torch.bfloat16 if management.should_use_bf16(device) else torch.float32
 
 
 def _settings(hidden, inputs: list[str]) -> dict:

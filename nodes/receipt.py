@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..oracles.scores import Scores
 from ..oracles.threshold import Threshold
+from ..report import finite
 from .keep_better import REVERTED
 from .report import Row, report_picture
 from .schema import schema
@@ -56,7 +58,7 @@ class UnderstudyReceipt(io.ComfyNode):
         oracle = scores[0].oracle
         for row in rows:
             facts = {"score": row.score, "score_after": row.score_after, "decision": row.decision, "prompt": row.prompt}
-            facts |= {"threshold": cut, "evaluations": row.evaluations, "oracle": oracle}
+            facts |= {"threshold": finite(cut), "evaluations": row.evaluations, "oracle": oracle}
             saved.append(_save(_pixels(row.after), "image", cls.hidden, facts))
         return io.NodeOutput(ui={**ui.SavedImages(saved).as_dict(), "text": ("\n".join(totals),)})
 
@@ -83,7 +85,8 @@ def _totals(rows: Sequence[Row], threshold: Threshold, cut: float, seconds: floa
     """The report in words."""
     counts = {name: sum(row.decision == name for row in rows) for name in ("kept", "refined", "regenerated", REVERTED)}
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    lines = [f"{len(rows)} images: {said}", f"threshold: scores below {cut:.3f}"]
+    below = f"scores below {cut:.3f}" if math.isfinite(cut) else "every score"
+    lines = [f"{len(rows)} images: {said}", f"threshold: {below}"]
     if threshold.mode == "worst_fraction":
         lines[-1] += f" (the worst {threshold.fraction:.0%} of these)"
     elif threshold.calibration:

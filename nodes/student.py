@@ -107,7 +107,9 @@ class UnderstudyStudentSampler(io.ComfyNode):
             raise ValueError("latent_image is an empty batch: it needs at least one latent.")
         indices = latent.get("batch_index")
         if indices is not None and len(indices) != batch:
-            raise ValueError(f"{len(indices)} entries in the latent's batch_index, but {batch} latents.")
+            raise ValueError(
+                f"{len(indices)} entries in the latent's batch_index, but {batch} latents; give one for each"
+            )
         samples, _ = sample_images(
             model,
             name,

@@ -141,7 +141,8 @@ class UnderstudyTeacher(io.ComfyNode):
         for name, values in inputs.items():
             if len(values) not in (1, len(images)):
                 raise ValueError(
-                    f"{len(values)} entries in the list of {name}, but {len(images)} in the list of images."
+                    f"{len(values)} entries in the list of {name}, but {len(images)} in the list of images; "
+                    "give one for all, or one for each"
                 )
         takes = [
             Take(batch, flags, **{name: values[place if len(values) > 1 else 0] for name, values in inputs.items()})

@@ -40,7 +40,7 @@ def settings_upstream(
         class_type = prompt[identity]["class_type"]
         options = options_of(class_type)
         for name, value in sorted(prompt[identity]["inputs"].items()):
-            if not changes_every_run(name, options.get(name, {})) and (name, value) not in _ABSENT:
+            if not changes_every_run(name, value, options.get(name, {})) and (name, value) not in _ABSENT:
                 settings[f"{labels[identity]}.{name}"] = visit(value) if is_link(value, prompt) else value
 
     for name in inputs:
@@ -58,16 +58,21 @@ def in_the_demo_s_words(settings: dict[str, Any]) -> dict[str, Any]:
     sampler = "UnderstudyStudentSampler"
     same = {
         "UnderstudyLoadDemo.part": "student",
-        f"{sampler}.model": "UnderstudyLoadDemo[0]",
-        f"{sampler}.family": "demo",
-        f"{sampler}.settings_from": None,
-        f"{sampler}.denoise": 1,
-        f"{sampler}.latent_image": "EmptyLatentImage[0]",
         "EmptyLatentImage.width": 64,
         "EmptyLatentImage.height": 64,
+        f"{sampler}.model": "UnderstudyLoadDemo[0]",
+        f"{sampler}.family": "demo",
+        f"{sampler}.denoise": 1,
+        f"{sampler}.latent_image": "EmptyLatentImage[0]",
+        "VAEDecode.samples": f"{sampler}[0]",
+        "VAEDecode.vae": "UnderstudyLoadDemo[2]",
         "images": "VAEDecode[0]",
     }
-    if any(settings.get(key) != value for key, value in same.items()):
+    texts = {f"{sampler}.positive", f"{sampler}.negative", "CLIPTextEncode.clip", "CLIPTextEncode#2.clip"}
+    free = {f"{sampler}.steps", f"{sampler}.cfg", "EmptyLatentImage.batch_size"}
+    of_text = {"CLIPTextEncode[0]", "CLIPTextEncode#2[0]", "UnderstudyLoadDemo[1]"}
+    rest = {key: value for key, value in settings.items() if key not in texts | free}
+    if rest != same or any(settings.get(key, "UnderstudyLoadDemo[1]") not in of_text for key in texts):
         return settings
     # The sampler's demo family samples without guidance whatever its cfg says.
     return {"steps": settings[f"{sampler}.steps"], "cfg": 1.0, "sampler": "consistency"}
@@ -78,12 +83,14 @@ def is_link(value: Any, prompt: Mapping[str, Mapping]) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int) and str(value[0]) in prompt
 
 
-def changes_every_run(name: str, options: Mapping) -> bool:
+def changes_every_run(name: str, value: Any, options: Mapping) -> bool:
     """Seeds, texts and file prefixes: they differ between images that come from the same settings."""
     name = name.lower()
     seed = name == "seed" or name.endswith("_seed")
-    text = name in _TEXTS or name.startswith("text_") or name.endswith(("_text", "_prompt")) or options.get("multiline")
-    return bool(seed or text or name in _PREFIXES)
+    prompt = name.startswith("text_") and not name.startswith("text_encoder")  # which is a model
+    text = name in _TEXTS or prompt or name.endswith(("_text", "_prompt"))
+    written = options.get("multiline") and isinstance(value, (str, list))  # as a widget or by a link
+    return bool(seed or text or written or name in _PREFIXES)
 
 
 def host_options(class_type: str) -> dict[str, Mapping]:

@@ -25,12 +25,12 @@ def load_oracle(path: str | Path, family: str = "auto", device="cpu", dtype=None
     the file's metadata decides, then its hash, then its name. ``dtype`` None means float32. ``encoder`` is the image
     encoder's file for an aesthetic predictor of which ``path`` is only the head.
     Raises FileNotFoundError, ``CheckpointError`` for a file that is no oracle or not one of ``family``, ValueError for
-    an unknown family.
+    an unknown family, or for an encoder where the file scores without one.
     """
     import torch
 
     from ..files import sha256
-    from .identify import identify
+    from .identify import identify, is_head
     from .tensors import TensorFile
 
     if family != "auto" and family not in FAMILIES:
@@ -38,6 +38,8 @@ def load_oracle(path: str | Path, family: str = "auto", device="cpu", dtype=None
     file = TensorFile(path)
     fingerprint = sha256(path)
     family = identify(file, family, fingerprint)
+    if encoder is not None and not is_head(file):
+        raise ValueError(f"{path} ({family}) scores without an image encoder; leave {encoder} out")
     module = import_module(FAMILIES[family][0], __package__)
     oracle = module.load(file, family, fingerprint, dtype or torch.float32, encoder)
     oracle.network.to(device)

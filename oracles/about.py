@@ -6,8 +6,8 @@ from math import prod
 from pathlib import Path
 
 from ..files import CheckpointError, sha256
-from .identify import candidates, identify
-from .published import PUBLISHED, recognised
+from .identify import candidates, identify, is_head
+from .published import PUBLISHED, Published, recognised
 from .tensors import TensorFile
 
 UNITS = {
@@ -31,7 +31,7 @@ def about(path: str | Path) -> dict[str, str]:
         if not candidates(file):
             raise
         family = " or ".join(candidates(file)) + "; choose with --family"
-    entry = recognised(file.path.name, digest) or next((e for e in PUBLISHED if e.family == family), None)
+    entry = _published(file, family, digest)
     parameters = sum(prod(shape) for shape in file.shapes.values())
     own = family == "demo"
     told = {
@@ -40,8 +40,26 @@ def about(path: str | Path) -> dict[str, str]:
         "size": f"{file.path.stat().st_size / 2**20:,.1f} MiB, {parameters / 1e6:,.1f} million parameters",
         "licence": entry.licence if entry else "Apache-2.0" if own else "not known",
         "source": entry.source if entry else "Understudy's demo-oracle recipe" if own else "not known",
-        "sha256": digest + (" (the published file)" if entry and entry.sha256 == digest else ""),
+        "sha256": digest + _compared(file, entry, digest),
     }
-    if entry and entry.encoder and not any(key.startswith("vision_model.") for key in file):
-        told["needs"] = f"the image encoder {entry.encoder}; join the two with understudy oracle convert --encoder"
+    encoder = next((e.encoder for e in PUBLISHED if e.family == family and e.encoder), None)
+    if encoder and is_head(file):
+        told["needs"] = f"the image encoder {encoder}; join the two with understudy oracle convert --encoder"
     return told
+
+
+def _compared(file: TensorFile, entry: Published | None, digest: str) -> str:
+    if entry and entry.sha256 == digest:
+        return " (the published file)"
+    if entry and entry.sha256 and entry.file.lower() == file.path.name.lower():
+        return " (the published file of this name has another)"
+    return ""
+
+
+def _published(file: TensorFile, family: str, digest: str) -> Published | None:
+    """The published file that this is, by its hash, its name, or the name of what it was converted from."""
+    for name in (file.path.name, file.metadata.get("made_from", "")):
+        entry = recognised(name, digest)
+        if entry is not None and entry.family == family:
+            return entry
+    return None

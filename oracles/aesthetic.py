@@ -6,6 +6,7 @@ published files hold the head alone, so the tower's file is asked for; ``underst
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..files import CheckpointError, fill
+from ..files import CheckpointError, fill, sha256
 from .base import Oracle
 from .clip import load_image_tower
 from .heads import linear_head
 from .preprocess import center_crop, normalised, resized, shorter_side
-from .tensors import Renamed, TensorFile, shapes_of, without_prefix
+from .tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
 HEADS = {"laion-aesthetic-v2": "layers.", "aesthetic-v2.5": "scoring_head."}
 TOWERS = {
@@ -42,7 +43,10 @@ class AestheticNetwork(nn.Module):
 
 
 class Aesthetic(Oracle):
-    """Scores are about 1 to 10. ``family`` is "laion-aesthetic-v2" or "aesthetic-v2.5"."""
+    """Scores are about 1 to 10. ``family`` is "laion-aesthetic-v2" or "aesthetic-v2.5".
+
+    ``fingerprint`` is of the head's file and the encoder's where those are two.
+    """
 
     unit = "aesthetic score, about 1 to 10"
 
@@ -75,7 +79,12 @@ def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder: str | 
             f"{file.path} is only the head of {family}; it also needs the image encoder {TOWERS[family]}. "
             "Name that file as the encoder, or make one file of both: understudy oracle convert HEAD --encoder FILE"
         )
-    tower = _tower(file if whole else TensorFile(encoder), family, dtype)
+    if whole:
+        tower = _tower(file, family, dtype)
+    else:
+        tower = _tower(TensorFile(encoder), family, dtype)
+        # Another encoder makes other scores of the same head.
+        fingerprint = hashlib.sha256(f"{fingerprint} {sha256(encoder)}".encode()).hexdigest()
     tensors = Renamed(file, without_prefix(file, prefix))
     with torch.device("meta"):
         head = linear_head(shapes_of(tensors), "")
@@ -91,6 +100,11 @@ def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder: str | 
 
 def _tower(file: TensorFile, family: str, dtype: torch.dtype) -> nn.Module:
     if family == "laion-aesthetic-v2":
+        if not {"visual.proj", "visual_projection.weight"} & file.keys():
+            raise CheckpointError(
+                f"{file.path} is no CLIP's image encoder: it lacks visual_projection.weight. "
+                f"{family} needs {TOWERS[family]}"
+            )
         return load_image_tower(file, dtype)
     return load_siglip_tower(file, dtype)
 
@@ -110,8 +124,8 @@ def load_siglip_tower(file: TensorFile, dtype: torch.dtype) -> nn.Module:
             f"{file.path} is no SigLIP in transformers' layout; aesthetic-v2.5 needs {TOWERS['aesthetic-v2.5']}"
         )
     inner, width = shapes[first]
-    patch = shapes["vision_model.embeddings.patch_embedding.weight"][-1]
-    side = round(shapes["vision_model.embeddings.position_embedding.weight"][0] ** 0.5)
+    patch = shape_of(file.path, shapes, "vision_model.embeddings.patch_embedding.weight")[-1]
+    side = round(shape_of(file.path, shapes, "vision_model.embeddings.position_embedding.weight")[0] ** 0.5)
     config = SiglipVisionConfig(
         hidden_size=width,
         intermediate_size=inner,

@@ -12,21 +12,28 @@ class OracleError(ValueError):
     """Images, prompts or scores that an oracle cannot work with."""
 
 
-def check_images(images: torch.Tensor, prompts: Sequence[str]) -> None:
-    """Raise :class:`OracleError` unless ``images`` is a float ``[B, 3, H, W]`` in [0, 1] with one prompt each."""
+def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> None:
+    """Raise :class:`OracleError` unless ``images`` is a float ``[B, 3, H, W]`` in [0, 1] with one prompt each.
+
+    first: the number of the first image, for the messages.
+    """
     if not isinstance(images, torch.Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
         raise OracleError(f"images are {kind}; expected a floating-point tensor [B, 3, H, W] in [0, 1]")
+    if len(images) == 0:
+        raise OracleError("there are no images; expected a batch of at least one")
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         raise OracleError(f"images have shape {list(images.shape)}; expected [B, 3, H, W]")
     if isinstance(prompts, str) or len(prompts) != len(images):
         count = "one string" if isinstance(prompts, str) else f"{len(prompts)} prompts"
         raise OracleError(f"{count} for {len(images)} images; expected a list with one prompt per image")
-    for index, image in enumerate(images):
+    for index, image in enumerate(images, start=first):
         low, high = image.aminmax()
         # The comparison is written so that NaN fails it too.
         if not (low >= -1e-3 and high <= 1 + 1e-3):
-            raise OracleError(f"image {index} has values from {low:g} to {high:g}; expected [0, 1]")
+            raise OracleError(
+                f"image {index} has values from {low:g} to {high:g}; expected [0, 1], so look at what made it"
+            )
 
 
 class Oracle(ABC):
@@ -65,23 +72,24 @@ class Oracle(ABC):
         if cut := sum(self.token_count(prompt) > limit for prompt in dict.fromkeys(prompts)):
             found.append(f"{self.family} reads the first {limit} tokens of a prompt; {cut} longer ones are cut")
         if "" in (prompt.strip() for prompt in prompts):
-            found.append(f"an empty prompt is scored by {self.family} as an empty text, which says little")
+            found.append("an empty prompt is scored as an empty text, which says little")
         return found
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
         """Scores ``[B]`` (float32, CPU) of ``images`` ``[B, 3, H, W]`` in [0, 1] for one prompt each.
 
+        first: the number of the first image, where these are a part of a larger batch, for error messages.
         Raises :class:`OracleError` for other shapes, types, ranges or counts, and for a score that is not a number.
         """
-        check_images(images, prompts)
-        return self._finished(self._prepared(images), prompts)
+        check_images(images, prompts, first)
+        return self._finished(self._prepared(images), prompts, first)
 
     def mixed(self, images: Sequence[torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
         """As a call, for images ``[1, 3, H, W]`` of different sizes."""
         if len(images) != len(prompts):
             raise OracleError(f"{len(prompts)} prompts for {len(images)} images; expected one prompt per image")
-        for image, prompt in zip(images, prompts, strict=True):
-            check_images(image, [prompt])
+        for index, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
+            check_images(image, [prompt], index)
         return self._finished(torch.cat([self._prepared(image) for image in images]), prompts)
 
     @torch.no_grad()
@@ -89,10 +97,13 @@ class Oracle(ABC):
         device = next(self.network.parameters()).device
         return self.prepare(images.detach().to(device, torch.float32).clamp(0, 1))
 
-    def _finished(self, pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+    def _finished(self, pixels: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
         with torch.no_grad():
             scores = self.score_prepared(pixels, prompts).float().cpu()
         for index, value in enumerate(scores.tolist()):
             if value != value:
-                raise OracleError(f"{self.family} gave no number (NaN) for image {index}, prompt {prompts[index]!r}")
+                raise OracleError(
+                    f"{self.family} gave no number (NaN) for image {first + index}, prompt {prompts[index]!r}; "
+                    "use another precision or another image"
+                )
         return scores

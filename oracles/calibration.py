@@ -146,7 +146,8 @@ class Calibration:
         """
         if self.table is not None:
             raise CalibrationError(f"calibration {self.name!r} is a bare table of percentiles; scores cannot be added")
-        self.require(self.settings if scores.settings is None else scores.settings, scores.oracle, scores.family)
+        settings = self.settings if scores.settings is None else scores.settings
+        self.require(settings, scores.oracle or "", scores.family)
         for index, value in enumerate(scores.values):
             if not math.isfinite(value):
                 raise CalibrationError(f"the score of image {index} is {value}; it cannot be counted")

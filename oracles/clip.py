@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from ..files import CheckpointError, fill
 from .base import Oracle
-from .clip_tokenizer import clip_tokenizer
-from .tensors import Renamed, TensorFile, shapes_of
+from .clip_tokenizer import cleaned, clip_tokenizer
+from .tensors import Renamed, TensorFile, shape_of, shapes_of
 
 LENGTH = 77  # tokens, the first and the last of the text included
 
@@ -28,13 +28,17 @@ HUGE_WIDTH = 1280  # of the image tower of ViT-H-14
 
 
 class ClipOracle(Oracle):
-    """A scale times the cosine of CLIP's image and text embeddings; ``network`` is a transformers ``CLIPModel``."""
+    """A scale times the cosine of CLIP's image and text embeddings; ``network`` is a transformers ``CLIPModel``.
+
+    ``cleans``: whether texts are cleaned before they are tokenized. OpenAI's package and OpenCLIP do, transformers not.
+    """
 
     scale = 1.0
 
-    def __init__(self, network: torch.nn.Module, fingerprint: str):
+    def __init__(self, network: torch.nn.Module, fingerprint: str, cleans: bool = False):
         self.network = network
         self.fingerprint = fingerprint
+        self.cleans = cleans
         self.tokenizer = clip_tokenizer()
 
     @property
@@ -46,19 +50,23 @@ class ClipOracle(Oracle):
         return LENGTH
 
     def token_count(self, prompt: str) -> int:
-        return len(self.tokenizer(prompt, verbose=False).input_ids)
+        return len(self.tokenizer(self._text(prompt), verbose=False).input_ids)
 
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         clip = self.network
         weight = clip.visual_projection.weight
         different = list(dict.fromkeys(prompts))  # a text is read once, however many pictures it stands for
-        tokens = self.tokenizer(different, padding="max_length", max_length=LENGTH, truncation=True)
+        texts = [self._text(prompt) for prompt in different]
+        tokens = self.tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True)
         tokens = torch.tensor(tokens["input_ids"], device=weight.device)
         # The towers by hand: what get_image_features returns differs between transformers 4 and 5.
         picture = clip.visual_projection(clip.vision_model(pixel_values=pixels.to(weight.dtype)).pooler_output)
         text = clip.text_projection(clip.text_model(input_ids=tokens).pooler_output)
         text = text[torch.tensor([different.index(prompt) for prompt in prompts], device=weight.device)]
         return self.scale * F.cosine_similarity(picture.float(), text.float(), dim=-1)
+
+    def _text(self, prompt: str) -> str:
+        return cleaned(prompt) if self.cleans else prompt
 
 
 def is_clip(shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -166,10 +174,10 @@ def _config(path: Path, shapes: dict[str, tuple[int, ...]], activation: str | No
     from transformers import CLIPConfig
 
     vision, text = _vision_config(path, shapes, activation), _tower(path, shapes, "text_model")
-    vocabulary = shapes["text_model.embeddings.token_embedding.weight"][0]
+    vocabulary = shape_of(path, shapes, "text_model.embeddings.token_embedding.weight")[0]
     shared = {key: vision[key] for key in ("hidden_act", "projection_dim")}
     ends = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1}
-    positions = shapes["text_model.embeddings.position_embedding.weight"][0]
+    positions = shape_of(path, shapes, "text_model.embeddings.position_embedding.weight")[0]
     text |= {"vocab_size": vocabulary, "max_position_embeddings": positions, **shared, **ends}
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=shared["projection_dim"])
 
@@ -177,24 +185,21 @@ def _config(path: Path, shapes: dict[str, tuple[int, ...]], activation: str | No
 def _vision_config(path: Path, shapes: dict[str, tuple[int, ...]], activation: str | None) -> dict:
     vision = _tower(path, shapes, "vision_model")
     width = vision["hidden_size"]
-    patch = shapes["vision_model.embeddings.patch_embedding.weight"][-1]
-    patches = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1
+    patch = shape_of(path, shapes, "vision_model.embeddings.patch_embedding.weight")[-1]
+    patches = shape_of(path, shapes, "vision_model.embeddings.position_embedding.weight")[0] - 1
     return vision | {
         # Heads are 64 wide up to ViT-L; the larger image towers (ViT-H, g and bigG) keep its sixteen.
         "num_attention_heads": 16 if width >= 1024 else max(width // 64, 1),
         "patch_size": patch,
         "image_size": patch * round(patches**0.5),
-        "projection_dim": shapes["visual_projection.weight"][0],
+        "projection_dim": shape_of(path, shapes, "visual_projection.weight")[0],
         "hidden_act": activation or ("quick_gelu" if width in QUICK_GELU_WIDTHS else "gelu"),
     }
 
 
 def _tower(path: Path, shapes: dict[str, tuple[int, ...]], name: str) -> dict[str, int]:
     layers = {key.split(".")[3] for key in shapes if key.startswith(f"{name}.encoder.layers.")}
-    first = f"{name}.encoder.layers.0.mlp.fc1.weight"
-    if first not in shapes:
-        raise CheckpointError(f"{path} is not complete: its CLIP lacks {first}")
-    inner, width = shapes[first]
+    inner, width = shape_of(path, shapes, f"{name}.encoder.layers.0.mlp.fc1.weight")
     return {
         "hidden_size": width,
         "intermediate_size": inner,

@@ -25,4 +25,4 @@ def fits(file: TensorFile) -> bool:
 
 
 def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> ClipScore:
-    return ClipScore(load_clip(file, dtype), fingerprint)
+    return ClipScore(load_clip(file, dtype), fingerprint, cleans="visual.conv1.weight" in file)

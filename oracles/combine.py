@@ -11,18 +11,18 @@ import torch
 
 from .calibration import Calibration, CalibrationError
 
-VETOED = 100.0  # taken off a vetoed image's score, which puts it below every other
+VETOED = 101.0  # taken off a vetoed image's score: more than the 100 that is the best of them, so that it is below 0
 
 
 @dataclass(frozen=True)
 class Part:
     """One oracle of several: its scores count as percentiles of ``calibration``.
 
-    ``calibration`` None is for an oracle whose scores are percentiles already. Images below the ``veto``-th percentile,
-    0 to 100, are rejected whatever the others say; 0 vetoes none.
+    ``calibration`` None is for a :class:`CombinedOracle`, whose scores are percentiles already and whose vetoes hold
+    here too. Images below the ``veto``-th percentile, 0 to 100, are rejected whatever the others say; 0 vetoes none.
     """
 
-    oracle: Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
+    oracle: Callable[[torch.Tensor, Sequence[str], int], torch.Tensor]
     calibration: Calibration | None
     weight: float = 1.0
     veto: float = 0.0
@@ -34,25 +34,39 @@ class Part:
         if not 0 <= self.veto <= 100:
             raise ValueError(f"the veto of {name} is {self.veto:g}; expected a percentile, 0 to 100")
         if self.calibration is not None:
-            self.calibration.require(self.calibration.settings, self.oracle.fingerprint)
+            self.require(self.calibration.settings)
+            if self.veto:
+                self.calibration.value_at(self.veto)  # a published table does not reach every percentile
         elif not isinstance(self.oracle, CombinedOracle):
             raise CalibrationError(f"{name} needs a calibration: its scores become percentiles of the student's own")
 
-    def percentiles(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        scores = self.oracle(images, prompts)
+    def require(self, settings: dict) -> None:
+        """Raise CalibrationMismatch unless the calibration was made by this oracle with images of these settings."""
+        if self.calibration is not None:
+            self.calibration.require(settings, self.oracle.fingerprint, self.oracle.family)
+        else:
+            self.oracle.require(settings)
+
+    def judged(self, images: torch.Tensor, prompts: Sequence[str], first: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images' percentiles, 0 to 100, and which of them are vetoed."""
+        scores = self.oracle(images, prompts, first)
         if self.calibration is None:
-            return scores
-        return torch.tensor([100 * self.calibration.fraction_below(score) for score in scores.tolist()])
+            vetoed = scores < 0
+            percentiles = scores + VETOED * vetoed
+        else:
+            percentiles = torch.tensor([100 * self.calibration.fraction_below(score) for score in scores.tolist()])
+            vetoed = torch.zeros(len(scores), dtype=torch.bool)
+        return percentiles, vetoed | (percentiles < self.veto)
 
 
 class CombinedOracle:
-    """Scores are the weighted mean of the parts' percentiles, 0 to 100; a vetoed image's is 100 lower.
+    """Scores are the weighted mean of the parts' percentiles, 0 to 100; a vetoed image's is 101 lower, so below 0.
 
     Called as an :class:`~understudy.oracles.base.Oracle` is. Raises ValueError if all weights are 0.
     """
 
     family = "combined"
-    unit = "percentile, vetoed images 100 lower"
+    unit = "percentile, vetoed images below 0"
 
     def __init__(self, parts: Sequence[Part]):
         self.parts = tuple(parts)
@@ -62,28 +76,29 @@ class CombinedOracle:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the parts: oracles, calibrations' settings, weights and vetoes."""
-        told = [
-            (p.oracle.fingerprint, p.calibration and p.calibration.settings_hash, p.weight, p.veto) for p in self.parts
-        ]
+        """SHA-256 of the parts: oracles, calibrations with their percentiles, weights and vetoes."""
+        told = [(p.oracle.fingerprint, _told(p.calibration), p.weight, p.veto) for p in self.parts]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def require(self, settings: dict) -> None:
         """Raise CalibrationMismatch unless every calibration was made with images of these settings."""
         for part in self.parts:
-            if part.calibration is not None:
-                part.calibration.require(settings)
-            else:
-                part.oracle.require(settings)
+            part.require(settings)
 
     def remarks(self, prompts: Sequence[str]) -> list[str]:
-        return [remark for part in self.parts for remark in part.oracle.remarks(prompts)]
+        # What two oracles remark alike, such as an empty prompt, is told once.
+        return list(dict.fromkeys(remark for part in self.parts for remark in part.oracle.remarks(prompts)))
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
         mean = torch.zeros(len(images))
         vetoed = torch.zeros(len(images), dtype=torch.bool)
         for part in self.parts:
-            percentiles = part.percentiles(images, prompts)
+            percentiles, rejected = part.judged(images, prompts, first)
             mean += part.weight / self.total * percentiles
-            vetoed |= percentiles < part.veto
+            vetoed |= rejected
         return mean - VETOED * vetoed
+
+
+def _told(calibration: Calibration | None):
+    """What a calibration says. Its percentiles count: they move as images are added under the same settings."""
+    return calibration and (calibration.settings_hash, calibration.levels, calibration.percentiles)

@@ -15,7 +15,7 @@ class HumanPreferenceScore(ClipOracle):
     unit = "cosine"
 
     def __init__(self, network, fingerprint: str, family: str):
-        super().__init__(network, fingerprint)
+        super().__init__(network, fingerprint, cleans=True)
         self.family = family
 
     def prepare(self, images: Tensor) -> Tensor:

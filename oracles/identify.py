@@ -6,6 +6,7 @@ from importlib import import_module
 
 from ..files import CheckpointError, preview
 from . import FAMILIES
+from .aesthetic import fits_laion, fits_v25
 from .clip import HUGE_WIDTH, image_width
 from .published import recognised
 from .tensors import TensorFile
@@ -44,6 +45,11 @@ def identify(file: TensorFile, family: str, fingerprint: str) -> str:
             f"{file.path} could be any of {', '.join(found)}, which share one layout; choose the family yourself"
         )
     return found[0]
+
+
+def is_head(file: TensorFile) -> bool:
+    """Whether this is only the head of an aesthetic predictor, which needs its image encoder from another file."""
+    return (fits_laion(file) or fits_v25(file)) and not any(key.startswith("vision_model.") for key in file)
 
 
 def _looks_like(file: TensorFile, found: list[str]) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..files import CheckpointError, fill
+from ..files import fill
 from .base import Oracle
 from .heads import linear_head
 from .preprocess import center_crop, normalised, shorter_side
-from .tensors import Renamed, TensorFile, shapes_of, without_prefix
+from .tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
 LENGTH = 35  # tokens, [CLS] and [SEP] included
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the raw scores, removed
@@ -88,11 +88,9 @@ def fits(file: TensorFile) -> bool:
 def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> ImageReward:
     tensors = in_transformers_layout(file)
     shapes = shapes_of(tensors)
-    for key in ("vision.encoder.layers.0.mlp.fc1.weight", "text.encoder.layer.0.crossattention.self.key.weight"):
-        if key not in shapes:
-            raise CheckpointError(f"{file.path} is not complete: its ImageRewardNetwork lacks {key}")
+    configs = _vision_config(file.path, shapes), _text_config(file.path, shapes)
     with torch.device("meta"):
-        network = ImageRewardNetwork(_vision_config(shapes), _text_config(shapes), linear_head(shapes, "head."))
+        network = ImageRewardNetwork(*configs, linear_head(shapes, "head."))
     return ImageReward(fill(file.path, network, tensors, dtype), fingerprint)
 
 
@@ -129,12 +127,12 @@ def _of_transformers(key: str) -> str:
     return f"{VISION.get(module, module)}.{kind}"
 
 
-def _vision_config(shapes: dict[str, tuple[int, ...]]):
+def _vision_config(path: Path, shapes: dict[str, tuple[int, ...]]):
     from transformers import BlipVisionConfig
 
-    inner, width = shapes["vision.encoder.layers.0.mlp.fc1.weight"]
-    patch = shapes["vision.embeddings.patch_embedding.weight"][-1]
-    patches = shapes["vision.embeddings.position_embedding"][1] - 1
+    inner, width = shape_of(path, shapes, "vision.encoder.layers.0.mlp.fc1.weight")
+    patch = shape_of(path, shapes, "vision.embeddings.patch_embedding.weight")[-1]
+    patches = shape_of(path, shapes, "vision.embeddings.position_embedding")[1] - 1
     return BlipVisionConfig(
         hidden_size=width,
         intermediate_size=inner,
@@ -147,18 +145,18 @@ def _vision_config(shapes: dict[str, tuple[int, ...]]):
     )
 
 
-def _text_config(shapes: dict[str, tuple[int, ...]]):
+def _text_config(path: Path, shapes: dict[str, tuple[int, ...]]):
     from transformers import BlipTextConfig
 
-    vocabulary, width = shapes["text.embeddings.word_embeddings.weight"]
+    vocabulary, width = shape_of(path, shapes, "text.embeddings.word_embeddings.weight")
     return BlipTextConfig(
         vocab_size=vocabulary,
         hidden_size=width,
-        encoder_hidden_size=shapes["text.encoder.layer.0.crossattention.self.key.weight"][1],
-        intermediate_size=shapes["text.encoder.layer.0.intermediate.dense.weight"][0],
+        encoder_hidden_size=shape_of(path, shapes, "text.encoder.layer.0.crossattention.self.key.weight")[1],
+        intermediate_size=shape_of(path, shapes, "text.encoder.layer.0.intermediate.dense.weight")[0],
         num_hidden_layers=_count(shapes, "text.encoder.layer."),
         num_attention_heads=max(width // 64, 1),
-        max_position_embeddings=shapes["text.embeddings.position_embeddings.weight"][0],
+        max_position_embeddings=shape_of(path, shapes, "text.embeddings.position_embeddings.weight")[0],
         hidden_act="gelu",
         layer_norm_eps=1e-12,
         is_decoder=True,  # so that its layers have cross-attention; without a causal mask, as it is called

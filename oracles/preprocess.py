@@ -1,4 +1,9 @@
-"""What each model's own package does to a picture before the network, on tensors: within 8-bit rounding of PIL's."""
+"""What each model's own package does to a picture before the network, on tensors: within 8-bit rounding of PIL's.
+
+One thing differs: the pictures come here as RGB, their alpha dropped and palettes resolved, so that the colours under
+transparent places count. OpenAI's CLIP, OpenCLIP and ImageReward resize first, where PIL weighs colours by alpha and
+takes palettes' nearest pixels, and convert then. Of opaque RGB and grey, which most pictures are, both are the same.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +49,14 @@ def center_crop_floored(images: Tensor, size: int) -> Tensor:
 
 
 def longer_side_padded(images: Tensor, size: int) -> Tensor:
-    """The longer side to ``size``, black bars beside the shorter one; HPSv2 resizes floats, so nothing is rounded."""
+    """The longer side to ``size``, black bars beside the shorter one; HPSv2 resizes floats, so nothing is rounded.
+
+    With antialiasing, as HPSv2's call of torchvision has it since 0.17; before that, tensors were resized without.
+    """
     height, width = images.shape[-2:]
     scale = size / max(height, width)
     if scale != 1:
-        shape = round(height * scale), round(width * scale)
+        shape = max(1, round(height * scale)), max(1, round(width * scale))
         images = F.interpolate(images, shape, mode="bicubic", antialias=True, align_corners=False)
     down, right = size - images.shape[-2], size - images.shape[-1]
     return F.pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))

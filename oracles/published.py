@@ -8,9 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Published:
-    """One file. ``sha256`` and ``size`` (bytes) are set where we read the file itself; else the hub's own word counts.
+    """One file. ``sha256`` and ``size`` (bytes) are those of the file, or of its Git LFS pointer on the hub.
 
-    ``encoder`` names the image encoder that a bare head needs.
+    Where one is None, the hub's word at the time of a download counts. ``encoder`` names the image encoder that a
+    bare head needs.
     """
 
     name: str
@@ -33,9 +34,11 @@ PUBLISHED = (
         name="imagereward",
         family="imagereward",
         file="ImageReward.pt",
-        url=_hub("THUDM/ImageReward", "ImageReward.pt"),
+        url=_hub("zai-org/ImageReward", "ImageReward.pt"),
         licence="Apache-2.0",
         source="Xu et al. 2023, arXiv 2304.05977",
+        sha256="d71dc8d4912bc633c06ab8ef1ef6a81e8199d4369f14b47b29baf1d19de561f6",
+        size=1_786_880_927,
     ),
     Published(
         name="hpsv2",
@@ -44,6 +47,8 @@ PUBLISHED = (
         url=_hub("xswu/HPSv2", "HPS_v2_compressed.pt"),
         licence="Apache-2.0",
         source="Wu et al. 2023, arXiv 2306.09341",
+        sha256="07cb0d20626232204ca3a6ec53ff5984e7e53212a8a7b0e0ec2bac1bdaf125a1",
+        size=1_972_484_501,
     ),
     Published(
         name="hpsv2.1",
@@ -52,6 +57,8 @@ PUBLISHED = (
         url=_hub("xswu/HPSv2", "HPS_v2.1_compressed.pt"),
         licence="Apache-2.0",
         source="Wu et al. 2023, arXiv 2306.09341",
+        sha256="c57a38fb4a2f7e7c15bf00da2ea377cdf165448b4dd1052a484c215a998c9837",
+        size=1_972_490_005,
     ),
     Published(
         name="pickscore",
@@ -60,6 +67,7 @@ PUBLISHED = (
         url=_hub("yuvalkirstain/PickScore_v1", "model.safetensors"),
         licence="see the model page",
         source="Kirstain et al. 2023, arXiv 2305.01569",
+        sha256="ef31ef6fc5ff4d9bb90dd232df4e145887ba62c5a03aa2841415f8c25f18d52e",
     ),
     Published(
         name="clip-vit-large-patch14",
@@ -68,6 +76,8 @@ PUBLISHED = (
         url=_hub("openai/clip-vit-large-patch14", "model.safetensors"),
         licence="MIT (code); see the model page",
         source="Radford et al. 2021, arXiv 2103.00020; Hessel et al. 2021, arXiv 2104.08718",
+        sha256="a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
+        size=1_710_540_580,
     ),
     Published(
         name="laion-aesthetic-v2",

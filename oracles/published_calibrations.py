@@ -26,7 +26,7 @@ class PublishedCalibration(Calibration):
             differences.append(f"oracle was {self.family}, is {family}")
         steps = {value for key, value in flat(settings).items() if key.rsplit(".", 1)[-1] in ("steps", "student_steps")}
         if steps and self.settings["steps"] not in steps:
-            differences.append(f"steps was {self.settings['steps']}, is {', '.join(map(str, sorted(steps)))}")
+            differences.append(f"steps was {self.settings['steps']}, is {', '.join(sorted(map(str, steps)))}")
         if differences:
             raise CalibrationMismatch(
                 f"calibration {self.name!r} is known for other settings: {'; '.join(differences)}. "

@@ -75,6 +75,13 @@ def shapes_of(tensors: Mapping) -> dict[str, tuple[int, ...]]:
     return tensors.shapes if isinstance(tensors, TensorFile) else {k: tuple(v.shape) for k, v in tensors.items()}
 
 
+def shape_of(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str) -> tuple[int, ...]:
+    """The shape of a tensor that a network's size is read from; CheckpointError, naming ``path``, if it is missing."""
+    if key not in shapes:
+        raise CheckpointError(f"{path} is not complete: it lacks {key}")
+    return shapes[key]
+
+
 def without_prefix(tensors: Mapping, prefix: str) -> dict[str, str]:
     """A table for :class:`Renamed`: every name that begins with ``prefix``, under the rest of it."""
     return {key[len(prefix) :]: key for key in tensors if key.startswith(prefix)}

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from ..files import whole_directory
+from ..files import GRID_FILE, whole_directory
 from ..oracles.base import Oracle
 from ..oracles.scores import Scores, image_id
 from ..oracles.threshold import Threshold
-from ..report import GRID_FILE, ImageReport, Report, Totals, draw_grid, finite, save_images
+from ..report import ImageReport, Report, Totals, draw_grid, finite, save_images
 from ..samplers.adaptive import adaptive
 from .model import LatentModel, StudentPlan, TeacherPlan, draw, redo
 from .processes import Processes

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..oracles import load_oracle
 from ..oracles.calibration import MINIMUM_SCORES, Calibration
 from ..oracles.scores import Scores, image_id
 from .adaptive_run import Job
 from .model import draw
 from .processes import Processes
+from .prompt_files import read_prompts
 from .stable_diffusion import StableDiffusion
-from .student_request import StudentRequest, quiet_libraries, read_prompts, resolve_dtype
+from .student_request import StudentRequest, quiet_libraries, resolve_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,17 @@ class Request(StudentRequest):
     out: Path
 
 
-def calibrate(request: Request, on_progress: Callable[[int, int], None] | None = None) -> Calibration | None:
+def calibrate(
+    request: Request,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_remark: Callable[[str], None] | None = None,
+) -> Calibration | None:
     """Draw, score and count images until ``request.out`` has ``request.count``; None on other than the main process.
 
     Image i takes prompt i (in turn) and seed + i, so a run that was cut off goes on where it was; the file is whole
-    after every round of batches. Raises FileNotFoundError or ValueError for anything wrong with the request.
+    after every round of batches. On the main process ``on_progress`` gets (images counted, images in all), and
+    ``on_remark`` what the oracle has to say of the prompts.
+    Raises FileNotFoundError or ValueError for anything wrong with the request.
     """
     if request.count < MINIMUM_SCORES:
         raise ValueError(f"-n is {request.count}; percentiles need at least {MINIMUM_SCORES} images")
@@ -39,10 +45,13 @@ def calibrate(request: Request, on_progress: Callable[[int, int], None] | None =
     processes = Processes(request.device)
     dtype = resolve_dtype(request.dtype, processes.device)
     quiet_libraries()
-    oracle = load_oracle(request.oracle, request.oracle_family, processes.device)
+    oracle = request.load_oracle(processes.device)
     settings = request.settings(size)
     calibration = _opened(request, settings, oracle.fingerprint)
     model = StableDiffusion(request.load(student, dtype), processes.device, request.negative)
+    if on_remark and processes.is_main:
+        for remark in oracle.remarks(prompts[: request.count]):
+            on_remark(remark)
     jobs = [Job(i, prompts[i % len(prompts)], request.seed + i) for i in range(calibration.n, request.count)]
     batches = [jobs[i : i + request.batch_size] for i in range(0, len(jobs), request.batch_size)]
     for start in range(0, len(batches), processes.count):
@@ -52,7 +61,7 @@ def calibrate(request: Request, on_progress: Callable[[int, int], None] | None =
                 calibration.add(scores)
         if processes.is_main:
             calibration.save(request.out)
-        if on_progress:
+        if on_progress and processes.is_main:
             on_progress(calibration.n, request.count)
     return calibration if processes.is_main else None
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..files import GRID_FILE
 from ..oracles.calibration import Calibration
-from ..report import GRID_FILE, Report, table
+from ..report import Report, table
 from .adaptive_run import Watcher
 from .processes import Processes
 from .score import Result
@@ -52,6 +53,13 @@ def show(report: Report, out: Path) -> None:
     console = Console()
     console.print(table(report))
     console.print(f"Pictures and report: {out} (begin with {out / GRID_FILE})", soft_wrap=True, highlight=False)
+
+
+def show_remark(remark: str) -> None:
+    """Print one line on stderr."""
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"note: {remark}")
 
 
 class Counter:

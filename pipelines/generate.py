@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ..files import check_output
-from ..oracles import load_oracle
+from ..oracles.base import Oracle
 from ..oracles.calibration import Calibration
+from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.scores import Scores
 from ..oracles.threshold import Threshold
 from ..report import Report
@@ -18,17 +20,18 @@ from .checkpoint import Checkpoint, open_checkpoint
 from .console import progress
 from .model import TeacherPlan
 from .processes import Processes
+from .prompt_files import read_prompts
 from .stable_diffusion import StableDiffusion
-from .student_request import StudentRequest, quiet_libraries, read_prompts, resolve_dtype
+from .student_request import StudentRequest, quiet_libraries, resolve_dtype
 
 DEFAULT_FRACTION = 0.3
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How rejected images are chosen: at most one of three, and a calibration file.
+    """How rejected images are chosen: at most one of three, and a calibration file or a published table's name.
 
-    With ``percentile`` the calibration is read; otherwise this run's student scores are added to it.
+    With ``percentile`` the calibration is read; otherwise this run's student scores are added to the file.
     """
 
     percentile: float | None = None
@@ -45,9 +48,16 @@ class Choice:
             check_percentile(self.percentile)
             if self.calibration is None:
                 raise ValueError(
-                    "--percentile needs --calibration FILE; make one by running once with --worst-fraction and "
-                    "--calibration, which adds that run's scores to FILE"
+                    "--percentile needs --calibration FILE; make one with 'understudy calibrate', or by running once "
+                    "with --worst-fraction and --calibration, which adds that run's scores to FILE"
                 )
+        elif self.published:
+            raise ValueError(f"--calibration {self.calibration!s} is a published table; give --percentile with it")
+
+    @property
+    def published(self) -> bool:
+        """Whether the calibration is one that the authors published, not a file."""
+        return self.calibration is not None and str(self.calibration) in PUBLISHED_CALIBRATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +70,10 @@ class Request(StudentRequest):
     choice: Choice = Choice()
 
 
-def generate(request: Request) -> Report | None:
+def generate(request: Request, on_remark: Callable[[str], None] | None = None) -> Report | None:
     """Make ``request.out``. Returns the report on the main process, None on the others.
 
+    ``on_remark`` gets, on the main process, what the oracle has to say of the prompts.
     Raises FileNotFoundError, FileExistsError or a ValueError for anything wrong with the request, before any network
     is loaded where that can be known, and leaves nothing half-written.
     """
@@ -74,9 +85,9 @@ def generate(request: Request) -> Report | None:
     dtype = resolve_dtype(request.dtype, processes.device)
     quiet_libraries()
 
-    oracle = load_oracle(request.oracle, request.oracle_family, processes.device)
+    oracle = request.load_oracle(processes.device)
     settings = request.settings(size)
-    calibration = _calibration(request, settings, oracle.fingerprint)
+    calibration = _calibration(request, settings, oracle)
     plan = Plan(
         request.student_plan,
         request.teacher_plan,
@@ -86,6 +97,9 @@ def generate(request: Request) -> Report | None:
     )
     cast = _cast(request, student, teacher, oracle, processes.device, dtype)
     cast.student.latent_shape(size)
+    if on_remark and processes.is_main:
+        for remark in oracle.remarks(prompts):
+            on_remark(remark)
     with progress(processes, len(prompts)) as watcher:
         result = run(cast, plan, jobs_for(prompts, request.seed), request.batch_size, request.out, processes, watcher)
     if result is None:
@@ -137,14 +151,20 @@ def _report_settings(request: Request, student: dict, dtype: torch.dtype) -> dic
     }
 
 
-def _calibration(request: Request, settings: dict, oracle: str) -> Calibration | None:
+def _calibration(request: Request, settings: dict, oracle: Oracle) -> Calibration | None:
     path = request.choice.calibration
     if path is None:
         return None
-    if request.choice.percentile is None and not path.exists():
-        return Calibration(path.stem, {}, settings, oracle, request.prompts.name)
-    calibration = Calibration.load(path)
-    calibration.require(settings, oracle)
+    if request.choice.published:
+        calibration = PUBLISHED_CALIBRATIONS[str(path)]
+    elif path.exists():
+        calibration = Calibration.load(path)
+    elif request.choice.percentile is None:
+        return Calibration(path.stem, {}, settings, oracle.fingerprint, request.prompts.name)
+    else:
+        known = ", ".join(map(repr, PUBLISHED_CALIBRATIONS))
+        raise FileNotFoundError(f"{path}: no such calibration file, nor one of the published tables {known}")
+    calibration.require(settings, oracle.fingerprint, oracle.family)
     return calibration
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
+from .prompt_files import PROMPT_COLUMNS, TABLES, find_column, read_lines, read_table
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 NAME_COLUMNS = ("image", "file", "file_name", "filename", "path")
-PROMPT_COLUMNS = ("prompt", "caption", "text")
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
@@ -34,13 +34,21 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 def read_image(path: Path) -> torch.Tensor:
     """``[3, H, W]`` in [0, 1], as PIL's conversion to RGB has it: grey three times, alpha dropped.
 
-    Raises OSError (PIL's UnidentifiedImageError among them), SyntaxError or ValueError for a damaged picture.
+    Raises OSError (PIL's UnidentifiedImageError among them), SyntaxError or ValueError for a damaged picture, and
+    ValueError for one with more than 8 bits, which PIL would clip.
     """
     import numpy as np
     from PIL import Image
 
-    with Image.open(path) as image:
-        pixels = np.array(image.convert("RGB"))
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"its pixels are {image.mode}; expected 8 bits a channel, so convert it first")
+            if image.mode == "P":
+                image = image.convert("RGBA")  # PIL warns where it drops a palette's transparency itself
+            pixels = np.array(image.convert("RGB"))
+    except Image.DecompressionBombError as error:  # of no class that damaged pictures have
+        raise ValueError(str(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
 
 
@@ -54,26 +62,22 @@ def prompts_for(images: Sequence[Path], prompt: str | None, file: Path | None) -
         raise ValueError("give either --prompt TEXT for all images or --prompts FILE")
     if prompt is not None:
         return [prompt] * len(images)
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such prompt file")
-    text = file.read_text(encoding="utf-8-sig")
-    if file.suffix.lower() in (".csv", ".tsv"):
-        return _from_table(images, file, text)
-    lines = text.splitlines()
-    while lines and not lines[-1].strip():
+    if file.suffix.lower() in TABLES:
+        return _from_table(images, file)
+    lines = read_lines(file)
+    while lines and not lines[-1]:
         lines.pop()
     if len(lines) != len(images):
         raise ValueError(
             f"{file} has {len(lines)} lines for {len(images)} images; expected one line per image, or a .csv with the "
             f"columns {NAME_COLUMNS[0]} and {PROMPT_COLUMNS[0]}"
         )
-    return [line.strip() for line in lines]
+    return lines
 
 
-def _from_table(images: Sequence[Path], file: Path, text: str) -> list[str]:
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if file.suffix.lower() == ".tsv" else ","))
-    columns = {str(name).strip().lower(): name for name in (rows[0] if rows else {})}
-    name, prompt = _column(columns, NAME_COLUMNS, file), _column(columns, PROMPT_COLUMNS, file)
+def _from_table(images: Sequence[Path], file: Path) -> list[str]:
+    columns, rows = read_table(file)
+    name, prompt = find_column(columns, NAME_COLUMNS, file), find_column(columns, PROMPT_COLUMNS, file)
     by_name = {row[name].replace("\\", "/"): (row[prompt] or "").strip() for row in rows if row[name]}
     found = []
     for image in images:
@@ -82,10 +86,3 @@ def _from_table(images: Sequence[Path], file: Path, text: str) -> list[str]:
             raise ValueError(f"{file} has no row for {image}; its column {name} names images by name or path")
         found.append(by_name[at])
     return found
-
-
-def _column(columns: dict[str, str], wanted: Sequence[str], file: Path) -> str:
-    for name in wanted:
-        if name in columns:
-            return columns[name]
-    raise ValueError(f"{file} has no column {wanted[0]} (or {', '.join(wanted[1:])}); it has {', '.join(columns)}")

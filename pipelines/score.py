@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from ..files import write_whole
-from ..oracles import load_oracle
+from ..files import sha256, write_whole
 from ..oracles.base import Oracle, check_images
 from .images import find_images, prompts_for, read_image
+from .oracle_files import load_oracles
 from .processes import Processes
 from .student_request import resolve_dtype
 
@@ -31,7 +32,7 @@ class Request:
     prompt: str | None = None
     prompts: Path | None = None
     families: tuple[str, ...] = ()
-    encoder: Path | None = None
+    encoders: tuple[Path, ...] = ()
     batch_size: int = 8
     device: str = "auto"
     dtype: str = "auto"
@@ -49,8 +50,9 @@ class Result:
 def score(request: Request, on_progress: Callable[[int, int], None] | None = None) -> Result | None:
     """Write ``request.out``; returns the result on the main process, None on the others.
 
-    Rows go to a journal beside it as they come, so that an interrupted run goes on where it was; a picture with the
-    same path, prompt and oracles is not scored twice. Pictures that cannot be read are listed and skipped.
+    Rows go to a journal beside it as they come, so that a run that was cut off goes on where it was, if oracles,
+    encoders and dtype are the same. The finished table takes the journal's place; to run again is to score again.
+    Pictures that cannot be read are listed and skipped. ``on_progress`` is called on the main process alone.
     Raises FileNotFoundError and ValueError for anything wrong with the request.
     """
     if request.out.suffix.lower() not in FORMATS:
@@ -61,78 +63,88 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     images = find_images(request.paths)
     prompts = prompts_for(images, request.prompt, request.prompts)
     processes = Processes(request.device)
-    oracles = _loaded(request, processes.device)
+    dtype = resolve_dtype(request.dtype, processes.device)
+    oracles = _loaded(request, processes.device, dtype)
     columns = _columns(request.oracles, oracles)
-    journals = _Journals(request.out, columns, oracles)
+    encoders = [sha256(path) for path in request.encoders]
+    journals = _Journals(request.out, [columns, [oracle.fingerprint for oracle in oracles], encoders, str(dtype)])
+    everything = [(image.as_posix(), prompt) for image, prompt in zip(images, prompts, strict=True)]
+    # Dealt before those that are done are left out: another process may have written rows already.
+    mine = everything[processes.rank :: processes.count]
     done = journals.read()
-    todo = [(i, p) for i, p in zip(images, prompts, strict=True) if _key(i, p) not in done]
-    mine = todo[processes.rank :: processes.count]
-    result = Result(remarks=[remark for oracle in oracles for remark in oracle.remarks(prompts)])
+    mine = [pair for pair in mine if pair not in done]
+    result = Result(remarks=list(dict.fromkeys(remark for oracle in oracles for remark in oracle.remarks(prompts))))
     with journals.open(processes.rank) as add:
         for at, rows in _scored(mine, oracles, request.batch_size, result):
             for row in rows:
                 add(row)
-            if on_progress:
+            if on_progress and processes.is_main:
                 on_progress(at, len(mine))
     parts: list[Result] = processes.gather(result)
     if not processes.is_main:
         return None
+    unreadable = {path: reason for part in parts for path, reason in part.unreadable.items()}
     done = journals.read()
-    rows = [done[_key(i, p)] for i, p in zip(images, prompts, strict=True) if _key(i, p) in done]
+    if lost := [image for image, prompt in everything if (image, prompt) not in done and image not in unreadable]:
+        raise ValueError(
+            f"{len(lost)} pictures have no score, {lost[0]} the first: their rows are not in {request.out.parent}. "
+            "All processes need the same folder for --out; run it again to go on"
+        )
+    rows = [done[pair] for pair in everything if pair in done]
     _write(request.out, columns, rows)
     journals.remove()
-    return Result(len(rows), {k: v for part in parts for k, v in part.unreadable.items()}, result.remarks)
+    return Result(len(rows), unreadable, result.remarks)
 
 
-def _loaded(request: Request, device: torch.device) -> list[Oracle]:
+def _loaded(request: Request, device: torch.device, dtype: torch.dtype) -> list[Oracle]:
     families = request.families or ("auto",) * len(request.oracles)
     if len(families) != len(request.oracles):
         raise ValueError(f"{len(families)} --family for {len(request.oracles)} --oracle; give one for each, or none")
-    return [
-        load_oracle(path, family, device, resolve_dtype(request.dtype, device), request.encoder)
-        for path, family in zip(request.oracles, families, strict=True)
-    ]
+    return load_oracles(request.oracles, families, request.encoders, device, dtype)
 
 
 def _columns(paths: Sequence[Path], oracles: Sequence[Oracle]) -> list[str]:
-    """A family's name, with the file's where two oracles are of one family."""
-    names = [oracle.family for oracle in oracles]
-    return [n if names.count(n) == 1 else f"{n} {path.stem}" for n, path in zip(names, paths, strict=True)]
+    """A family's name, with the file's where two oracles are of one family, and a number where that is the same."""
+    families, names = [oracle.family for oracle in oracles], []
+    for family, path in zip(families, paths, strict=True):
+        name = first = family if families.count(family) == 1 else f"{family} {path.stem}"
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{first} ({number})"
+        names.append(name)
+    return names
 
 
-def _scored(todo, oracles: Sequence[Oracle], batch_size: int, result: Result) -> Iterator[tuple[int, list[list]]]:
+def _scored(
+    todo: Sequence[tuple[str, str]], oracles: Sequence[Oracle], batch_size: int, result: Result
+) -> Iterator[tuple[int, list[list]]]:
     """(pictures seen so far, their rows), batch by batch. Pictures of a batch may differ in size."""
     for start in range(0, len(todo), batch_size):
         batch = []
         for path, prompt in todo[start : start + batch_size]:
             try:
-                image = read_image(path)[None]
+                image = read_image(Path(path))[None]
                 check_images(image, [prompt])
+            # Damaged bytes make decoders raise all kinds, struct.error, EOFError, KeyError: the picture cannot be read.
+            except Exception as error:  # noqa: BLE001
+                result.unreadable[path] = str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
+            else:
                 batch.append((path, prompt, image))
-            except (OSError, SyntaxError, ValueError) as error:
-                result.unreadable[str(path)] = str(error)
-        if batch:
-            prompts = [prompt for _, prompt, _ in batch]
-            scores = [oracle.mixed([image for _, _, image in batch], prompts).tolist() for oracle in oracles]
-            yield (
-                start + len(batch),
-                [[path.as_posix(), prompt, *(s[i] for s in scores)] for i, (path, prompt, _) in enumerate(batch)],
-            )
-
-
-def _key(path: Path | str, prompt: str) -> tuple[str, str]:
-    return Path(path).as_posix(), prompt
+        images, prompts = [image for _, _, image in batch], [prompt for _, prompt, _ in batch]
+        scores = [oracle.mixed(images, prompts).tolist() for oracle in oracles] if batch else []
+        rows = [[path, prompt, *(s[i] for s in scores)] for i, (path, prompt, _) in enumerate(batch)]
+        yield min(start + batch_size, len(todo)), rows
 
 
 class _Journals:
-    """Rows as they come, one file per process, valid for one set of oracles."""
+    """Rows as they come, one file per process. Their ``settings`` are in the name, so that no others are taken up."""
 
-    def __init__(self, out: Path, columns: Sequence[str], oracles: Sequence[Oracle]):
-        told = json.dumps([list(columns), [oracle.fingerprint for oracle in oracles]])
-        self.out, self.mark = out, hashlib.sha256(told.encode()).hexdigest()[:12]
+    def __init__(self, out: Path, settings: list):
+        self.out, self.mark = out, hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 
     def _paths(self) -> list[Path]:
-        return sorted(self.out.parent.glob(f".{self.out.name}.{self.mark}.*.jsonl"))
+        return sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.{self.mark}.*.jsonl"))
 
     def read(self) -> dict[tuple[str, str], list]:
         rows = {}
@@ -142,7 +154,7 @@ class _Journals:
                     row = json.loads(line)
                 except ValueError:
                     continue  # the line at which a run was cut off
-                rows[_key(row[0], row[1])] = row
+                rows[row[0], row[1]] = row
         return rows
 
     def open(self, rank: int) -> _Appender:

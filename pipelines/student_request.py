@@ -8,9 +8,12 @@ from pathlib import Path
 
 import torch
 
+from ..files import sha256
+from ..oracles.base import Oracle
 from .checkpoint import Checkpoint, Components, open_checkpoint
 from .lora import merge_lora, read_lora
 from .model import StudentPlan
+from .oracle_files import load_oracles
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -25,6 +28,7 @@ class StudentRequest:
     student_plan: StudentPlan
     student_lora: Path | None = None
     oracle_family: str = "auto"
+    encoder: Path | None = None
     size: str = ""
     negative: str = ""
     seed: int = 0
@@ -52,8 +56,13 @@ class StudentRequest:
             merge_lora(components.unet, self.student_lora)
         return components
 
+    def load_oracle(self, device: torch.device) -> Oracle:
+        """The oracle, with the image encoder if that is a file of its own. Raises as :func:`load_oracles`."""
+        encoders = [] if self.encoder is None else [self.encoder]
+        return load_oracles([self.oracle], [self.oracle_family], encoders, device)[0]
+
     def settings(self, size: tuple[int, int]) -> dict:
-        """What decides the student's score distribution, for calibration."""
+        """What decides the student's score distribution, for calibration; the oracle's own file is known beside it."""
         plan = {key: value for key, value in asdict(self.student_plan).items() if value is not None}
         return {
             "student": self.student.name,
@@ -61,21 +70,8 @@ class StudentRequest:
             **plan,
             "size": f"{size[1]}x{size[0]}",
             "negative": self.negative,
+            **({"encoder": sha256(self.encoder)[:12]} if self.encoder else {}),
         }
-
-
-def read_prompts(path: Path) -> list[str]:
-    """One prompt for each line that is not blank. Raises FileNotFoundError, or ValueError for a file without any."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such prompt file")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file in UTF-8; expected one prompt per line") from error
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise ValueError(f"{path} is empty; expected one prompt per line")
-    return prompts
 
 
 def read_size(text: str, student: Checkpoint) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The pack as users get it: the wheel, the cost of importing it, and any folder name in custom_nodes."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from understudy.distill_train.config import tomllib
 
 PACK = Path(__file__).parents[1]
 HEAVY = (
@@ -104,6 +106,9 @@ def test_pack_loads_the_way_comfyui_loads_it_under_any_folder_name(copy):
 
 
 def test_pack_names_no_library_that_the_host_brings():
-    for line in (PACK / "requirements.txt").read_text().splitlines():
-        name = line.split("#")[0].split(">")[0].strip().lower()
-        assert name not in {"torch", "torchvision", "torchaudio", "numpy", "transformers"}
+    named = [line.split("#")[0].strip() for line in (PACK / "requirements.txt").read_text().splitlines()]
+    named += tomllib.loads((PACK / "pyproject.toml").read_text())["project"]["dependencies"]
+    for requirement in filter(None, named):
+        name, bounds = re.fullmatch(r"([\w.-]+)(?:\[.*\])?\s*(.*?)(?:;.*)?", requirement).groups()
+        assert name.lower() not in {"torch", "torchvision", "torchaudio", "numpy", "transformers"}
+        assert re.fullmatch(r">=[\d.]+", bounds.strip()), f"{requirement}: expected a lower bound and no pin"

@@ -59,7 +59,7 @@ class Method(ABC):
         """Which images or prompts these samples are, for an error message."""
         return ()
 
-    def after_step(self) -> None:  # noqa: B027
+    def after_step(self) -> None:  # noqa: B027 - only methods with a target network need it
         """Called after each optimizer step, for target networks."""
 
     @abstractmethod
@@ -87,5 +87,5 @@ class Method(ABC):
         """What a checkpoint must hold besides the network, its average and the optimizer."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - the counterpart of an empty state_dict
         """Take back what ``state_dict`` gave."""

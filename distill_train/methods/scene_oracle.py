@@ -1,5 +1,6 @@
 """Train the demo oracle to read pictures: the student's, the teacher's and renders, as the exact checker reads them."""
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -8,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...models.demo import checker, family
-from ...models.demo.language import TOKEN_IDS, TOKENS
+from ...models.demo.language import TOKEN_IDS, TOKENS, token_ids
 from ...models.demo.render import SIDE
+from ...models.demo.scenes import SPLITS, scenes_of
 from ...oracles.demo import MARK, SceneOracleNetwork
 from ..config import Strict
 from ..randomness import generator
@@ -56,15 +58,18 @@ class SceneOracle(Method):
         made += [maker.sampled("teacher", n, s.teacher_pictures, cfg=s.cfg) for n in s.teacher_steps]
         made.append(maker.reconstructed(s.renders))
         pictures = Pictures.joined(made)
-        self.pixels = pictures.pixels
-        self.targets = {flip: Targets(pictures.readings, flip) for flip in (False, True)}
+        # What a network made of a training scene may show a held-out one, and so may a mirrored picture.
+        trainable = ~Targets(pictures.readings).held_out
+        readings = [reading for reading, good in zip(pictures.readings, trainable.tolist(), strict=True) if good]
+        self.pixels = pictures.pixels[trainable]
+        self.targets = {flip: Targets(readings, flip) for flip in (False, True)}
         each = s.measured // len(s.student_steps)
         self.held = {n: maker.sampled("student", n, each, "calibration") for n in s.student_steps}
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
         g = generator(self.recipe.seed, "step", step)
         at = torch.randint(len(self.pixels), (self.recipe.loop.batch_size,), generator=g)
-        flip = torch.rand(len(at), generator=g) < 0.5
+        flip = (torch.rand(len(at), generator=g) < 0.5) & ~self.targets[True].held_out[at]
         pixels = self.pixels[at].float() / 255
         pixels = torch.where(flip[:, None, None, None], pixels.flip(-1), pixels)
         pixels = (pixels + self.settings.pixel_noise * torch.randn(pixels.shape, generator=g)).clamp(0, 1)
@@ -95,12 +100,14 @@ class SceneOracle(Method):
 
 class Targets:
     """What readings say, as token ids: ``text`` [N, 8] that describes each picture, and ``places`` [N, 64, 3], the
-    size, color and shape of the thing whose centre lies there. flip: of the pictures mirrored left to right.
+    size, color and shape of the thing whose centre lies there. ``held_out`` [N]: whether its text is of a
+    scene that no network trains on. flip: of the pictures mirrored left to right.
     """
 
     def __init__(self, readings: list[checker.Reading], flip: bool = False):
         readings = [_mirrored(reading) for reading in readings] if flip else readings
         self.text = torch.tensor([text_shown(reading) for reading in readings]).view(-1, TOKENS)
+        self.held_out = torch.tensor([tuple(text) in held_out_texts() for text in self.text.tolist()], dtype=torch.bool)
         self.places = torch.full((len(readings), GRID * GRID, len(PARTS)), NOTHING_FITS)
         for row, reading in enumerate(readings):
             for thing in reading.things:
@@ -108,6 +115,12 @@ class Targets:
                 words = [getattr(thing, part) for part in PARTS]
                 ids = [UNKNOWN if word is None else TOKEN_IDS[slot, word] for slot, word in enumerate(words, start=1)]
                 self.places[row, place] = torch.tensor(ids)
+
+
+@cache
+def held_out_texts() -> frozenset[tuple[int, ...]]:
+    """The token ids of every scene outside the training split."""
+    return frozenset(tuple(token_ids(scene)) for split in SPLITS if split != "train" for scene in scenes_of(split))
 
 
 def text_shown(reading: checker.Reading) -> list[int]:

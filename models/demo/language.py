@@ -33,6 +33,9 @@ FILLER = frozenset(
 MEANING = {word: meaning for meaning, words in SYNONYMS.items() for word in words.split()}
 DEFAULT_SIZE, DEFAULT_BACKGROUND = "large", "gray"
 
+# Whatever is neither space nor punctuation, in any script, so that nothing is passed over in silence.
+WORD = re.compile(r"[^\s!-&(-/:-@\[-`{-~–—“”„…]+")
+
 # "on top of" is a relation although neither "on" nor "top" alone is one; "on the left of" needs no such help.
 PHRASES = {r"\bon top of\b": "above", r"\bat the bottom of\b": "below"}
 
@@ -49,13 +52,18 @@ def parse(text: str) -> Scene:
     """
     for phrase, word in PHRASES.items():
         text = re.sub(phrase, word, text.lower())
-    words = re.findall(r"[a-z']+|\d+", text.lower())
+    words = [word for word in (part.strip("'‘’") for part in WORD.findall(text.lower())) if word]
     unknown = [word for word in words if word not in MEANING and word not in FILLER]
     if unknown:
         raise PromptError(f"unknown in {text!r}: {', '.join(dict.fromkeys(unknown))}. Known words: {known_words()}")
     background, meanings = _take_background([(word, MEANING.get(word)) for word in words])
     relations = [(at, meaning) for at, meaning in enumerate(meanings) if meaning in RELATIONS]
     shapes = [meaning for meaning in meanings if meaning in SHAPES]
+    if not relations and len(set(shapes)) == 1:
+        shapes = shapes[:1]  # "a round red ball"
+    if len(relations) == 1:  # "a square box left of a star" has one on each side, too
+        at = relations[0][0]
+        shapes = [shape for part in (meanings[:at], meanings[at:]) for shape in dict.fromkeys(part) if shape in SHAPES]
     if not 1 <= len(shapes) <= 2:
         raise PromptError(f"{text!r} names {len(shapes)} shapes; name one or two of: {', '.join(SHAPES)}")
     if len(shapes) == 1:

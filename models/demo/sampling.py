@@ -1,4 +1,4 @@
-"""Sample the demo networks with the pack's own samplers; the numbers are in ``DEMO``."""
+"""Sample the demo networks with the pack's own samplers."""
 
 from collections.abc import Callable
 

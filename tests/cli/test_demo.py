@@ -117,9 +117,10 @@ def test_bad_input_is_one_line_and_code_2(loaded, tmp_path, capsys, arguments, m
 
 
 def test_a_calibration_of_other_settings_is_refused(loaded, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "STUDENT", type(demo.STUDENT)(steps=3))
+    own = demo.STUDENT.steps
+    monkeypatch.setattr(demo, "STUDENT", type(demo.STUDENT)(steps=own + 1))
     assert understudy("demo", "--out", tmp_path / "out") == 2
-    assert "steps was 2, is 3" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert f"steps was {own}, is {own + 1}" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_another_s_folder_is_left_alone(loaded, tmp_path, capsys):
@@ -142,7 +143,7 @@ def test_usage_errors_and_help(capsys):
 
 
 def test_something_unexpected_keeps_its_traceback(loaded, tmp_path, monkeypatch):
-    monkeypatch.setattr(Brightness, "score", lambda self, images, prompts: images.nonsense)
+    monkeypatch.setattr(Brightness, "score_prepared", lambda self, pixels, prompts: pixels.nonsense)
     with pytest.raises(AttributeError, match="nonsense"):
         main(["demo", "a red star", "--out", str(tmp_path / "out")])
     assert not list(tmp_path.iterdir())

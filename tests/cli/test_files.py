@@ -26,11 +26,15 @@ def test_failure_leaves_nothing_new(tmp_path, error):
 def test_only_an_empty_folder_or_an_earlier_report_is_replaced(tmp_path):
     check_output(tmp_path / "new")
     check_output(tmp_path)
-    (tmp_path / "other.txt").write_text("x")
-    with pytest.raises(FileExistsError, match="holds other files"):
+    (tmp_path / "grid.png").write_text("mine")
+    with pytest.raises(FileExistsError, match="grid.png"):
         check_output(tmp_path)
     (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "final").mkdir()
     check_output(tmp_path)
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(FileExistsError, match=r"other files \(thesis.txt\), which would be lost"):
+        check_output(tmp_path)
 
 
 def test_text_is_written_whole(tmp_path):

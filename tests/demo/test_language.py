@@ -34,6 +34,18 @@ def test_relations_have_synonyms(text, relation):
     assert parse(text).relation == relation
 
 
+@pytest.mark.parametrize("text", ["a round red ball", "red disc, a circle", "„a large red circle“ — on ‘gray’!"])
+def test_a_shape_said_twice_is_one_thing(text):
+    assert parse(text) == Scene("gray", Thing("large", "red", "circle"))
+    assert parse(f"{text} left of a small blue square box").second == Thing("small", "blue", "square")
+
+
+@pytest.mark.parametrize("word", ["龍", "étoile", "🚀", "x2", "звезда"])
+def test_unknown_words_of_any_script_are_named(word):
+    with pytest.raises(PromptError, match=f"unknown in .*: {word}. Known"):
+        parse(f"a red star {word}")
+
+
 def test_one_thing_with_defaults():
     assert parse("red star") == Scene("gray", Thing("large", "red", "star"))
 

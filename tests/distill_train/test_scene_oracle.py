@@ -5,12 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 from understudy.distill_train import scene_pictures
-from understudy.distill_train.methods.scene_oracle import NOTHING_FITS, UNKNOWN, Targets, text_shown
+from understudy.distill_train.config import Recipe
+from understudy.distill_train.methods.scene_oracle import (
+    NOTHING_FITS,
+    UNKNOWN,
+    SceneOracle,
+    Targets,
+    held_out_texts,
+    text_shown,
+)
 from understudy.distill_train.scene_data import draw_scenes
-from understudy.distill_train.scene_pictures import PictureMaker
+from understudy.distill_train.scene_pictures import PictureMaker, Pictures
 from understudy.models.demo import checker
-from understudy.models.demo.language import TOKENS, token_ids
+from understudy.models.demo.language import TOKENS, parse, token_ids
 from understudy.models.demo.render import render
+from understudy.models.demo.scenes import RELATIONS, split_of
 from understudy.oracles.demo import SceneOracleNetwork
 
 G = torch.Generator().manual_seed(0)
@@ -28,6 +37,38 @@ def test_mirrored_targets_are_those_of_mirrored_pictures():
     assert torch.equal(mirrored.text, read.text)
     # A centre on the line between two places may fall to either side.
     assert (mirrored.places == read.places).all(dim=-1).float().mean() > 0.99
+
+
+def test_held_out_scenes_are_known_also_in_the_mirror():
+    def reading(first_x, second_x, color):
+        thing = checker.Found("small", "red", "star", first_x, 20.0)
+        return checker.Reading("gray", (thing, checker.Found("large", color, "circle", second_x, 20.0)))
+
+    for color in ("green", "blue", "yellow", "purple", "cyan"):
+        here, there = (f"a small red star {way} a large {color} circle on a gray background" for way in RELATIONS[::2])
+        readings = [reading(16.0, 48.0, color), reading(48.0, 16.0, color)]
+        expected = [split_of(parse(text).canonical()) != "train" for text in (here, there)]
+        assert Targets(readings).held_out.tolist() == expected
+        assert Targets(readings, flip=True).held_out.tolist() == expected[::-1]
+
+
+def test_nothing_is_trained_on_that_shows_a_held_out_scene(monkeypatch):
+    monkeypatch.setattr(PictureMaker, "__init__", lambda self, *_: None)
+    pictures = Pictures(PIXELS.mul(255).round().byte(), SCENES, READINGS)
+    everything = [*SCENES, *draw_scenes(48, G, "test")]
+    pixels = render(everything, G)
+    mixed = Pictures(pixels.mul(255).round().byte(), everything, checker.read(pixels))
+    monkeypatch.setattr(PictureMaker, "sampled", lambda self, *_, **__: mixed)
+    monkeypatch.setattr(PictureMaker, "reconstructed", lambda self, *_: pictures)
+    recipe = Recipe(method="oracle", seed=0, export="x", loop={"steps": 1, "batch_size": 64, "lr": 1e-3})
+    oracle = SceneOracle(SceneOracle.Settings(student_steps=(1,), teacher_steps=(4,)), recipe, torch.device("cpu"))
+    oracle.prepare(Path("run"))
+    assert len(oracle.pixels) == 3 * len(SCENES)
+    seen, read = [], oracle.network.read
+    monkeypatch.setattr(oracle.network, "read", lambda pixels: (seen.append(pixels), read(pixels))[1])
+    oracle.loss(oracle.network, 0)
+    shown = [text_shown(reading) for reading in checker.read(seen[0])]
+    assert len(shown) == 64 and not any(tuple(text) in held_out_texts() for text in shown)
 
 
 def test_what_no_text_describes():

@@ -222,3 +222,20 @@ def test_a_loss_that_is_no_number_stops_with_the_step(chain, tmp_path):
     wild = recipe("teacher", {"lr": 1e30, "grad_clip": 1e30}, vae=str(files["vae"]), pictures=16)
     with pytest.raises(TrainingError, match=r"at step \d"):
         train(wild, tmp_path / "wild", device="cpu")
+
+
+def test_the_autoencoder_starts_from_what_fits_of_the_published_files(tmp_path):
+    with pytest.raises(RecipeError, match="taef2_encoder.safetensors; get it from madebyollin/taesd"):
+        make_method(recipe("vae", warm_start=str(tmp_path)), torch.device("cpu"))
+    state = family.autoencoder().state_dict()
+    published = {"encoder": {}, "decoder": {}}
+    for key, value in state.items():
+        half, _, layer, rest = key.split(".", 3)
+        # The published decoder counts its clamp as a layer.
+        published[half][f"{int(layer) + (half == 'decoder')}.{rest}"] = torch.full(value.shape, 0.25)
+    published["decoder"]["1.weight"] = torch.full((64, 32, 3, 3), 0.25)  # of 32 latent channels
+    for half, tensors in published.items():
+        save_file(tensors, tmp_path / f"taef2_{half}.safetensors")
+    started = make_method(recipe("vae", warm_start=str(tmp_path)), torch.device("cpu")).network.vae.state_dict()
+    taken = {key for key, value in started.items() if (value == 0.25).all()}
+    assert started.keys() - taken == {"decoder.layers.0.weight"}

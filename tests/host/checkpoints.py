@@ -37,7 +37,8 @@ WIDTHS = (320, 320)
 
 def models():
     """The folder with all files, laid out like ComfyUI's ``models`` folder; made if it is missing or out of date."""
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    made_by = b"".join(Path(file).read_bytes() for file in (__file__, small_files.__file__))
+    recipe = hashlib.sha256(made_by).hexdigest()[:8]
     folder = cache_dir() / f"models-{recipe}"
     with FileLock(cache_dir() / "models.lock"):
         if not folder.exists():

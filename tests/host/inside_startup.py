@@ -17,6 +17,7 @@ comfyui, pack = sys.argv[1:]
 sys.argv = [sys.argv[0], "--cpu"]
 sys.path[0] = comfyui
 
+# E402 from here on: the host's modules are found by the path, and read the arguments, that were set above.
 import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()

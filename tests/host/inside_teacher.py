@@ -21,6 +21,7 @@ spec = importlib.util.spec_from_file_location("understudy", f"{PACK}/__init__.py
 sys.modules["understudy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["understudy"])
 
+# E402 from here on: the host's modules are found by the path, and read the arguments, that were set above.
 import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
@@ -30,6 +31,7 @@ import comfy.model_management  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.supported_models  # noqa: E402
+from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
 from understudy.nodes.student import FAMILIES, UnderstudyStudentSampler  # noqa: E402
@@ -103,8 +105,8 @@ def text(seed, entries=1):
     return [[torch.randn(entries, 7, 16, generator=torch.Generator().manual_seed(seed)), {}]]
 
 
-def pictures(batch=BATCH, height=SIDE, width=SIDE, channels=3):
-    return torch.rand(batch, height, width, channels, generator=torch.Generator().manual_seed(9))
+def pictures(batch=BATCH, height=SIDE, width=SIDE, channels=3, seed=9):
+    return torch.rand(batch, height, width, channels, generator=torch.Generator().manual_seed(seed))
 
 
 def scores_of(values):
@@ -344,6 +346,17 @@ def check_starting_from_the_latent():
     latent = {"samples": VAE.encode(images)}
     close(teach(images, [2], latent=latent, start_from="latent")[0], teach(images, [2])[0])
 
+    def refuse(*_, **__):
+        raise AssertionError("the pixels were encoded")
+
+    other, encode = {"samples": VAE.encode(pictures(seed=10))}, VAE.encode
+    expected = teach(pictures(seed=10), [2])[0]
+    VAE.encode = refuse
+    try:
+        close(teach(images, [2], latent=other, start_from="latent")[0][2], expected[2])
+    finally:
+        VAE.encode = encode
+
 
 def refused(error, function, *args, **options):
     try:
@@ -464,8 +477,10 @@ def check_keep_better_keeps_the_better():
     assert oracle.scored == 4  # scores for another prompt do not compare: before and after are scored
 
     other = {**inputs, "images_after": [after], "scores": [scores_of([9.0] * BATCH)]}  # scores of another kind
-    (images,), _ = UnderstudyKeepBetter.execute(**other, oracle=[oracle], prompt=["a"] * BATCH).result
+    (images,), (kept,) = UnderstudyKeepBetter.execute(**other, oracle=[oracle], prompt=["a"] * BATCH).result
     assert torch.equal(images[2], after[2])
+    assert kept.values == (9.0,) * BATCH and kept.scores_after == (None,) * BATCH
+    assert kept.decisions == ("kept", "reverted", "redone", "kept")
     refused(["4 images_before", "3 images_after"], UnderstudyKeepBetter.check_lazy_status,
             images_before=[before], images_after=[after[:3]], scores=[scores])  # fmt: skip
     refused(["3 scores", "4 images"], UnderstudyKeepBetter.execute,
@@ -486,6 +501,20 @@ def check_which_samplers_run_image_by_image():
     single = [name for name in comfy.samplers.KSampler.SAMPLERS
               if not runs_as_batch(name, comfy.samplers.sampler_object(name), False)]  # fmt: skip
     assert single == ["dpm_adaptive"], single
+
+
+def check_models_are_the_host_s_plain_patchers():
+    for part in ("student", "teacher"):
+        model, clip, vae, oracle = UnderstudyLoadDemo.execute(part).result
+        for patcher in (model, clip.patcher, vae.patcher, oracle.patcher):
+            assert type(patcher) is comfy.model_patcher.ModelPatcher, type(patcher)
+
+
+def check_a_student_s_indices_are_counted():
+    sampler = {"model": MODEL, "positive": text(1), "negative": text(2), "seed": SEED, "family": "LCM", "steps": 1}
+    latent = {"samples": torch.zeros(3, 4, 8, 8), "batch_index": [0, 1]}
+    refused(["2 entries", "3 latents"], UnderstudyStudentSampler.execute,
+            **sampler, latent_image=latent, cfg=1.0, denoise=1.0)  # fmt: skip
 
 
 def main():

@@ -32,7 +32,30 @@ def test_teacher_names_both_numbers_too(host):
 def test_a_score_that_is_no_number_names_its_image(host):
     graph = Adaptive([GOOD, float("nan"), BAD], seed=502)
     text = error(host, graph, graph.scores)
-    assert "nan" in text.lower() and "1" in text
+    assert "image 1 is not a number (NaN)" in text
+
+
+def test_in_a_list_an_image_is_named_by_its_place_in_the_whole_list(host):
+    graph = Graph()
+    demo = graph.add("UnderstudyLoadDemo", part="student")
+    images = graph.add("TestSolid", value=graph.add("TestFloats", numbers="[0.5, 0.5, NaN]")[0])
+    scores = graph.add("UnderstudyScoreImages", oracle=demo[3], images=images[0], prompt="a red star")
+    graph.add("TestAsk", anything=scores[0])
+    assert "image 4 has values from nan to nan" in error(host, graph, scores)
+
+
+def test_the_receipt_names_both_counts(host):
+    graph = Adaptive([GOOD, BAD], seed=509)
+    one = graph.add("ImageFromBatch", image=graph.images[0], batch_index=0, length=1)
+    receipt = graph.add(
+        "UnderstudyReceipt",
+        images_before=graph.images[0],
+        images=one[0],
+        scores=graph.scores[0],
+        threshold=graph.threshold[0],
+        receipt=graph.teacher[2],
+    )
+    assert "1 images for 2 images_before" in error(host, graph, receipt)
 
 
 def test_prompts_that_do_not_match_name_both_numbers(host):

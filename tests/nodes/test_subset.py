@@ -61,7 +61,7 @@ def test_the_rules_name_entries_that_exist():
     for rule in (cyclic, stretched):
         for batch in range(1, 9):
             for count in range(1, 9):
-                assert all(0 <= rule(image, count, batch) < max(count, batch) for image in range(batch))
+                assert all(0 <= rule(image, count, batch) < count for image in range(batch))
     assert [stretched(i, 3, 6) for i in range(6)] == [0, 0, 1, 1, 2, 2]
     assert [stretched(i, 5, 3) for i in range(3)] == [0, 2, 4]
 

@@ -78,16 +78,20 @@ def test_multiline_widgets_are_texts_and_file_prefixes_do_not_count():
 
     assert with_styler() == with_styler(words="y", filename_prefix="b")
     assert with_styler() != with_styler(strength=0.5)
+    assert with_styler() != with_styler(text_encoder="t5.safetensors")
+    assert with_styler(text_encoder=["7", 0]) != with_styler(text_encoder=["1", 1])
 
 
 def test_an_unconnected_input_gives_nothing():
     assert settings(graph(), inputs=("mask",)) == {}
 
 
-def demo_graph(**changes):
+def demo_graph(more=(), **changes):
     inputs = {
         "model": ["1", 0],
         "latent_image": ["2", 0],
+        "positive": ["7", 0],
+        "negative": ["8", 0],
         "seed": 1,
         "family": "demo",
         "steps": 2,
@@ -101,6 +105,9 @@ def demo_graph(**changes):
             "3": {"class_type": "UnderstudyStudentSampler", "inputs": {**inputs, **changes}},
             "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["1", 2]}},
             "6": {"class_type": "UnderstudyScoreImages", "inputs": {"images": ["4", 0]}},
+            "7": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a red star"}},
+            "8": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": ""}},
+            **dict(more),
         }
     )
 
@@ -114,8 +121,20 @@ def test_the_shipped_calibration_s_settings_are_those_of_the_same_graph():
 
 
 def test_another_graph_keeps_its_own_settings():
-    for changed in ({"denoise": 0.5}, {"settings_from": "loras/mine.safetensors"}):
-        other = demo_graph(**changed)
+    scaled = {
+        "4": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
+        "5": {"class_type": "LatentUpscaleBy", "inputs": {"samples": ["3", 0], "scale_by": 1.0}},
+    }
+    decoded = {"4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["9", 0]}}}
+    decoded["9"] = {"class_type": "VAELoader", "inputs": {"vae_name": "other"}}
+    strong = {"7": {"class_type": "ConditioningSetMask", "inputs": {"conditioning": ["8", 0], "strength": 2}}}
+    for other in (
+        demo_graph(denoise=0.5),
+        demo_graph(scaled),
+        demo_graph(decoded),
+        demo_graph(strong),
+        demo_graph(settings_from="loras/mine.safetensors"),
+    ):
         assert in_the_demo_s_words(other) is other
 
 

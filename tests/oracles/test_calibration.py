@@ -200,6 +200,9 @@ def test_the_authors_percentiles_are_known_for_their_settings():
     lcm.require(graph, "any file", "imagereward")
     with pytest.raises(CalibrationMismatch, match="steps was 2, is 4"):
         turbo.require(graph, "any file", "imagereward")
+    linked = {"KSampler": {"steps": "PrimitiveInt[0]"}, "Other": {"steps": 30}}
+    with pytest.raises(CalibrationMismatch, match=r"steps was 4, is 30, PrimitiveInt\[0\]"):
+        lcm.require(linked, "any file", "imagereward")
     with pytest.raises(CalibrationMismatch, match="oracle was imagereward, is hpsv2"):
         lcm.require(graph, "any file", "hpsv2")
     assert lcm.interval(50)[0] < 0.6154 < lcm.interval(50)[1]

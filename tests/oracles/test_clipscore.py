@@ -4,10 +4,11 @@ from safetensors.torch import load_file, save_file
 from understudy.files import CheckpointError, sha256
 from understudy.oracles import FAMILIES, clip, load_oracle
 from understudy.oracles.base import OracleError
-from understudy.oracles.clip_tokenizer import clip_tokenizer
+from understudy.oracles.clip_tokenizer import cleaned, clip_tokenizer
 
 from . import small_files
 
+IMAGE, TEXT = "vision_model.embeddings", "text_model.embeddings"
 PROMPTS = ["a small red star left of a large blue circle", "a cat", "Café, naïve: 3 DOGS!"]
 
 
@@ -41,6 +42,46 @@ def test_tokenizer_is_openai_s():
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
     assert tokenizer("a", padding="max_length", max_length=4).input_ids == [49406, 320, 49407, 49407]
     assert clip_tokenizer(pad_token="!")("a", padding="max_length", max_length=4).input_ids == [49406, 320, 49407, 0]
+
+
+# As people paste them: entities, once and twice, curly quotes, accents in one character and in two, other scripts.
+TEXTS = [
+    "Tom &amp; Jerry &lt;3",
+    "&amp;lt;b&amp;gt; and &quot;so&quot; &ldquo;on&rdquo;",
+    "a \u201cbig\u201d dog\u2019s \u2018life\u2019",
+    "Café, naïve: Ångström",
+    "Cafe\u0301",
+    "日本の夕日",
+    "一只猫，红色！",
+    "ＦＵＬＬ\u3000ｗｉｄｔｈ",
+    "a \ufb01re, \ufb02owers",
+    "  two\n lines\t of \u00a0text ",
+    "Ein Mädchen läuft; ÇA VA? кот 🐈",
+    "3 DOGS! it's they're 4k 16:9",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_cleaned_texts_are_open_clip_s_tokens(text):
+    import open_clip
+
+    theirs = open_clip.tokenize([text])[0].tolist()
+    assert clip_tokenizer()(cleaned(text)).input_ids == theirs[: theirs.index(49407) + 1]
+
+
+def test_families_clean_texts_where_their_original_does(tmp_path, small_clip, pictures):
+    written, meant = ["a &quot;cat&quot;"], ['a "cat"']
+    path = small_files.write(small_files.open_clip_network().state_dict(), tmp_path / "c.safetensors")
+    for file, family, cleans in (
+        (path, "clipscore", True),
+        (path, "hpsv2.1", True),
+        (small_clip[0], "clipscore", False),
+        (small_clip[0], "pickscore", False),
+    ):
+        oracle = load_oracle(file, family)
+        assert torch.equal(oracle(pictures[:1], written), oracle(pictures[:1], meant)) == cleans
+        assert (oracle.token_count(written[0]) == oracle.token_count(meant[0])) == cleans
 
 
 def activation(path, metadata=None):
@@ -88,6 +129,15 @@ def test_positions_of_old_files_are_accepted(tmp_path, small_clip, pictures):
     ("change", "message"),
     [
         (lambda w: w.pop("vision_model.encoder.layers.1.mlp.fc1.bias"), "lacks vision_model.encoder.layers.1.mlp.fc1"),
+        (
+            lambda w: w.pop("vision_model.encoder.layers.0.mlp.fc1.weight"),
+            "lacks vision_model.encoder.layers.0.mlp.fc1",
+        ),
+        (lambda w: w.pop("text_model.encoder.layers.0.mlp.fc1.weight"), "lacks text_model.encoder.layers.0.mlp.fc1"),
+        (lambda w: w.pop(f"{IMAGE}.patch_embedding.weight"), f"lacks {IMAGE}.patch_embedding.weight"),
+        (lambda w: w.pop(f"{IMAGE}.position_embedding.weight"), f"lacks {IMAGE}.position_embedding.weight"),
+        (lambda w: w.pop(f"{TEXT}.token_embedding.weight"), f"lacks {TEXT}.token_embedding.weight"),
+        (lambda w: w.pop(f"{TEXT}.position_embedding.weight"), f"lacks {TEXT}.position_embedding.weight"),
         (lambda w: w.update(extra=torch.zeros(1)), "also has extra"),
         (
             lambda w: w.update({"visual_projection.weight": torch.zeros(48, 3)}),
@@ -140,6 +190,7 @@ def test_lora_folder_missing_file_and_unknown_family(tmp_path):
     [
         (torch.zeros(2, 3, 8, 8), ["a"], "1 prompts for 2 images"),
         (torch.zeros(2, 3, 8, 8), "ab", "one string for 2 images"),
+        (torch.zeros(0, 3, 8, 8), [], "there are no images; expected a batch of at least one"),
         (torch.zeros(3, 8, 8), ["a"], r"shape \[3, 8, 8\]"),
         (torch.zeros(1, 8, 8, 3), ["a"], r"shape \[1, 8, 8, 3\]"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), ["a"], "torch.uint8"),

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from understudy.cli import main
-from understudy.oracles import load_oracle
+from understudy.oracles import load_oracle, published
 from understudy.oracles.download import DownloadError, download
-from understudy.oracles.published import by_name
+from understudy.oracles.published import by_name, folder_for
 
 from . import small_files
 
@@ -32,11 +32,22 @@ def test_info_says_what_a_file_is(tmp_path, capsys):
     torch.save(small_files.image_reward_tensors(), tmp_path / "ImageReward.pt")
     assert run("info", tmp_path / "ImageReward.pt") == 0
     told = capsys.readouterr().out
-    for words in ("imagereward", "standard deviations", "MiB", "Apache-2.0", "2304.05977"):
+    for words in ("imagereward", "standard deviations", "MiB", "Apache-2.0", "2304.05977", "of this name has another"):
         assert words in told
     small_files.write(small_files.head_tensors("layers.", 8), tmp_path / "head.safetensors")
     assert run("info", tmp_path / "head.safetensors") == 0
     assert "image encoder clip-vit-large-patch14" in capsys.readouterr().out
+    clip = small_files.write(small_files.open_clip_network().state_dict(), tmp_path / "mine.safetensors")
+    assert run("info", clip) == 0
+    told = capsys.readouterr().out
+    assert "clipscore" in told and "OpenAI" not in told and "2103.00020" not in told
+    assert told.count("not known") == 2, "licence and source of somebody's CLIP"
+    assert run("convert", tmp_path / "ImageReward.pt", "--out", tmp_path / "mine2.safetensors") == 0
+    assert run("info", tmp_path / "mine2.safetensors") == 0
+    assert "2304.05977" in capsys.readouterr().out, "it says what it was made from"
+    clip.rename(tmp_path / "PickScore_v1.safetensors")
+    assert run("info", tmp_path / "PickScore_v1.safetensors") == 0
+    assert "2305.01569" not in capsys.readouterr().out, "a name alone does not make it one"
     (tmp_path / "page.safetensors").write_text("<html>")
     assert run("info", tmp_path / "page.safetensors") == 2
     assert "web page" in capsys.readouterr().err
@@ -68,6 +79,13 @@ def test_convert_joins_a_head_and_its_encoder(tmp_path, small_clip, layout):
     assert torch.equal(load_oracle(out)(IMAGES, PROMPTS), both(IMAGES, PROMPTS))
 
 
+def test_an_encoder_that_nothing_needs_is_refused(tmp_path, small_clip, capsys):
+    """Its image half would replace the CLIP's own, or be ignored."""
+    assert run("convert", small_clip[0], "--encoder", small_clip[0], "--out", tmp_path / "x.safetensors") == 2
+    assert "(clipscore) scores without an image encoder; leave" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_convert_refuses_before_it_writes(tmp_path, capsys):
     head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
     assert run("convert", head, "--out", tmp_path / "x.safetensors") == 2
@@ -86,11 +104,25 @@ class Server(BaseHTTPRequestHandler):
     breaks_at = None
     ranges = []
 
+    states_length = True
+    renamed = False
+
     def do_HEAD(self):
-        self.send_response(302)
-        self.send_header("Location", "/bytes")
-        self.send_header("X-Linked-Size", str(len(self.content)))
-        self.send_header("X-Linked-ETag", f'"{self.stated}"')
+        if self.path == "/file" and self.renamed:
+            self.send_response(307)
+            self.send_header("Location", "/new/file")
+            self.send_header("Content-Length", "54")
+        elif self.path == "/plain":
+            self.send_response(200)
+            if self.states_length:
+                self.send_header("Content-Length", str(len(self.content)))
+        else:
+            self.send_response(302)
+            self.send_header("Location", f"http://{self.headers['Host']}/bytes")
+            self.send_header("Content-Length", "1000")
+            if self.stated is not None:
+                self.send_header("X-Linked-Size", str(len(self.content)))
+                self.send_header("X-Linked-ETag", f'"{self.stated}"')
         self.end_headers()
 
     def do_GET(self):
@@ -115,7 +147,8 @@ def hub():
     handler = type("Hub", (Server,), {"ranges": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield handler, replace(by_name("hpsv2"), url=f"http://127.0.0.1:{server.server_port}/file")
+    url = f"http://127.0.0.1:{server.server_port}/file"
+    yield handler, replace(by_name("hpsv2"), url=url, sha256=None, size=None)
     server.shutdown()
     server.server_close()
 
@@ -123,10 +156,10 @@ def hub():
 def test_download_checks_and_is_not_repeated(hub, tmp_path):
     handler, entry = hub
     seen = []
-    path = download(entry, tmp_path / "oracles", lambda done, total: seen.append((done, total)))
-    assert path.read_bytes() == handler.content and path.name == "HPS_v2_compressed.pt"
+    path, checked = download(entry, tmp_path / "oracles", lambda done, total: seen.append((done, total)))
+    assert checked and path.read_bytes() == handler.content and path.name == "HPS_v2_compressed.pt"
     assert seen[-1] == (len(handler.content),) * 2
-    assert download(entry, tmp_path / "oracles") == path and len(handler.ranges) == 1
+    assert download(entry, tmp_path / "oracles") == (path, True) and len(handler.ranges) == 1
 
 
 def test_download_goes_on_where_it_broke_off(hub, tmp_path):
@@ -137,7 +170,7 @@ def test_download_goes_on_where_it_broke_off(hub, tmp_path):
     kept = (tmp_path / "HPS_v2_compressed.pt.partial").stat().st_size
     assert 0 < kept <= 3_000_000 and not (tmp_path / "HPS_v2_compressed.pt").exists()
     handler.breaks_at = None
-    assert download(entry, tmp_path).read_bytes() == handler.content
+    assert download(entry, tmp_path).path.read_bytes() == handler.content
     assert handler.ranges == [None, f"bytes={kept}-"]
     assert [path.name for path in tmp_path.iterdir()] == ["HPS_v2_compressed.pt"]
 
@@ -149,8 +182,57 @@ def test_a_wrong_file_is_not_kept(hub, tmp_path):
         download(entry, tmp_path)
     assert not list(tmp_path.iterdir())
     (tmp_path / entry.file).write_bytes(b"short")
-    with pytest.raises(DownloadError, match="has 5 bytes, expected 5,120,000; delete it"):
+    with pytest.raises(DownloadError, match="has 5 bytes, expected 5,120,000; delete it first"):
         download(entry, tmp_path)
+    (tmp_path / entry.file).write_bytes(handler.content)
+    with pytest.raises(DownloadError, match="its SHA-256 is not 0000.*; delete it first, then download hpsv2 again"):
+        download(entry, tmp_path)
+    assert (tmp_path / entry.file).exists() and len(handler.ranges) == 1
+
+
+def test_a_renamed_repository_is_followed_to_size_and_hash(hub, tmp_path):
+    handler, entry = hub
+    handler.renamed = True
+    path, checked = download(entry, tmp_path)
+    assert checked and path.read_bytes() == handler.content
+
+
+@pytest.mark.parametrize("at", ["/file", "/plain"])
+def test_without_a_hash_that_is_said(hub, tmp_path, capsys, monkeypatch, at):
+    handler, entry = hub
+    handler.stated = None
+    entry = replace(entry, url=entry.url.replace("/file", at))
+    monkeypatch.setattr(published, "PUBLISHED", (entry,))
+    assert run("download", "hpsv2", "--to", tmp_path) == 0
+    assert (tmp_path / entry.file).read_bytes() == handler.content
+    assert "so its bytes were not checked" in capsys.readouterr().out
+
+
+def test_without_a_size_a_short_body_is_still_noticed(hub, tmp_path):
+    handler, entry = hub
+    handler.stated, handler.states_length = None, False
+    entry = replace(entry, url=entry.url.replace("/file", "/plain"))
+    handler.breaks_at = 1_000_000
+    with pytest.raises(DownloadError, match="the connection broke off. 1,000,000 bytes are kept"):
+        download(entry, tmp_path)
+    assert not (tmp_path / entry.file).exists()
+    handler.breaks_at = None
+    assert download(entry, tmp_path) == (tmp_path / entry.file, False)
+    assert handler.ranges == [None, None], "nothing says what a second half would belong to"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ConnectionResetError("reset by peer")])
+def test_a_full_disk_or_a_reset_keeps_what_arrived(hub, tmp_path, monkeypatch, error):
+    handler, entry = hub
+
+    def on_progress(done, total):
+        if done > 2_000_000:
+            raise error
+
+    with pytest.raises(DownloadError, match=f"{error.args[-1]}.*bytes are kept; run it again"):
+        download(entry, tmp_path, on_progress)
+    assert download(entry, tmp_path).path.read_bytes() == handler.content
+    assert handler.ranges[1].startswith("bytes=")
 
 
 def test_download_names_what_the_server_said(hub, tmp_path):
@@ -167,3 +249,13 @@ def test_download_lists_names_and_needs_a_folder(capsys):
     assert run("download", "hpsv2") == 2
     told = capsys.readouterr().err
     assert "choose one of imagereward" in told and "--to FOLDER" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("hpsv2", "oracles"), ("clip-vit-large-patch14", "clip_vision"), ("siglip-so400m-patch14-384", "clip_vision")],
+)
+def test_inside_comfyui_a_file_goes_where_its_loader_looks(tmp_path, monkeypatch, name, folder):
+    pack = tmp_path / "ComfyUI" / "custom_nodes" / "any name"
+    monkeypatch.setattr(published, "__file__", str(pack / "oracles" / "published.py"))
+    assert folder_for(by_name(name)) == tmp_path / "ComfyUI" / "models" / folder

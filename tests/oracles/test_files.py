@@ -1,10 +1,11 @@
 """Which family a file is, and what is said of a file that is none."""
 
 import os
+import shutil
 
 import pytest
 import torch
-from understudy.files import CheckpointError
+from understudy.files import CheckpointError, sha256
 from understudy.oracles import load_oracle
 from understudy.oracles.identify import candidates, identify
 from understudy.oracles.published import PUBLISHED, by_name
@@ -27,7 +28,7 @@ def named(path, folder, name, metadata=None):
     return TensorFile(small_files.write(dict(TensorFile(path).items()), folder / name, metadata))
 
 
-def test_where_families_share_a_layout_metadata_then_hash_then_name_decide(huge, tmp_path, monkeypatch):
+def test_where_families_share_a_layout_metadata_then_hash_then_name_decide(huge, tmp_path):
     with pytest.raises(CheckpointError, match="any of hpsv2, hpsv2.1, clipscore, which share one layout; choose"):
         identify(TensorFile(huge), "auto", "0" * 64)
     assert identify(TensorFile(huge), "hpsv2", "0" * 64) == "hpsv2"
@@ -35,14 +36,12 @@ def test_where_families_share_a_layout_metadata_then_hash_then_name_decide(huge,
     assert identify(file, "auto", "0" * 64) == "hpsv2"
     torch.save({"state_dict": dict(TensorFile(huge).items())}, tmp_path / "HPS_v2.1_compressed.pt")
     assert identify(TensorFile(tmp_path / "HPS_v2.1_compressed.pt"), "auto", "0" * 64) == "hpsv2.1"
-    entry = by_name("hpsv2")
-    monkeypatch.setattr(
-        "understudy.oracles.published.PUBLISHED", (entry.__class__(**{**vars(entry), "sha256": "f" * 64}),)
-    )
-    assert identify(TensorFile(tmp_path / "HPS_v2.1_compressed.pt"), "auto", "f" * 64) == "hpsv2"
+    published = by_name("hpsv2").sha256
+    assert identify(TensorFile(tmp_path / "HPS_v2.1_compressed.pt"), "auto", published) == "hpsv2"
+    assert identify(TensorFile(huge), "auto", by_name("hpsv2.1").sha256) == "hpsv2.1"
 
 
-def test_pickscore_by_its_name(tmp_path):
+def test_pickscore_by_its_name_or_hash(tmp_path):
     keys = ("logit_scale", "text_projection.weight", "visual_projection.weight", "vision_model.post_layernorm.weight")
     tensors = {key: torch.zeros(1) for key in keys}
     tensors["vision_model.embeddings.patch_embedding.weight"] = torch.zeros(1280, 3, 1, 1)
@@ -51,8 +50,10 @@ def test_pickscore_by_its_name(tmp_path):
         ("clip-vit-large-patch14.safetensors", "clipscore"),
     ):
         assert identify(TensorFile(small_files.write(tensors, tmp_path / name)), "auto", "0" * 64) == family
+    file = TensorFile(small_files.write(tensors, tmp_path / "model.safetensors"))
     with pytest.raises(CheckpointError, match="pickscore, clipscore"):
-        identify(TensorFile(small_files.write(tensors, tmp_path / "model.safetensors")), "auto", "0" * 64)
+        identify(file, "auto", "0" * 64)
+    assert identify(file, "auto", by_name("pickscore").sha256) == "pickscore"
 
 
 def test_a_smaller_clip_is_a_clipscore(small_clip):
@@ -119,16 +120,37 @@ def test_a_head_asks_for_its_encoder(tmp_path, small_clip):
         load_oracle(head)
     with pytest.raises(CheckpointError, match="embeddings of 48 numbers; the head .* takes 40"):
         load_oracle(head, encoder=small_clip[0])
+    siglip = {key: value for key, value in small_files.siglip_network().state_dict().items() if "vision_model" in key}
+    siglip_file = small_files.write(siglip, tmp_path / "siglip.safetensors")
+    with pytest.raises(CheckpointError, match="siglip.*lacks visual_projection.weight.*needs OpenAI's CLIP ViT-L/14"):
+        load_oracle(head, encoder=siglip_file)
     head = small_files.write(small_files.head_tensors("scoring_head.", 64), tmp_path / "head25.safetensors")
+    for missing in ("patch_embedding.weight", "position_embedding.weight"):
+        key = f"vision_model.embeddings.{missing}"
+        part = {name: value for name, value in siglip.items() if name != key}
+        with pytest.raises(CheckpointError, match=f"lacks {key}"):
+            load_oracle(head, encoder=small_files.write(part, tmp_path / "part.safetensors"))
     with pytest.raises(CheckpointError, match="no SigLIP in transformers' layout"):
         load_oracle(head, encoder=head)
 
 
-@pytest.mark.parametrize("missing", ["mlp.layers.4.weight", "blip.text_encoder.encoder.layer.1.output.dense.bias"])
-def test_an_incomplete_image_reward_is_refused(tmp_path, missing):
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("mlp.layers.4.weight", "head.6.weight of its ImageRewardNetwork|also has head.4.bias"),
+        ("blip.text_encoder.encoder.layer.1.output.dense.bias", "lacks text.encoder.layer.1.output.dense.bias"),
+        ("blip.visual_encoder.blocks.0.mlp.fc1.weight", "lacks vision.encoder.layers.0.mlp.fc1.weight"),
+        ("blip.visual_encoder.patch_embed.proj.weight", "lacks vision.embeddings.patch_embedding.weight"),
+        ("blip.text_encoder.embeddings.word_embeddings.weight", "lacks text.embeddings.word_embeddings.weight"),
+        ("blip.text_encoder.embeddings.position_embeddings.weight", "lacks text.embeddings.position_embeddings.weight"),
+        ("blip.text_encoder.encoder.layer.0.intermediate.dense.weight", "lacks text.encoder.layer.0.intermediate"),
+        ("blip.text_encoder.encoder.layer.0.crossattention.self.key.weight", "lacks text.encoder.layer.0.crossatt"),
+    ],
+)
+def test_an_incomplete_image_reward_is_refused(tmp_path, missing, message):
     tensors = small_files.image_reward_tensors()
     del tensors[missing]
-    with pytest.raises(CheckpointError, match="is not complete|expected"):
+    with pytest.raises(CheckpointError, match=message):
         load_oracle(small_files.write(tensors, tmp_path / "ImageReward.safetensors"))
     tensors = small_files.image_reward_tensors() | {"blip.extra": torch.zeros(1)}
     with pytest.raises(CheckpointError, match="also has blip.extra"):
@@ -145,6 +167,15 @@ def test_remarks_name_cut_and_empty_prompts(tmp_path):
     assert "empty text" in oracle.remarks(["a", " "])[0]
     images = torch.rand(2, 3, 40, 40)
     assert torch.equal(oracle(images, ["a " * 33, ""]), oracle(images, ["a " * 200, " "]))
+
+
+def test_another_encoder_makes_another_oracle_of_the_same_head(tmp_path, small_clip):
+    head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
+    other = small_files.write(small_files.open_clip_network().state_dict(), tmp_path / "clip.safetensors")
+    same = shutil.copy(other, tmp_path / "again.safetensors")
+    first, second, again = (load_oracle(head, encoder=path).fingerprint for path in (small_clip[0], other, same))
+    assert first != second == again
+    assert sha256(head) not in (first, second)
 
 
 def test_published_names_are_all_different_and_their_families_known():

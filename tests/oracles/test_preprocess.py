@@ -14,15 +14,17 @@ CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 SIZES = [(64, 64), (64, 2048), (2048, 64), (333, 777), (1024, 1023), (225, 223), (100, 61)]
 
 
-def picture(width, height, mode="RGB"):
-    """A smooth picture with fine detail and hard edges on it."""
+def picture(width, height, mode="RGB", opaque=False):
+    """A smooth picture with fine detail and hard edges on it; so is its alpha, unless that is opaque."""
     g = np.random.default_rng(width * 7 + height)
     y, x = np.mgrid[0:height, 0:width]
     channels = []
-    for _ in range({"RGB": 3, "RGBA": 4, "L": 1}[mode]):
+    for _ in range({"RGB": 3, "RGBA": 4, "L": 1, "LA": 2}[mode]):
         a, b, c = g.uniform(2, 40, 3)
         wave = np.sin(x / a) + np.cos(y / b) + 2 * ((x + y) % (3 * c) < c) + g.normal(0, 0.2, (height, width))
         channels.append((wave - wave.min()) / np.ptp(wave) * 255)
+    if opaque:
+        channels[-1][:] = 255
     pixels = np.stack(channels, axis=-1).round().astype(np.uint8)
     return Image.fromarray(pixels.squeeze(), mode)
 
@@ -42,9 +44,9 @@ def shorter_side(image, size):
 
 
 def clip_way(image, size):
-    """OpenAI's CLIP, OpenCLIP and ImageReward."""
-    image = functional.center_crop(shorter_side(image.convert("RGB"), size), size)
-    return functional.normalize(functional.to_tensor(image), *CLIP)
+    """OpenAI's CLIP, OpenCLIP and ImageReward, which drop alpha and widen grey at the end."""
+    image = functional.center_crop(shorter_side(image, size), size)
+    return functional.normalize(functional.to_tensor(image.convert("RGB")), *CLIP)
 
 
 def transformers_way(image, size):
@@ -75,6 +77,7 @@ WAYS = {
     "hpsv2.1": hps_way,
     "pickscore": transformers_way,
     "imagereward": clip_way,
+    "laion-aesthetic-v2": clip_way,
     "aesthetic-v2.5": siglip_way,
 }
 
@@ -86,12 +89,14 @@ def oracles(tmp_path_factory, small_clip):
     clip = small_files.write(network.state_dict(), folder / "clip.safetensors")
     siglip = small_files.write(small_files.siglip_network().state_dict(), folder / "siglip.safetensors")
     head = small_files.write(small_files.head_tensors("scoring_head.", 64), folder / "head.safetensors")
+    laion = small_files.write(small_files.head_tensors("layers.", 48), folder / "laion.safetensors")
     reward = small_files.write(small_files.image_reward_tensors(), folder / "ImageReward.safetensors")
     return {
         "clipscore": load_oracle(clip, "clipscore"),
         "hpsv2.1": load_oracle(clip, "hpsv2.1"),
         "pickscore": load_oracle(small_clip[0], "pickscore"),
         "imagereward": load_oracle(reward),
+        "laion-aesthetic-v2": load_oracle(laion, encoder=clip),
         "aesthetic-v2.5": load_oracle(head, encoder=siglip),
     }
 
@@ -112,7 +117,7 @@ def test_prepared_pixels_are_the_package_s_own(oracles, family, size):
 def test_scores_agree_with_the_way_through_pil(oracles, family):
     """Within half a percent of the range of the scores, on all shapes and modes."""
     oracle, pictures = oracles[family], [picture(*size) for size in SIZES]
-    pictures += [picture(300, 200, "RGBA"), picture(200, 300, "L")]
+    pictures += [picture(300, 200, "RGBA", opaque=True), picture(200, 300, "LA", opaque=True), picture(200, 300, "L")]
     prompts = ["a small red star"] * len(pictures)
     with torch.no_grad():
         expected = oracle.score_prepared(torch.stack([WAYS[family](image, 32) for image in pictures]), prompts)
@@ -120,6 +125,24 @@ def test_scores_agree_with_the_way_through_pil(oracles, family):
     spread = expected.max() - expected.min()
     assert spread > 0.01
     assert (scores - expected).abs().max() < 0.005 * spread
+
+
+def test_alpha_is_dropped_before_resizing_whatever_the_packages_do(oracles):
+    """Colours under transparent places count; the packages that resize first weigh them by alpha, which differs."""
+    transparent = picture(300, 200, "RGBA")
+    prepared = oracles["clipscore"].prepare(as_tensor(transparent))[0]
+    assert torch.equal(prepared, oracles["clipscore"].prepare(as_tensor(transparent.convert("RGB")))[0])
+    assert (prepared - clip_way(transparent.convert("RGB"), 32)).abs().max() < 1.1 / 255 / 0.26
+    assert (prepared - clip_way(transparent, 32)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("size", [(2000, 1), (1, 2000), (2000, 3)])
+def test_a_line_has_a_pixel_left(oracles, size):
+    prepared = oracles["hpsv2.1"].prepare(torch.ones(1, 3, *size))
+    lit = (prepared > 0).any(1)[0].nonzero()
+    assert prepared.shape == (1, 3, 32, 32)
+    assert sorted(len(set(at)) for at in lit.T.tolist()) == [1, 32]
+    assert oracles["hpsv2.1"](torch.ones(1, 3, *size), ["a line"]).isfinite().all()
 
 
 @pytest.mark.parametrize("family", WAYS)

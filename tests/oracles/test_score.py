@@ -2,6 +2,7 @@
 
 import csv
 import os
+import struct
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ from . import small_files
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Seven pictures of different sizes and modes, one of them damaged, in a folder with a folder in it."""
+    """Six pictures of different sizes and modes, a damaged one and one of 16 bits, in a folder with a folder in it."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     g = torch.Generator().manual_seed(0)
@@ -27,6 +28,7 @@ def pictures(tmp_path):
         image = Image.fromarray(pixels, "RGBA").convert(mode)
         image.save(folder / ("more" if i > 3 else ".") / f"{i}.png")
     (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
+    Image.new("I;16", (8, 8)).save(folder / "sixteen-bits.png")
     (folder / "notes.txt").write_text("not a picture")
     return folder
 
@@ -64,7 +66,7 @@ def test_every_picture_gets_each_oracle_s_score(pictures, oracles, tmp_path, cap
             alone = oracle(read_image(module.Path(row["image"]))[None], ["a red star"]).item()
             assert float(row[column]) == pytest.approx(alone, abs=2e-3)
     told = capsys.readouterr().out
-    assert "6 pictures scored" in told and "skipped" in told and "broken.png" in told
+    assert "6 pictures scored" in told and "skipped" in told and "broken.png" in told and "I;16" in told
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -90,14 +92,15 @@ def test_a_cut_off_run_goes_on(pictures, oracles, tmp_path, monkeypatch):
     seen.clear()
     monkeypatch.setattr(module, "read_image", lambda path: (seen.append(path.name), real(path))[1])
     assert score(*options) == 0
-    assert len(rows(out)) == 6 and len(seen) == 7 - scored
+    assert len(rows(out)) == 6 and len(seen) == 8 - scored
     again = tmp_path / "again.csv"
     assert score(*options[:-1], again) == 0
     assert rows(again) == rows(out)
 
 
 def test_prompts_from_lines_and_tables(pictures, oracles, tmp_path):
-    (pictures / "broken.png").unlink()
+    for name in ("broken.png", "sixteen-bits.png"):
+        (pictures / name).unlink()
     lines = tmp_path / "p.txt"
     lines.write_text("".join(f"prompt {i}\n" for i in range(6)), encoding="utf-8")
     table = tmp_path / "p.csv"
@@ -108,13 +111,104 @@ def test_prompts_from_lines_and_tables(pictures, oracles, tmp_path):
     assert rows(tmp_path / "a.csv") == rows(tmp_path / "b.csv")
 
 
+def request(paths, oracles, out, **change):
+    return module.Request(paths=(paths,), oracles=oracles, out=out, **{"prompt": "a", "device": "cpu"} | change)
+
+
+class Place:
+    """A process's place among two, one after the other in this process."""
+
+    count = 2
+
+    def __init__(self, rank, results):
+        self.rank, self.is_main, self.results, self.device = rank, rank == 1, results, torch.device("cpu")
+
+    def gather(self, result):
+        self.results.append(result)
+        return self.results
+
+
+def test_a_process_that_starts_late_loses_no_picture(pictures, oracles, tmp_path, monkeypatch):
+    results, shown = [], []
+    for rank in (0, 1):
+        monkeypatch.setattr(module, "Processes", lambda _, rank=rank: Place(rank, results))
+        out = module.score(
+            request(pictures, oracles[:1], tmp_path / "s.csv"), lambda *at, rank=rank: shown.append(rank)
+        )
+    assert out.scored == 6 and len(out.unreadable) == 2 and len(rows(tmp_path / "s.csv")) == 6
+    assert set(shown) == {1}, "only the main process shows how far it is"
+
+
+def test_rows_that_another_process_wrote_elsewhere_are_missed(pictures, oracles, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Processes", lambda _: Place(1, []))
+    with pytest.raises(ValueError, match="4 pictures have no score, .*0.png the first"):
+        module.score(request(pictures, oracles[:1], tmp_path / "s.csv"))
+    assert not (tmp_path / "s.csv").exists()
+    assert len(list(tmp_path.glob(".s.csv.*.jsonl"))) == 1, "what was scored is kept"
+
+
+def test_names_with_glob_characters(pictures, oracles, tmp_path):
+    out = tmp_path / "scores[1].csv"
+    assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", out) == 0
+    assert len(rows(out)) == 6 and not list(tmp_path.glob(".scores*"))
+
+
+def test_whatever_a_decoder_raises_the_picture_is_skipped(pictures, oracles, tmp_path, monkeypatch, capsys):
+    raised = {"0": struct.error("4 bytes"), "1": EOFError(), "2": KeyError("palette"), "3": IndexError("list")}
+    real = module.read_image
+
+    def read(path):
+        if path.stem in raised:
+            raise raised[path.stem]
+        return real(path)
+
+    monkeypatch.setattr(module, "read_image", read)
+    assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", tmp_path / "s.csv") == 0
+    assert len(rows(tmp_path / "s.csv")) == 2
+    told = capsys.readouterr().out
+    for name, error in raised.items():
+        assert f"{name}.png: {error!r}" in told
+
+
+def test_a_journal_belongs_to_oracle_encoder_and_dtype(pictures, small_clip, tmp_path, monkeypatch):
+    head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
+    state = small_files.open_clip_network(True).state_dict()
+    encoders = [small_clip[0], small_files.write(state, tmp_path / "other.safetensors")]
+    monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    for encoder, dtype in ((0, "float32"), (0, "float32"), (1, "float32"), (0, "bfloat16")):
+        given = {"encoders": (encoders[encoder],), "dtype": dtype}
+        with pytest.raises(OSError, match="no space"):
+            module.score(request(pictures, (head,), tmp_path / "s.csv", **given))
+    assert len(list(tmp_path.glob(".s.csv.*.jsonl"))) == 3
+
+
+def test_encoders_go_to_the_heads(pictures, oracles, small_clip, tmp_path, capsys):
+    head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
+    (tmp_path / "b").mkdir()
+    other = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "b" / "head.safetensors")
+    options = [pictures, "--prompt", "a", "--out", tmp_path / "s.csv", "--oracle", oracles[0], "--oracle", head]
+    assert score(*options, "--encoder", small_clip[0]) == 0
+    oracle = load_oracle(head, encoder=small_clip[0])
+    for row in rows(tmp_path / "s.csv"):
+        alone = oracle(read_image(module.Path(row["image"]))[None], ["a"]).item()
+        assert float(row["laion-aesthetic-v2"]) == pytest.approx(alone, abs=2e-3)
+    assert score(*options, "--oracle", other, *["--encoder", small_clip[0]] * 2) == 0
+    columns = list(rows(tmp_path / "s.csv")[0])[2:]
+    assert columns == ["clipscore", "laion-aesthetic-v2 head", "laion-aesthetic-v2 head (2)"]
+    capsys.readouterr()
+    assert score(*options, "--oracle", other, "--encoder", small_clip[0]) == 2
+    assert "1 --encoder for 2 heads" in (told := capsys.readouterr().err) and "oracle convert HEAD --encoder" in told
+    assert score(*options[:-2], "--encoder", small_clip[0]) == 2
+    assert "no image encoder is needed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--prompt", "a", "--prompts", "x"], "either --prompt TEXT"),
         ([], "either --prompt TEXT"),
         (["--prompts", "missing.txt"], "no such prompt file"),
-        (["--prompts", "two.txt"], "2 lines for 7 images"),
+        (["--prompts", "two.txt"], "2 lines for 8 images"),
         (["--prompts", "bad.csv"], "no column prompt"),
         (["--prompts", "few.csv"], "no row for"),
         (["--prompt", "a", "--out", "x.xlsx"], "ends in .csv or .parquet"),

@@ -1,11 +1,16 @@
 """understudy calibrate: the student's own distribution, in a file that grows."""
 
 import json
+import os
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from understudy.cli import main
 from understudy.oracles.calibration import Calibration
 from understudy.pipelines import calibrate as module
+
+from .two_processes import run_as_two
 
 
 @pytest.fixture
@@ -16,10 +21,14 @@ def options(sd15, clip, tmp_path):
     return {**files, "size": "32", "batch-size": 8, "student-steps": 1, "device": "cpu", "count": 20}
 
 
-def calibrate(options, **change):
+def arguments(options, **change):
     pairs = ((f"--{name}", str(value)) for name, value in (options | change).items() if value is not None)
+    return ["calibrate", *(word for pair in pairs for word in pair)]
+
+
+def calibrate(options, **change):
     try:
-        main(["calibrate", *(word for pair in pairs for word in pair)])
+        main(arguments(options, **change))
     except SystemExit as end:
         return end.code or 0
     return 0
@@ -65,3 +74,44 @@ def test_other_settings_and_bad_requests_are_refused(options, capsys):
     assert calibrate(options, out=options["prompts"]) == 2
     told = capsys.readouterr().err
     assert "percentiles need at least 20" in told and "ends in .json" in told
+
+
+def test_a_head_with_its_encoder(options, clip, tmp_path, capsys):
+    head, g = tmp_path / "head.safetensors", torch.Generator().manual_seed(0)
+    tensors = {"layers.0.weight": torch.randn(4, 32, generator=g), "layers.0.bias": torch.zeros(4)}
+    save_file(tensors | {"layers.2.weight": torch.randn(1, 4, generator=g), "layers.2.bias": torch.zeros(1)}, head)
+    assert calibrate(options, oracle=head, encoder=clip) == 0
+    assert Calibration.load(options["out"]).n == 20
+    other = tmp_path / "other.safetensors"
+    save_file({key: value + 1 for key, value in load_file(clip).items()}, other)
+    capsys.readouterr()
+    assert calibrate(options, oracle=head, encoder=other) == 2
+    assert "encoder was" in capsys.readouterr().err
+    assert calibrate(options, oracle=head) == 2
+    assert "only the head of laion-aesthetic-v2" in capsys.readouterr().err
+    assert calibrate(options, encoder=clip) == 2
+    assert "no image encoder is needed" in capsys.readouterr().err
+
+
+def test_the_prompts_that_are_used_are_remarked_once(options, capsys):
+    lines = [f"prompt {i}" for i in range(20)] + ["word " * 90]
+    options["prompts"].write_text("\n".join(lines))
+    assert calibrate(options) == 0
+    assert "note: " not in capsys.readouterr().err
+    options["prompts"].write_text("\n".join(reversed(lines)))
+    assert calibrate(options, out=options["out"].with_name("b.json")) == 0
+    told = capsys.readouterr().err
+    assert told.count("note: ") == 1 and "77 tokens of a prompt; 1 longer ones are cut" in told
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_two_processes_make_the_same_table(options, tmp_path):
+    options["batch-size"] = 10
+    assert calibrate(options) == 0
+    one = Calibration.load(options["out"])
+    done = run_as_two(arguments(options, out=tmp_path / "two.json"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("20 images") == 1, "only the main process prints"
+    two = Calibration.load(tmp_path / "two.json")
+    assert sorted(two.scores_by_image.values()) == pytest.approx(sorted(one.scores_by_image.values()), abs=1e-2)
+    assert two.settings == one.settings

@@ -1,9 +1,6 @@
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,10 +9,15 @@ from PIL import Image
 from safetensors.torch import save_file
 from understudy.cli import main
 from understudy.oracles.calibration import Calibration
+from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from understudy.pipelines.checkpoint import Checkpoint
 from understudy.pipelines.stable_diffusion import StableDiffusion
 
+from .two_processes import run_as_two
+
 PROMPTS = ["a cat", "a dog on a roof", "a red house", "blue sky, 4k", "an old tree"]
+
+LCM = next(iter(PUBLISHED_CALIBRATIONS))
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,22 @@ def test_calibration_is_filled_by_one_run_and_read_by_the_next(command, tmp_path
     refused(command | many | {"percentile": 25, "student_steps": 1}, "steps was 2, is 1", capsys)
 
 
+def test_a_published_table_by_its_name(command, monkeypatch):
+    monkeypatch.setattr(PUBLISHED_CALIBRATIONS[LCM], "family", "clipscore")
+    report = generate(command, calibration=LCM, percentile=30, student_steps=4)
+    assert {image["threshold"] for image in report["images"]} == {0.1546}
+    assert report["settings"]["calibration"] == LCM
+
+
+def test_cut_prompts_are_remarked_once(command, tmp_path, capsys):
+    prompts = tmp_path / "long.csv"
+    prompts.write_text("caption\n" + "".join(f"{i} {'word ' * 90}\n" for i in range(2)))
+    report = generate(command, prompts=prompts)
+    told = capsys.readouterr().err
+    assert told.count("note: ") == 1 and "clipscore reads the first 77 tokens of a prompt; 2 longer ones" in told
+    assert len(report["images"]) == 2, "the header is no prompt"
+
+
 def refused(options, message, capsys):
     """The run ends with code 2 and one line on stderr, and leaves the folder as it was."""
     folder = options["out"].parent
@@ -180,8 +198,12 @@ def refused(options, message, capsys):
     ("change", "message"),
     [
         ({"percentile": 101, "calibration": "x.json"}, "--percentile is 101; expected 0 to 100"),
-        ({"percentile": 30}, "--percentile needs --calibration"),
+        ({"percentile": 30}, "--percentile needs --calibration FILE; make one with 'understudy calibrate'"),
         ({"percentile": 30, "calibration": "none.json"}, "no such calibration file"),
+        ({"percentile": 30, "calibration": "none.json"}, "published tables 'ImageReward, LCM-SDXL at 4 steps (publ"),
+        ({"percentile": 30, "calibration": LCM}, "steps was 4, is 2"),
+        ({"percentile": 30, "calibration": LCM}, "oracle was imagereward, is clipscore"),
+        ({"calibration": LCM}, "is a published table; give --percentile with it"),
         ({"threshold": 1, "worst_fraction": 0.5}, "--threshold and --worst-fraction exclude each other"),
         ({"worst_fraction": 1.5}, "worst fraction is 1.5; expected 0 to 1"),
         ({"prompts": "none.txt"}, "none.txt: no such prompt file"),
@@ -234,37 +256,9 @@ def test_a_run_that_fails_half_way_leaves_the_earlier_report(first, command, mon
     assert left == ["out"]
 
 
-# Imports are most of a short run; both processes get them from one parent.
-TWO_PROCESSES = """
-import os, sys
-import accelerate.utils, diffusers, transformers, understudy.pipelines.generate
-from diffusers.loaders import single_file_utils
-from understudy.cli import main
-pids = []
-for rank in range(2):
-    if not (pid := os.fork()):
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        main(sys.argv[1:])
-    pids.append(pid)
-sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids))
-"""
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_two_processes_make_the_same_images(first, command):
-    """Two processes with the environment that `accelerate launch` gives them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    environment |= {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", TWO_PROCESSES, *arguments(command)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_as_two(arguments(command))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("2 of 5 refined") == 1, "only the main process prints"
     for kind in ("student", "final"):

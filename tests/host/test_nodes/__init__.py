@@ -77,6 +77,21 @@ class NoiseImages:
         return (torch.stack([image(index) for index in range(first, first + count)]),)
 
 
+class Solid:
+    """A batch of two images of one value, which may be no number."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "make", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("FLOAT", {"forceInput": True})}}
+
+    def make(self, value):
+        import torch
+
+        return (torch.full((2, 64, 64, 3), value),)
+
+
 class Ask:
     """Takes anything, so that a node whose output nothing else needs runs."""
 
@@ -149,4 +164,5 @@ NODE_CLASS_MAPPINGS = {
     "TestFloats": Floats,
     "TestStrings": Strings,
     "TestNoiseImages": NoiseImages,
+    "TestSolid": Solid,
 }

@@ -1,0 +1,15 @@
+"""Two processes share the tests: a file's tests stay together, and so do those of one host's server."""
+
+import os
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: two processes with two threads each only get in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        item.add_marker(pytest.mark.xdist_group(f"host {params['host']}" if "host" in params else item.path.name))

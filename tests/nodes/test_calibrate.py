@@ -1,0 +1,90 @@
+"""Calibrations as the nodes find, combine and show them."""
+
+import pytest
+import torch
+from understudy.oracles.calibration import Calibration, CalibrationMismatch
+
+# What settings_upstream finds in the demo's workflow.
+DEMO = {
+    "UnderstudyLoadDemo.part": "student",
+    "UnderstudyStudentSampler.model": "UnderstudyLoadDemo[0]",
+    "UnderstudyStudentSampler.family": "demo",
+    "UnderstudyStudentSampler.denoise": 1,
+    "UnderstudyStudentSampler.latent_image": "EmptyLatentImage[0]",
+    "EmptyLatentImage.width": 64,
+    "EmptyLatentImage.height": 64,
+    "VAEDecode.samples": "UnderstudyStudentSampler[0]",
+    "VAEDecode.vae": "UnderstudyLoadDemo[2]",
+    "images": "VAEDecode[0]",
+}
+
+
+@pytest.fixture
+def folder(without_host, monkeypatch, tmp_path):
+    from understudy.nodes import folders
+
+    monkeypatch.setattr(folders, "calibrations_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def calibration(count):
+    return Calibration("mine", {str(i): float(i) for i in range(count)}, {}, "f" * 64, "")
+
+
+def test_how_sure_a_percentile_is_shows_from_50_images_on(folder):
+    from understudy.nodes.calibrate import _described, _how_sure, _interval
+    from understudy.oracles.threshold import Threshold
+
+    assert "95 %" not in _how_sure(calibration(49)) and "1 more to say how sure" in _how_sure(calibration(49))
+    low, high = calibration(50).interval(20)
+    assert f"20 % are below 9.800 (95 %: {low:.3f} to {high:.3f})" in _how_sure(calibration(50))
+    for count, sure in ((49, False), (50, True)):
+        calibration(count).save(folder / "mine.json")
+        text = _described(Threshold.percentile(calibration(count), 20), [], _interval("mine", 20))
+        assert ("95 % confidence" in text) == sure
+
+
+def test_a_calibration_that_grew_runs_the_nodes_that_read_it_again(folder):
+    from understudy.nodes.calibrate import UnderstudyThreshold
+    from understudy.nodes.combine import UnderstudyCombineOracles
+
+    def threshold(mode="percentile"):
+        return UnderstudyThreshold.fingerprint_inputs(mode=[mode], calibration=["mine"], percentile=[30.0])
+
+    def combine(a, b):
+        return UnderstudyCombineOracles.fingerprint_inputs(calibration_a=a, calibration_b=b, oracle_a=None, weight_a=1)
+
+    calls = [lambda: combine("mine", "none"), lambda: combine("demo (shipped)", "mine"), threshold]
+    calibration(30).save(folder / "mine.json")
+    before = [call() for call in calls]
+    assert before == [call() for call in calls]
+    rest = threshold("fixed"), combine("none", None)
+    calibration(31).save(folder / "mine.json")
+    assert all(old != call() for old, call in zip(before, calls, strict=True))
+    assert rest == (threshold("fixed"), combine("none", None))
+
+
+class DemoOracle:
+    family = "demo"
+
+    def __init__(self, fingerprint):
+        self.fingerprint = fingerprint
+
+    def __call__(self, images, prompts):
+        return torch.zeros(len(images))
+
+
+def test_the_demo_s_calibration_combines_on_the_demo_s_own_graph(folder):
+    from understudy.nodes.calibrate import SHIPPED, find_calibration
+    from understudy.nodes.combine import UnderstudyCombineOracles
+
+    (name,) = SHIPPED
+    table = find_calibration(name)
+    oracle = DemoOracle(table.oracle)
+    (both,) = UnderstudyCombineOracles.execute(oracle, name, 1.0, 0.0, oracle, name, 1.0, 10.0)
+    settings = DEMO | {"UnderstudyStudentSampler.steps": table.settings["steps"]}
+    both.require(settings)
+    with pytest.raises(CalibrationMismatch, match=f"steps was {table.settings['steps']}, is 9"):
+        both.require(settings | {"UnderstudyStudentSampler.steps": 9})
+    with pytest.raises(CalibrationMismatch, match="EmptyLatentImage.width was not set, is 96"):
+        both.require(settings | {"EmptyLatentImage.width": 96})
