@@ -101,16 +101,16 @@ class Plain:
         self.vae = AutoencoderKL.from_pretrained(model, subfolder="vae").requires_grad_(False)
         self.text = CLIPTextModel.from_pretrained(model, subfolder="text_encoder").requires_grad_(False)
         self.tokenizer = clip_tokenizer()
+        self.nothing, self.cache = self._embedded([""]), {}
+        if encoded:  # before the networks are there, as a sparing script would
+            self.cache = {i: self._encoded([i]) for i in range(PICTURES)}
+            self.vae = self.text = None
         self.teacher = UNet2DConditionModel.from_pretrained(model, subfolder="unet").requires_grad_(False)
         self.student = UNet2DConditionModel.from_pretrained(model, subfolder="unet").requires_grad_(False)
         self.student.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
         self.parameters = [p for p in self.student.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, weight_decay=0.0)
-        self.alphas_cumprod, self.done, self.cache = scaled_linear().float(), 0, {}
-        self.nothing = self._embedded([""])
-        if encoded:
-            self.cache = {i: self._encoded([i]) for i in range(PICTURES)}
-            self.vae = self.text = None
+        self.alphas_cumprod, self.done = scaled_linear().float(), 0
 
     def _embedded(self, captions):
         tokens = self.tokenizer(captions, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
