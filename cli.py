@@ -297,7 +297,10 @@ def train(
         Path | None, typer.Argument(help="A recipe file (.toml), or the name of one that ships with the pack.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/<recipe name> without it.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in --out by its own recipe, with what --set changes."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     change: Annotated[
         list[str] | None,
@@ -321,8 +324,6 @@ def train(
     changes = tuple(change or ())
     if help_config:
         typer.echo(command.help_text(recipe))
-    elif recipe is None:
-        raise typer.BadParameter("name a recipe: " + ", ".join(command.shipped()), param_hint="RECIPE")
     elif estimate:
         typer.echo(command.estimate_command(recipe, out, device, changes))
     else:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from .config import Recipe, RecipeError, load_recipe
 from .loop import train
+from .run import Run
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -16,7 +17,7 @@ def find_recipe(recipe: Path, changes: tuple[str, ...] = ()) -> tuple[Recipe, st
 
 
 def train_command(
-    recipe: Path,
+    recipe: Path | None,
     out: Path | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -24,19 +25,24 @@ def train_command(
 ) -> Path:
     """Train ``recipe`` and return the exported file.
 
-    out: the run's directory; ``runs/<recipe name>`` without it. Raises RecipeError, TrainingError or Stopped.
+    out: the run's directory; ``runs/<recipe name>`` without it. resume: go on with the run there by its own recipe, to
+    which only the ``changes`` are made; ``recipe`` then merely names the directory.
+    Raises RecipeError, TrainingError or Stopped.
     """
     check_device(device)
-    loaded, name = find_recipe(recipe, changes)
-    return train(loaded, out or Path("runs") / name, resume=resume, device=device)
+    if resume and (recipe or out):
+        directory = out or Path("runs") / recipe.stem
+        return train(Run.own_recipe(directory, changes), directory, resume=True, device=device)
+    loaded, name = find_recipe(named(recipe), changes)
+    return train(loaded, out or Path("runs") / name, device=device)
 
 
-def estimate_command(recipe: Path, out: Path | None, device: str, changes: tuple[str, ...] = ()) -> str:
+def estimate_command(recipe: Path | None, out: Path | None, device: str, changes: tuple[str, ...] = ()) -> str:
     """What training ``recipe`` would take, in a few lines. Raises what training would."""
     from .estimate import estimate
 
     check_device(device)
-    loaded, name = find_recipe(recipe, changes)
+    loaded, name = find_recipe(named(recipe), changes)
     return estimate(loaded, out or Path("runs") / name, device).summary()
 
 
@@ -48,6 +54,13 @@ def help_text(recipe: Path | None) -> str:
     if recipe is None or str(recipe) in method_classes():
         return help_config(str(recipe or ""))
     return help_config(find_recipe(recipe)[0].method)
+
+
+def named(recipe: Path | None) -> Path:
+    """The recipe that was asked for. Raises RecipeError for none."""
+    if recipe is None:
+        raise RecipeError(f"name a recipe, a file or one of {', '.join(shipped())}; with --resume, --out will do")
+    return recipe
 
 
 def shipped() -> list[str]:

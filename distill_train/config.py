@@ -109,16 +109,21 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
     Raises RecipeError with every problem that was found.
     """
     try:
-        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
-        for change in changes:
-            _make(recipe, change)
-        return Recipe.model_validate(recipe)
+        return validated(path, tomllib.loads(path.read_text(encoding="utf-8")), changes)
     except FileNotFoundError as e:
         raise RecipeError(f"there is no recipe {str(path)!r}; the pack's own lie in distill_train/recipes") from e
     except tomllib.TOMLDecodeError as e:
         raise RecipeError(f"{path} is not TOML: {e}") from e
+
+
+def validated(source: Path, recipe: dict[str, Any], changes: tuple[str, ...] = ()) -> Recipe:
+    """The recipe that ``source`` holds, with ``changes`` made to it. Raises RecipeError with every problem."""
+    for change in changes:
+        _make(recipe, change)
+    try:
+        return Recipe.model_validate(recipe)
     except ValidationError as e:
-        raise RecipeError(explain(path, e)) from e
+        raise RecipeError(explain(source, e)) from e
 
 
 def _make(recipe: dict, change: str) -> None:

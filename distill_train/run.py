@@ -4,19 +4,23 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..files import write_whole
-from .config import Recipe, RecipeError
+from .config import Recipe, RecipeError, validated
+from .methods import method_classes
 
-# What may be changed when a run goes on, as no step that was taken would have been another.
-CHANGEABLE = {
-    f"loop.{key}"
-    for key in ("lr", "grad_clip", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints", "tracker")
-}
+# What may be changed when a run goes on, as no step that was taken would have been another. Where teacher and data lie
+# is among it, since checkpoints know them by their content.
+CHANGEABLE = (
+    *(f"loop.{key}" for key in ("lr", "grad_clip", "log_every", "sample_every", "checkpoint_every")),
+    *("loop.keep_checkpoints", "loop.tracker", "samples.*", "student.dtype"),
+    *("teacher.path", "data.path", "data.captions", "data.filter.oracle"),
+)
 
 
 class Run:
@@ -43,23 +47,31 @@ class Run:
 
     @classmethod
     def resume(cls, directory: Path, recipe: Recipe) -> "Run":
-        """An existing run of the same recipe but for ``CHANGEABLE``.
+        """An existing run of the same recipe but for what may be changed.
 
         Raises RecipeError if there is none, or its recipe differs in more.
+        """
+        before, now = (_flat(json.loads(r.model_dump_json())) for r in (cls.own_recipe(directory), recipe))
+        allowed = changeable(recipe)
+        different = [key for key in before | now if before.get(key) != now.get(key)]
+        if refused := [key for key in different if not any(fnmatch(key, pattern) for pattern in allowed)]:
+            listed = ", ".join(f"{key} ({before.get(key)!r}, now {now.get(key)!r})" for key in refused)
+            raise RecipeError(
+                f"{directory} was started with another recipe; these differ: {listed}. What may differ is "
+                f"{', '.join(allowed)}"
+            )
+        return cls(directory)
+
+    @staticmethod
+    def own_recipe(directory: Path, changes: tuple[str, ...] = ()) -> Recipe:
+        """What the run in ``directory`` is made by, with ``changes`` such as "loop.lr=1e-5" made to it.
+
+        Keys that the pack has learned since have their defaults. Raises RecipeError if there is no run.
         """
         path = directory / "recipe.json"
         if not path.exists():
             raise RecipeError(f"{directory} holds no run to resume; leave --resume out to start one")
-        before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(recipe.model_dump_json())
-        before, now = _flat(before), _flat(now)
-        different = [key for key in before | now if before.get(key) != now.get(key) and key not in CHANGEABLE]
-        if different:
-            listed = ", ".join(f"{key} ({before.get(key)!r}, now {now.get(key)!r})" for key in different)
-            raise RecipeError(
-                f"{directory} was started with another recipe; these differ: {listed}. What may differ is "
-                f"{', '.join(sorted(CHANGEABLE))}"
-            )
-        return cls(directory)
+        return validated(path, json.loads(path.read_text(encoding="utf-8")), changes)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Put down what the run is now made by."""
@@ -102,6 +114,13 @@ class Run:
             reached = state["step"] if state else 0
             write_whole(log, "".join(line for line in lines if json.loads(line)["step"] <= reached))
         return state
+
+
+def changeable(recipe: Recipe) -> tuple[str, ...]:
+    """Keys, or patterns of them, in which a run's recipe may become this one."""
+    method = method_classes().get(recipe.method)
+    more = recipe.loop.decay == "constant" and method is not None and method.open_ended
+    return (*CHANGEABLE, "loop.steps") if more else CHANGEABLE
 
 
 def _flat(recipe: Mapping[str, Any], above: str = "") -> dict[str, Any]:

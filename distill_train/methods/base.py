@@ -25,6 +25,7 @@ class Method(ABC):
 
     Settings: ClassVar[type[Strict]]
     network: nn.Module
+    open_ended: ClassVar[bool] = False  # at a constant learning rate, no step depends on how many there are
     samples_at_most: int | None = None  # of its data, when it is only to be measured
     part_of_data = 1.0  # that they are, once prepared
 

@@ -29,6 +29,7 @@ class Distillation(Method):
     """
 
     clean_until = -1
+    open_ended = True
     guidance_width: int | None = None
 
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):

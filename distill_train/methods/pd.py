@@ -39,6 +39,8 @@ class PD(Distillation):
     one network: an earlier student's weights stand in for it when it teaches.
     """
 
+    open_ended = False
+
     class Settings(Strict):
         teacher_steps: int = Field(8, gt=1, description="DDIM steps of the first teacher")
         student_steps: int = Field(1, gt=0, description="DDIM steps of the last student")

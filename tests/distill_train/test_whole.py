@@ -1,9 +1,15 @@
 """From a checkpoint file and data to an exported file: nothing given by hand, every kind of data, any precision."""
 
+import json
+import os
+import shutil
+import signal
+
 import pytest
 import torch
 import webdataset
 from PIL import Image
+from safetensors.torch import load_file
 from understudy.cli import main
 from understudy.distill_train.config import Recipe
 from understudy.distill_train.data.cache import Cache
@@ -121,15 +127,70 @@ def test_the_command_trains_and_estimates(sd15, data, tmp_path, capsys, monkeypa
     from understudy.distill_train import estimate as module
 
     monkeypatch.setattr(module, "MEASURED", 1)
-    keys = {"teacher.path": sd15[1], **{f"data.{key}": value for key, value in data["folder"].items()}}
-    keys |= {"samples.size": SIDE, "samples.prompts": '["a cat"]', "samples.teacher_steps": 1, "student.rank": 2}
-    keys |= {"loop.steps": 2, "loop.batch_size": 3, "loop.log_every": 1}
-    changes = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
     for more, said in ((["--estimate"], "s a step"), ([], "Exported")):
-        with pytest.raises(SystemExit) as end:
-            main(["train", "lcm-lora", "--device", "cpu", "--out", str(tmp_path / "run"), *changes, *more])
-        assert end.value.code == 0 and said in capsys.readouterr().out
+        assert command("lcm-lora", "--out", tmp_path / "run", *sets(asked(sd15[1], data)), *more) == 0
+        assert said in capsys.readouterr().out
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_stopped_run_goes_on_by_its_own_recipe_wherever_its_files_lie_by_now(
+    sd15, data, tmp_path, capsys, monkeypatch
+):
+    """Nothing that was said at first is said again; what is said anew is done, if no step would have been another."""
+    keys = asked(sd15[1], data) | {"loop.steps": 4}
+    assert command("lcm-lora", "--out", tmp_path / "unbroken", *sets(keys)) == 0
+    teacher, pictures = tmp_path / "model.safetensors", tmp_path / "pictures"
+    shutil.copy(sd15[1], teacher)
+    shutil.copytree(data["folder"]["path"], pictures)
+    advance = Trainer.advance
+
+    def interrupted(self):
+        if self.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return advance(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "advance", interrupted)
+        keys |= {"teacher.path": teacher, "data.path": pictures, "loop.steps": 3}
+        assert command("lcm-lora", "--out", tmp_path / "run", *sets(keys)) == 130
+    told = tmp_path / "run" / "recipe.json"
+    earlier = json.loads(told.read_text())
+    del earlier["samples"]["seed"]  # as if the pack had learned this key since
+    told.write_text(json.dumps(earlier))
+    assert command("lcm-lora", "--resume", "--out", tmp_path / "run") == 0
+    teacher, pictures = teacher.rename(tmp_path / "m.safetensors"), pictures.rename(tmp_path / "p")
+    moved = {"teacher.path": teacher, "data.path": pictures, "samples.prompts": '["a dog"]'}
+    assert command("--resume", "--out", tmp_path / "run", *sets(moved | {"loop.steps": 4})) == 0
+    runs = [load_file(tmp_path / run / "exports" / "lcm-lora.safetensors") for run in ("run", "unbroken")]
+    assert all(torch.equal(runs[0][key], value) for key, value in runs[1].items())
+    assert json.loads(told.read_text())["loop"]["steps"] == 4
+    capsys.readouterr()
+    for more, said in (
+        (["--out", tmp_path / "run", *sets({"student.rank": 4})], "these differ: student.rank (2, now 4)"),
+        (["--out", tmp_path / "run", *sets({"student.rang": 4})], "student.rang: Extra inputs"),
+        (["--out", tmp_path / "nothing"], "holds no run to resume"),
+        ([], "name a recipe, a file or one of cd, "),
+    ):
+        assert command("--resume", *more) == 2
+        assert said in capsys.readouterr().err
+
+
+def asked(teacher, data):
+    """What a short run of the recipe lcm-lora is given at least."""
+    keys = {"teacher.path": teacher, **{f"data.{key}": value for key, value in data["folder"].items()}}
+    keys |= {"samples.size": SIDE, "samples.prompts": '["a cat"]', "samples.teacher_steps": 1, "student.rank": 2}
+    return keys | {"loop.steps": 2, "loop.batch_size": 3, "loop.log_every": 1}
+
+
+def sets(keys):
+    return [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+
+
+def command(*arguments):
+    """Exit code of ``understudy train`` on the CPU."""
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--device", "cpu", *map(str, arguments)])
+    return end.value.code
 
 
 def guidance(settings):
