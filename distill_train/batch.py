@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +26,15 @@ class Batch:
         embeddings = {key: value.to(device, non_blocking=True) for key, value in self.embeddings.items()}
         latents = self.latents.to(device, torch.float32, non_blocking=True)
         return replace(self, latents=latents, embeddings=embeddings)
+
+
+class Extent(NamedTuple):
+    """Of data that were made for an estimate: what part of all samples and of their distinct captions they are, and the
+    seconds that the others would take."""
+
+    samples: float = 1.0
+    captions: float = 1.0
+    seconds: float = 0.0
 
 
 class Source(Protocol):

@@ -1,13 +1,16 @@
 """``understudy train --estimate``: what a recipe will take, from ten measured steps and a few samples of its data."""
 
 import os
-import tempfile
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from .checkpoint import saved_state
 from .config import Recipe, RecipeError
 from .loop import Trainer
 from .progress import memory
@@ -22,7 +25,7 @@ class Estimate:
 
     The memory is what torch held of a CUDA device at most, without the driver's own part, and elsewhere the most that
     the process was seen to take between steps. The cache holds latents and embeddings; it and ``data_seconds``, which
-    fills it, are extrapolated from the first ``samples`` at most and are for a run that finds nothing cached. The
+    fills it, are extrapolated from the first ``SAMPLES`` at most and are for a run that finds nothing cached. The
     grid's first time includes the teacher's pictures. Steps of later stages have another time, measured in the second.
     """
 
@@ -31,6 +34,7 @@ class Estimate:
     checkpoint_bytes: int
     export_bytes: int
     disk_bytes: int
+    free_bytes: int  # of that disk
     cache_bytes: float
     data_seconds: float
     step_seconds: tuple[float, ...]  # of the first stage, and of the later ones
@@ -45,7 +49,8 @@ class Estimate:
             [
                 f"memory      {self.memory_gib:.2f} GiB on {self.device}, sample grid included",
                 f"disk        {_size(self.disk_bytes)}: checkpoints of {_size(self.checkpoint_bytes)}, "
-                f"exports of {_size(self.export_bytes)}; and a cache of about {_size(self.cache_bytes)}",
+                f"exports of {_size(self.export_bytes)}; and a cache of about {_size(self.cache_bytes)}; "
+                f"{_size(self.free_bytes)} are free",
                 f"time        {_duration(self.total_seconds)}: {steps} a step, {first:.3g} s for the first sample grid "
                 f"and {other:.3g} s for each other; about {_duration(self.data_seconds)} before it for the data, less "
                 "what is cached already",
@@ -60,42 +65,71 @@ def estimate(recipe: Recipe, directory: Path, device: str = "auto") -> Estimate:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("--estimate measures one process; run it without accelerate launch")
-    loop = recipe.loop
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=directory.parent) as folder:
+    loop, directory = recipe.loop, directory.absolute()
+    with _folder(directory.with_name(f".estimate-{directory.name}")) as folder:
         # With a cache of its own: what is cached already would take no time.
-        trainer = Trainer(recipe, Path(folder) / "run", device=device, samples_at_most=SAMPLES)
+        trainer = Trainer(recipe, folder / "run", device=device, samples_at_most=SAMPLES)
         stages, used = trainer.stages, []
         step_seconds = [_steps(trainer, stages[0].stop, used)]
         sample_seconds = _timed(trainer, trainer.measure), _timed(trainer, trainer.measure)
         used.append(memory(trainer.device))
-        trainer.export()
+        export_seconds = _timed(trainer, trainer.export)
         export = _bytes(trainer.run.directory / "exports")
         if len(stages) > 1:  # from which on the student's earlier weights teach, and lie in memory and in checkpoints
             trainer.step = stages[0].stop
             step_seconds.append(_steps(trainer, stages[1].stop, used))
-        save_seconds = _timed(trainer, trainer.save)
-        checkpoint = max(path.stat().st_size for path in trainer.run.checkpoints())
+        # Of a checkpoint only the size: it may have tens of GiB. The export says how fast the disk is.
+        counter = _Counter()
+        save_seconds = _timed(trainer, lambda: torch.save(saved_state(trainer), counter))
+        save_seconds += export_seconds * counter.bytes / export
         used.append(memory(trainer.device))
         ends = {stage.stop for stage in stages}
         grids = len(ends | set(range(loop.sample_every, loop.steps + 1, loop.sample_every)))
         saves = len(ends | set(range(loop.checkpoint_every, loop.steps + 1, loop.checkpoint_every)))
         stepping = stages[0].stop * step_seconds[0] + (loop.steps - stages[0].stop) * step_seconds[-1]
         sampling = sample_seconds[0] + (grids - 1) * sample_seconds[1]
-        part = trainer.method.part_of_data
+        extent, cache = trainer.method.extent, folder / "cache"
+        captions = sum(_bytes(texts) for texts in cache.glob("*/text"))  # each is embedded once
         return Estimate(
             device=str(trainer.device),
             memory_gib=max(used),
-            checkpoint_bytes=checkpoint,
+            checkpoint_bytes=counter.bytes,
             export_bytes=export,
             # While one is written, the oldest is still there.
-            disk_bytes=checkpoint * (min(loop.keep_checkpoints, saves) + 1) + export * len(stages),
-            cache_bytes=_bytes(Path(folder) / "cache") / part,
-            data_seconds=trainer.data_seconds / part,
+            disk_bytes=counter.bytes * (min(loop.keep_checkpoints, saves) + 1) + export * len(stages),
+            free_bytes=shutil.disk_usage(folder).free,
+            cache_bytes=(_bytes(cache) - captions) / extent.samples + captions / extent.captions,
+            data_seconds=trainer.data_seconds + extent.seconds,
             step_seconds=tuple(step_seconds),
             sample_seconds=sample_seconds,
             total_seconds=stepping + sampling + saves * save_seconds,
         )
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """A folder that is empty at first and gone afterwards; one that a killed estimate has left goes, too."""
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+class _Counter:
+    """A file that only counts what is written to it."""
+
+    bytes = 0
+
+    def write(self, data) -> int:
+        size = memoryview(data).nbytes
+        self.bytes += size
+        return size
+
+    def flush(self) -> None:
+        pass
 
 
 def _steps(trainer: Trainer, stop: int, used: list[float]) -> float:

@@ -1,5 +1,6 @@
 """The demo family's rendered scenes as a data source."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 
-from .batch import Batch
+from .batch import Batch, Extent
 from .config import Recipe, RecipeError, Strict, explain
 from .randomness import generator
 from .scene_data import LatentSet
@@ -32,10 +33,10 @@ def read_settings(data: Mapping[str, Any]) -> SceneSettings:
 
 
 class SceneSource:
-    """Scenes with replacement: sample i is the same in every run with the seed. part: of all scenes, if limited."""
+    """Scenes with replacement: sample i is the same in every run with the seed. extent: how much of all, if limited."""
 
-    def __init__(self, scenes: LatentSet, seed: int, part: float = 1.0):
-        self.scenes, self.seed, self.part = scenes, seed, part
+    def __init__(self, scenes: LatentSet, seed: int, extent: Extent | None = None):
+        self.scenes, self.seed, self.extent = scenes, seed, extent or Extent()
 
     @classmethod
     def of_settings(
@@ -48,8 +49,12 @@ class SceneSource:
             )
         s = read_settings(settings)
         count = min(s.pictures, limit or s.pictures)
+        if limit is not None:  # what happens once would be taken for a part of every scene's time
+            LatentSet.of_renders(s.vae, 1, s.pictures_seed, teacher.device, cache)
+        started = time.monotonic()
         scenes = LatentSet.of_renders(s.vae, count, s.pictures_seed, teacher.device, cache)
-        return cls(scenes, recipe.seed, count / s.pictures)
+        part = count / s.pictures
+        return cls(scenes, recipe.seed, Extent(part, part, (time.monotonic() - started) * (1 / part - 1)))
 
     def batch(self, step: int, indices: range) -> Batch:
         count = len(self.scenes.latents)

@@ -42,7 +42,7 @@ def make_source(
     """The samples of a recipe's [data], encoded by its teacher; the cache is a folder that runs may share.
 
     score: stands in for the oracle of [data.filter], ``(pixels [B, 3, H, W], prompts [B]) -> [B]``.
-    limit: of the samples, for an estimate; the source's ``part`` then says what part of all they are.
+    limit: of the samples, for an estimate; the source's ``extent`` then says how much of all they are.
     Raises RecipeError for wrong settings, and DataError or FileNotFoundError where there is nothing to learn from.
     """
     from .encode import Encoder

@@ -3,6 +3,7 @@
 import io
 import logging
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ...pipelines.console import Counter
 from ...pipelines.processes import Processes
-from ..batch import Batch
+from ..batch import Batch, Extent
 from ..randomness import generator
 from .buckets import Sizes, nearest
 from .cache import Cache
@@ -47,31 +48,51 @@ class Encoder:
     """The teacher's encoders in front of the cache. With several processes each encodes a part.
 
     precision: of the teacher's UNet, where it makes the samples; the autoencoder always runs in float32. limit: of the
-    samples; ``part`` is then what part of all they are.
+    samples, for an estimate; ``extent`` then says how much of all they are.
     """
 
-    part = 1.0
+    extent = Extent()
+    limit: int | None = None
 
     def __init__(self, teacher: "Teacher", cache: Cache, sizes: Sizes, precision: str, limit: int | None = None):
         self.teacher, self.cache, self.sizes, self.precision, self.limit = teacher, cache, sizes, precision, limit
         self.processes = Processes("cpu" if torch.device(teacher.device).type == "cpu" else "auto")
 
-    def first(self, work: list) -> list:
-        """All the work, or as much of it as the limit allows."""
+    def first(self, work: list, captions: Sequence[str]) -> list:
+        """All the work, which has these captions, or as much of it as the limit allows."""
         if self.limit is None or len(work) <= self.limit:
             return work
-        self.part = self.limit / len(work)
+        self.extent = Extent(self.limit / len(work), len(set(captions[: self.limit])) / len(set(captions)))
         return work[: self.limit]
 
-    def share(self, work: Sequence, what: str, do: Callable[[list, Callable[[int], None]], list]) -> list:
-        """``do`` for this process's part of ``work``; the results of all processes, in the order of the work."""
+    def share(
+        self, work: Sequence, what: str, do: Callable[[list, Callable[[int], None]], list], part: float | None = None
+    ) -> list:
+        """``do`` for this process's part of ``work``; the results of all processes, in the order of the work.
+
+        part: what part of all it is; that of the samples without it.
+        """
         mine = list(work[self.processes.rank :: self.processes.count])
         with Counter(what) as count:
             shown = (lambda done: count(done, len(mine))) if self.processes.is_main else (lambda done: None)
-            parts = self.processes.gather(do(mine, shown))
+            parts = self.processes.gather(self.measured(do, mine, shown, part or self.extent.samples))
         results = [None] * len(work)
         for rank, part in enumerate(parts):
             results[rank :: self.processes.count] = part
+        return results
+
+    def measured(self, do: Callable, work: list, done: Callable[[int], None], part: float) -> list:
+        """``do`` for work that is some ``part`` of all; under a limit, how long the rest would take is taken down."""
+        if self.limit is None or not work:
+            return do(work, done)
+        # The first one also pays for what happens once, such as moving networks to the device.
+        warmup = work[:1] if len(work) > 1 else []
+        results = do(warmup, done) if warmup else []
+        started = time.monotonic()
+        results = results + do(work[len(warmup) :], done)
+        each = (time.monotonic() - started) / (len(work) - len(warmup))
+        left = each * len(work) * (1 / part - 1)
+        self.extent = self.extent._replace(seconds=self.extent.seconds + left)
         return results
 
     def missing(self, work: Iterable, entry: Callable[[Any], tuple[str, ...]]) -> list:
@@ -114,7 +135,7 @@ class Encoder:
                 done(start + len(part))
             return mine
 
-        self.share(missing, "captions", embed)
+        self.share(missing, "captions", embed, self.extent.captions)
 
     def source(self, items: Sequence[Item], seed: int, batch_size: int) -> "CachedSource":
         """The samples for training; embeds their captions. Raises DataError for none."""
@@ -135,7 +156,7 @@ class CachedSource:
     """Samples from the cache. A step takes all its own from one size, which is drawn by how many samples have it.
 
     Which they are follows from (seed, step): without repeats within a step as far as the samples of that size suffice.
-    fingerprint: other samples, captions or latents have another. part: of all samples, where there was a limit.
+    fingerprint: other samples, captions or latents have another. extent: how much of all, where there was a limit.
     """
 
     def __init__(self, items: Sequence[Item], encoder: Encoder, seed: int, batch_size: int):
@@ -146,7 +167,7 @@ class CachedSource:
         self.by_size = [by_size[size] for size in sorted(by_size)]
         digest = Cache.key(*(part for group in self.by_size for item in group for part in (item.latents, item.caption)))
         self.fingerprint = f"{len(self)} samples, {digest}"
-        self.part = encoder.part
+        self.extent = encoder.extent
         self.shares = torch.tensor([float(len(group)) for group in self.by_size])
 
     def __len__(self) -> int:

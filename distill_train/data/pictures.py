@@ -33,7 +33,8 @@ def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
             done(len(items))
         return items
 
-    return required(encoder.share(encoder.first(found), "pictures", encode), settings.path)
+    chosen = encoder.first(found, [captions[path] for path in found])
+    return required(encoder.share(chosen, "pictures", encode), settings.path)
 
 
 def _item(path: Path, caption: str, encoder: Encoder) -> Item | None:

@@ -29,7 +29,7 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
     for index in range(settings.count or len(prompts)):
         prompt = prompts[index % len(prompts)]
         items.append(Item(f"{index}: {prompt}", encoder.cache.key(prompt, index, *plan), prompt, side, side))
-    items = encoder.first(items)
+    items = encoder.first(items, [item.caption for item in items])
     missing = encoder.missing(enumerate(items), lambda place: ("latents", place[1].latents))
 
     def make(mine: list[tuple[int, Item]], done) -> list:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...files import sha256
 from ...pipelines.images import SUFFIXES
+from ..batch import Extent
 from .encode import DataError, Encoder, Item, required
 from .settings import ShardSettings
 
@@ -38,8 +39,9 @@ def _some(shards: list[Path], settings: ShardSettings, encoder: Encoder) -> list
     samples = list(islice(_samples(shards[0]), encoder.limit))
     files = [value for sample in samples for value in sample.values() if isinstance(value, bytes)]
     read = sum(512 + -(-len(file) // 512) * 512 for file in files)  # in a tar file, each with a header
-    encoder.part = min(1.0, read / sum(shard.stat().st_size for shard in shards))
-    return _items(shards[0], samples, settings, encoder)
+    part = min(1.0, read / sum(shard.stat().st_size for shard in shards))
+    encoder.extent = Extent(part, part)
+    return encoder.measured(lambda some, _: _items(shards[0], some, settings, encoder), samples, len, part)
 
 
 def _shards(pattern: str) -> list[Path]:

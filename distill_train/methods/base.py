@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..batch import Extent
 from ..config import Recipe, RecipeError, Strict
 from ..ema import Ema
 
@@ -27,7 +28,7 @@ class Method(ABC):
     network: nn.Module
     open_ended: ClassVar[bool] = False  # at a constant learning rate, no step depends on how many there are
     samples_at_most: int | None = None  # of its data, when it is only to be measured
-    part_of_data = 1.0  # that they are, once prepared
+    extent = Extent()  # of what was prepared of them
 
     def __init__(self, settings: Strict, recipe: Recipe, device: torch.device):
         self.settings, self.recipe, self.device = settings, recipe, device

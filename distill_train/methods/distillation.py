@@ -57,7 +57,7 @@ class Distillation(Method):
         self.preview.prepare()
         if self.source is None:
             self.source = make_source(self, directory.parent / "cache")
-            self.part_of_data = self.source.part
+            self.extent = self.source.extent
         self.teacher.rest()
 
     def loss(self, network: nn.Module, step: int) -> Tensor:

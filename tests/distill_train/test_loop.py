@@ -16,6 +16,7 @@ from understudy.distill_train import loop as loop_module
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.loop import Trainer, TrainingError, train
 from understudy.distill_train.methods import make_method
+from understudy.distill_train.run import Run
 from understudy.stopping import Stopped, StopRequest
 
 from .test_cfd import eyes
@@ -362,11 +363,18 @@ def test_an_8_bit_optimizer_is_used_where_it_is_installed(on_tiny, tmp_path, mon
 
 
 def test_an_estimate_measures_ten_steps_of_two_stages_and_leaves_nothing(on_tiny, tmp_path, monkeypatch):
-    from understudy.distill_train.estimate import estimate
+    from understudy.distill_train.estimate import _Counter, estimate
 
     r = recipe("pd", {"steps": 1000, "sample_every": 100, "checkpoint_every": 500}, student={"dtype": "fp16"}, **PD)
+    (tmp_path / ".estimate-run").mkdir()
+    (tmp_path / ".estimate-run" / "left by one that was killed").touch()
+    monkeypatch.delattr(Run, "save_checkpoint")  # a disk need not have room for one
     found = estimate(r, tmp_path / "run", "cpu")
     assert list(tmp_path.iterdir()) == []
+    counter, state = _Counter(), on_tiny[0].network.state_dict()
+    torch.save(state, counter)
+    torch.save(state, tmp_path / "state.pt")
+    assert counter.bytes == (tmp_path / "state.pt").stat().st_size
     parameters = sum(p.numel() for p in on_tiny[0].network.parameters())
     assert 2 * parameters < found.export_bytes < 3 * parameters + 100_000
     # Weights, their average, two of the optimizer's, and from the second stage on those that teach.

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+from itertools import chain, repeat
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.exports.export import export
 from understudy.distill_train.loop import Trainer
 from understudy.distill_train.precision import DTYPES
+from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import sha256
 from understudy.pipelines.lora import merge_lora
 from understudy.pipelines.single_file import load_single_file
@@ -98,9 +101,28 @@ def test_a_checkpoint_and_data_become_a_file_of_what_was_trained(request, data, 
 @pytest.mark.parametrize("kind", ["folder", "webdataset", "prompts"])
 def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_path, monkeypatch, kind):
     from understudy.distill_train import estimate as module
+    from understudy.distill_train import loop
+    from understudy.distill_train.data import encode as encoding
+    from understudy.distill_train.data import pictures, prompts
 
     monkeypatch.setattr(module, "SAMPLES", 2)
     monkeypatch.setattr(module, "MEASURED", 1)
+    clock = [0.0]
+
+    def taking(seconds, work):
+        def slow(*arguments):
+            clock[0] += next(seconds)
+            return work(*arguments)
+
+        return slow
+
+    for part in (loop, encoding):
+        monkeypatch.setattr(part, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    # All captions are read however few pictures are encoded, and the first picture takes what happens once.
+    monkeypatch.setattr(pictures, "_from_files", taking(iter([1000.0]), pictures._from_files))
+    each = chain([100.0], repeat(2.0))
+    monkeypatch.setattr(StableDiffusionTeacher, "encode", taking(each, StableDiffusionTeacher.encode))
+    monkeypatch.setattr(prompts, "sampled", taking(each, prompts.sampled))
     encode, decoded = Cache.save, []
     monkeypatch.setattr(Cache, "save", lambda self, *what: decoded.append(what[0]) or encode(self, *what))
     recipe = Recipe(
@@ -116,11 +138,12 @@ def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_pat
     found = module.estimate(recipe, tmp_path / "run", "cpu")
     assert "GiB on cpu" in found.summary()
     assert decoded.count("latents") == 2 and list(tmp_path.iterdir()) == []
-    samples = {"folder": 5, "webdataset": 5, "prompts": 200}[kind]
-    one = 4 * 8 * 8 * 4 + 77 * 32 * 4  # its latents and its caption's embedding, in float32
-    exact = 4 if kind == "webdataset" else 0.2  # a tar file of tiny ones is mostly padding
-    assert found.cache_bytes == pytest.approx(samples * one, rel=exact)
-    assert len(found.step_seconds) == 1 and found.data_seconds > 0
+    # A tar file of five tiny ones is half padding, where five others would fit.
+    samples, captions = {"folder": (5, 5), "webdataset": (10, 10), "prompts": (200, 3)}[kind]
+    latents, embedding = 4 * 8 * 8 * 4, 77 * 32 * 4  # in float32
+    assert found.cache_bytes == pytest.approx(samples * latents + captions * embedding, rel=0.1)
+    assert found.data_seconds == pytest.approx((1000 if kind == "folder" else 0) + 100 + (samples - 1) * 2)
+    assert len(found.step_seconds) == 1
 
 
 def test_the_command_trains_and_estimates(sd15, data, tmp_path, capsys, monkeypatch):
