@@ -87,6 +87,7 @@ class Samples(Strict):
     teacher_steps: int = Field(25, gt=0, description="of the teacher, by DPM-Solver++ 2M")
     teacher_cfg: float = Field(7.5, ge=1, description="guidance scale of the teacher; 1 is none")
     oracle: Path | None = Field(None, description="an oracle's file; its mean score of each column goes to the log")
+    oracle_family: str = Field("auto", description="what the oracle is; auto asks the file")
 
 
 class Recipe(Strict):
@@ -95,10 +96,10 @@ class Recipe(Strict):
     method: str = Field(description="how the student learns; see the [settings] of each below")
     seed: int = Field(ge=0, description="every draw of the run follows from it")
     export: str = Field(description="file name of the exported weights, in the run's exports folder")
-    loop: Loop = Field(description="a table, see below")
-    teacher: TeacherSettings | None = Field(None, description="a table, see below; for lcm, cd, pd and cfd")
+    loop: Loop = Field(description="how long, how fast and how often")
+    teacher: TeacherSettings | None = Field(None, description="the model to distil, a table; for lcm, cd, pd and cfd")
     student: StudentSettings = Field(StudentSettings(), description="what trains, and how it is saved")
-    data: dict[str, Any] = Field(default_factory=dict, description="a table, see below; for lcm, cd, pd and cfd")
+    data: dict[str, Any] = Field(default_factory=dict, description="what is learned from; for lcm, cd, pd and cfd")
     samples: Samples = Field(Samples(), description="what the sample grid shows")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own keys")
 

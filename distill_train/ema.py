@@ -36,9 +36,10 @@ class Ema:
     """
 
     def __init__(self, network: nn.Module, decay: float, warmup: bool = True):
-        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        # None without a need: FSDP frees a network's own parameters only when nobody else holds them.
+        self.parameters = [p for p in network.parameters() if p.requires_grad] if decay else []
         self.decay, self.warmup, self.updates = decay, warmup, 0
-        self.weights = [p.detach().clone() for p in self.parameters] if decay else []
+        self.weights = [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -57,7 +58,7 @@ class Ema:
     def restart(self) -> None:
         """Begin again from the present weights."""
         self.updates = 0
-        for average, parameter in zip(self.weights, self.parameters, strict=bool(self.weights)):
+        for average, parameter in zip(self.weights, self.parameters, strict=True):
             average.copy_(parameter)
 
     def state_dict(self) -> dict:

@@ -1,6 +1,8 @@
 """``understudy train --help-config``: every key of a recipe, from the classes that validate it."""
 
 from collections.abc import Iterator
+from types import NoneType
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -36,7 +38,10 @@ def data_sections() -> list[tuple[str, str, type[BaseModel]]]:
 
 
 def help_config(method: str = "") -> str:
-    """The keys as text: type, default or "required", and what each is. method: only its [settings] among those."""
+    """The keys as text: default or "required", what may stand there, and what each is.
+
+    method: only its [settings] among those.
+    """
     lines = []
     for table, purpose, settings in sections():
         if method and table.startswith("[settings]") and table != f'[settings] of method = "{method}"':
@@ -47,19 +52,42 @@ def help_config(method: str = "") -> str:
 
 
 def _lines(name: str, field: FieldInfo) -> Iterator[str]:
-    given = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-    yield f"{name} = {given}" + (f"  # {_kind(field)}" if field.is_required() else "")
+    choices, allowed = _choices(field.annotation), _bounds(field)
+    if field.is_required() and len(choices) == 1:
+        given = _shown(choices[0])
+    elif field.is_required():
+        given = "required"
+        allowed = [" or ".join(map(_shown, choices)) or _kind(field.annotation), *allowed]
+    else:
+        given = _shown(field.get_default(call_default_factory=True))
+        allowed = [" or ".join(map(_shown, choices)), *allowed] if choices else allowed
+    yield f"{name} = {given}" + (f"  # {', '.join(allowed)}" if allowed else "")
     if field.description:
         yield f"    {field.description}"
 
 
-def _kind(field: FieldInfo) -> str:
-    return getattr(field.annotation, "__name__", str(field.annotation))
+def _choices(annotation: object) -> tuple:
+    """The values of a Literal, also where it may be left out."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((found for part in get_args(annotation) if part is not NoneType and (found := _choices(part))), ())
+
+
+def _bounds(field: FieldInfo) -> list[str]:
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    found = [(sign, getattr(bound, name, None)) for bound in field.metadata for name, sign in signs.items()]
+    return [f"{sign} {value:g}" for sign, value in found if value is not None]
+
+
+def _kind(annotation: object) -> str:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "a table"
+    return getattr(annotation, "__name__", str(annotation))
 
 
 def _shown(value: object) -> str:
     """A default as it would stand in TOML."""
-    if isinstance(value, BaseModel):
+    if isinstance(value, (BaseModel, dict)):
         return "a table, see below"
     if value is None:
         return "(none)"

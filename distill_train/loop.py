@@ -59,9 +59,11 @@ class Trainer:
         self.recipe, loop = recipe, recipe.loop
         if device == "cuda" and not torch.cuda.is_available():
             raise RecipeError("device is cuda, but torch finds no CUDA device here; use --device cpu")
+        waiting = InitProcessGroupKwargs(timeout=timedelta(hours=1))  # for a checkpoint that the main process writes
         # The recipe alone says how to train, whatever `accelerate config` has put into the launcher's environment.
-        waiting = InitProcessGroupKwargs(timeout=timedelta(days=1))  # for another's share of the data to be encoded
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[waiting])
+        self.accelerator = Accelerator(
+            cpu=device == "cpu", mixed_precision="no", dynamo_backend="no", kwargs_handlers=[waiting]
+        )
         self.accelerator.gradient_accumulation_steps = 1
         self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
         if self.device.type == "cpu":
@@ -80,6 +82,7 @@ class Trainer:
             Run.require_new(directory)
         torch.manual_seed(recipe.seed)  # initial weights; all later draws have generators of their own
         self.method = (make or make_method)(recipe, self.device)
+        self.method.require_parts(parts)
         self.stages = self.method.stages()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=loop.precision == "fp16")
         self._require_whole_weights()
@@ -101,6 +104,7 @@ class Trainer:
             if self.main:
                 self.run.write_recipe(recipe)
         self.broken = torch.tensor(-1, device=self.device)
+        self.ask_at, self.asked = 0, (self.step, time.monotonic())
 
     def train(self) -> Path:
         loop = self.recipe.loop
@@ -121,14 +125,15 @@ class Trainer:
                     shown = {"loss": entry["loss"], "speed": speed, "memory": entry["memory_gib"]}
                     progress.update(bar, **shown)
                     since, started = self.step, time.monotonic()
-                stopping = self._any(request.asked)
+                stopping = self._stop(request.asked)
                 # Not when it is to stop: a launcher gives its processes half a minute, and a grid may take longer.
                 if ended or (self.step % loop.sample_every == 0 and not stopping):
                     self._require_finite()
                     if figures := self.measure():
                         self._log({"step": self.step, **figures}, track)
                     since, started = self.step, time.monotonic()
-                    stopping = self._any(request.asked)
+                    self.ask_at = self.step
+                    stopping = self._stop(request.asked)
                 if self.step % loop.checkpoint_every == 0 or ended or stopping:
                     self._require_finite()
                     if ended and self.step < loop.steps:
@@ -196,7 +201,7 @@ class Trainer:
     def _begin_next_stage(self) -> None:
         """The student so far is the next stage's teacher and its student's beginning."""
         with torch.no_grad():
-            for parameter, average in zip(self.ema.parameters, self.ema.weights, strict=bool(self.ema.weights)):
+            for parameter, average in zip(self.ema.parameters, self.ema.weights, strict=True):
                 parameter.copy_(average)
         self.ema.restart()
         self.optimizer.state.clear()
@@ -242,12 +247,21 @@ class Trainer:
             self.run.log(entry)
             track(entry)
 
-    def _any(self, asked: bool) -> bool:
-        """Whether any process was asked; the same answer in all of them."""
-        if self.accelerator.num_processes == 1:
+    def _stop(self, asked: bool) -> bool:
+        """Whether any process was asked to stop; the same answer in all of them.
+
+        They ask each other about once a second, as each time the device has to be waited for.
+        """
+        processes = self.accelerator.num_processes
+        if processes == 1:
             return asked
-        flag = torch.tensor(float(asked), device=self.device)
-        return bool(self.accelerator.reduce(flag, "sum") > 0)
+        if self.step < self.ask_at:
+            return False
+        (step, then), now = self.asked, time.monotonic()
+        told = torch.tensor([float(asked), (now - then) / max(1, self.step - step)], device=self.device)
+        anyone, seconds = self.accelerator.reduce(told, "sum").tolist()  # seconds: of a step, summed like the requests
+        self.ask_at, self.asked = self.step + max(1, int(processes / max(seconds, 1e-3))), (self.step, now)
+        return anyone > 0
 
     def _watch(self, loss: Tensor, norm: Tensor) -> None:
         """Remember the first step whose loss or gradient is no number, without waiting for the device."""
@@ -271,7 +285,7 @@ class Trainer:
         raise TrainingError(
             f"the loss or its gradient is not a finite number at step {step}"
             + (f", batch {shown}" if names else "")
-            + "; continue from the last checkpoint with a lower loop.lr or loop.grad_clip and --resume"
+            + "; continue from the last checkpoint with a lower loop.lr or loop.grad_clip: --resume --set loop.lr=VALUE"
         )
 
     def _require_whole_weights(self) -> None:

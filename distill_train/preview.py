@@ -47,7 +47,7 @@ class Preview:
         if self.settings.oracle is not None:
             from ..oracles import load_oracle
 
-            self.oracle = load_oracle(self.settings.oracle)
+            self.oracle = load_oracle(self.settings.oracle, self.settings.oracle_family)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -99,5 +99,7 @@ class Preview:
     def _scores(self, columns: list[Tensor]) -> dict[str, float]:
         if self.oracle is None:
             return {}
+        self.oracle.network.to(self.method.device)
         scores = [self.oracle(images, list(self.prompts)).mean().item() for images in columns]
+        self.oracle.network.to("cpu")  # between grids the training needs the room
         return {f"score {name}": score for name, score in zip(self.columns, scores, strict=True)}

@@ -12,14 +12,18 @@ from ..oracles.clip_tokenizer import clip_tokenizer
 from .layout import SD1, SDXL, Family
 from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
 
+CLIP_TEXT = "clip_text_model"
+
 
 def read_folder(path: str | Path) -> Family:
     """The family of a diffusers folder. Raises CheckpointError naming what is missing or damaged; reads no weights."""
     path = Path(path)
-    _json(path / "model_index.json")
+    kind = _json(path / "model_index.json").get("_class_name", "pipeline of an unknown kind")
     for name in ("unet", "vae", "text_encoder", "scheduler"):
         if not (path / name).is_dir():
-            raise CheckpointError(f"{path} has no {name}/; expected a diffusers folder of an SD 1.x or SDXL pipeline")
+            raise CheckpointError(
+                f"{path} is a {kind} and has no {name}/; expected a diffusers folder of an SD 1.x or SDXL pipeline"
+            )
     scheduler = _json(path / "scheduler" / "scheduler_config.json")
     if "FlowMatch" in scheduler.get("_class_name", ""):
         raise CheckpointError(f"{path} is a flow-matching pipeline; expected SD 1.x or SDXL")
@@ -31,6 +35,10 @@ def read_folder(path: str | Path) -> Family:
         raise CheckpointError(
             f"{path} has a UNet that reads {unet.get('in_channels')} channels and gives {unet.get('out_channels')}: an "
             "inpainting or editing model; expected a text-to-image one"
+        )
+    if text.get("model_type", CLIP_TEXT) != CLIP_TEXT:
+        raise CheckpointError(
+            f"{path} is a {kind} with a text encoder of the type {text['model_type']}; expected SD 1.x or SDXL"
         )
     if family is SD1 and text.get("hidden_act", "quick_gelu") != SD1.texts[0].activation:
         raise CheckpointError(f"{path} looks like SD 2.x by its text encoder; expected SD 1.x or SDXL")

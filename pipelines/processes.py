@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -26,6 +27,8 @@ class Processes:
 
             state = PartialState(cpu=device == "cpu")
             self.rank, self.count, self.device = state.process_index, state.num_processes, state.device
+            # Shares may take hours, and whoever has done his waits; other collectives should notice a dead process.
+            self.patient = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
         else:
             self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
@@ -37,9 +40,9 @@ class Processes:
         """Every process's value, in order of rank, on every process."""
         if self.count == 1:
             return [value]
-        from accelerate.utils import gather_object
-
-        return gather_object([value])
+        gathered = [None] * self.count
+        torch.distributed.all_gather_object(gathered, value, group=self.patient)
+        return gathered
 
     @contextmanager
     def on_main(self, folder: Callable[[], AbstractContextManager[Path]]) -> Iterator[Path]:

@@ -51,8 +51,8 @@ def _from_files(pictures: list[Path]) -> dict[Path, str]:
     for path in pictures:
         text = path.with_suffix(".txt")
         try:
-            if text.is_file():
-                captions[path] = read_text(text).strip()
+            if text.is_file() and (said := read_text(text).strip()):
+                captions[path] = said
         except (OSError, DataError) as error:
             log.warning("%s", error)
     return captions
@@ -77,7 +77,8 @@ def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, st
         by_name.setdefault(path.name, []).append(path)
     known = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1} | known
     pairs = [(str(row.get(names)), row.get(texts)) for row in rows]
-    captions = {known[name]: text.strip() for name, text in pairs if text and isinstance(text, str) and name in known}
+    captions = {known[name]: text.strip() for name, text in pairs if isinstance(text, str) and name in known}
+    captions = {path: text for path, text in captions.items() if text}
     missing = [name for name, _ in pairs if name not in known]
     if missing:
         log.warning("%s names %d files that are not in %s, e.g. %s", table, len(missing), settings.path, missing[0])

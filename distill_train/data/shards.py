@@ -81,7 +81,7 @@ def _items(shard: Path, samples: Iterable[dict], settings: ShardSettings, encode
         name = f"{shard}/{sample['__key__']}"
         picture = next((sample[end] for end in sample if f".{end.rpartition('.')[2].lower()}" in SUFFIXES), None)
         caption = _caption(name, sample, settings.caption)
-        if picture is None or caption is None:
+        if picture is None or not caption:
             log.warning("%s is skipped: it has no %s", name, "picture" if picture is None else settings.caption)
             continue
         if item := encoder.picture(name, picture, caption):

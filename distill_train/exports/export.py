@@ -46,10 +46,11 @@ class Exported:
         """What to tell the user, a few lines."""
         student = self.student
         sampling = f"{student.steps} steps, cfg {student.guidance:g}, {student.sampler}, {student.scheduler}"
+        only = ", which no other node has" if student.family == "consistency" else ""
         lines = [
             f"{self.path}: {self.tensors} tensors, each of a name and shape that the base has",
             f"Copy it to {self.folder}; {self.node} loads it.",
-            f"Understudy Student Sampler samples it with settings_from this file: {sampling}.",
+            f"Understudy Student Sampler samples it with settings_from this file: {sampling}{only}.",
         ]
         return "\n".join([*lines, *self.notes])
 

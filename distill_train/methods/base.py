@@ -50,12 +50,14 @@ class Method(ABC):
     def part_loss(self, network: nn.Module, step: int, indices: range) -> Tensor:
         """The mean loss of those samples of a step's batch that have these global indices.
 
-        network: ``self.network``, or what the loop wrapped it in. Raises RecipeError for a method that only knows
-        whole batches.
+        network: ``self.network``, or what the loop wrapped it in.
         """
-        if len(indices) != self.recipe.loop.batch_size:
-            raise RecipeError(f"{self.recipe.method} trains in one process, with loop.accumulate = 1")
         return self.loss(network, step)
+
+    def require_parts(self, parts: int) -> None:
+        """Raises RecipeError for a method that cannot work on a batch in so many parts."""
+        if parts > 1:
+            raise RecipeError(f"{self.recipe.method} trains in one process, with loop.accumulate = 1")
 
     def names(self, step: int, indices: range) -> Sequence[str]:
         """Which images or prompts these samples are, for an error message."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..classifier import Classifier, load_classifier
+from ..config import RecipeError
 from .pd import PD
 
 
@@ -37,7 +38,7 @@ class CFD(PD):
     """PD's target, compared through softmaxed classifier features, with the teacher's distribution sharpened.
 
     L = KL + beta (gamma H + (1 - gamma) D) + anchor L_PD, with H the classifier's entropy of each student picture and D
-    the negative entropy of its mean over the batch. D is that of the part of the batch that a process sees at once.
+    the negative entropy of its mean over the batch; so with beta a batch has to be seen whole.
     """
 
     class Settings(PD.Settings):
@@ -53,7 +54,7 @@ class CFD(PD):
         beta: float = Field(
             0.0,
             ge=0,
-            description="weight of the dataset-oriented terms, which see part of a batch; the paper has 0.003",
+            description="weight of the dataset-oriented terms; the paper has 0.003. Needs one process, accumulate = 1",
         )
         gamma: float = Field(0.75, ge=0, le=1, description="share of the entropy in them; the rest is diversity")
         anchor: float = Field(0.0, ge=0, description="weight of the PD loss, which ties colours and places")
@@ -65,6 +66,13 @@ class CFD(PD):
             s.classifier, s.classifier_weights, device, s.classifier_size, s.classifier_mean, s.classifier_std
         )
         self.decode = self._decoder()
+
+    def require_parts(self, parts):
+        if self.settings.beta and parts > 1:
+            raise RecipeError(
+                f"settings.beta is {self.settings.beta:g}, of a term for whole batches; expected 0, or one process and "
+                "loop.accumulate = 1"
+            )
 
     def distance(self, prediction, target, level):
         s = self.settings

@@ -68,6 +68,9 @@ class Distillation(Method):
         batch = self.source.batch(step, indices).to(self.device)
         return self.batch_loss(network, batch, Draws(self.recipe.seed, indices, self.device))
 
+    def require_parts(self, parts: int) -> None:
+        pass  # every sample has a loss of its own
+
     def names(self, step: int, indices: range) -> Sequence[str]:
         return self.source.batch(step, indices).names
 

@@ -13,13 +13,15 @@ from ...pipelines.layout import SDXL
 from ...pipelines.stable_diffusion import run_unet, text_states, time_ids
 from .base import Teacher
 
+WHOLE, TILE = 768, 512  # pixels: the largest side that is decoded at once, and of the tiles of a larger picture
 PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
 class StableDiffusionTeacher(Teacher):
     """Embeddings are ``context`` [B, 77, D] and, for SDXL, ``pooled`` [B, P]; SDXL's size is ``time_ids`` [B, 6].
 
-    The autoencoder runs in float32. It and the text encoders come to the device when they are used.
+    The autoencoder runs in float32. It decodes large pictures in tiles, but encodes them whole, as from tiles other
+    latents would be learned. It and the text encoders come to the device when they are used.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype):
@@ -33,6 +35,7 @@ class StableDiffusionTeacher(Teacher):
         self.latent_channels = self.unet.config.in_channels
         self.default_size = checkpoint.family.default_size
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.vae.tile_sample_min_size, self.vae.tile_latent_min_size = TILE, TILE // self.factor
         self.empty_is_zero = parts.empty_negative_is_zero
         self.guidance_width = self.unet.config.time_cond_proj_dim
         self._nothing: dict[str, Tensor] | None = None
@@ -49,7 +52,11 @@ class StableDiffusionTeacher(Teacher):
         # One at a time: decoding is where memory peaks, and a batch makes it no faster.
         with self._whole_precision():
             scaled = latents.to(self.device).float() / vae.config.scaling_factor
+            # Unclamped pixels are to train through, which needs every tile's activations at the same time.
+            if clamp and max(scaled.shape[-2:]) * self.factor > WHOLE:
+                vae.enable_tiling()
             parts = [vae.decode(one[None]).sample for one in scaled]
+            vae.disable_tiling()
         pixels = torch.cat(parts) / 2 + 0.5
         return pixels.clamp(0, 1) if clamp else pixels
 

@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 from understudy.distill_train.classifier import Classifier, load_classifier
 from understudy.distill_train.config import RecipeError
+from understudy.distill_train.loop import Trainer
 from understudy.distill_train.methods.cfd import concentration, entropy, feature_kl
 from understudy.distill_train.tiny_decoder import load_tiny_decoder
 from understudy.files import CheckpointError
@@ -78,6 +79,17 @@ def test_a_student_equal_to_its_target_has_no_loss_at_temperature_one_and_an_anc
     pd = method("pd", teacher_steps=4, substeps=1)
     expected = cfd.loss(cfd.network, 0) + 0.5 * pd.loss(cfd.network, 0)
     torch.testing.assert_close(anchored.loss(cfd.network, 0), expected)
+
+
+def test_terms_of_a_whole_batch_are_refused_where_it_is_seen_in_parts(tmp_path):
+    def start(accumulate, beta):
+        made = method("cfd", {"accumulate": accumulate}, eyes=eyes(), teacher_steps=4, beta=beta)
+        return Trainer(made.recipe, tmp_path / "run", device="cpu", make=lambda *_: made)
+
+    with pytest.raises(RecipeError, match=r"settings.beta is 0.003, .*one process and loop.accumulate = 1"):
+        start(2, 0.003)
+    assert not (tmp_path / "run").exists()
+    start(2, 0.0)
 
 
 def test_pictures_are_normalised_as_the_classifier_was_trained_and_resized_not_clipped():

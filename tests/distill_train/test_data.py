@@ -185,11 +185,12 @@ def test_broken_pictures_and_missing_captions_are_named_and_skipped(make, folder
     (folder / "red" / "red-0.png").write_bytes(whole[: len(whole) // 2])
     (folder / "red" / "red-1.png").write_bytes(b"no picture")
     (folder / "red" / "red-2.txt").unlink()
+    (folder / "red" / "red-3.txt").write_text(" \n")
     with caplog.at_level(logging.WARNING):
-        assert len(make()) == 13
+        assert len(make()) == 12
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 3 and all(any(f"red-{n}.png" in line for line in lines) for n in range(3))
-    assert len(make()) == 13
+    assert len(lines) == 4 and all(any(f"red-{n}.png" in line for line in lines) for n in range(4))
+    assert len(make()) == 12
 
 
 def test_whatever_is_wrong_with_one_file_the_others_serve(make, folder, caplog, monkeypatch):
@@ -250,20 +251,22 @@ def test_captions_from_a_table(make, folder, tmp_path, suffix, caplog):
     expected = steps(make())
     rows = [{"file": p.relative_to(folder).as_posix(), "text": p.parent.name} for p in sorted(folder.rglob("*.png"))]
     rows[0]["file"] = rows[0]["file"].split("/")[1]  # a bare name will do
+    Image.new("RGB", (32, 32)).save(folder / "silent.png")
+    empty = {"file": "silent.png", "text": " "}
     table = tmp_path / f"captions{suffix}"
     with table.open("w", newline="") as file:
         if suffix == ".jsonl":
             wrong = [{"file": "gone.png", "text": "x"}, {"file": rows[0]["file"], "text": 5}, {"file": [], "text": "x"}]
-            file.writelines(json.dumps(row) + "\n" for row in [*rows, *wrong])
+            file.writelines(json.dumps(row) + "\n" for row in [*rows, empty, *wrong])
         else:
-            rows = [{"File": row["file"], "text": row["text"]} for row in rows]
+            rows = [{"File": row["file"], "text": row["text"]} for row in [*rows, empty]]
             writer = csv.DictWriter(file, ["File", "text"], delimiter="\t" if suffix == ".tsv" else ",")
             writer.writeheader()
             writer.writerows([*rows, {"File": "gone.png", "text": "x"}])
     for text in folder.rglob("*.txt"):
         text.unlink()
     assert all(map(same, steps(make(captions=str(table))), expected))
-    assert "gone.png" in caplog.text
+    assert "gone.png" in caplog.text and "silent.png is skipped: it has no caption" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -401,9 +404,11 @@ def test_samples_of_a_shard_that_cannot_be_used_are_named(shards, caplog):
         tar.write({"__key__": "broken", "png": b"no picture", "txt": "red"})
         tar.write({"__key__": "silent", "png": b"no picture"})
         tar.write({"__key__": "blind", "txt": "red"})
+        tar.write({"__key__": "empty", "png": b"no picture", "txt": " "})
         tar.write({"__key__": "listed", "png": b"no picture", "json": b"[]"})
     assert len(of_shards(shards)) == 8
-    assert all(f"000.tar/{name} is skipped" in caplog.text for name in ("broken", "silent", "blind"))
+    assert all(f"000.tar/{name} is skipped" in caplog.text for name in ("broken", "silent", "blind", "empty"))
+    assert "empty is skipped: it has no txt" in caplog.text
     with pytest.raises(DataError, match="no sample can be used"):
         of_shards(shards.parent / "000.tar")
     with pytest.raises(DataError, match="no sample can be used"):

@@ -164,6 +164,10 @@ def test_what_the_host_cannot_know_is_said(sd15, tmp_path):
     result = export(run)
     assert "v_pred" not in read_header(result.path).shapes
     assert "v_prediction in ModelSamplingDiscrete" in result.summary()
+    assert "no other node" not in result.summary()
+    of_cd = {"family": "consistency", "sampler": "consistency", "scheduler": "leading"}
+    run = make_run(tmp_path / "cd", sd15[1], "sd1", "full", weights, sha256(sd15[1]), **of_cd)
+    assert "consistency, leading, which no other node has." in export(run).summary()
 
 
 def test_an_average_of_the_teacher_stays_behind(full_run, family, tmp_path):

@@ -246,12 +246,36 @@ def test_the_recipe_says_how_to_train_and_not_the_launcher(on_tiny, tmp_path, mo
     from accelerate.state import AcceleratorState, GradientState
 
     train(recipe("pd", **PD), tmp_path / "plain", device="cpu")
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network, **how: compiled.append(how) or network)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     for state in (AcceleratorState, GradientState):
         state._reset_state()  # as in a new process
     train(recipe("pd", **PD), tmp_path / "launched", device="cpu")
-    assert losses(tmp_path / "launched") == losses(tmp_path / "plain")
+    assert losses(tmp_path / "launched") == losses(tmp_path / "plain") and not compiled
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(0.1, 12), (4.0, 100)])
+def test_processes_ask_each_other_about_once_a_second_whether_to_stop(monkeypatch, seconds, asked):
+    clock, told = [0.0], []
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    trainer = Trainer.__new__(Trainer)
+    trainer.step, trainer.ask_at, trainer.asked, trainer.device = 0, 0, (0, 0.0), torch.device("cpu")
+
+    def reduce(value, how):
+        told.append(trainer.step)
+        return value + torch.tensor([float(trainer.step > 50), seconds])  # the other process is asked at step 50
+
+    trainer.accelerator = SimpleNamespace(num_processes=2, reduce=reduce)
+    stops = []
+    for trainer.step in range(1, 101):
+        clock[0] += seconds
+        if trainer._stop(False):
+            stops.append(trainer.step)
+    assert len(told) == pytest.approx(asked, abs=2)
+    assert stops == [step for step in told if step > 50] and stops[0] <= 61
 
 
 def test_the_bar_moves_with_every_step(on_tiny, tmp_path, monkeypatch):
@@ -305,14 +329,20 @@ def test_the_grid_shows_the_student_beside_the_teacher(on_tiny, tmp_path, name):
 
 def test_the_grid_is_scored_by_an_oracle(on_tiny, tmp_path, monkeypatch):
     class Brightness:
+        network = torch.nn.Identity()
+
         def __call__(self, images, prompts):
             assert len(images) == len(prompts) and images.min() >= 0 and images.max() <= 1
             return images.mean((1, 2, 3))
 
-    monkeypatch.setattr("understudy.oracles.load_oracle", lambda path: Brightness())
+    monkeypatch.setattr("understudy.oracles.load_oracle", lambda path, family: {"hpsv2": Brightness()}[family])
     r = recipe("lcm", {"steps": 1})
     r = r.model_copy(
-        update={"samples": r.samples.model_copy(update={"oracle": "o.safetensors", "prompts": ("a", "b")})}
+        update={
+            "samples": r.samples.model_copy(
+                update={"oracle": "o.safetensors", "oracle_family": "hpsv2", "prompts": ("a", "b")}
+            )
+        }
     )
     train(r, tmp_path / "run", device="cpu")
     figures = log_of(tmp_path / "run")[-1]

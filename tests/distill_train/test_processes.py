@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from safetensors.torch import load_file
 from understudy.distill_train.config import Recipe, load_recipe
 from understudy.distill_train.loop import train
 from understudy.models.demo import family
+from understudy.pipelines.processes import Processes
 
 # Forked from one process that has everything imported, as eleven starts would take a while.
 FORKSERVER = multiprocessing.get_context("forkserver")
@@ -64,6 +67,21 @@ def logged(directory):
 
 def losses(directory):
     return [entry["loss"] for entry in logged(directory) if "loss" in entry]
+
+
+def test_the_others_wait_for_a_share_longer_than_for_a_step(monkeypatch):
+    asked = []
+
+    def gather(found, value, group):
+        found[:] = [value, group]
+
+    state = SimpleNamespace(process_index=0, num_processes=2, device="cpu")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("accelerate.PartialState", lambda cpu: state)
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **what: asked.append(what) or "patient")
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    assert Processes("cpu").gather("share") == ["share", "patient"]
+    assert asked == [{"backend": "gloo", "timeout": timedelta(days=1)}]
 
 
 def test_ten_kills_at_random_steps_end_in_the_same_weights(teacher, tmp_path):

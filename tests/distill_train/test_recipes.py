@@ -31,6 +31,19 @@ def test_every_key_is_explained(capsys):
     shown = capsys.readouterr().out
     for text in ("[loop]", "keep_checkpoints = 2", "huber_c = 0.001", "temperature = 0.9", "steps = required  # int"):
         assert text in shown
+    permitted = (
+        'decay = "cosine"  # "cosine" or "constant" or "wsd"\n',
+        'train = "lora"  # "full" or "lora"\n',
+        'weight = "uniform"  # "uniform" or "snr" or "snr+1" or "truncated-snr"\n',
+        "steps = required  # int, > 0\n",
+        "ema = 0.999  # >= 0, < 1\n",
+        "alpha = (none)  # > 0\n",
+        'kind = "folder"\n',
+        "data = a table, see below\n",
+        "loop = required  # a table\n",
+    )
+    for text in permitted:
+        assert text in shown
     lcm = help_config("lcm")
     assert "w_max = 15" in lcm and "temperature" not in lcm
 

@@ -1,6 +1,7 @@
 """What trains: all weights, or a LoRA in the teacher's own network."""
 
 import json
+import weakref
 
 import pytest
 import torch
@@ -134,3 +135,11 @@ def test_an_average_warms_up_and_without_decay_takes_no_memory():
     assert not none.weights
     with none.applied():
         assert layer.weight.item() == 1
+
+
+def test_without_decay_weights_that_a_network_gives_up_are_freed():
+    layer = torch.nn.Linear(1, 1)
+    none, before = Ema(layer, 0.0), weakref.ref(layer.weight)
+    layer.weight = torch.nn.Parameter(torch.ones(1, 1))  # as FSDP puts shards into its place
+    none.update()
+    assert before() is None

@@ -69,6 +69,25 @@ def test_latents_are_scaled_and_come_back_with_gradients(pairs):
     assert latents.grad.abs().sum() > 0
 
 
+def test_large_pictures_are_decoded_in_tiles_unless_they_are_trained_through(pairs, monkeypatch):
+    teacher, sizes = load_teacher(pairs["sd1"][0]), []
+    for coder in (teacher.vae.encoder, teacher.vae.decoder):
+        coder.register_forward_hook(lambda _, given, made: sizes.append(max(*given[0].shape, *made.shape)))
+    monkeypatch.setattr("understudy.distill_train.teachers.stable_diffusion.WHOLE", 32)
+    teacher.vae.tile_sample_min_size, teacher.vae.tile_latent_min_size = 32, 16
+
+    def largest(work, given):
+        sizes.clear()
+        shape = work(given).shape
+        return shape[-1], max(sizes)
+
+    latents = torch.randn(1, 4, 32, 32)
+    assert largest(teacher.decode, latents) == (64, 32)
+    assert largest(lambda given: teacher.decode(given, clamp=False), latents) == (64, 64)
+    assert largest(teacher.decode, latents[..., :16, :16]) == (32, 32)
+    assert largest(teacher.encode, torch.rand(1, 3, 64, 64)) == (32, 64)
+
+
 def test_a_student_with_guidance_input_starts_as_the_teacher(pairs):
     teacher = load_teacher(pairs["sdxl"][1])
     network = teacher.with_guidance_input(32)
@@ -120,6 +139,11 @@ def test_another_checkpoint_is_refused_with_what_it_looks_like(tmp_path, tensors
     [
         ("unet", {"in_channels": 9}, "reads 9 channels and gives 4: an inpainting"),
         ("text_encoder", {"hidden_act": "gelu"}, "looks like SD 2.x"),
+        (
+            "text_encoder",
+            {"model_type": "chatglm"},
+            "is a StableDiffusionPipeline with a text encoder of the type chatglm",
+        ),
     ],
 )
 def test_a_folder_of_another_family_is_refused_too(pairs, tmp_path, part, config, said):
@@ -128,6 +152,12 @@ def test_a_folder_of_another_family_is_refused_too(pairs, tmp_path, part, config
     file.write_text(json.dumps(json.loads(file.read_text()) | config))
     with pytest.raises(CheckpointError, match=said):
         load_teacher(folder)
+
+
+def test_a_folder_without_a_unet_says_what_it_is(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(CheckpointError, match="is a FluxPipeline and has no unet/; expected .* SD 1.x or SDXL"):
+        load_teacher(tmp_path)
 
 
 def test_the_demo_family_s_latents_are_of_its_autoencoder(tmp_path):

@@ -201,6 +201,13 @@ def test_wrong_recipes_are_refused_with_the_key(tmp_path):
         make_method(Recipe(method="diffusion", seed=1, export="x", loop=loop, settings={"cgf": 2}), torch.device("cpu"))
 
 
+def test_a_method_of_whole_batches_is_not_given_parts(chain, tmp_path):
+    _, files = chain
+    with pytest.raises(RecipeError, match="diffusion trains in one process, with loop.accumulate = 1"):
+        train(recipe("teacher", {"accumulate": 2}, vae=str(files["vae"])), tmp_path / "run", device="cpu")
+    assert not list(tmp_path.iterdir())  # before its pictures are drawn
+
+
 def test_a_missing_network_names_the_recipe_that_trains_it(tmp_path):
     with pytest.raises(RecipeError, match=r"demo-teacher\.toml"):
         make_method(recipe("student", teacher=str(tmp_path / "teacher.safetensors")), torch.device("cpu"))
