@@ -104,7 +104,8 @@ class Trainer:
             if self.main:
                 self.run.write_recipe(recipe)
         self.broken = torch.tensor(-1, device=self.device)
-        self.ask_at, self.asked = 0, (self.step, time.monotonic())
+        self.ask_at = 0  # the step after which processes ask each other again whether to stop
+        self.asked = self.step, time.monotonic()  # when they did last
 
     def train(self) -> Path:
         loop = self.recipe.loop

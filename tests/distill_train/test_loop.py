@@ -420,3 +420,19 @@ def test_an_estimate_measures_ten_steps_of_two_stages_and_leaves_nothing(on_tiny
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="without accelerate launch"):
         estimate(r, tmp_path / "run", "cpu")
+
+
+def test_an_estimate_of_scenes_leaves_out_what_happens_once(tmp_path, monkeypatch):
+    from understudy.distill_train import scene_source
+
+    clock, cost = [0.0], {1: 50.0, 24: 3.0}
+
+    def render(vae, count, *_):
+        clock[0] += cost[count]
+        return [0] * count
+
+    monkeypatch.setattr(scene_source.LatentSet, "of_renders", render)
+    monkeypatch.setattr(scene_source, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    r, demo = recipe("pd", **PD), SimpleNamespace(kind="demo", device="cpu")
+    source = scene_source.SceneSource.of_settings({"kind": "scenes", "pictures": 240}, demo, r, tmp_path, limit=24)
+    assert source.extent == pytest.approx((0.1, 0.1, 27.0))
