@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -10,6 +11,14 @@ import torch
 
 class OracleError(ValueError):
     """Images, prompts or scores that an oracle cannot work with."""
+
+
+class NoScore(OracleError):
+    """An oracle gave NaN or infinity. ``reason`` says which oracle and what, ``image`` is the image's number."""
+
+    def __init__(self, reason: str, image: int, prompt: str, advice: str = "use float32 or another image"):
+        super().__init__(f"{reason} for image {image}, prompt {prompt!r}; {advice}")
+        self.reason, self.image, self.prompt, self.advice = reason, image, prompt, advice
 
 
 def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> None:
@@ -79,7 +88,7 @@ class Oracle(ABC):
         """Scores ``[B]`` (float32, CPU) of ``images`` ``[B, 3, H, W]`` in [0, 1] for one prompt each.
 
         first: the number of the first image, where these are a part of a larger batch, for error messages.
-        Raises :class:`OracleError` for other shapes, types, ranges or counts, and for a score that is not a number.
+        Raises :class:`OracleError` for other shapes, types, ranges or counts, and :class:`NoScore`.
         """
         check_images(images, prompts, first)
         return self._finished(self._prepared(images), prompts, first)
@@ -101,9 +110,7 @@ class Oracle(ABC):
         with torch.no_grad():
             scores = self.score_prepared(pixels, prompts).float().cpu()
         for index, value in enumerate(scores.tolist()):
-            if value != value:
-                raise OracleError(
-                    f"{self.family} gave no number (NaN) for image {first + index}, prompt {prompts[index]!r}; "
-                    "use another precision or another image"
-                )
+            if not math.isfinite(value):
+                given = "no number (NaN)" if math.isnan(value) else f"{value}"
+                raise NoScore(f"{self.family} gave {given}", first + index, prompts[index])
         return scores

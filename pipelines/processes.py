@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+
+# How long one that is done waits for the others, whose share may take longer; if one fails, its launcher ends them all.
+PATIENCE = timedelta(days=7)
 
 
 class Processes:
@@ -24,7 +28,7 @@ class Processes:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState
 
-            state = PartialState(cpu=device == "cpu")
+            state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
             self.rank, self.count, self.device = state.process_index, state.num_processes, state.device
         else:
             self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
