@@ -31,7 +31,7 @@ def convert(
         raise FileExistsError(f"{out} is there already; name another file")
     oracle = load_oracle(path, family, encoder=encoder)
     file = TensorFile(path)
-    tensors, metadata = _own(file), {"family": oracle.family, "made_from": Path(path).name}
+    tensors, metadata = dict(file), {"family": oracle.family, "made_from": Path(path).name}
     if encoder is not None:
         tensors |= _image_half(in_transformers_layout(TensorFile(encoder)))
     if activation := _activation(oracle.network):
@@ -46,11 +46,6 @@ def convert(
     finally:
         partial.unlink(missing_ok=True)
     return oracle.family
-
-
-def _own(file: TensorFile) -> dict[str, Tensor]:
-    # Cloned, because a pickle may hold one tensor under two names, which safetensors refuses.
-    return {key: value.clone() for key, value in file.items()}
 
 
 def _image_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,29 +13,39 @@ from ..files import CheckpointError, preview, read_header
 
 # What torch raises, beside its own RuntimeError, for bytes that are no pickle or only a part of one.
 DAMAGED = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError)
-PICKLES = (b"PK", b"\x80\x02")  # torch.save's archive of today and of before 2020
+UNMAPPED = b"\x80\x02"  # torch.save's format of before 2020, which can only be read whole
+PICKLES = (b"PK", UNMAPPED)
+# Bytes read of a mapped file before it is opened anew: what was read counts as memory for as long as the mapping lives.
+MAPPED = 128 * 2**20
 
 
 class TensorFile(Mapping):
     """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file by name, with ``metadata`` and ``path``.
 
+    Each is a copy of its own: a view would keep the file mapped for as long as its network lives.
     Raises FileNotFoundError, and :class:`CheckpointError` for a file that is damaged, no checkpoint, or holds code.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if _starts_like_a_pickle(self.path):
-            self._tensors, self.metadata = _unpickled(self.path), {}
-            self.shapes = {key: tuple(value.shape) for key, value in self._tensors.items()}
+        self._read = 0
+        self._magic = _magic(self.path)
+        if self._magic in PICKLES:
+            tensors, self.metadata = _unpickled(self.path), {}
+            self.shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+            self._get = tensors.__getitem__
         else:
-            from safetensors import safe_open
-
             self.shapes, self.metadata = read_header(self.path)
-            self._tensors = None
-            self._file = safe_open(self.path, framework="pt")
+            self._get = _opened(self.path)
 
     def __getitem__(self, key: str) -> Tensor:
-        return self._file.get_tensor(key) if self._tensors is None else self._tensors[key]
+        if self._read > MAPPED:
+            self._read = 0
+            self._get = _unpickled(self.path).__getitem__ if self._magic in PICKLES else _opened(self.path)
+        tensor = self._get(key).clone()
+        if self._magic != UNMAPPED:
+            self._read += tensor.nbytes
+        return tensor
 
     def __contains__(self, key: object) -> bool:
         return key in self.shapes
@@ -87,11 +97,17 @@ def without_prefix(tensors: Mapping, prefix: str) -> dict[str, str]:
     return {key[len(prefix) :]: key for key in tensors if key.startswith(prefix)}
 
 
-def _starts_like_a_pickle(path: Path) -> bool:
+def _magic(path: Path) -> bytes:
     if not path.is_file():
-        return False
+        return b""
     with path.open("rb") as file:
-        return file.read(2) in PICKLES
+        return file.read(2)
+
+
+def _opened(path: Path) -> Callable[[str], Tensor]:
+    from safetensors import safe_open
+
+    return safe_open(path, framework="pt").get_tensor
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from understudy.files import CheckpointError, sha256
 from understudy.oracles import load_oracle
+from understudy.oracles import tensors as reader
 from understudy.oracles.identify import candidates, identify
 from understudy.oracles.published import PUBLISHED, by_name
 from understudy.oracles.tensors import TensorFile
@@ -75,6 +76,21 @@ def test_pickles_of_before_2020_are_read(tmp_path):
     head = small_files.head_tensors("scoring_head.", 64)
     torch.save(head, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert candidates(TensorFile(tmp_path / "old.pth")) == ["aesthetic-v2.5"]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_is_read_without_staying_mapped(tmp_path, monkeypatch, suffix):
+    """What is read of a mapped file counts as memory until it is opened anew, so that happens every so many bytes."""
+    made, path = small_files.head_tensors("layers.", 64), tmp_path / f"head{suffix}"
+    small_files.write(made, path) if suffix == ".safetensors" else torch.save(made, path)
+    opens = "_opened" if suffix == ".safetensors" else "_unpickled"
+    real, opened = getattr(reader, opens), []
+    monkeypatch.setattr(reader, opens, lambda path: (opened.append(path), real(path))[1])
+    monkeypatch.setattr(reader, "MAPPED", 4 * 16 * 32)
+    read = dict(TensorFile(path))
+    assert 2 <= len(opened) < len(made)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert all(torch.equal(read[key], value) for key, value in made.items()), "they are copies of their own"
 
 
 class Code:
