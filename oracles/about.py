@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 
 from ..files import CheckpointError, sha256
+from .clip import activation_in, is_clip
 from .identify import candidates, identify, is_head
 from .published import PUBLISHED, Published, recognised
 from .tensors import TensorFile
@@ -42,6 +43,8 @@ def about(path: str | Path) -> dict[str, str]:
         "source": entry.source if entry else "Understudy's demo-oracle recipe" if own else "not known",
         "sha256": digest + _compared(file, entry, digest),
     }
+    if is_clip(file.shapes):
+        told["activation"] = activation_in(file)
     encoder = next((e.encoder for e in PUBLISHED if e.family == family and e.encoder), None)
     if encoder and is_head(file):
         told["needs"] = f"the image encoder {encoder}; join the two with understudy oracle convert --encoder"

@@ -39,8 +39,9 @@ def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -
 class Oracle(ABC):
     """Scores an image for a prompt; higher is better, deterministic, independent of the rest of the batch.
 
-    ``family`` and ``unit`` say what the numbers are, ``fingerprint`` is the SHA-256 of the file, and ``network`` is the
-    one module that holds all weights, so that a host can move it between devices; scoring follows it there.
+    ``family`` and ``unit`` say what the numbers are, and ``network`` is the one module that holds all weights, so that
+    a host can move it between devices; scoring follows it there. ``fingerprint`` is the SHA-256 of the file, or of that
+    and what else makes its scores: the encoder's file, an activation that is told from outside the file.
     """
 
     family: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .activation import identity, in_openai_layout
 from .clip import ClipOracle, is_clip, load_clip
 from .preprocess import center_crop, normalised, shorter_side
 from .tensors import TensorFile
@@ -25,4 +26,5 @@ def fits(file: TensorFile) -> bool:
 
 
 def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> ClipScore:
-    return ClipScore(load_clip(file, dtype), fingerprint, cleans="visual.conv1.weight" in file)
+    network = load_clip(file, dtype)
+    return ClipScore(network, identity(file, fingerprint, network), cleans=in_openai_layout(file))

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..files import save_tensors
 from . import load_oracle
+from .activation import activation_of
 from .clip import in_transformers_layout
 from .tensors import TensorFile
 
@@ -34,7 +34,7 @@ def convert(
     tensors, metadata = dict(file), {"family": oracle.family, "made_from": Path(path).name}
     if encoder is not None:
         tensors |= _image_half(in_transformers_layout(TensorFile(encoder)))
-    if activation := _activation(oracle.network):
+    if activation := activation_of(oracle.network):
         metadata["hidden_act"] = activation
     if half:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
@@ -50,11 +50,3 @@ def convert(
 
 def _image_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensors[key] for key in tensors if key.startswith(("vision_model.", "visual_projection."))}
-
-
-def _activation(network: torch.nn.Module) -> str | None:
-    """Which GELU a CLIP was taken to have; it would have to be guessed again from a file of another name."""
-    network = getattr(network, "tower", network)
-    config = getattr(network, "config", None)
-    config = getattr(config, "vision_config", config)
-    return getattr(config, "hidden_act", None) if "clip" in getattr(config, "model_type", "") else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .activation import identity, in_openai_layout
 from .clip import ClipOracle, is_clip, load_clip
 from .preprocess import longer_side_padded, normalised
 from .tensors import TensorFile
@@ -23,8 +24,9 @@ class HumanPreferenceScore(ClipOracle):
 
 
 def fits(file: TensorFile) -> bool:
-    return is_clip(file.shapes) and "visual.conv1.weight" in file
+    return is_clip(file.shapes) and in_openai_layout(file)
 
 
 def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> HumanPreferenceScore:
-    return HumanPreferenceScore(load_clip(file, dtype), fingerprint, family)
+    network = load_clip(file, dtype)
+    return HumanPreferenceScore(network, identity(file, fingerprint, network), family)

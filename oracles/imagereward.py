@@ -22,7 +22,7 @@ UNUSED = ("blip.vision_proj.", "blip.text_proj.")  # of BLIP's contrastive loss
 
 
 class ImageRewardNetwork(nn.Module):
-    """transformers' BLIP image tower and text encoder with cross-attention, and the head.
+    """transformers' BLIP image tower and text encoder with cross-attention, and the head, which stays in float32.
 
     forward: pixels ``[B, 3, S, S]``, token ids and mask ``[B, L]`` to standardised scores ``[B]``.
     """
@@ -39,7 +39,7 @@ class ImageRewardNetwork(nn.Module):
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         seen = self.vision(pixel_values=pixels).last_hidden_state
         read = self.text(input_ids=ids, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
-        return (self.head(read[:, 0]).float()[:, 0] - MEAN) / STD
+        return (self.head(read[:, 0].float())[:, 0] - MEAN) / STD
 
 
 class ImageReward(Oracle):
@@ -90,8 +90,8 @@ def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> Ima
     shapes = shapes_of(tensors)
     configs = _vision_config(file.path, shapes), _text_config(file.path, shapes)
     with torch.device("meta"):
-        network = ImageRewardNetwork(*configs, linear_head(shapes, "head."))
-    return ImageReward(fill(file.path, network, tensors, dtype), fingerprint)
+        network = ImageRewardNetwork(*configs, linear_head(file.path, shapes, "head."))
+    return ImageReward(fill(file.path, network, tensors, dtype, exact=("head.",)), fingerprint)
 
 
 def in_transformers_layout(file: Mapping) -> Renamed:

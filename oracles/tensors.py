@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import CheckpointError, preview, read_header
+from ..files import CheckpointError, kind_of, preview, read_header
 
 # What torch raises, beside its own RuntimeError, for bytes that are no pickle or only a part of one.
 DAMAGED = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError)
-UNMAPPED = b"\x80\x02"  # torch.save's format of before 2020, which can only be read whole
-PICKLES = (b"PK", UNMAPPED)
+CODE = (
+    "so reading it could run code. Where you trust it, load it with the program that wrote it and write its tensors "
+    "with safetensors.torch.save_file"
+)
 # Bytes read of a mapped file before it is opened anew: what was read counts as memory for as long as the mapping lives.
 MAPPED = 128 * 2**20
 
@@ -29,8 +31,8 @@ class TensorFile(Mapping):
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._read = 0
-        self._magic = _magic(self.path)
-        if self._magic in PICKLES:
+        self._kind = kind_of(self.path) if self.path.is_file() else ""
+        if self._kind.endswith("pickle"):
             tensors, self.metadata = _unpickled(self.path), {}
             self.shapes = {key: tuple(value.shape) for key, value in tensors.items()}
             self._get = tensors.__getitem__
@@ -41,9 +43,10 @@ class TensorFile(Mapping):
     def __getitem__(self, key: str) -> Tensor:
         if self._read > MAPPED:
             self._read = 0
-            self._get = _unpickled(self.path).__getitem__ if self._magic in PICKLES else _opened(self.path)
+            pickled = self._kind.endswith("pickle")
+            self._get = _unpickled(self.path).__getitem__ if pickled else _opened(self.path)
         tensor = self._get(key).clone()
-        if self._magic != UNMAPPED:
+        if self._kind != "old pickle":  # which cannot be mapped
             self._read += tensor.nbytes
         return tensor
 
@@ -97,13 +100,6 @@ def without_prefix(tensors: Mapping, prefix: str) -> dict[str, str]:
     return {key[len(prefix) :]: key for key in tensors if key.startswith(prefix)}
 
 
-def _magic(path: Path) -> bytes:
-    if not path.is_file():
-        return b""
-    with path.open("rb") as file:
-        return file.read(2)
-
-
 def _opened(path: Path) -> Callable[[str], Tensor]:
     from safetensors import safe_open
 
@@ -111,6 +107,8 @@ def _opened(path: Path) -> Callable[[str], Tensor]:
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
+    if kind_of(path) == "plain pickle":
+        raise CheckpointError(f"{path} is a plain Python pickle, {CODE}")
     if path.suffix == ".safetensors":
         raise CheckpointError(f"{path} is a PyTorch pickle in spite of its name; rename it to {path.stem}.pt")
     try:
@@ -122,10 +120,7 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
                 "safetensors.torch.save_file(torch.jit.load(FILE).state_dict(), OUT)"
             ) from error
         if "GLOBAL" in str(error) or "weights_only" in str(error):
-            raise CheckpointError(
-                f"{path} is a pickle that holds more than tensors, so reading it could run code. Where you trust it, "
-                "load it with the program that wrote it and write its tensors with safetensors.torch.save_file"
-            ) from error
+            raise CheckpointError(f"{path} is a pickle that holds more than tensors, {CODE}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read: truncated or not a checkpoint ({reason})") from error
     for key in ("state_dict", "model"):
@@ -135,6 +130,8 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     if not tensors:
         held = preview(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path} holds no tensors by name (it holds {held}); expected a state dict")
+    if all(key.startswith("module.") for key in tensors):  # as training on several devices leaves them
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors
 
 

@@ -40,6 +40,7 @@ def test_info_says_what_a_file_is(tmp_path, capsys):
     clip = small_files.write(small_files.open_clip_network().state_dict(), tmp_path / "mine.safetensors")
     assert run("info", clip) == 0
     told = capsys.readouterr().out
+    assert "activation gelu" in told
     assert "clipscore" in told and "OpenAI" not in told and "2103.00020" not in told
     assert told.count("not known") == 2, "licence and source of somebody's CLIP"
     assert run("convert", tmp_path / "ImageReward.pt", "--out", tmp_path / "mine2.safetensors") == 0

@@ -84,21 +84,8 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def oracles(tmp_path_factory, small_clip):
-    folder = tmp_path_factory.mktemp("oracles")
-    network = small_files.open_clip_network()
-    clip = small_files.write(network.state_dict(), folder / "clip.safetensors")
-    siglip = small_files.write(small_files.siglip_network().state_dict(), folder / "siglip.safetensors")
-    head = small_files.write(small_files.head_tensors("scoring_head.", 64), folder / "head.safetensors")
-    laion = small_files.write(small_files.head_tensors("layers.", 48), folder / "laion.safetensors")
-    reward = small_files.write(small_files.image_reward_tensors(), folder / "ImageReward.safetensors")
-    return {
-        "clipscore": load_oracle(clip, "clipscore"),
-        "hpsv2.1": load_oracle(clip, "hpsv2.1"),
-        "pickscore": load_oracle(small_clip[0], "pickscore"),
-        "imagereward": load_oracle(reward),
-        "laion-aesthetic-v2": load_oracle(laion, encoder=clip),
-        "aesthetic-v2.5": load_oracle(head, encoder=siglip),
-    }
+    files = small_files.write_families(tmp_path_factory.mktemp("oracles"), small_clip[0])
+    return {family: load_oracle(path, family, encoder=encoder) for family, (path, encoder) in files.items()}
 
 
 @pytest.mark.parametrize("family", WAYS)
