@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 def for_oracle(images: torch.Tensor) -> torch.Tensor:
-    """The host's images ``[B, H, W, C]`` as ``[B, 3, H, W]`` in [0, 1]: without alpha, a VAE's overshoots clipped."""
-    return images[..., :3].movedim(-1, 1).clamp(0, 1)
+    """The host's images ``[B, H, W, C]`` as ``[B, C, H, W]`` in [0, 1]: alpha kept, a VAE's overshoots clipped."""
+    return images[..., :4].movedim(-1, 1).clamp(0, 1)
 
 
 def sizes_of(batches: Sequence[torch.Tensor]) -> list[int]:

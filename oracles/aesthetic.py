@@ -19,7 +19,7 @@ from .activation import identity
 from .base import Oracle
 from .clip import load_image_tower
 from .heads import linear_head
-from .preprocess import center_crop, normalised, resized, shorter_side
+from .preprocess import normalised, openai_clip, resized, without_alpha
 from .tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
 HEADS = {"laion-aesthetic-v2": "layers.", "aesthetic-v2.5": "scoring_head."}
@@ -58,8 +58,9 @@ class Aesthetic(Oracle):
     def prepare(self, images: Tensor) -> Tensor:
         size = self.network.tower.config.image_size
         if self.family == "laion-aesthetic-v2":
-            return normalised(center_crop(shorter_side(images, size), size))
-        return normalised(resized(images, size, size), (0.5,) * 3, (0.5,) * 3)  # squeezed to a square
+            return openai_clip(images, size)
+        # Squeezed to a square.
+        return normalised(resized(without_alpha(images), size, size), (0.5,) * 3, (0.5,) * 3)
 
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         return self.network(pixels)

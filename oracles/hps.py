@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .activation import identity, in_openai_layout
 from .clip import ClipOracle, is_clip, load_clip
-from .preprocess import longer_side_padded, normalised
+from .preprocess import longer_side_padded, normalised, without_alpha
 from .tensors import TensorFile
 
 
@@ -20,7 +20,7 @@ class HumanPreferenceScore(ClipOracle):
         self.family = family
 
     def prepare(self, images: Tensor) -> Tensor:
-        return normalised(longer_side_padded(images, self.size))
+        return normalised(longer_side_padded(without_alpha(images), self.size))
 
 
 def fits(file: TensorFile) -> bool:

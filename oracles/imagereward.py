@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..files import fill
 from .base import Oracle
 from .heads import linear_head
-from .preprocess import center_crop, normalised, shorter_side
+from .preprocess import openai_clip
 from .tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
 LENGTH = 35  # tokens, [CLS] and [SEP] included
@@ -60,8 +60,7 @@ class ImageReward(Oracle):
         return len(self.tokenizer(prompt, verbose=False).input_ids)
 
     def prepare(self, images: Tensor) -> Tensor:
-        size = self.network.vision.config.image_size
-        return normalised(center_crop(shorter_side(images, size), size))
+        return openai_clip(images, self.network.vision.config.image_size)
 
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         weight = self.network.vision.post_layernorm.weight

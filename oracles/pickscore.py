@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .activation import identity, in_openai_layout
 from .clip import ClipOracle, is_clip, load_clip
-from .preprocess import center_crop_floored, normalised, shorter_side
+from .preprocess import transformers_clip
 from .tensors import TensorFile
 
 
@@ -21,7 +21,7 @@ class PickScore(ClipOracle):
         return self.network.logit_scale.exp()
 
     def prepare(self, images: Tensor) -> Tensor:
-        return normalised(center_crop_floored(shorter_side(images, self.size), self.size))
+        return transformers_clip(images, self.size)
 
 
 def fits(file: TensorFile) -> bool:

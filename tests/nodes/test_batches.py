@@ -5,11 +5,12 @@ import torch
 from understudy.nodes.batches import for_oracle, one_per_image, split
 
 
-def test_images_lose_alpha_and_overshoots():
-    image = torch.tensor([-0.1, 0.5, 1.1, 0.3]).expand(2, 4, 6, 4)
-    images = for_oracle(image)
-    assert images.shape == (2, 3, 4, 6)
-    assert images[0, :, 0, 0].tolist() == [0.0, 0.5, 1.0]
+def test_images_keep_alpha_and_lose_overshoots():
+    image = torch.tensor([-0.1, 0.5, 1.1, 0.25]).expand(2, 4, 6, 4)
+    for channels in (3, 4):
+        images = for_oracle(image[..., :channels])
+        assert images.shape == (2, channels, 4, 6)
+        assert images[0, :, 0, 0].tolist() == [0.0, 0.5, 1.0, 0.25][:channels]
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,8 @@ def test_lora_folder_missing_file_and_unknown_family(tmp_path):
         (torch.zeros(2, 3, 8, 8), "ab", "one string for 2 images"),
         (torch.zeros(0, 3, 8, 8), [], "there are no images; expected a batch of at least one"),
         (torch.zeros(3, 8, 8), ["a"], r"shape \[3, 8, 8\]"),
+        (torch.tensor(0.5), ["a"], r"shape \[\]"),
+        (torch.zeros(1, 2, 8, 8), ["a"], r"shape \[1, 2, 8, 8\]; expected \[B, 3, H, W\], or 4 channels with alpha"),
         (torch.zeros(1, 8, 8, 3), ["a"], r"shape \[1, 8, 8, 3\]"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), ["a"], "torch.uint8"),
         (torch.full((1, 3, 8, 8), 255.0), ["a"], "image 0 has values from 255 to 255"),
