@@ -50,8 +50,6 @@ class Aesthetic(Oracle):
     ``fingerprint`` is of the head's file and the encoder's where those are two.
     """
 
-    unit = "aesthetic score, about 1 to 10"
-
     def __init__(self, network: AestheticNetwork, fingerprint: str, family: str):
         self.network, self.fingerprint, self.family = network, fingerprint, family
 

@@ -10,6 +10,17 @@ import torch
 # Where torch cannot resize with antialiasing: not on Metal before 2.8, and what is copied there is small.
 NO_ANTIALIASING = ("mps",)
 
+UNITS = {
+    "imagereward": "standard deviations; may be negative",
+    "hpsv2": "cosine; leaderboards show it times 100",
+    "hpsv2.1": "cosine; leaderboards show it times 100",
+    "pickscore": "logit scale x cosine",
+    "clipscore": "100 x cosine",
+    "laion-aesthetic-v2": "about 1 to 10; reads no prompt",
+    "aesthetic-v2.5": "about 1 to 10; reads no prompt",
+    "demo": "logit that the picture shows the scene",
+}
+
 
 class OracleError(ValueError):
     """Images, prompts or scores that an oracle cannot work with."""
@@ -48,9 +59,12 @@ class Oracle(ABC):
     """
 
     family: str
-    unit: str
     fingerprint: str
     network: torch.nn.Module
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.family]
 
     @abstractmethod
     def prepare(self, images: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,6 @@ class ClipScore(ClipOracle):
     """
 
     family = "clipscore"
-    unit = "100 x cosine"
     scale = 100.0
 
     def prepare(self, images: Tensor) -> Tensor:

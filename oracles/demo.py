@@ -94,7 +94,6 @@ class DemoOracle(Oracle):
     """
 
     family = "demo"
-    unit = "logit that the picture shows the scene"
 
     def __init__(self, network: SceneOracleNetwork, fingerprint: str):
         self.network, self.fingerprint = network, fingerprint

@@ -13,8 +13,6 @@ from .tensors import TensorFile
 class HumanPreferenceScore(ClipOracle):
     """Scores are the plain cosine, -1 to 1; leaderboards show it times 100. ``family`` is "hpsv2" or "hpsv2.1"."""
 
-    unit = "cosine"
-
     def __init__(self, network, fingerprint: str, family: str):
         super().__init__(network, fingerprint, cleans=True)
         self.family = family

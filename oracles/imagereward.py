@@ -46,7 +46,6 @@ class ImageReward(Oracle):
     """Scores have mean 0 and standard deviation 1 over the authors' data; they can be negative."""
 
     family = "imagereward"
-    unit = "standard deviations"
 
     def __init__(self, network: ImageRewardNetwork, fingerprint: str):
         self.network = network

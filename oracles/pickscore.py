@@ -14,7 +14,6 @@ class PickScore(ClipOracle):
     """Scores are the file's logit scale times the cosine; a difference of 1 is odds of e to 1 between two pictures."""
 
     family = "pickscore"
-    unit = "logit scale x cosine"
 
     @property
     def scale(self) -> Tensor:
