@@ -44,7 +44,7 @@ class Calibration:
     """Scores of a student's own images, by image id, and the settings that made them.
 
     A calibration may also be a bare table, without single scores: ``table``, the percentiles at ``levels`` (every 1 %
-    without them), of ``count`` scores (None: not known). ``oracle`` is the SHA-256 of the oracle's file. Raises
+    without them), of ``count`` scores (None: not known). ``oracle`` is the oracle's fingerprint. Raises
     :class:`CalibrationError` for a table that is none.
 
     ``prompts`` (see :func:`prompts_hash`) and ``seed`` say which images a command draws for it, one after the other;

@@ -11,6 +11,7 @@ import torch
 from .prompt_files import PROMPT_COLUMNS, TABLES, find_column, read_lines, read_table
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+ALPHA = ("RGBA", "LA", "RGBa")  # PIL's modes with an alpha channel
 NAME_COLUMNS = ("image", "file", "file_name", "filename", "path")
 
 
@@ -33,7 +34,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_image(path: Path) -> torch.Tensor:
-    """``[3, H, W]`` in [0, 1], as PIL's conversion to RGB has it: grey three times, alpha dropped.
+    """``[3, H, W]`` in [0, 1], grey three times and a palette's colours; with an alpha channel ``[4, H, W]``.
 
     A turn in the EXIF data is not followed. Raises OSError (PIL's UnidentifiedImageError among them), SyntaxError or
     ValueError for a damaged picture, and ValueError for grey with more than 8 bits, which PIL would clip; colours with
@@ -47,8 +48,8 @@ def read_image(path: Path) -> torch.Tensor:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"its pixels are {image.mode}; expected 8 bits a channel, so convert it first")
             if image.mode == "P":
-                image = image.convert("RGBA")  # PIL warns where it drops a palette's transparency itself
-            pixels = np.array(image.convert("RGB"))
+                image = image.convert("RGBA").convert("RGB")  # PIL warns where it drops a palette's transparency itself
+            pixels = np.array(image.convert("RGBA" if image.mode in ALPHA else "RGB"))
     except Image.DecompressionBombError as error:  # of no class that damaged pictures have
         raise ValueError(str(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)

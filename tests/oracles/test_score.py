@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 from understudy.cli import main
 from understudy.oracles import load_oracle
 from understudy.oracles.base import Oracle
@@ -69,6 +70,19 @@ def test_every_picture_gets_each_oracle_s_score(pictures, oracles, tmp_path, cap
     told = capsys.readouterr().out
     assert "6 pictures scored" in told and "skipped" in told and "broken.png" in told and "I;16" in told
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "read"),
+    [("RGB", "RGB"), ("L", "RGB"), ("1", "RGB"), ("CMYK", "RGB"), ("P", "RGB"), ("RGBA", "RGBA"), ("LA", "RGBA")],
+)
+def test_a_picture_with_an_alpha_channel_is_read_with_it(tmp_path, mode, read):
+    pixels = (torch.rand(9, 7, 4, generator=torch.Generator().manual_seed(0)) * 255).byte().numpy()
+    image = Image.fromarray(pixels, "RGBA").convert(mode)
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    image.save(path, **({"transparency": 3} if mode == "P" else {}))
+    expected = image.convert("RGBA").convert("RGB") if mode == "P" else image.convert(read)
+    assert torch.equal(read_image(path), to_tensor(expected))
 
 
 def test_a_cut_off_run_goes_on(pictures, oracles, tmp_path, monkeypatch):
