@@ -42,17 +42,9 @@ from understudy.oracles import load_oracle  # noqa: E402
 
 from tests.oracles import full_size  # noqa: E402
 
-SIDE = 512
 PLACES = ("lighthouse", "harbour", "mill", "castle", "bridge", "farm", "chapel", "station")
 TIMES = ("at dusk", "in the rain")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def pictures(count):
-    g = torch.Generator().manual_seed(0)
-    coarse = torch.rand(count, 3, 16, 16, generator=g)
-    smooth = torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bicubic").clamp(0, 1)
-    return smooth.mul(255).round().div(255)
 
 
 def prompts_for(count):
@@ -95,7 +87,7 @@ def own_memory() -> int:
 
 def measure_loop(family, path, encoder, dtype):
     """Run in a process of its own: the loop's peak above the process, MiB; it holds one picture, however many come."""
-    opened = [functional.to_pil_image(image) for image in pictures(2)]
+    opened = [functional.to_pil_image(image) for image in full_size.pictures(2)]
     before = own_memory()
     oracle = load_oracle(path, family, dtype=DTYPES[dtype], encoder=encoder)
     one_by_one(oracle, opened, oracle.prepare(torch.zeros(1, 3, 8, 8)).shape[-1], prompts_for(2))
@@ -104,7 +96,7 @@ def measure_loop(family, path, encoder, dtype):
 
 def measure(family, path, encoder, dtype, sizes, repeats):
     """Run in a process of its own: rows for one family and dtype."""
-    images = pictures(max(sizes))
+    images = full_size.pictures(max(sizes))
     opened = [functional.to_pil_image(image) for image in images]
     before = own_memory()
     oracle = load_oracle(path, family, dtype=DTYPES[dtype], encoder=encoder)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from understudy.files import CheckpointError, sha256
+from understudy.files import CheckpointError
 from understudy.oracles import FAMILIES, clip, load_oracle
 from understudy.oracles.base import OracleError
 from understudy.oracles.clip_tokenizer import cleaned, clip_tokenizer
@@ -24,7 +24,7 @@ def test_scores_match_transformers(small_clip, pictures):
     assert scores.dtype == torch.float32 and scores.shape == (3,)
     assert scores.std() > 5, "scores that hardly differ would match anything"
     torch.testing.assert_close(scores, expected, atol=1e-3, rtol=0)
-    assert (oracle.family, oracle.fingerprint) == ("clipscore", sha256(path))
+    assert oracle.family == "clipscore"
 
 
 def test_long_prompt_is_cut(small_clip, pictures):
