@@ -6,9 +6,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error.name} is not installed: {sys.executable} -m pip install typer rich")
 
 app = typer.Typer(
     name="understudy",
@@ -17,6 +20,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+# What commands import where they need it, and what pip calls it. A ComfyUI has most of it, and not all.
+_NAMES = "accelerate diffusers numpy peft psutil pydantic rich safetensors scipy tomli torch transformers".split()
+PACKAGES = {name: name for name in _NAMES} | {"PIL": "Pillow"}
 
 
 @app.command()
@@ -51,7 +59,7 @@ def demo(
 def generate(
     student: Annotated[Path, typer.Option(help="Fast model: a diffusers folder or a checkpoint file.")],
     teacher: Annotated[Path, typer.Option(help="Slow model: a diffusers folder or a checkpoint file.")],
-    oracle: Annotated[Path, typer.Option(help="Scores images, e.g. a CLIP .safetensors in Hugging Face's layout.")],
+    oracle: Annotated[Path, typer.Option(help="The oracle's file; see 'understudy oracle'.")],
     prompts: Annotated[Path, typer.Option(help="One prompt per line, or a .csv or .tsv with a column prompt.")],
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
     oracle_family: Annotated[str, typer.Option(help="What the oracle is; auto asks the file.")] = "auto",
@@ -94,7 +102,13 @@ def generate(
     seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images that the student draws at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Of student and teacher: float32, float16 or bfloat16; auto is float16 on CUDA, else float32. The "
+            "oracle is float32."
+        ),
+    ] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for grid.png, report.json and the images.")] = Path(
         "understudy-generate"
     ),
@@ -158,12 +172,20 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images that the student draws at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Of the student: float32, float16 or bfloat16; auto is float16 on CUDA, else float32. The oracle is "
+            "float32."
+        ),
+    ] = "auto",
 ):
     """Learn how a student's own images score, so that percentiles can be thresholds.
 
-    A run that was cut off goes on. The table is for 'understudy generate'; the nodes in ComfyUI make their own, as each
-    tool knows a student's settings in its own words. On several GPUs: accelerate launch -m understudy.cli calibrate ...
+    A run that was cut off goes on, with the same prompts and seed. The table is for 'understudy generate'; the nodes in
+    ComfyUI make their own, as each tool knows a student's settings in its own words.
+
+    On several GPUs: accelerate launch -m understudy.cli calibrate ...
     """
     from .pipelines.calibrate import Request
     from .pipelines.calibrate import calibrate as run
@@ -198,9 +220,15 @@ def score(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures.")],
     oracle: Annotated[list[Path], typer.Option(help="The oracle's file; give it several times for several oracles.")],
     out: Annotated[Path, typer.Option(help="The table to write, .csv or .parquet.")],
-    prompt: Annotated[str | None, typer.Option(help="What all pictures should show.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="What all pictures should show; aesthetic predictors need none.")
+    ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="Text file with a line per picture, or .csv/.tsv with columns image and prompt.")
+        Path | None,
+        typer.Option(
+            help="Text file with a line per picture, or .csv/.tsv with columns prompt and image: a path from the "
+            "table's folder, from PATH or from here, or a name that no other image has."
+        ),
     ] = None,
     family: Annotated[list[str] | None, typer.Option(help="What each oracle is, in their order; else auto.")] = None,
     encoder: Annotated[
@@ -208,9 +236,12 @@ def score(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures scored at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(help="Of the oracles: float32, float16 or bfloat16; auto is float16 on CUDA, else float32."),
+    ] = "auto",
 ):
-    """Score pictures on disk; unreadable ones are listed and skipped.
+    """Score pictures on disk; those that cannot be read, or whose score is no number, are listed and skipped.
 
     A run that was cut off goes on. A table that is finished is written anew, and every picture scored again.
 
@@ -348,7 +379,9 @@ def export(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; bad input is one line on stderr and exit code 2, anything unexpected keeps its traceback."""
+    """Run the command; bad input, and what a machine lacks, is one line on stderr and exit code 2; anything unexpected
+    keeps its traceback.
+    """
     # A launcher ends its processes with SIGTERM; as an exit it lets half-written files be taken away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from .stopping import Stopped
@@ -358,11 +391,32 @@ def main(arguments: list[str] | None = None) -> None:
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         sys.exit(130)
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
-        rank = os.environ.get("RANK", "0")
-        where = "" if rank == "0" else f" in process {rank}"
-        typer.echo(f"error{where}: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in PACKAGES:
+            raise
+        _fail(f"{error.name} is not installed: {sys.executable} -m pip install {PACKAGES[error.name]}")
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _fail(f"out of memory; use a smaller --batch-size or --dtype float16, in training a larger loop.accumulate ({error})")
+
+
+def _fail(message: str) -> NoReturn:
+    rank = os.environ.get("RANK", "0")
+    where = "" if rank == "0" else f" in process {rank}"
+    typer.echo(f"error{where}: {' '.join(message.split())}", err=True)
+    sys.exit(2)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # Without importing torch for it; its allocator for the CPU raises a plain RuntimeError.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+# What a checkpoint, or what was taken for one, begins with: torch.save's archive, its format of before 2020, and
+# pickle's own newer protocols, which torch.save does not write.
+KINDS = {
+    "web page": b"<",
+    "Git LFS pointer": b"version https://git-lfs",
+    "zipped pickle": b"PK",
+    "old pickle": b"\x80\x02",
+    "plain pickle": (b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+}
+LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+
 
 class CheckpointError(ValueError):
     """The file is there but is not what it should be; the message names the file and the reason."""
@@ -32,6 +43,16 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def kind_of(path: Path) -> str:
+    """What a file's first bytes say that it is: "safetensors" or one of ``KINDS``, "" where they say nothing."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    # First of all, since the length of its header, with which it begins, may look like any of the others.
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER:
+        return "safetensors"
+    return next((kind for kind, begins in KINDS.items() if start.lstrip().startswith(begins)), "")
+
+
 def read_header(path: str | Path) -> Header:
     """Tensor shapes and metadata of a safetensors file.
 
@@ -44,13 +65,12 @@ def read_header(path: str | Path) -> Header:
         raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; expected a .safetensors file")
-    with path.open("rb") as file:
-        start = file.read(512)
-    if start.lstrip()[:1] == b"<":
+    kind = kind_of(path)
+    if kind == "web page":
         raise CheckpointError(f"{path} is a web page, not a checkpoint; download the file itself")
-    if start.startswith(b"version https://git-lfs"):
+    if kind == "Git LFS pointer":
         raise CheckpointError(f"{path} is a Git LFS pointer, not the file it stands for; run 'git lfs pull'")
-    if start[:2] in (b"PK", b"\x80\x02"):
+    if kind.endswith("pickle"):
         raise CheckpointError(f"{path} is a PyTorch pickle; expected .safetensors (a pickle can run code)")
     try:
         with safe_open(path, framework="pt") as file:
@@ -68,9 +88,10 @@ def preview(keys, limit: int = 3) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
 
 
-def fill(path: str | Path, network, weights: Mapping, dtype):
+def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, ...] = ()):
     """A network built on torch's meta device, with ``weights`` in ``dtype`` in their places, ready for inference.
 
+    Those whose names begin with one of ``exact`` are float32 whatever ``dtype`` is.
     Raises CheckpointError, naming ``path``, for tensors missing, left over or of another shape.
     """
     import torch
@@ -88,7 +109,7 @@ def fill(path: str | Path, network, weights: Mapping, dtype):
         if value.shape != tensor.shape:
             found, wanted = list(tensor.shape), list(value.shape)
             raise CheckpointError(f"{path}: {key} of its {name} is {found}, expected {wanted}")
-        filled[key] = tensor.to(dtype).contiguous()
+        filled[key] = tensor.to(torch.float32 if key.startswith(exact) else dtype).contiguous()
     network.load_state_dict(filled, assign=True)
     for module in network.modules():
         for key, buffer in module.named_buffers(recurse=False):

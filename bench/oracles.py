@@ -5,14 +5,19 @@
 
 For each family a random checkpoint of the published size, 512 x 512 pictures. "Loop" keeps the same network loaded and
 takes one picture after the other: PIL's resize, the tokenizer, the network, as the original packages do. The two take
-turns in one process, so the ratio is of one run. Memory is the process's peak above what it held before the oracle was
-loaded, beside the size of one copy of the weights. Each picture has a prompt of its own, as in a queue of different
-pictures, so that both ways read as many texts. The error of bfloat16 is against float32's scores, as a share of their
-range. Writes bench/results/oracles.json after each family and dtype; those that are there already, of this machine and
-these sizes, are not measured again without --again.
+turns in one process, so the ratio is of one run. Memory is the process's peak, loading included, above what it held
+before with the libraries, the tokenizers and the pictures, beside the size of one copy of the weights; the loop's is
+that of a process which does nothing else. Each picture has a prompt of its own, as in a queue of different pictures, so
+that both ways read as many texts. The error of bfloat16 is the largest difference from float32's scores, in the score's
+unit, and as a share of their range. Writes bench/results/oracles.json after each family and dtype; those that are there
+already, of this machine, these libraries, this code of the oracles and these sizes, are not measured again without
+--again.
 """
 
 import argparse
+import contextlib
+import gc
+import hashlib
 import itertools
 import json
 import os
@@ -26,6 +31,7 @@ import time
 from pathlib import Path
 
 import torch
+import transformers
 from torchvision.transforms import functional
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,17 +42,9 @@ from understudy.oracles import load_oracle  # noqa: E402
 
 from tests.oracles import full_size  # noqa: E402
 
-SIDE = 512
 PLACES = ("lighthouse", "harbour", "mill", "castle", "bridge", "farm", "chapel", "station")
 TIMES = ("at dusk", "in the rain")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def pictures(count):
-    g = torch.Generator().manual_seed(0)
-    coarse = torch.rand(count, 3, 16, 16, generator=g)
-    smooth = torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bicubic").clamp(0, 1)
-    return smooth.mul(255).round().div(255)
 
 
 def prompts_for(count):
@@ -68,31 +66,53 @@ def one_by_one(oracle, pictures, size, prompts):
     return torch.cat(scores)
 
 
-def peak_mib() -> int:
-    """Linux's own count: that of the resource module begins with what the parent had."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+def mib(field) -> int:
+    """Linux's own count, of VmRSS or its peak VmHWM: that of the resource module begins with what the parent had."""
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+
+
+def own_memory() -> int:
+    """What this process holds in MiB, all that the oracles import included; VmHWM begins anew from here."""
+    from transformers import CLIPModel, CLIPVisionModelWithProjection, SiglipVisionModel  # noqa: F401
+    from transformers.models.blip import modeling_blip, modeling_blip_text  # noqa: F401
+    from understudy.oracles.clip_tokenizer import clip_tokenizer
+    from understudy.oracles.imagereward import bert_tokenizer
+
+    clip_tokenizer(), bert_tokenizer()
+    gc.collect()
+    with contextlib.suppress(OSError):  # a container may forbid it; importing has no high peak
+        Path("/proc/self/clear_refs").write_text("5")
+    return mib("VmRSS")
+
+
+def measure_loop(family, path, encoder, dtype):
+    """Run in a process of its own: the loop's peak above the process, MiB; it holds one picture, however many come."""
+    opened = [functional.to_pil_image(image) for image in full_size.pictures(2)]
+    before = own_memory()
+    oracle = load_oracle(path, family, dtype=DTYPES[dtype], encoder=encoder)
+    one_by_one(oracle, opened, oracle.prepare(torch.zeros(1, 3, 8, 8)).shape[-1], prompts_for(2))
+    return mib("VmHWM") - before
 
 
 def measure(family, path, encoder, dtype, sizes, repeats):
     """Run in a process of its own: rows for one family and dtype."""
-    import transformers  # noqa: F401 so that the libraries do not count as the oracle's memory
-
-    before = peak_mib()
+    images = full_size.pictures(max(sizes))
+    opened = [functional.to_pil_image(image) for image in images]
+    before = own_memory()
     oracle = load_oracle(path, family, dtype=DTYPES[dtype], encoder=encoder)
     weights = sum(value.numel() * value.element_size() for value in oracle.network.state_dict().values()) // 2**20
-    images = pictures(max(sizes))
-    opened = [functional.to_pil_image(image) for image in images]
     side = oracle.prepare(images[:1]).shape[-1]
-    rows, scores = [], None
+    rows, scores, peak = [], None, 0
     for size in sizes:
         batch, prompts = images[:size], prompts_for(size)
         times = {"batch": [], "loop": []}
         oracle(batch[:1], prompts[:1])
-        for _ in range(repeats):
+        for repeat in range(repeats):
             started = time.perf_counter()
             scores = oracle(batch, prompts)
             times["batch"].append(time.perf_counter() - started)
-            batch_peak = peak_mib()
+            if repeat == 0:  # before the loop: sizes rise, and what a single picture took before is less
+                peak = mib("VmHWM") - before
             started = time.perf_counter()
             one_by_one(oracle, opened[:size], side, prompts)
             times["loop"].append(time.perf_counter() - started)
@@ -104,20 +124,20 @@ def measure(family, path, encoder, dtype, sizes, repeats):
                 "images_per_second": round(size / statistics.median(times["batch"]), 3),
                 "loop_images_per_second": round(size / statistics.median(times["loop"]), 3),
                 "ratio": round(statistics.median(a / b for a, b in zip(times["loop"], times["batch"], strict=True)), 3),
-                "peak_above_process_mib": batch_peak - before,
+                "peak_above_process_mib": peak,
                 "weights_mib": weights,
             }
         )
-    return {"rows": rows, "scores": scores.tolist()}
+    return {"rows": [row | {"unit": oracle.unit} for row in rows], "scores": scores.tolist()}
 
 
-def in_a_process(*arguments):
-    command = [
-        sys.executable,
-        __file__,
-        "--measure",
-        json.dumps([str(a) if isinstance(a, Path) else a for a in arguments]),
-    ]
+WORK = {"batch": measure, "loop": measure_loop}
+
+
+def in_a_process(work, *arguments):
+    """What ``WORK[work]`` returns in a process of its own."""
+    told = json.dumps([str(a) if isinstance(a, Path) else a for a in arguments])
+    command = [sys.executable, __file__, "--measure", work, told]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
@@ -132,13 +152,14 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "oracles.json")
     parser.add_argument("--again", action="store_true", help="measure what the file holds already as well")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.sizes.sort()
     if options.measure:
-        print(json.dumps(measure(*json.loads(options.measure))))
+        work, arguments = options.measure
+        print(json.dumps(WORK[work](*json.loads(arguments))))
         return
-    results = measured_before(options.out)
+    results = measured_before(options.out, options.again)
     for family in options.families:
         there = [] if options.again else [d for d in DTYPES if sizes_of(results.get((family, d))) == options.sizes]
         missing = [dtype for dtype in options.dtypes if dtype not in there]
@@ -147,7 +168,9 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             path, encoder = full_size.write(family, Path(folder))
             for dtype in missing:
-                result = in_a_process(family, path, encoder, dtype, options.sizes, options.repeats)
+                loop_peak = in_a_process("loop", family, path, encoder, dtype)
+                result = in_a_process("batch", family, path, encoder, dtype, options.sizes, options.repeats)
+                result["rows"] = [row | {"loop_peak_above_process_mib": loop_peak} for row in result["rows"]]
                 results[family, dtype] = result
                 write_whole(options.out, json.dumps({"machine": machine(), "rows": told(results)}, indent=1) + "\n")
                 for row in result["rows"]:
@@ -155,24 +178,40 @@ def main():
 
 
 def machine():
-    return {"system": platform.platform(), "cores": os.cpu_count(), "torch": torch.__version__}
+    """All that the figures depend on; rows of another one are not taken for this one's."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    code = hashlib.sha256()
+    for path in (ROOT / "files.py", *sorted((ROOT / "oracles").glob("*.py"))):
+        code.update(path.read_bytes())
+    return {
+        "system": platform.platform(),
+        "processor": model[1] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "oracles_sha256": code.hexdigest(),
+    }
 
 
 def sizes_of(result):
     return [row["batch"] for row in result["rows"]] if result else None
 
 
-def measured_before(path):
+def measured_before(path, again):
     """What the file holds, as :func:`measure` gives it, by family and dtype."""
     if not path.is_file():
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
-    if content["machine"] != machine():
-        sys.exit(f"{path} is of another machine or torch; remove it, or name another file with --out")
+    if others := [key for key, value in machine().items() if content["machine"].get(key) != value]:
+        if again:
+            return {}
+        sys.exit(f"{path} was measured with another {', '.join(others)}; start it anew with --again, or name an --out")
     results = {}
     for row in content["rows"]:
         result = results.setdefault((row["family"], row["dtype"]), {"rows": []})
-        del row["error_share_of_range"]
+        for key in ("error", "range", "error_share_of_range"):
+            del row[key]
         result["scores"] = row.pop("scores")  # the last row has them
         result["rows"].append(row)
     return results
@@ -182,15 +221,15 @@ def told(results):
     """Every row, with the error of its scores; the scores themselves, of the largest batch, in the last of each."""
     rows = []
     for (family, dtype), result in results.items():
-        error, exact = None, results.get((family, "float32"))
+        errors = {"error": None, "range": None, "error_share_of_range": None}
+        exact = results.get((family, "float32"))
         if dtype != "float32" and exact is not None and len(exact["scores"]) == len(result["scores"]) > 1:
             right, ours = (torch.tensor(each["scores"]) for each in (exact, result))
-            error = round(((ours - right).abs().max() / (right.max() - right.min())).item(), 4)
+            error, spread = (ours - right).abs().max().item(), (right.max() - right.min()).item()
+            shown = (error, spread, error / spread)
+            errors = {key: float(f"{value:.3g}") for key, value in zip(errors, shown, strict=True)}
         last = result["rows"][-1]
-        rows += [
-            row | {"error_share_of_range": error, "scores": result["scores"] if row is last else None}
-            for row in result["rows"]
-        ]
+        rows += [row | errors | {"scores": result["scores"] if row is last else None} for row in result["rows"]]
     return rows
 
 

@@ -7,12 +7,32 @@ from typing import TypeVar
 
 import torch
 
+from ..oracles.base import OracleError
+
 T = TypeVar("T")
 
 
-def for_oracle(images: torch.Tensor) -> torch.Tensor:
-    """The host's images ``[B, H, W, C]`` as ``[B, 3, H, W]`` in [0, 1]: without alpha, a VAE's overshoots clipped."""
-    return images[..., :3].movedim(-1, 1).clamp(0, 1)
+LOWEST, HIGHEST = -0.5, 1.5  # a VAE overshoots [0, 1] by less
+
+
+def for_oracle(images: torch.Tensor, numbers: Sequence[int] | None = None) -> torch.Tensor:
+    """The host's images ``[B, H, W, C]`` as ``[B, 3 or 4, H, W]`` in [0, 1]: alpha kept, grey three times, a
+    VAE's overshoots clipped.
+
+    numbers: the images' numbers, for error messages; 0, 1, ... without them.
+    Raises OracleError for other shapes, and for pixels so far outside of [0, 1] that they were not meant for it.
+    """
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape[1:]:
+        raise OracleError(f"images have shape {list(images.shape)}; expected [batch, height, width, 1, 3 or 4]")
+    pixels = images.movedim(-1, 1)
+    for number, pixel in zip(numbers or range(len(pixels)), pixels, strict=True):
+        low, high = (value.item() for value in pixel.aminmax())
+        # The comparison is written so that NaN fails it too.
+        if not (low >= LOWEST and high <= HIGHEST):
+            raise OracleError(
+                f"image {number} has values from {low:g} to {high:g}; expected [0, 1], so look at what made it"
+            )
+    return pixels.expand(-1, max(pixels.shape[1], 3), -1, -1).clamp(0, 1)
 
 
 def sizes_of(batches: Sequence[torch.Tensor]) -> list[int]:

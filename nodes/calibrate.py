@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..oracles.calibration import Calibration, CalibrationError
+from ..oracles.calibration import Calibration, CalibrationError, said
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.threshold import Threshold
 from .display import shown
@@ -89,6 +89,8 @@ class UnderstudyCalibrate(io.ComfyNode):
     @classmethod
     def execute(cls, scores: list, name: list) -> io.NodeOutput:
         path = calibration_path(name[0])
+        if not scores:
+            raise CalibrationError("there are no scores to count; connect Score Images")
         if path.is_file():
             calibration = Calibration.load(path)
         else:
@@ -208,8 +210,7 @@ def _how_sure(calibration: Calibration) -> str:
         return f"half of them below {calibration.percentiles[50]:.3f}; {missing} more to say how sure that is"
     lines = []
     for k in (20, 30, 50):
-        low, high = calibration.interval(k)
-        lines.append(f"{k} % are below {calibration.value_at(k):.3f} (95 %: {low:.3f} to {high:.3f})")
+        lines.append(f"{k} % are below {calibration.value_at(k):.3f} (95 %: {said(calibration.interval(k))})")
     return "\n".join(lines)
 
 
@@ -237,7 +238,7 @@ def _described(threshold: Threshold, scores: list, interval: tuple[float, float]
             f"by calibration {threshold.calibration!r}"
         )
         if interval is not None:
-            lines.append(f"with 95 % confidence the true cut lies between {interval[0]:.3f} and {interval[1]:.3f}")
+            lines.append(f"with 95 % confidence the true cut is {said(interval)}")
     if values:
         lines.append(f"of these {len(values)} images: {sum(threshold.rejected(values))}")
     return "\n".join(lines)

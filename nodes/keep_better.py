@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
+from ..oracles.base import NoScore
 from ..oracles.scores import Scores
 from .batches import for_oracle, one_per_image, split
 from .pixels import check_images
@@ -73,8 +74,9 @@ class UnderstudyKeepBetter(io.ComfyNode):
             decided, scored, kept = [KEPT] * len(old), [None] * len(old), old
             if places:
                 own = [text[i] for i in places]
-                now = judge(new[places], own)
-                was = [values[i] for i in places] if judge.made_the_scores else judge(old[places], own)
+                numbers = [len(decisions) + i for i in places]
+                now = judge(new[places], own, numbers)
+                was = [values[i] for i in places] if judge.made_the_scores else judge(old[places], own, numbers)
                 better = [i for i, a, b in zip(places, now, was, strict=True) if a > b]
                 kept = old.clone()
                 kept[better] = new[better]
@@ -95,8 +97,12 @@ class Judge:
         same_oracle = oracle is not None and all(each.oracle == oracle.fingerprint for each in scores)
         self.made_the_scores = same_oracle and [text for each in scores for text in each.prompts] == list(prompts)
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str]) -> list[float]:
-        return self.oracle(for_oracle(images), prompts).tolist()
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str], numbers: Sequence[int]) -> list[float]:
+        """Scores of images ``[B, H, W, C]``; ``numbers`` are their places among all images, for error messages."""
+        try:
+            return self.oracle(for_oracle(images, numbers), prompts).tolist()
+        except NoScore as error:
+            raise NoScore(error.reason, numbers[error.image], error.prompt, error.advice) from error
 
 
 def redone(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> list[list[bool]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from comfy_api.latest import io
 
 from ..oracles import FAMILIES, load_oracle
-from ..oracles.base import Oracle, OracleError, check_images
+from ..oracles.base import NoScore, Oracle, OracleError, check_images
 from ..oracles.combine import CombinedOracle
 from ..oracles.scores import Scores, image_id
 from .batches import for_oracle, one_per_image, sizes_of, split
@@ -28,6 +28,7 @@ class HostedOracle:
 
     # One picture's activations in the largest CLIP, generously; the pictures themselves come on top.
     ACTIVATIONS = 64 * 2**20
+    passes = 1  # how often it looks at each image
 
     def __init__(self, oracle: Oracle):
         import comfy.model_management
@@ -56,10 +57,17 @@ class HostedOracle:
     def remarks(self, prompts: Sequence[str]) -> list[str]:
         return self.oracle.remarks(prompts)
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
+    def __call__(
+        self,
+        images: torch.Tensor,
+        prompts: Sequence[str],
+        first: int = 0,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> torch.Tensor:
         """Scores ``[B]`` (float32, CPU) of images ``[B, 3, H, W]`` in [0, 1]; in chunks that fit the free memory.
 
-        first: the number of the first image, for error messages. Raises OracleError as the oracle does.
+        first: the number of the first image, for error messages. on_progress: called with each chunk's count of images.
+        Raises OracleError as the oracle does.
         """
         import comfy.model_management as management
 
@@ -72,8 +80,19 @@ class HostedOracle:
         for start in range(0, len(images), chunk):
             management.throw_exception_if_processing_interrupted()
             part = slice(start, start + chunk)
-            scores.append(self.oracle(images[part], prompts[part], first + start))
+            try:
+                scores.append(self.oracle(images[part], prompts[part], first + start))
+            except NoScore as error:
+                raise NoScore(error.reason, error.image, error.prompt, self._advice()) from error
+            if on_progress is not None:
+                on_progress(len(scores[-1]))
         return torch.cat(scores)
+
+    def _advice(self) -> str:
+        """What to do where a score is no number: ComfyUI has no widget for the precision that it chooses."""
+        if all(weights.dtype == torch.float32 for weights in self.oracle.network.parameters()):
+            return "look at what made the image"
+        return "start ComfyUI with --force-fp32, or look at what made the image"
 
 
 class UnderstudyLoadOracle(io.ComfyNode):
@@ -162,21 +181,20 @@ class UnderstudyScoreImages(io.ComfyNode):
         import comfy.utils
 
         sizes = sizes_of(images)
-        if 0 in sizes:
+        if not sizes or 0 in sizes:
             raise ValueError("there is a batch without images to score; connect at least one image")
         prompts = one_per_image(prompt, sizes, "prompts")
         settings = _settings(cls.hidden, ["images"])
         if isinstance(oracle[0], CombinedOracle):
             oracle[0].require(settings)
-        progress = comfy.utils.ProgressBar(sum(sizes))
+        progress = comfy.utils.ProgressBar(sum(sizes) * oracle[0].passes)
         scores = []
         for batch, texts in zip(images, split(prompts, sizes), strict=True):
-            pictures = for_oracle(batch)
             seen = sum(len(each.values) for each in scores)
-            values = tuple(oracle[0](pictures, texts, seen).tolist())
+            pictures = for_oracle(batch, range(seen, seen + len(batch)))
+            values = tuple(oracle[0](pictures, texts, seen, progress.update).tolist())
             ids = tuple(image_id(picture) for picture in pictures)
             scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings, family=oracle[0].family))
-            progress.update(len(batch))
         values = [value for batch in scores for value in batch.values]
         remarks = oracle[0].remarks(prompts)
         for remark in remarks:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..oracles.calibration import BATCH_SIZE
+
 _TEXTS = ("text", "texts", "prompt", "prompts")
 _PREFIXES = ("filename_prefix", "file_prefix")
 # Widgets that came later: at this value a graph is the same as without them.
@@ -23,8 +25,9 @@ def settings_upstream(
     options_of: a node class's declared options by input name (``{"text": {"multiline": True}}``).
 
     Returns a flat ``{"KSampler.steps": 4, "KSampler.latent_image": "EmptyLatentImage[0]", ...}``: the same for two
-    graphs that differ only in node ids, seeds, texts and file prefixes. Classes that occur twice are numbered in the
-    order in which they are met. Links into seeds and texts are not followed: nodes that only make those do not count.
+    graphs that differ only in node ids, seeds, texts, batch sizes and file prefixes. Classes that occur twice are
+    numbered in the order in which they are met. Links into seeds, texts and batch sizes are not followed: nodes that
+    only make those do not count.
     """
     labels: dict[str, str] = {}
     settings: dict[str, Any] = {}
@@ -69,7 +72,7 @@ def in_the_demo_s_words(settings: dict[str, Any]) -> dict[str, Any]:
         "images": "VAEDecode[0]",
     }
     texts = {f"{sampler}.positive", f"{sampler}.negative", "CLIPTextEncode.clip", "CLIPTextEncode#2.clip"}
-    free = {f"{sampler}.steps", f"{sampler}.cfg", "EmptyLatentImage.batch_size"}
+    free = {f"{sampler}.steps", f"{sampler}.cfg"}
     of_text = {"CLIPTextEncode[0]", "CLIPTextEncode#2[0]", "UnderstudyLoadDemo[1]"}
     rest = {key: value for key, value in settings.items() if key not in texts | free}
     if rest != same or any(settings.get(key, "UnderstudyLoadDemo[1]") not in of_text for key in texts):
@@ -84,13 +87,13 @@ def is_link(value: Any, prompt: Mapping[str, Mapping]) -> bool:
 
 
 def changes_every_run(name: str, value: Any, options: Mapping) -> bool:
-    """Seeds, texts and file prefixes: they differ between images that come from the same settings."""
+    """Seeds, texts, batch sizes and file prefixes: they differ between images that come from the same settings."""
     name = name.lower()
     seed = name == "seed" or name.endswith("_seed")
     prompt = name.startswith("text_") and not name.startswith("text_encoder")  # which is a model
     text = name in _TEXTS or prompt or name.endswith(("_text", "_prompt"))
     written = options.get("multiline") and isinstance(value, (str, list))  # as a widget or by a link
-    return bool(seed or text or written or name in _PREFIXES)
+    return bool(seed or text or written or name == BATCH_SIZE or name in _PREFIXES)
 
 
 def host_options(class_type: str) -> dict[str, Mapping]:

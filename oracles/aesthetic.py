@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..files import CheckpointError, fill, sha256
+from .activation import identity
 from .base import Oracle
 from .clip import load_image_tower
 from .heads import linear_head
-from .preprocess import center_crop, normalised, resized, shorter_side
+from .preprocess import normalised, openai_clip, resized, without_alpha
 from .tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
 HEADS = {"laion-aesthetic-v2": "layers.", "aesthetic-v2.5": "scoring_head."}
@@ -26,20 +27,21 @@ TOWERS = {
     "laion-aesthetic-v2": "OpenAI's CLIP ViT-L/14 (whole, or its image half)",
     "aesthetic-v2.5": "SigLIP so400m-patch14-384 (whole, or its image half)",
 }
+TOWER = ("vision_model.", "visual_projection.")  # in a file that holds both
 SIGLIP_SIDE = 384
 
 
 class AestheticNetwork(nn.Module):
-    """``tower`` and ``head``; forward: pixels ``[B, 3, S, S]`` to scores ``[B]``."""
+    """``tower`` and ``head``, which stays in float32; forward: pixels ``[B, 3, S, S]`` to scores ``[B]``."""
 
     def __init__(self, tower: nn.Module, head: nn.Module):
         super().__init__()
         self.tower, self.head = tower, head
 
     def forward(self, pixels: Tensor) -> Tensor:
-        output = self.tower(pixel_values=pixels)
+        output = self.tower(pixel_values=pixels.to(next(self.tower.parameters()).dtype))
         embedding = output.image_embeds if "image_embeds" in output else output.pooler_output
-        return self.head(F.normalize(embedding, dim=-1))[:, 0]
+        return self.head(F.normalize(embedding.float(), dim=-1))[:, 0]
 
 
 class Aesthetic(Oracle):
@@ -48,19 +50,18 @@ class Aesthetic(Oracle):
     ``fingerprint`` is of the head's file and the encoder's where those are two.
     """
 
-    unit = "aesthetic score, about 1 to 10"
-
     def __init__(self, network: AestheticNetwork, fingerprint: str, family: str):
         self.network, self.fingerprint, self.family = network, fingerprint, family
 
     def prepare(self, images: Tensor) -> Tensor:
         size = self.network.tower.config.image_size
         if self.family == "laion-aesthetic-v2":
-            return normalised(center_crop(shorter_side(images, size), size))
-        return normalised(resized(images, size, size), (0.5,) * 3, (0.5,) * 3)  # squeezed to a square
+            return openai_clip(images, size)
+        # Squeezed to a square.
+        return normalised(resized(without_alpha(images), size, size), (0.5,) * 3, (0.5,) * 3)
 
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        return self.network(pixels.to(self.network.head[0].weight.dtype)).float()
+        return self.network(pixels)
 
 
 def fits_laion(file: TensorFile) -> bool:
@@ -81,14 +82,19 @@ def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder: str | 
         )
     if whole:
         tower = _tower(file, family, dtype)
+        fingerprint = identity(file, fingerprint, tower)
     else:
-        tower = _tower(TensorFile(encoder), family, dtype)
+        encoder_file = TensorFile(encoder)
+        tower = _tower(encoder_file, family, dtype)
         # Another encoder makes other scores of the same head.
-        fingerprint = hashlib.sha256(f"{fingerprint} {sha256(encoder)}".encode()).hexdigest()
-    tensors = Renamed(file, without_prefix(file, prefix))
+        second = identity(encoder_file, sha256(encoder), tower)
+        fingerprint = hashlib.sha256(f"{fingerprint} {second}".encode()).hexdigest()
+    table = without_prefix(file, prefix)
+    table |= {key: key for key in file if not key.startswith((prefix, *TOWER) if whole else prefix)}
+    tensors = Renamed(file, table)
     with torch.device("meta"):
-        head = linear_head(shapes_of(tensors), "")
-    head = fill(file.path, head, tensors, dtype)
+        head = linear_head(file.path, shapes_of(tensors), "")
+    head = fill(file.path, head, tensors, torch.float32)
     width, wanted = _width(tower), head[0].in_features
     if width != wanted:
         raise CheckpointError(

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+
+# Where torch cannot resize with antialiasing: not on Metal before 2.8, and what is copied there is small.
+NO_ANTIALIASING = ("mps",)
+
+UNITS = {
+    "imagereward": "standard deviations; may be negative",
+    "hpsv2": "cosine; leaderboards show it times 100",
+    "hpsv2.1": "cosine; leaderboards show it times 100",
+    "pickscore": "logit scale x cosine",
+    "clipscore": "100 x cosine",
+    "laion-aesthetic-v2": "about 1 to 10; reads no prompt",
+    "aesthetic-v2.5": "about 1 to 10; reads no prompt",
+    "demo": "logit that the picture shows the scene",
+}
 
 
 class OracleError(ValueError):
     """Images, prompts or scores that an oracle cannot work with."""
 
 
+class NoScore(OracleError):
+    """An oracle gave NaN or infinity. ``reason`` says which oracle and what, ``image`` is the image's number."""
+
+    def __init__(self, reason: str, image: int, prompt: str, advice: str = "use float32 or another image"):
+        super().__init__(f"{reason} for image {image}, prompt {prompt!r}; {advice}")
+        self.reason, self.image, self.prompt, self.advice = reason, image, prompt, advice
+
+
 def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> None:
-    """Raise :class:`OracleError` unless ``images`` is a float ``[B, 3, H, W]`` in [0, 1] with one prompt each.
+    """Raise :class:`OracleError` unless ``images`` is a float ``[B, 3 or 4, H, W]`` in [0, 1] with one prompt each.
 
     first: the number of the first image, for the messages.
     """
     if not isinstance(images, torch.Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
         raise OracleError(f"images are {kind}; expected a floating-point tensor [B, 3, H, W] in [0, 1]")
+    if images.ndim != 4 or images.shape[1] not in (3, 4) or 0 in images.shape[2:]:
+        raise OracleError(f"images have shape {list(images.shape)}; expected [B, 3, H, W], or 4 channels with alpha")
     if len(images) == 0:
         raise OracleError("there are no images; expected a batch of at least one")
-    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
-        raise OracleError(f"images have shape {list(images.shape)}; expected [B, 3, H, W]")
     if isinstance(prompts, str) or len(prompts) != len(images):
         count = "one string" if isinstance(prompts, str) else f"{len(prompts)} prompts"
         raise OracleError(f"{count} for {len(images)} images; expected a list with one prompt per image")
@@ -39,18 +62,25 @@ def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -
 class Oracle(ABC):
     """Scores an image for a prompt; higher is better, deterministic, independent of the rest of the batch.
 
-    ``family`` and ``unit`` say what the numbers are, ``fingerprint`` is the SHA-256 of the file, and ``network`` is the
-    one module that holds all weights, so that a host can move it between devices; scoring follows it there.
+    ``family`` and ``unit`` say what the numbers are, and ``network`` is the one module that holds all weights, so that
+    a host can move it between devices; scoring follows it there. ``fingerprint`` is the SHA-256 of the file, or of that
+    and what else makes its scores: the encoder's file, an activation that is told from outside the file.
     """
 
     family: str
-    unit: str
     fingerprint: str
     network: torch.nn.Module
 
+    @property
+    def unit(self) -> str:
+        return UNITS[self.family]
+
     @abstractmethod
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """The network's own input for images ``[B, 3, H, W]`` in [0, 1], float32: resized, cropped, normalised."""
+        """The network's own input for images ``[B, 3 or 4, H, W]`` in [0, 1], float32: resized, cropped, normalised.
+
+        A fourth channel is alpha, which counts as in the family's own package.
+        """
 
     @abstractmethod
     def score_prepared(self, pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
@@ -76,16 +106,16 @@ class Oracle(ABC):
         return found
 
     def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
-        """Scores ``[B]`` (float32, CPU) of ``images`` ``[B, 3, H, W]`` in [0, 1] for one prompt each.
+        """Scores ``[B]`` (float32, CPU) of ``images`` ``[B, 3 or 4, H, W]`` in [0, 1] for one prompt each.
 
         first: the number of the first image, where these are a part of a larger batch, for error messages.
-        Raises :class:`OracleError` for other shapes, types, ranges or counts, and for a score that is not a number.
+        Raises :class:`OracleError` for other shapes, types, ranges or counts, and :class:`NoScore`.
         """
         check_images(images, prompts, first)
         return self._finished(self._prepared(images), prompts, first)
 
     def mixed(self, images: Sequence[torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
-        """As a call, for images ``[1, 3, H, W]`` of different sizes."""
+        """As a call, for images ``[1, 3 or 4, H, W]`` of different sizes."""
         if len(images) != len(prompts):
             raise OracleError(f"{len(prompts)} prompts for {len(images)} images; expected one prompt per image")
         for index, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
@@ -95,15 +125,14 @@ class Oracle(ABC):
     @torch.no_grad()
     def _prepared(self, images: torch.Tensor) -> torch.Tensor:
         device = next(self.network.parameters()).device
-        return self.prepare(images.detach().to(device, torch.float32).clamp(0, 1))
+        place = "cpu" if device.type in NO_ANTIALIASING else device
+        return self.prepare(images.detach().to(place, torch.float32).clamp(0, 1)).to(device)
 
     def _finished(self, pixels: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
         with torch.no_grad():
             scores = self.score_prepared(pixels, prompts).float().cpu()
         for index, value in enumerate(scores.tolist()):
-            if value != value:
-                raise OracleError(
-                    f"{self.family} gave no number (NaN) for image {first + index}, prompt {prompts[index]!r}; "
-                    "use another precision or another image"
-                )
+            if not math.isfinite(value):
+                given = "no number (NaN)" if math.isnan(value) else f"{value}"
+                raise NoScore(f"{self.family} gave {given}", first + index, prompts[index])
         return scores

@@ -9,7 +9,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import NormalDist
 
 from ..files import write_whole
 from .scores import Scores
@@ -17,6 +16,8 @@ from .scores import Scores
 MINIMUM_SCORES = 20
 LEVELS = tuple(float(k) for k in range(101))
 FORMAT = 1
+# A widget of the nodes that is no setting, since an image does not depend on its batch. Older tables hold it.
+BATCH_SIZE = "batch_size"
 
 
 class CalibrationError(ValueError):
@@ -24,7 +25,7 @@ class CalibrationError(ValueError):
 
 
 class CalibrationMismatch(CalibrationError):
-    """The scores at hand were made under other settings than the calibration's."""
+    """The scores at hand were made under other settings than the calibration's, or are of other prompts."""
 
 
 def percentiles_of(values) -> tuple[float, ...]:
@@ -43,8 +44,11 @@ class Calibration:
     """Scores of a student's own images, by image id, and the settings that made them.
 
     A calibration may also be a bare table, without single scores: ``table``, the percentiles at ``levels`` (every 1 %
-    without them), of ``count`` scores (None: not known). ``oracle`` is the SHA-256 of the oracle's file. Raises
+    without them), of ``count`` scores (None: not known). ``oracle`` is the oracle's fingerprint. Raises
     :class:`CalibrationError` for a table that is none.
+
+    ``prompts`` (see :func:`prompts_hash`) and ``seed`` say which images a command draws for it, one after the other;
+    None: not known, or whatever comes.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Calibration:
     table: tuple[float, ...] | None = None
     count: int | None = 0
     levels: tuple[float, ...] = LEVELS
+    prompts: str | None = None
+    seed: int | None = None
     _percentiles: tuple[float, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -92,7 +98,8 @@ class Calibration:
             self._percentiles = percentiles_of(self.scores_by_image.values())
         return self._percentiles
 
-    def _require_enough(self):
+    def require_enough(self) -> None:
+        """Raise :class:`CalibrationError` unless there are ``MINIMUM_SCORES`` scores, or a table that does not say."""
         if self.n is not None and self.n < MINIMUM_SCORES:
             raise CalibrationError(
                 f"calibration {self.name!r} has {self.n} scores; percentiles need at least {MINIMUM_SCORES}. "
@@ -107,7 +114,7 @@ class Calibration:
         """
         if not 0 <= k <= 100:
             raise CalibrationError(f"percentile is {k:g}; expected 0 to 100")
-        self._require_enough()
+        self.require_enough()
         low, high = self.levels[0], self.levels[-1]
         if not low <= k <= high:
             raise CalibrationError(
@@ -116,21 +123,40 @@ class Calibration:
         return _interpolated(k, self.levels, self.percentiles)
 
     def interval(self, k: float, confidence: float = 0.95) -> tuple[float, float]:
-        """Where the true ``k``-th percentile lies with this confidence, given how many images were scored.
+        """Where the true ``k``-th percentile lies with at least this confidence, given how many images were scored.
 
-        From the binomial distribution of the number of scores below it (order statistics, normal approximation): it
-        needs no shape of the distribution. Raises as :meth:`value_at`.
+        Two of the scores in their order, from the binomial distribution of how many lie below the percentile: exact,
+        whatever the scores' distribution. A side that the scores, or a bare table's levels, do not reach is infinite.
+        Raises as :meth:`value_at`, and for a bare table that does not say how many scores it was made of.
         """
+        from scipy.special import bdtr
+
         self.value_at(k)
-        if self.n is None:
+        n = self.n
+        if n is None:
             raise CalibrationError(f"calibration {self.name!r} does not say of how many scores it was made")
-        spread = NormalDist().inv_cdf(0.5 + confidence / 2) * 100 * math.sqrt(k / 100 * (1 - k / 100) / self.n)
-        low, high = (min(max(at, self.levels[0]), self.levels[-1]) for at in (k - spread, k + spread))
-        return self.value_at(low), self.value_at(high)
+
+        def below(share: float) -> int:
+            """The ``share``-quantile of how many of the scores lie below the percentile."""
+            return bisect_left(range(n), share, key=lambda count: bdtr(count, n, k / 100))
+
+        tail = (1 - confidence) / 2
+        return self._ordered(below(tail)), self._ordered(below(1 - tail) + 1)
+
+    def _ordered(self, place: int) -> float:
+        """The score at a place, 1 to n, among the scores in their order; infinite where that is not known."""
+        if not 1 <= place <= self.n:
+            return math.copysign(math.inf, place - 1)
+        if self.table is None:
+            return sorted(self.scores_by_image.values())[place - 1]
+        k = 100 * (place - 1) / (self.n - 1)
+        if not self.levels[0] <= k <= self.levels[-1]:
+            return math.copysign(math.inf, k - self.levels[0])
+        return self.value_at(k)
 
     def fraction_below(self, value: float) -> float:
         """The share of the student's images, 0 to 1, that score below ``value``."""
-        self._require_enough()
+        self.require_enough()
         table = self.percentiles
         above = bisect_left(table, value)
         if above == 0:
@@ -162,9 +188,26 @@ class Calibration:
 
         ``family``, the oracle's, is for tables that do not know its file.
         """
-        here, there = flat(self.settings), flat(_plain(settings))
+        here, there = _flat_settings(self.settings), _flat_settings(_plain(settings))
         if oracle is not None:
             here["oracle"], there["oracle"] = self.oracle[:12], oracle[:12]
+        self._refuse("settings", here, there)
+
+    def require_images(self, prompts: Sequence[str], prompt_set: str, seed: int | None = None) -> None:
+        """Raise :class:`CalibrationMismatch` if the images are known to be of other prompts, or of another seed.
+
+        ``prompt_set`` is the prompts' name. Only for adding to a calibration: what it says holds for other prompts too.
+        """
+        here, there, hashed = {}, {}, prompts_hash(prompts)
+        if self.prompts not in (None, hashed):
+            here["prompts"], there["prompts"] = (
+                f"{name} ({digest[:12]})" for name, digest in ((self.prompt_set, self.prompts), (prompt_set, hashed))
+            )
+        if seed is not None and self.seed not in (None, seed):
+            here["seed"], there["seed"] = self.seed, seed
+        self._refuse("images", here, there)
+
+    def _refuse(self, what: str, here: dict, there: dict) -> None:
         differences = [
             f"{key} was {_said(here, key)}, is {_said(there, key)}"
             for key in sorted(here.keys() | there.keys())
@@ -172,8 +215,8 @@ class Calibration:
         ]
         if differences:
             raise CalibrationMismatch(
-                f"calibration {self.name!r} was made with other settings: {'; '.join(differences)}. "
-                "Use the same settings, or calibrate under a new name"
+                f"calibration {self.name!r} was made with other {what}: {'; '.join(differences)}. "
+                "Use the same, or calibrate under a new name"
             )
 
     def save(self, path: str | Path) -> None:
@@ -188,6 +231,9 @@ class Calibration:
             "settings_hash": self.settings_hash,
             "percentiles": list(self.percentiles),
         }
+        for key, value in (("prompts", self.prompts), ("seed", self.seed)):
+            if value is not None:
+                content[key] = value
         if self.levels != LEVELS:
             content["levels"] = list(self.levels)
         if self.table is None:
@@ -218,11 +264,28 @@ class Calibration:
             content["settings"],
             content["oracle"],
             content["prompt_set"],
+            prompts=content.get("prompts"),
+            seed=content.get("seed"),
             **({} if scores else bare),
         )
         if calibration.settings_hash != content["settings_hash"]:
             raise CalibrationError(f"{path}: the settings do not match their hash; the file was changed by hand")
         return calibration
+
+
+def prompts_hash(prompts: Sequence[str]) -> str:
+    """SHA-256 of prompts in their order."""
+    return hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest()
+
+
+def said(interval: tuple[float, float], digits: int = 3) -> str:
+    """An interval in words: "1.000 to 2.000", and where a side is open "below 2.000" or "above 1.000"."""
+    low, high = interval
+    if math.isinf(low) and math.isinf(high):
+        return "anywhere"
+    if math.isinf(low):
+        return f"below {high:.{digits}f}"
+    return f"above {low:.{digits}f}" if math.isinf(high) else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _rising(values: Sequence[float]) -> bool:
@@ -249,6 +312,10 @@ def flat(settings, prefix: str = "") -> dict:
     for key, value in settings.items():
         found.update(flat(value, f"{prefix}.{key}" if prefix else key))
     return found
+
+
+def _flat_settings(settings: dict) -> dict:
+    return {key: value for key, value in flat(settings).items() if key.rsplit(".", 1)[-1] != BATCH_SIZE}
 
 
 def _said(settings: dict, key: str) -> str:

@@ -6,7 +6,6 @@ Two layouts are in use: transformers' own (``text_model.*``, ``vision_model.*``)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,15 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..files import CheckpointError, fill
+from .activation import OPENAI_ONLY, activation, in_openai_layout
 from .base import Oracle
 from .clip_tokenizer import cleaned, clip_tokenizer
 from .tensors import Renamed, TensorFile, shape_of, shapes_of
 
 LENGTH = 77  # tokens, the first and the last of the text included
-
-# OpenAI trained ViT-B and ViT-L (these widths of the image tower) with x * sigmoid(1.702 x); most others use GELU.
-QUICK_GELU_WIDTHS = (768, 1024)
-OPENAI_ONLY = {"input_resolution", "context_length", "vocab_size"}  # numbers that its own files also hold
+VOCABULARY = 49408  # of the byte-pair tokenizer that ships with the pack
 HUGE_WIDTH = 1280  # of the image tower of ViT-H-14
 
 
@@ -93,29 +90,32 @@ def load_clip(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
     """A ``CLIPModel`` with every tensor of the file in its place, and none without one. Raises CheckpointError."""
     from transformers import CLIPModel
 
-    activation = _activation(file)
     tensors = in_transformers_layout(file)
     with torch.device("meta"):
-        network = CLIPModel(_config(file.path, shapes_of(tensors), activation))
-    return fill(file.path, network, tensors, dtype)
+        network = CLIPModel(_config(file, shapes_of(tensors)))
+    # Its exponential multiplies PickScore's cosine: bfloat16 next to ln 100 is 1 % off.
+    return fill(file.path, network, tensors, dtype, exact=("logit_scale",))
 
 
 def load_image_tower(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
     """A ``CLIPVisionModelWithProjection`` from a file of a whole CLIP, or of its image half. Raises CheckpointError."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    activation = _activation(file)
     tensors = in_transformers_layout(file)
     tensors = Renamed(tensors, {key: key for key in tensors if key.startswith(("vision_model.", "visual_projection."))})
     with torch.device("meta"):
-        config = CLIPVisionConfig(**_vision_config(file.path, shapes_of(tensors), activation))
-        network = CLIPVisionModelWithProjection(config)
+        network = CLIPVisionModelWithProjection(CLIPVisionConfig(**_vision_config(file, shapes_of(tensors))))
     return fill(file.path, network, tensors, dtype)
+
+
+def activation_in(file: TensorFile) -> str:
+    """The activation that a file's CLIP will have, see :func:`~understudy.oracles.activation.activation`."""
+    return _vision_config(file, shapes_of(in_transformers_layout(file)))["hidden_act"]
 
 
 def in_transformers_layout(file: Mapping) -> Mapping:
     """The tensors under transformers' names."""
-    if "visual.conv1.weight" not in file:
+    if not in_openai_layout(file):
         return file
     table = {}
     for key in file:
@@ -129,7 +129,7 @@ def _transposed(value: Tensor) -> Tensor:
 
 
 def _third(part: int):
-    return lambda value: value.chunk(3)[part]
+    return lambda value: value.chunk(3)[part].clone()  # a view would keep the other two in memory as well
 
 
 OUTSIDE_BLOCKS = {
@@ -170,31 +170,36 @@ def _renamed(key: str) -> dict[str, str | tuple]:
     return {f"{OUTSIDE_BLOCKS[module]}.{kind}" if module in OUTSIDE_BLOCKS else key: key}
 
 
-def _config(path: Path, shapes: dict[str, tuple[int, ...]], activation: str | None):
+def _config(file: TensorFile, shapes: dict[str, tuple[int, ...]]):
     from transformers import CLIPConfig
 
-    vision, text = _vision_config(path, shapes, activation), _tower(path, shapes, "text_model")
-    vocabulary = shape_of(path, shapes, "text_model.embeddings.token_embedding.weight")[0]
+    vision, text = _vision_config(file, shapes), _tower(file.path, shapes, "text_model")
+    vocabulary = shape_of(file.path, shapes, "text_model.embeddings.token_embedding.weight")[0]
+    positions = shape_of(file.path, shapes, "text_model.embeddings.position_embedding.weight")[0]
+    if (vocabulary, positions) != (VOCABULARY, LENGTH):
+        raise CheckpointError(
+            f"{file.path} reads {positions} tokens of a vocabulary of {vocabulary}; expected {LENGTH} of {VOCABULARY}, "
+            "which are those of OpenAI's CLIP. It needs another tokenizer, so its scores would mean nothing"
+        )
     shared = {key: vision[key] for key in ("hidden_act", "projection_dim")}
     ends = {"bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1}
-    positions = shape_of(path, shapes, "text_model.embeddings.position_embedding.weight")[0]
     text |= {"vocab_size": vocabulary, "max_position_embeddings": positions, **shared, **ends}
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=shared["projection_dim"])
 
 
-def _vision_config(path: Path, shapes: dict[str, tuple[int, ...]], activation: str | None) -> dict:
-    vision = _tower(path, shapes, "vision_model")
+def _vision_config(file: TensorFile, shapes: dict[str, tuple[int, ...]]) -> dict:
+    vision = _tower(file.path, shapes, "vision_model")
     width = vision["hidden_size"]
-    patch = shape_of(path, shapes, "vision_model.embeddings.patch_embedding.weight")[-1]
-    patches = shape_of(path, shapes, "vision_model.embeddings.position_embedding.weight")[0] - 1
-    return vision | {
+    patch = shape_of(file.path, shapes, "vision_model.embeddings.patch_embedding.weight")[-1]
+    patches = shape_of(file.path, shapes, "vision_model.embeddings.position_embedding.weight")[0] - 1
+    vision |= {
         # Heads are 64 wide up to ViT-L; the larger image towers (ViT-H, g and bigG) keep its sixteen.
         "num_attention_heads": 16 if width >= 1024 else max(width // 64, 1),
         "patch_size": patch,
         "image_size": patch * round(patches**0.5),
-        "projection_dim": shape_of(path, shapes, "visual_projection.weight")[0],
-        "hidden_act": activation or ("quick_gelu" if width in QUICK_GELU_WIDTHS else "gelu"),
+        "projection_dim": shape_of(file.path, shapes, "visual_projection.weight")[0],
     }
+    return vision | {"hidden_act": activation(file, vision)}
 
 
 def _tower(path: Path, shapes: dict[str, tuple[int, ...]], name: str) -> dict[str, int]:
@@ -206,30 +211,3 @@ def _tower(path: Path, shapes: dict[str, tuple[int, ...]], name: str) -> dict[st
         "num_hidden_layers": len(layers),
         "num_attention_heads": max(width // 64, 1),
     }
-
-
-def _activation(file: TensorFile) -> str | None:
-    """Which GELU the network was trained with, which no shape tells; None leaves it to the width.
-
-    The file's metadata (``hidden_act``) decides, then a transformers ``config.json`` beside it. In OpenAI's layout: its
-    own files hold numbers that OpenCLIP's do not; of OpenCLIP's, those named after "openai" or "quickgelu" have it.
-    """
-    if "hidden_act" in file.metadata:
-        return file.metadata["hidden_act"]
-    if "visual.conv1.weight" in file:
-        name = file.path.name.lower()
-        return "quick_gelu" if OPENAI_ONLY & file.keys() or "openai" in name or "quickgelu" in name else "gelu"
-    return _activation_beside(file.path)
-
-
-def _activation_beside(path: Path) -> str | None:
-    beside = path.with_name("config.json")
-    if not beside.is_file():
-        return None
-    try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{beside} is not valid JSON: {error}") from error
-    if not isinstance(config, dict) or not str(config.get("model_type", "")).startswith("clip"):
-        return None
-    return (config.get("vision_config") or config).get("hidden_act", "quick_gelu")

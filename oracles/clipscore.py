@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .activation import identity, in_openai_layout
 from .clip import ClipOracle, is_clip, load_clip
-from .preprocess import center_crop, normalised, shorter_side
+from .preprocess import openai_clip, transformers_clip
 from .tensors import TensorFile
 
 
 class ClipScore(ClipOracle):
-    """Scores are in -100 to 100, about 15 to 40 on real pictures; any CLIP in OpenAI's or transformers' layout."""
+    """Scores are in -100 to 100, about 15 to 40 on real pictures; any CLIP in OpenAI's or transformers' layout.
+
+    Pictures and texts are prepared as the package of that layout does.
+    """
 
     family = "clipscore"
-    unit = "100 x cosine"
     scale = 100.0
 
     def prepare(self, images: Tensor) -> Tensor:
-        return normalised(center_crop(shorter_side(images, self.size), self.size))
+        way = openai_clip if self.cleans else transformers_clip
+        return way(images, self.size)
 
 
 def fits(file: TensorFile) -> bool:
@@ -25,4 +29,5 @@ def fits(file: TensorFile) -> bool:
 
 
 def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> ClipScore:
-    return ClipScore(load_clip(file, dtype), fingerprint, cleans="visual.conv1.weight" in file)
+    network = load_clip(file, dtype)
+    return ClipScore(network, identity(file, fingerprint, network), cleans=in_openai_layout(file))

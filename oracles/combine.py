@@ -22,7 +22,7 @@ class Part:
     here too. Images below the ``veto``-th percentile, 0 to 100, are rejected whatever the others say; 0 vetoes none.
     """
 
-    oracle: Callable[[torch.Tensor, Sequence[str], int], torch.Tensor]
+    oracle: Callable[..., torch.Tensor]
     calibration: Calibration | None
     weight: float = 1.0
     veto: float = 0.0
@@ -35,6 +35,7 @@ class Part:
             raise ValueError(f"the veto of {name} is {self.veto:g}; expected a percentile, 0 to 100")
         if self.calibration is not None:
             self.require(self.calibration.settings)
+            self.calibration.require_enough()
             if self.veto:
                 self.calibration.value_at(self.veto)  # a published table does not reach every percentile
         elif not isinstance(self.oracle, CombinedOracle):
@@ -47,9 +48,9 @@ class Part:
         else:
             self.oracle.require(settings)
 
-    def judged(self, images: torch.Tensor, prompts: Sequence[str], first: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def judged(self, images: torch.Tensor, prompts: Sequence[str], *how) -> tuple[torch.Tensor, torch.Tensor]:
         """The images' percentiles, 0 to 100, and which of them are vetoed."""
-        scores = self.oracle(images, prompts, first)
+        scores = self.oracle(images, prompts, *how)
         if self.calibration is None:
             vetoed = scores < 0
             percentiles = scores + VETOED * vetoed
@@ -75,6 +76,11 @@ class CombinedOracle:
             raise ValueError("all weights are 0; give at least one oracle a weight")
 
     @property
+    def passes(self) -> int:
+        """How many looks at each image its oracles take together."""
+        return sum(part.oracle.passes for part in self.parts)
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the parts: oracles, calibrations with their percentiles, weights and vetoes."""
         told = [(p.oracle.fingerprint, _told(p.calibration), p.weight, p.veto) for p in self.parts]
@@ -89,11 +95,12 @@ class CombinedOracle:
         # What two oracles remark alike, such as an empty prompt, is told once.
         return list(dict.fromkeys(remark for part in self.parts for remark in part.oracle.remarks(prompts)))
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor, prompts: Sequence[str], *how) -> torch.Tensor:
+        """As the parts are called; ``how`` is what else they take: the first image's number, and ``on_progress``."""
         mean = torch.zeros(len(images))
         vetoed = torch.zeros(len(images), dtype=torch.bool)
         for part in self.parts:
-            percentiles, rejected = part.judged(images, prompts, first)
+            percentiles, rejected = part.judged(images, prompts, *how)
             mean += part.weight / self.total * percentiles
             vetoed |= rejected
         return mean - VETOED * vetoed

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..files import save_tensors
 from . import load_oracle
+from .activation import activation_of
 from .clip import in_transformers_layout
-from .tensors import TensorFile
+from .tensors import Renamed, TensorFile
 
 
 def convert(
@@ -29,37 +30,36 @@ def convert(
         raise ValueError(f"--out is {out}; expected a name that ends in .safetensors")
     if out.exists():
         raise FileExistsError(f"{out} is there already; name another file")
-    oracle = load_oracle(path, family, encoder=encoder)
-    file = TensorFile(path)
-    tensors, metadata = _own(file), {"family": oracle.family, "made_from": Path(path).name}
-    if encoder is not None:
-        tensors |= _image_half(in_transformers_layout(TensorFile(encoder)))
-    if activation := _activation(oracle.network):
-        metadata["hidden_act"] = activation
-    if half:
-        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    oracle = load_oracle(path, family, dtype=torch.float16, encoder=encoder)  # only to see that it can be
+    told = {"family": oracle.family}
+    if activation := activation_of(oracle.network):
+        told["hidden_act"] = activation
+    del oracle
     partial = out.with_name(f".{out.stem}.partial.safetensors")
     try:
-        save_tensors({k: v.contiguous() for k, v in tensors.items()}, partial, file.metadata | metadata)
-        load_oracle(partial)
+        _write(Path(path), partial, encoder, told, half)
+        load_oracle(partial, dtype=torch.float16)
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)
-    return oracle.family
+    return told["family"]
 
 
-def _own(file: TensorFile) -> dict[str, Tensor]:
-    # Cloned, because a pickle may hold one tensor under two names, which safetensors refuses.
-    return {key: value.clone() for key, value in file.items()}
+def _write(path: Path, partial: Path, encoder: str | Path | None, told: dict[str, str], half: bool) -> None:
+    file = TensorFile(path)
+    tensors = _stored(file, half)
+    if encoder is not None:
+        tower = in_transformers_layout(TensorFile(encoder))
+        kept = {key: key for key in tower if key.startswith(("vision_model.", "visual_projection."))}
+        tensors |= _stored(Renamed(tower, kept), half)
+    # A file that was itself converted names what it was made from first, by which it is known.
+    save_tensors(tensors, partial, {"made_from": path.name} | file.metadata | told)
 
 
-def _image_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensors[key] for key in tensors if key.startswith(("vision_model.", "visual_projection."))}
+def _stored(tensors: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
+    """Each as it will be written; a number on its own, CLIP's logit scale, is no size to save."""
+    return {key: (_halved(value) if half else value).contiguous() for key, value in tensors.items()}
 
 
-def _activation(network: torch.nn.Module) -> str | None:
-    """Which GELU a CLIP was taken to have; it would have to be guessed again from a file of another name."""
-    network = getattr(network, "tower", network)
-    config = getattr(network, "config", None)
-    config = getattr(config, "vision_config", config)
-    return getattr(config, "hidden_act", None) if "clip" in getattr(config, "model_type", "") else None
+def _halved(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() and value.ndim else value

@@ -12,6 +12,7 @@ from ..files import fill
 from ..models.demo.language import TOKEN_IDS, TOKENS, VOCABULARY_SIZE, parse, token_ids
 from ..models.demo.render import SIDE
 from .base import Oracle
+from .preprocess import without_alpha
 from .tensors import TensorFile
 
 MARK = "demo-oracle"
@@ -93,12 +94,12 @@ class DemoOracle(Oracle):
     """
 
     family = "demo"
-    unit = "logit that the picture shows the scene"
 
     def __init__(self, network: SceneOracleNetwork, fingerprint: str):
         self.network, self.fingerprint = network, fingerprint
 
     def prepare(self, images: Tensor) -> Tensor:
+        images = without_alpha(images)
         if images.shape[-2:] != (SIDE, SIDE):
             images = F.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1)
         return images

@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener, urlopen
 
 from ..files import sha256
-from .published import Published
+from .published import HUB, Published
 
 BLOCK = 1 << 20
 SECONDS = 60  # without a byte, before a connection counts as broken
@@ -44,7 +44,8 @@ def download(
     """The file of ``entry`` in ``folder``; a file that is there and right is left alone.
 
     ``on_progress`` gets (bytes so far, bytes in all or None). What arrived before the connection broke or the disk was
-    full is kept beside it as ``.partial`` and gone on with. Raises :class:`DownloadError`; what arrives with a wrong
+    full is kept beside it as ``.partial`` and gone on with. As for other programs, ``HF_ENDPOINT`` in the environment
+    names a mirror of the hub. Raises :class:`DownloadError`; what arrives with a wrong
     hash is deleted, a file that was there before is not.
     """
     target = folder / entry.file
@@ -55,7 +56,7 @@ def download(
             _check(target, stated, f"delete it first, then download {entry.name} again")
             return Downloaded(target, stated.digest is not None)
         folder.mkdir(parents=True, exist_ok=True)
-        _fetch(entry.url, partial, stated.size, on_progress or (lambda done, total: None))
+        _fetch(_address(entry), partial, stated.size, on_progress or (lambda done, total: None))
         try:
             _check(partial, stated, "what arrived is deleted; try again later, or fetch it by other means")
         except DownloadError:
@@ -65,17 +66,23 @@ def download(
     except (OSError, HTTPException) as error:  # of the network (URLError is an OSError) and of the disk
         reason = f"the server said {error.code}" if isinstance(error, HTTPError) else error
         kept = f" {partial.stat().st_size:,} bytes are kept; run it again to go on." if partial.exists() else ""
+        mirror = "set HF_ENDPOINT to the address of a mirror, or " if entry.url.startswith(HUB) else ""
         raise DownloadError(
-            f"{entry.url}: {reason}.{kept} Or fetch it by other means and put it into {folder}"
+            f"{_address(entry)}: {reason}.{kept} Or {mirror}fetch it by other means and put it into {folder}"
         ) from error
     return Downloaded(target, stated.digest is not None)
+
+
+def _address(entry: Published) -> str:
+    mirror = os.environ.get("HF_ENDPOINT")
+    return mirror.rstrip("/") + entry.url.removeprefix(HUB) if mirror and entry.url.startswith(HUB) else entry.url
 
 
 def _stated(entry: Published) -> Stated:
     """Our own record, and where that has none, what the hub says of the file before it redirects to the bytes."""
     if entry.sha256 is not None and entry.size is not None:
         return Stated(entry.size, entry.sha256)
-    status, headers = _headers(entry.url)
+    status, headers = _headers(_address(entry))
     # The length of a redirect's own answer says nothing about the file.
     size = headers.get("X-Linked-Size") or (headers.get("Content-Length") if status == 200 else None)
     digest = (headers.get("X-Linked-ETag") or "").strip('"')
@@ -113,6 +120,9 @@ def _fetch(url: str, partial: Path, size: int | None, on_progress: Callable[[int
     with urlopen(request, timeout=SECONDS) as answer:
         if done and answer.status != 206:  # a server that cannot go on sends it all
             done = 0
+        elif done and not answer.headers.get("Content-Range", f"bytes {done}-").startswith(f"bytes {done}-"):
+            partial.unlink()
+            raise ConnectionError("the server went on at another place than where this file ended; run it again")
         length = answer.headers.get("Content-Length")
         expected = size if size is not None or length is None else int(length)
         with partial.open("ab" if done else "wb") as file:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..files import fill
 from .base import Oracle
 from .heads import linear_head
-from .preprocess import center_crop, normalised, shorter_side
+from .preprocess import openai_clip
 from .tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
 LENGTH = 35  # tokens, [CLS] and [SEP] included
@@ -22,7 +22,7 @@ UNUSED = ("blip.vision_proj.", "blip.text_proj.")  # of BLIP's contrastive loss
 
 
 class ImageRewardNetwork(nn.Module):
-    """transformers' BLIP image tower and text encoder with cross-attention, and the head.
+    """transformers' BLIP image tower and text encoder with cross-attention, and the head, which stays in float32.
 
     forward: pixels ``[B, 3, S, S]``, token ids and mask ``[B, L]`` to standardised scores ``[B]``.
     """
@@ -39,14 +39,13 @@ class ImageRewardNetwork(nn.Module):
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         seen = self.vision(pixel_values=pixels).last_hidden_state
         read = self.text(input_ids=ids, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
-        return (self.head(read[:, 0]).float()[:, 0] - MEAN) / STD
+        return (self.head(read[:, 0].float())[:, 0] - MEAN) / STD
 
 
 class ImageReward(Oracle):
     """Scores have mean 0 and standard deviation 1 over the authors' data; they can be negative."""
 
     family = "imagereward"
-    unit = "standard deviations"
 
     def __init__(self, network: ImageRewardNetwork, fingerprint: str):
         self.network = network
@@ -60,8 +59,7 @@ class ImageReward(Oracle):
         return len(self.tokenizer(prompt, verbose=False).input_ids)
 
     def prepare(self, images: Tensor) -> Tensor:
-        size = self.network.vision.config.image_size
-        return normalised(center_crop(shorter_side(images, size), size))
+        return openai_clip(images, self.network.vision.config.image_size)
 
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         weight = self.network.vision.post_layernorm.weight
@@ -90,8 +88,8 @@ def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> Ima
     shapes = shapes_of(tensors)
     configs = _vision_config(file.path, shapes), _text_config(file.path, shapes)
     with torch.device("meta"):
-        network = ImageRewardNetwork(*configs, linear_head(shapes, "head."))
-    return ImageReward(fill(file.path, network, tensors, dtype), fingerprint)
+        network = ImageRewardNetwork(*configs, linear_head(file.path, shapes, "head."))
+    return ImageReward(fill(file.path, network, tensors, dtype, exact=("head.",)), fingerprint)
 
 
 def in_transformers_layout(file: Mapping) -> Renamed:

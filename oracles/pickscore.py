@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .activation import identity, in_openai_layout
 from .clip import ClipOracle, is_clip, load_clip
-from .preprocess import center_crop_floored, normalised, shorter_side
+from .preprocess import transformers_clip
 from .tensors import TensorFile
 
 
@@ -13,19 +14,19 @@ class PickScore(ClipOracle):
     """Scores are the file's logit scale times the cosine; a difference of 1 is odds of e to 1 between two pictures."""
 
     family = "pickscore"
-    unit = "logit scale x cosine"
 
     @property
     def scale(self) -> Tensor:
-        return self.network.logit_scale.float().exp()
+        return self.network.logit_scale.exp()
 
     def prepare(self, images: Tensor) -> Tensor:
-        return normalised(center_crop_floored(shorter_side(images, self.size), self.size))
+        return transformers_clip(images, self.size)
 
 
 def fits(file: TensorFile) -> bool:
-    return is_clip(file.shapes) and "visual.conv1.weight" not in file
+    return is_clip(file.shapes) and not in_openai_layout(file)
 
 
 def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> PickScore:
-    return PickScore(load_clip(file, dtype), fingerprint)
+    network = load_clip(file, dtype)
+    return PickScore(network, identity(file, fingerprint, network))

@@ -1,14 +1,15 @@
 """What each model's own package does to a picture before the network, on tensors: within 8-bit rounding of PIL's.
 
-One thing differs: the pictures come here as RGB, their alpha dropped and palettes resolved, so that the colours under
-transparent places count. OpenAI's CLIP, OpenCLIP and ImageReward resize first, where PIL weighs colours by alpha and
-takes palettes' nearest pixels, and convert then. Of opaque RGB and grey, which most pictures are, both are the same.
+Pictures are ``[B, 3, H, W]``, or ``[B, 4, H, W]`` with alpha. OpenAI's CLIP, OpenCLIP and ImageReward resize first,
+where PIL weighs colours by alpha, and convert to RGB then; transformers' processors and HPSv2 convert first, which
+drops alpha. Palettes are resolved before they come here; where a package resizes first it takes their nearest pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,16 +17,40 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def resized(images: Tensor, height: int, width: int) -> Tensor:
-    """Images ``[B, 3, H, W]`` in [0, 1] by bicubic interpolation with antialiasing, in 8 bits as PIL does it.
+def openai_clip(images: Tensor, size: int) -> Tensor:
+    """As OpenAI's CLIP, OpenCLIP and ImageReward: the middle of the picture, its shorter side ``size``."""
+    return normalised(center_crop(shorter_side(images, size), size))
 
-    First across, then down, each rounded, halves up: networks can make much of a level in the last bit.
+
+def transformers_clip(images: Tensor, size: int) -> Tensor:
+    """As transformers' ``CLIPImageProcessor``: no alpha, and the middle rounded another way."""
+    return normalised(center_crop_floored(shorter_side(without_alpha(images), size), size))
+
+
+def without_alpha(images: Tensor) -> Tensor:
+    """``[B, 3, H, W]``: the colours as they are, under transparent places too."""
+    return images[:, :3]
+
+
+def resized(images: Tensor, height: int, width: int) -> Tensor:
+    """Images ``[B, 3 or 4, H, W]`` in [0, 1] by bicubic interpolation with antialiasing, in 8 bits as PIL does it.
+
+    First across, then down, each rounded, halves up: networks can make much of a level in the last bit. Colours are
+    weighed by alpha where there is one, which is dropped then: ``[B, 3, height, width]``.
     """
     levels = images.mul(255).round()
+    if levels.shape[-2:] == (height, width):
+        return without_alpha(levels).div(255)
+    alpha = levels[:, 3:]
+    levels = torch.cat([levels[:, :3].mul(alpha).div(255).round(), alpha], dim=1) if alpha.numel() else levels
     for shape in ((images.shape[-2], width), (height, width)):
         if levels.shape[-2:] != shape:
             levels = F.interpolate(levels, shape, mode="bicubic", antialias=True, align_corners=False)
             levels = levels.add(0.5).floor().clamp(0, 255)
+    if alpha.numel():
+        colors, alpha = levels[:, :3], levels[:, 3:]
+        weighed = colors.mul(255).div(alpha, rounding_mode="floor").clamp(0, 255)
+        levels = torch.where(alpha > 0, weighed, colors)
     return levels.div(255)
 
 
@@ -49,9 +74,10 @@ def center_crop_floored(images: Tensor, size: int) -> Tensor:
 
 
 def longer_side_padded(images: Tensor, size: int) -> Tensor:
-    """The longer side to ``size``, black bars beside the shorter one; HPSv2 resizes floats, so nothing is rounded.
+    """Images ``[B, 3, H, W]``, the longer side to ``size``, black bars beside the shorter one.
 
-    With antialiasing, as HPSv2's call of torchvision has it since 0.17; before that, tensors were resized without.
+    HPSv2 resizes floats, so nothing is rounded, and with antialiasing, as its call of torchvision has it since 0.17;
+    before that, tensors were resized without.
     """
     height, width = images.shape[-2:]
     scale = size / max(height, width)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+HUB = "https://huggingface.co"
+
 
 @dataclass(frozen=True)
 class Published:
@@ -24,9 +26,14 @@ class Published:
     size: int | None = None
     encoder: str | None = None
 
+    @property
+    def page(self) -> str:
+        """Where its authors describe it, with the licence."""
+        return self.url.partition("/resolve/")[0].partition("/raw/")[0]
+
 
 def _hub(repository: str, file: str) -> str:
-    return f"https://huggingface.co/{repository}/resolve/main/{file}"
+    return f"{HUB}/{repository}/resolve/main/{file}"
 
 
 PUBLISHED = (
@@ -115,7 +122,8 @@ PUBLISHED = (
 
 def folder_for(entry: Published) -> Path:
     """The host's folder for this file, if the pack lies in a ComfyUI. Raises ValueError elsewhere."""
-    custom_nodes = Path(__file__).resolve().parents[2]
+    # As it is named, not where a link to it points: a linked pack is in the host's folder too.
+    custom_nodes = Path(__file__).absolute().parents[2]
     if custom_nodes.name != "custom_nodes":
         raise ValueError("this pack does not lie in a ComfyUI's custom_nodes; say where the file goes with --to FOLDER")
     return (

@@ -6,6 +6,7 @@ at every tenth percentile, and for the settings that are named here; the prompts
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .calibration import Calibration, CalibrationMismatch, flat
@@ -24,7 +25,9 @@ class PublishedCalibration(Calibration):
         differences = []
         if family is not None and family != self.family:
             differences.append(f"oracle was {self.family}, is {family}")
-        steps = {value for key, value in flat(settings).items() if key.rsplit(".", 1)[-1] in ("steps", "student_steps")}
+        settings = flat(settings)
+        named = [key for key in settings if key.rsplit(".", 1)[-1] in ("steps", "student_steps")]
+        steps = {_followed(settings, settings[key]) for key in named}
         if steps and self.settings["steps"] not in steps:
             differences.append(f"steps was {self.settings['steps']}, is {', '.join(sorted(map(str, steps)))}")
         if differences:
@@ -32,6 +35,12 @@ class PublishedCalibration(Calibration):
                 f"calibration {self.name!r} is known for other settings: {'; '.join(differences)}. "
                 "Use those, or make a calibration of your own with Calibrate"
             )
+
+
+def _followed(settings: dict, value):
+    """A widget's value; of one that is linked, as "PrimitiveInt[0]", the value of the node that it comes from."""
+    link = re.fullmatch(r"(.+)\[\d+\]", value) if isinstance(value, str) else None
+    return _followed(settings, settings[f"{link[1]}.value"]) if link and f"{link[1]}.value" in settings else value
 
 
 def _table(name: str, student: str, steps: int, prompts: str, count: int | None, values: tuple[float, ...]):

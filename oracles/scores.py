@@ -12,7 +12,7 @@ from .base import OracleError
 
 
 def image_id(image: torch.Tensor) -> str:
-    """SHA-256 of an image's 8-bit pixels (``[3, H, W]`` in [0, 1]): the same picture has the same id everywhere."""
+    """SHA-256 of an image's 8-bit pixels (``[3 or 4, H, W]`` in [0, 1]): the same everywhere for the same picture."""
     if image.ndim != 3:
         raise OracleError(f"image has shape {list(image.shape)}; expected [3, H, W]")
     pixels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().contiguous()

@@ -9,33 +9,46 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import CheckpointError, preview, read_header
+from ..files import CheckpointError, kind_of, preview, read_header
 
 # What torch raises, beside its own RuntimeError, for bytes that are no pickle or only a part of one.
 DAMAGED = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError)
-PICKLES = (b"PK", b"\x80\x02")  # torch.save's archive of today and of before 2020
+CODE = (
+    "so reading it could run code. Where you trust it, load it with the program that wrote it and write its tensors "
+    "with safetensors.torch.save_file"
+)
+# Bytes read of a mapped file before it is opened anew: what was read counts as memory for as long as the mapping lives.
+MAPPED = 128 * 2**20
 
 
 class TensorFile(Mapping):
     """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file by name, with ``metadata`` and ``path``.
 
+    Each is a copy of its own: a view would keep the file mapped for as long as its network lives.
     Raises FileNotFoundError, and :class:`CheckpointError` for a file that is damaged, no checkpoint, or holds code.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        if _starts_like_a_pickle(self.path):
-            self._tensors, self.metadata = _unpickled(self.path), {}
-            self.shapes = {key: tuple(value.shape) for key, value in self._tensors.items()}
+        self._read = 0
+        self._kind = kind_of(self.path) if self.path.is_file() else ""
+        if self._kind.endswith("pickle"):
+            tensors, self.metadata = _unpickled(self.path), {}
+            self.shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+            self._get = tensors.__getitem__
         else:
-            from safetensors import safe_open
-
             self.shapes, self.metadata = read_header(self.path)
-            self._tensors = None
-            self._file = safe_open(self.path, framework="pt")
+            self._get = _opened(self.path)
 
     def __getitem__(self, key: str) -> Tensor:
-        return self._file.get_tensor(key) if self._tensors is None else self._tensors[key]
+        if self._read > MAPPED:
+            self._read = 0
+            pickled = self._kind.endswith("pickle")
+            self._get = _unpickled(self.path).__getitem__ if pickled else _opened(self.path)
+        tensor = self._get(key).clone()
+        if self._kind != "old pickle":  # which cannot be mapped
+            self._read += tensor.nbytes
+        return tensor
 
     def __contains__(self, key: object) -> bool:
         return key in self.shapes
@@ -87,14 +100,15 @@ def without_prefix(tensors: Mapping, prefix: str) -> dict[str, str]:
     return {key[len(prefix) :]: key for key in tensors if key.startswith(prefix)}
 
 
-def _starts_like_a_pickle(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(2) in PICKLES
+def _opened(path: Path) -> Callable[[str], Tensor]:
+    from safetensors import safe_open
+
+    return safe_open(path, framework="pt").get_tensor
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
+    if kind_of(path) == "plain pickle":
+        raise CheckpointError(f"{path} is a plain Python pickle, {CODE}")
     if path.suffix == ".safetensors":
         raise CheckpointError(f"{path} is a PyTorch pickle in spite of its name; rename it to {path.stem}.pt")
     try:
@@ -106,10 +120,7 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
                 "safetensors.torch.save_file(torch.jit.load(FILE).state_dict(), OUT)"
             ) from error
         if "GLOBAL" in str(error) or "weights_only" in str(error):
-            raise CheckpointError(
-                f"{path} is a pickle that holds more than tensors, so reading it could run code. Where you trust it, "
-                "load it with the program that wrote it and write its tensors with safetensors.torch.save_file"
-            ) from error
+            raise CheckpointError(f"{path} is a pickle that holds more than tensors, {CODE}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read: truncated or not a checkpoint ({reason})") from error
     for key in ("state_dict", "model"):
@@ -119,6 +130,8 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     if not tensors:
         held = preview(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"{path} holds no tensors by name (it holds {held}); expected a state dict")
+    if all(key.startswith("module.") for key in tensors):  # as training on several devices leaves them
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors
 
 

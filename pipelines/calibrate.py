@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..oracles.calibration import MINIMUM_SCORES, Calibration
+from ..oracles.calibration import MINIMUM_SCORES, Calibration, prompts_hash
 from ..oracles.scores import Scores, image_id
 from .adaptive_run import Job
 from .model import draw
@@ -31,8 +31,9 @@ def calibrate(
 ) -> Calibration | None:
     """Draw, score and count images until ``request.out`` has ``request.count``; None on other than the main process.
 
-    Image i takes prompt i (in turn) and seed + i, so a run that was cut off goes on where it was; the file is whole
-    after every round of batches. On the main process ``on_progress`` gets (images counted, images in all), and
+    Image i takes prompt i (in turn) and seed + i, so a run that was cut off goes on where it was, and a file of other
+    prompts or another seed, which would go on in the middle of other images, is refused; the file is whole after every
+    round of batches. On the main process ``on_progress`` gets (images counted, images in all), and
     ``on_remark`` what the oracle has to say of the prompts.
     Raises FileNotFoundError or ValueError for anything wrong with the request.
     """
@@ -47,7 +48,7 @@ def calibrate(
     quiet_libraries()
     oracle = request.load_oracle(processes.device)
     settings = request.settings(size)
-    calibration = _opened(request, settings, oracle.fingerprint)
+    calibration = _opened(request, settings, oracle.fingerprint, prompts)
     model = StableDiffusion(request.load(student, dtype), processes.device, request.negative)
     if on_remark and processes.is_main:
         for remark in oracle.remarks(prompts[: request.count]):
@@ -66,11 +67,14 @@ def calibrate(
     return calibration if processes.is_main else None
 
 
-def _opened(request: Request, settings: dict, oracle: str) -> Calibration:
+def _opened(request: Request, settings: dict, oracle: str, prompts: list[str]) -> Calibration:
+    name, seed = request.prompts.name, request.seed
     if not request.out.exists():
-        return Calibration(request.out.stem, {}, settings, oracle, request.prompts.name)
+        known = {"prompts": prompts_hash(prompts), "seed": seed}
+        return Calibration(request.out.stem, {}, settings, oracle, name, **known)
     calibration = Calibration.load(request.out)
     calibration.require(settings, oracle)
+    calibration.require_images(prompts, name, seed)
     return calibration
 
 

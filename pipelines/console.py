@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..files import GRID_FILE
-from ..oracles.calibration import Calibration
+from ..oracles.calibration import Calibration, said
 from ..report import Report, table
 from .adaptive_run import Watcher
 from .processes import Processes
@@ -102,20 +102,25 @@ def show_calibration(calibration: Calibration, out: Path) -> None:
 
     shown = Table("percentile", "score", "95 % interval", title=f"{calibration.n} images")
     for k in range(10, 100, 10):
-        low, high = calibration.interval(k)
-        shown.add_row(str(k), f"{calibration.value_at(k):.4f}", f"{low:.4f} to {high:.4f}")
+        shown.add_row(str(k), f"{calibration.value_at(k):.4f}", said(calibration.interval(k), 4))
     console = Console()
     console.print(shown)
     console.print(f"Calibration: {out}", soft_wrap=True, highlight=False)
 
 
+def printable(text: str) -> str:
+    """Text with what is no character, as in a file name that is not UTF-8, in escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def show_scored(result: Result, out: Path) -> None:
-    """Print what became of the pictures, and the remarks."""
+    """Print what became of the pictures, which were skipped, and the remarks."""
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{result.scored} pictures scored: {out}")
-    for path, reason in result.unreadable.items():
-        console.print(f"skipped {path}: {reason}")
+    skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
+    for path, reason in result.skipped.items():
+        console.print(f"skipped {printable(path)}: {printable(reason)}")
+    console.print(f"{result.scored} pictures scored{skipped}: {printable(str(out))}")
     for remark in result.remarks:
         console.print(f"note: {remark}")

@@ -88,6 +88,8 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
     oracle = request.load_oracle(processes.device)
     settings = request.settings(size)
     calibration = _calibration(request, settings, oracle)
+    if calibration is not None and request.choice.percentile is None:
+        calibration.require_images(prompts, request.prompts.name)
     plan = Plan(
         request.student_plan,
         request.teacher_plan,

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 
+# How long one that is done waits for the others, whose share may take longer; if one fails, its launcher ends them all.
+PATIENCE = timedelta(days=7)
+
 
 class Processes:
     """This process's place among all, and its device."""
@@ -25,7 +28,7 @@ class Processes:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState
 
-            state = PartialState(cpu=device == "cpu")
+            state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
             self.rank, self.count, self.device = state.process_index, state.num_processes, state.device
             # Shares may take hours, and whoever has done his waits; other collectives should notice a dead process.
             self.patient = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))

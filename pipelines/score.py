@@ -9,11 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ..files import sha256, write_whole
-from ..oracles.base import Oracle, check_images
+from ..oracles.base import NoScore, Oracle, check_images
 from .images import find_images, prompts_for, read_image
 from .oracle_files import load_oracles
 from .processes import Processes
@@ -24,7 +25,10 @@ FORMATS = (".csv", ".parquet")
 
 @dataclass(frozen=True)
 class Request:
-    """What to score: pictures or folders, a prompt for all or a file of prompts, the oracles, and where to."""
+    """What to score: pictures or folders, a prompt for all or a file of prompts, the oracles, and where to.
+
+    Neither prompt nor file is needed if no oracle reads prompts.
+    """
 
     paths: tuple[Path, ...]
     oracles: tuple[Path, ...]
@@ -38,12 +42,20 @@ class Request:
     dtype: str = "auto"
 
 
+class Picture(NamedTuple):
+    """A picture to score; ``state``, of its file, is another once the picture is replaced."""
+
+    path: str
+    prompt: str
+    state: str
+
+
 @dataclass
 class Result:
-    """How many pictures are in the table, which could not be read and why, and remarks on the prompts."""
+    """How many pictures are in the table, which are not and why, and remarks on the prompts."""
 
     scored: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -51,8 +63,9 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     """Write ``request.out``; returns the result on the main process, None on the others.
 
     Rows go to a journal beside it as they come, so that a run that was cut off goes on where it was, if oracles,
-    encoders and dtype are the same. The finished table takes the journal's place; to run again is to score again.
-    Pictures that cannot be read are listed and skipped. ``on_progress`` is called on the main process alone.
+    encoders and dtype are the same; a picture that was replaced meanwhile is scored again. The finished table takes the
+    journal's place; to run again is to score again. Pictures that cannot be read, or whose score is no number, are
+    listed and skipped. ``on_progress`` is called on the main process alone.
     Raises FileNotFoundError and ValueError for anything wrong with the request.
     """
     if request.out.suffix.lower() not in FORMATS:
@@ -61,39 +74,46 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
         raise ValueError(f"--batch-size is {request.batch_size}; expected at least 1")
     _require_writer(request.out)
     images = find_images(request.paths)
-    prompts = prompts_for(images, request.prompt, request.prompts)
+    no_prompts = request.prompt is None and request.prompts is None
+    prompts = prompts_for(images, "" if no_prompts else request.prompt, request.prompts, request.paths)
     processes = Processes(request.device)
     dtype = resolve_dtype(request.dtype, processes.device)
     oracles = _loaded(request, processes.device, dtype)
+    if no_prompts and (readers := [oracle.family for oracle in oracles if _reads_prompts(oracle)]):
+        raise ValueError(
+            f"give either --prompt TEXT for all images or --prompts FILE; {', '.join(readers)} scores images for it"
+        )
     columns = _columns(request.oracles, oracles)
     encoders = [sha256(path) for path in request.encoders]
     journals = _Journals(request.out, [columns, [oracle.fingerprint for oracle in oracles], encoders, str(dtype)])
-    everything = [(image.as_posix(), prompt) for image, prompt in zip(images, prompts, strict=True)]
+    everything = [
+        Picture(image.as_posix(), prompt, _state(image)) for image, prompt in zip(images, prompts, strict=True)
+    ]
     # Dealt before those that are done are left out: another process may have written rows already.
     mine = everything[processes.rank :: processes.count]
     done = journals.read()
-    mine = [pair for pair in mine if pair not in done]
+    mine = [picture for picture in mine if picture not in done]
     result = Result(remarks=list(dict.fromkeys(remark for oracle in oracles for remark in oracle.remarks(prompts))))
     with journals.open(processes.rank) as add:
         for at, rows in _scored(mine, oracles, request.batch_size, result):
-            for row in rows:
-                add(row)
+            for picture, scores in rows:
+                add([*picture, *scores])
             if on_progress and processes.is_main:
                 on_progress(at, len(mine))
     parts: list[Result] = processes.gather(result)
     if not processes.is_main:
         return None
-    unreadable = {path: reason for part in parts for path, reason in part.unreadable.items()}
+    skipped = {path: reason for part in parts for path, reason in part.skipped.items()}
     done = journals.read()
-    if lost := [image for image, prompt in everything if (image, prompt) not in done and image not in unreadable]:
+    if lost := [picture.path for picture in everything if picture not in done and picture.path not in skipped]:
         raise ValueError(
             f"{len(lost)} pictures have no score, {lost[0]} the first: their rows are not in {request.out.parent}. "
             "All processes need the same folder for --out; run it again to go on"
         )
-    rows = [done[pair] for pair in everything if pair in done]
+    rows = [[picture.path, picture.prompt, *done[picture]] for picture in everything if picture in done]
     _write(request.out, columns, rows)
     journals.remove()
-    return Result(len(rows), unreadable, result.remarks)
+    return Result(len(rows), skipped, result.remarks)
 
 
 def _loaded(request: Request, device: torch.device, dtype: torch.dtype) -> list[Oracle]:
@@ -101,6 +121,20 @@ def _loaded(request: Request, device: torch.device, dtype: torch.dtype) -> list[
     if len(families) != len(request.oracles):
         raise ValueError(f"{len(families)} --family for {len(request.oracles)} --oracle; give one for each, or none")
     return load_oracles(request.oracles, families, request.encoders, device, dtype)
+
+
+def _reads_prompts(oracle: Oracle) -> bool:
+    """All do but the aesthetic predictors, which like the demo's oracle have no longest prompt."""
+    return oracle.longest() is not None or oracle.family == "demo"
+
+
+def _state(image: Path) -> str:
+    """Size and time of a file; nothing for one that went, which reading it will tell."""
+    try:
+        stat = image.stat()
+    except OSError:
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _columns(paths: Sequence[Path], oracles: Sequence[Oracle]) -> list[str]:
@@ -117,24 +151,46 @@ def _columns(paths: Sequence[Path], oracles: Sequence[Oracle]) -> list[str]:
 
 
 def _scored(
-    todo: Sequence[tuple[str, str]], oracles: Sequence[Oracle], batch_size: int, result: Result
-) -> Iterator[tuple[int, list[list]]]:
-    """(pictures seen so far, their rows), batch by batch. Pictures of a batch may differ in size."""
+    todo: Sequence[Picture], oracles: Sequence[Oracle], batch_size: int, result: Result
+) -> Iterator[tuple[int, list[tuple[Picture, list[float]]]]]:
+    """(pictures seen so far, those of the batch with their scores). Pictures of a batch may differ in size."""
     for start in range(0, len(todo), batch_size):
         batch = []
-        for path, prompt in todo[start : start + batch_size]:
+        for picture in todo[start : start + batch_size]:
             try:
-                image = read_image(Path(path))[None]
-                check_images(image, [prompt])
+                _require_utf8(picture.path)
+                image = read_image(Path(picture.path))[None]
+                check_images(image, [picture.prompt])
             # Damaged bytes make decoders raise all kinds, struct.error, EOFError, KeyError: the picture cannot be read.
             except Exception as error:  # noqa: BLE001
-                result.unreadable[path] = str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
+                reason = str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
+                result.skipped[picture.path] = reason
             else:
-                batch.append((path, prompt, image))
-        images, prompts = [image for _, _, image in batch], [prompt for _, prompt, _ in batch]
-        scores = [oracle.mixed(images, prompts).tolist() for oracle in oracles] if batch else []
-        rows = [[path, prompt, *(s[i] for s in scores)] for i, (path, prompt, _) in enumerate(batch)]
-        yield min(start + batch_size, len(todo)), rows
+                batch.append((picture, image))
+        yield min(start + batch_size, len(todo)), _rows(batch, oracles, result) if batch else []
+
+
+def _rows(
+    batch: Sequence[tuple[Picture, torch.Tensor]], oracles: Sequence[Oracle], result: Result
+) -> list[tuple[Picture, list[float]]]:
+    """Pictures with their scores; where one is no number, that picture alone is skipped."""
+    pictures, images = zip(*batch, strict=True)
+    prompts = [picture.prompt for picture in pictures]
+    try:
+        scores = [oracle.mixed(images, prompts).tolist() for oracle in oracles]
+    except NoScore as error:
+        if len(batch) > 1:
+            return [row for one in batch for row in _rows([one], oracles, result)]
+        result.skipped[pictures[0].path] = f"{error.reason}; {error.advice}"
+        return []
+    return [(picture, list(values)) for picture, values in zip(pictures, zip(*scores, strict=True), strict=True)]
+
+
+def _require_utf8(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("its name is not UTF-8, so that no table can hold it; rename it") from error
 
 
 class _Journals:
@@ -146,7 +202,7 @@ class _Journals:
     def _paths(self) -> list[Path]:
         return sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.{self.mark}.*.jsonl"))
 
-    def read(self) -> dict[tuple[str, str], list]:
+    def read(self) -> dict[Picture, list[float]]:
         rows = {}
         for path in self._paths():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -154,7 +210,7 @@ class _Journals:
                     row = json.loads(line)
                 except ValueError:
                     continue  # the line at which a run was cut off
-                rows[row[0], row[1]] = row
+                rows[Picture(*row[:3])] = row[3:]
         return rows
 
     def open(self, rank: int) -> _Appender:
@@ -211,7 +267,13 @@ def _write(out: Path, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    table = pyarrow.table({name: [row[i] for row in rows] for i, name in enumerate(names)})
+    # A schema, as an empty table has no values to tell it from.
+    kinds = [pyarrow.string()] * 2 + [pyarrow.float64()] * len(columns)
+    values = [[row[i] for row in rows] for i in range(len(names))]
+    table = pyarrow.table(values, schema=pyarrow.schema(list(zip(names, kinds, strict=True))))
     partial = out.with_name(f".{out.name}.partial")
-    pyarrow.parquet.write_table(table, partial)
-    os.replace(partial, out)
+    try:
+        pyarrow.parquet.write_table(table, partial)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)

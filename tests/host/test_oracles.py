@@ -100,7 +100,7 @@ def test_memory_does_not_grow_as_sampler_and_oracle_take_turns(host):
 
     warm = [megabytes(900 + i) for i in range(4)]
     after = [megabytes(910 + i) for i in range(20)]
-    # One copy of any of the networks at work is larger than this.
+    # 4 MB that every run leaves behind would be more than this; a copy of the oracle that stays once would be less.
     assert min(after[-4:]) - min(warm[-2:]) < 60, (warm, after)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.oracles.calibration import Calibration, CalibrationMismatch
+from understudy.oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
 
 # What settings_upstream finds in the demo's workflow.
 DEMO = {
@@ -42,6 +42,23 @@ def test_how_sure_a_percentile_is_shows_from_50_images_on(folder):
         calibration(count).save(folder / "mine.json")
         text = _described(Threshold.percentile(calibration(count), 20), [], _interval("mine", 20))
         assert ("95 % confidence" in text) == sure
+
+
+def test_an_open_interval_is_told_as_one_bound(folder):
+    from understudy.nodes.calibrate import _described, _interval
+    from understudy.oracles.threshold import Threshold
+
+    calibration(50).save(folder / "mine.json")
+    texts = [_described(Threshold.percentile(calibration(50), k), [], _interval("mine", k)) for k in (1, 99)]
+    assert "with 95 % confidence the true cut is below 2.000" in texts[0]
+    assert "with 95 % confidence the true cut is above 47.000" in texts[1]
+
+
+def test_no_scores_at_all_are_refused(folder):
+    from understudy.nodes.calibrate import UnderstudyCalibrate
+
+    with pytest.raises(CalibrationError, match="there are no scores to count; connect Score Images"):
+        UnderstudyCalibrate.execute([], ["mine"])
 
 
 def test_a_calibration_that_grew_runs_the_nodes_that_read_it_again(folder):

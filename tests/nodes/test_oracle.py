@@ -1,5 +1,7 @@
 """An oracle in the host: its dtype, and batches in chunks that fit the free memory."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from understudy.oracles.base import Oracle, OracleError
@@ -66,12 +68,89 @@ def test_a_bad_image_is_named_by_its_place_in_all_of_them(without_host):
         oracle(images, ["1", "2", "3"], 10)
 
 
+def test_a_score_that_is_no_number_says_what_the_host_has_for_it(without_host):
+    from understudy.nodes.oracle import HostedOracle
+
+    oracle = HostedOracle(Brightness())
+    without_host.get_free_memory.return_value = 1e9
+    for dtype, advised in ((torch.float32, False), (torch.float16, True)):
+        oracle.oracle.network.to(dtype)
+        for value, told in (("nan", r"no number \(NaN\)"), ("inf", "inf"), ("-inf", "-inf")):
+            with pytest.raises(OracleError, match=f"brightness gave {told} for image 6, prompt '{value}'") as error:
+                oracle(torch.rand(2, 3, 16, 16), ["1", value], 5)
+            assert ("--force-fp32" in str(error.value)) == advised
+
+
+def test_the_bar_moves_with_each_chunk_of_each_oracle(without_host):
+    from understudy.nodes.oracle import HostedOracle
+    from understudy.oracles.calibration import Calibration
+    from understudy.oracles.combine import CombinedOracle, Part
+
+    oracle, seen = HostedOracle(Brightness()), []
+    without_host.get_free_memory.return_value = 1e15
+    oracle(torch.zeros(150, 3, 2, 2), ["0"] * 150, 0, seen.append)
+    assert seen == [64, 64, 22] and oracle.passes == 1
+    table = Calibration("t", {}, {}, "f", "", table=range(101), count=100)
+    parts = [Part(oracle, table), Part(CombinedOracle([Part(oracle, table), Part(oracle, table)]), None)]
+    both = CombinedOracle(parts)
+    seen.clear()
+    both(torch.zeros(70, 3, 2, 2), ["0"] * 70, 0, seen.append)
+    assert seen == [64, 6] * 3 and both.passes == 3
+
+
+def test_score_images_shows_how_far_it_is_and_numbers_all_images(without_host, monkeypatch):
+    import comfy.utils
+    from understudy.nodes import oracle as module
+
+    monkeypatch.setattr(module, "_settings", lambda *_: {})
+    node = module.UnderstudyScoreImages
+    monkeypatch.setattr(node, "hidden", SimpleNamespace(unique_id="1"), raising=False)
+    bar = comfy.utils.ProgressBar
+    without_host.get_free_memory.return_value = 1e15
+    oracle = module.HostedOracle(Brightness())
+    images = [torch.rand(70, 2, 2, 3), torch.rand(2, 2, 2, 1)]
+    scores, values = node.execute([oracle], images, ["0"])
+    assert values == pytest.approx([image.mean().item() for batch in images for image in batch], abs=1e-6)
+    assert [len(each.values) for each in scores] == [70, 2]
+    bar.assert_called_once_with(72)
+    assert [call.args[0] for call in bar.return_value.update.call_args_list] == [64, 6, 2]
+    images[1][1] = 255.0
+    with pytest.raises(OracleError, match="image 71 has values from 255 to 255"):
+        node.execute([oracle], images, ["0"])
+
+
+def test_keep_better_names_an_image_by_its_place_among_all(without_host):
+    from understudy.nodes.keep_better import UnderstudyKeepBetter
+    from understudy.nodes.oracle import HostedOracle
+    from understudy.oracles.scores import Scores
+
+    without_host.get_free_memory.return_value = 1e15
+    before = [torch.rand(3, 2, 2, 3), torch.rand(4, 2, 2, 3)]
+    scores = [Scores((0.0,) * len(batch), ("",) * len(batch), "f", ("0",) * len(batch)) for batch in before]
+
+    def keep(after, prompts):
+        return UnderstudyKeepBetter.execute(before, after, scores, [HostedOracle(Brightness())], prompts)
+
+    after = [batch.clone() for batch in before]
+    after[1][1], after[1][3] = 0.25, 0.75
+    images, kept = keep(after, ["0"])
+    assert torch.equal(images[1][3], after[1][3])
+    assert [each.decisions for each in kept] == [("kept",) * 3, ("kept", "redone", "kept", "redone")]
+    with pytest.raises(OracleError, match=r"no number \(NaN\) for image 6, prompt 'nan'"):
+        keep(after, ["0"] * 6 + ["nan"])
+    after[1][3] = torch.nan
+    with pytest.raises(OracleError, match="image 6 has values from nan"):
+        keep(after, ["0"])
+
+
 def test_a_batch_without_images_is_refused(without_host):
     from understudy.nodes.oracle import HostedOracle, UnderstudyScoreImages
 
     empty, oracle = torch.zeros(0, 16, 16, 3), HostedOracle(Brightness())
     with pytest.raises(ValueError, match="a batch without images"):
         UnderstudyScoreImages.execute([oracle], [torch.zeros(1, 16, 16, 3), empty], ["a"])
+    with pytest.raises(ValueError, match="a batch without images"):
+        UnderstudyScoreImages.execute([oracle], [], ["a"])
     with pytest.raises(OracleError, match="there are no images"):
         oracle(empty.movedim(-1, 1), [])
     assert oracle.oracle.seen == []

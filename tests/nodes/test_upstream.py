@@ -41,6 +41,12 @@ def test_seeds_texts_and_what_feeds_them_do_not_count():
     assert settings(graph()) == settings(graph(n8={"value": 99}, n2={"text": "a tree"}))
 
 
+def test_the_batch_s_size_does_not_count():
+    found = settings(graph())
+    assert found == settings(graph(n3={"batch_size": 16})) == settings(graph(n3={"batch_size": ["8", 0]}))
+    assert "EmptyLatentImage.width" in found
+
+
 def test_only_what_feeds_the_images_counts():
     assert settings(graph()) == settings(graph(n7={"oracle_name": "other.safetensors"}, n6={"prompt": "x"}))
 

@@ -1,4 +1,7 @@
-"""Random checkpoints of the published files' own sizes, in their layouts; float16, as the compressed ones are."""
+"""Random checkpoints of the published files' own sizes, in their layouts.
+
+CLIPs and SigLIP are float16, as the compressed files are; ImageReward and the heads are float32.
+"""
 
 import math
 
@@ -13,6 +16,13 @@ VIT_H = {
     "text": {"layers": 24, "width": 1024, "heads": 16},
 }
 FAMILIES = ("imagereward", "hpsv2.1", "pickscore", "clipscore", "laion-aesthetic-v2", "aesthetic-v2.5")
+
+
+def pictures(count, side=512):
+    """Smooth pictures ``[count, 3, side, side]``, exact in 8 bits, that networks tell apart."""
+    coarse = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+    return smooth.mul(255).round().div(255)
 
 
 def shapes_of_open_clip(**sizes):
@@ -58,7 +68,10 @@ CLIP_L["text"] = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_he
 
 
 def random_tensors(shapes):
-    """Weights that keep the variance of what they are applied to, so that scores are finite and differ."""
+    """Weights that keep the variance of what they are applied to, so that scores are finite and differ.
+
+    CLIP's logit scale is the published ones' own, ln 100, in float32.
+    """
     g = torch.Generator().manual_seed(0)
     tensors = {}
     for key, shape in shapes.items():
@@ -68,7 +81,7 @@ def random_tensors(shapes):
             value = 1 + 0.1 * value if "weight" in key else 0.1 * value
         else:
             value = value / math.sqrt(fan_in) if "embedding" not in key else 0.5 * value
-        tensors[key] = value.half()
+        tensors[key] = value.half() if key != "logit_scale" else torch.tensor(math.log(100))
     return tensors
 
 

@@ -98,3 +98,17 @@ def image_reward_tensors(
 def write(tensors, path, metadata=None):
     save_file({key: value.detach().clone().contiguous() for key, value in tensors.items()}, path, metadata)
     return path
+
+
+def write_families(folder, clip):
+    """{family: (file, encoder or None)} of small oracles; ``clip`` is the file of a CLIP in Hugging Face's layout."""
+    open_clip = write(open_clip_network().state_dict(), folder / "clip.safetensors")
+    siglip = write(siglip_network().state_dict(), folder / "siglip.safetensors")
+    return {
+        "clipscore": (open_clip, None),
+        "hpsv2.1": (open_clip, None),
+        "pickscore": (clip, None),
+        "imagereward": (write(image_reward_tensors(), folder / "ImageReward.safetensors"), None),
+        "laion-aesthetic-v2": (write(head_tensors("layers.", 48), folder / "laion.safetensors"), open_clip),
+        "aesthetic-v2.5": (write(head_tensors("scoring_head.", 64), folder / "head.safetensors"), siglip),
+    }

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 from understudy.oracles import calibration as module
-from understudy.oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
+from understudy.oracles.calibration import Calibration, CalibrationError, CalibrationMismatch, prompts_hash, said
 from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from understudy.oracles.scores import Scores
 from understudy.oracles.threshold import Threshold
@@ -81,6 +81,31 @@ def test_other_settings_are_refused_and_spelled_out():
         calibration.add(scores([3.0], "new", oracle="b" * 64))
     assert calibration.n == 1
     calibration.require({"student": {"name": "lcm"}, "cfg": 1.0, "steps": 4}, ORACLE)
+
+
+def test_the_batch_s_size_is_no_setting_even_where_an_older_table_has_it(tmp_path):
+    calibrated([1.0], settings={"Empty.batch_size": 4, "Empty.width": 8}).save(tmp_path / "old.json")
+    old = Calibration.load(tmp_path / "old.json")
+    old.require({"Empty.width": 8})
+    old.require({"Empty.width": 8, "Empty.batch_size": 16})
+    calibrated([1.0], settings={"Empty.width": 8}).require({"Empty.width": 8, "Empty.batch_size": 16})
+    with pytest.raises(CalibrationMismatch, match="settings: Empty.width was 8, is 9. "):
+        old.require({"Empty.width": 9, "Empty.batch_size": 16})
+
+
+def test_other_prompts_or_another_seed_are_refused_where_they_are_known(tmp_path):
+    cats, dogs = ["a cat", "two cats"], ["a dog"]
+    calibrated([1.0], prompts=prompts_hash(cats), seed=3, prompt_set="cats.txt").save(tmp_path / "c.json")
+    known = Calibration.load(tmp_path / "c.json")
+    known.require_images(cats, "renamed.txt", 3)
+    known.require_images(cats, "cats.txt")
+    with pytest.raises(CalibrationMismatch, match=r'prompts was "cats.txt \(\w{12}\)", is "dogs.txt \(\w{12}\)". '):
+        known.require_images(dogs, "dogs.txt", 3)
+    with pytest.raises(CalibrationMismatch, match="images: seed was 3, is 0"):
+        known.require_images(cats, "cats.txt", 0)
+    calibrated([1.0]).save(tmp_path / "old.json")
+    assert not {"prompts", "seed"} & json.loads((tmp_path / "old.json").read_text()).keys()
+    Calibration.load(tmp_path / "old.json").require_images(dogs, "dogs.txt", 0)
 
 
 def test_hash_depends_on_settings_and_oracle_alone():
@@ -176,7 +201,43 @@ def test_interval_holds_the_true_percentile_as_often_as_it_says():
 def test_interval_narrows_with_more_scores():
     few, many = (calibrated([i / n for i in range(n)]).interval(30) for n in (50, 5000))
     assert few[0] < many[0] < 0.3 < many[1] < few[1]
-    assert few[1] - few[0] == pytest.approx(2 * 1.96 * math.sqrt(0.3 * 0.7 / 50), rel=0.05)
+    assert few == (8 / 50, 22 / 50), "the 9th and the 23rd of 50: fewer than 9 in 1.8 % of cases, 23 or more in 1.2 %"
+
+
+@pytest.mark.parametrize(
+    ("k", "interval", "words"),
+    [
+        (0, (-math.inf, 0), "below 0.000"),
+        (1, (-math.inf, 2), "below 2.000"),
+        (50, (17, 32), "17.000 to 32.000"),
+        (99, (47, math.inf), "above 47.000"),
+        (100, (49, math.inf), "above 49.000"),
+    ],
+)
+def test_an_interval_that_the_scores_do_not_reach_is_open(k, interval, words):
+    """Of 50 scores, 0 to 49, none lies below the true 1st percentile with 61 %, and three or more with 1.4 %: so the
+    lowest is no bound of it from below, and the third is one from above."""
+    assert calibrated(range(50)).interval(k) == interval
+    assert said(interval) == words
+
+
+@pytest.mark.parametrize("k", [1, 5, 95, 99])
+def test_an_interval_at_the_ends_holds_the_true_percentile(k):
+    g, held = np.random.default_rng(0), 0
+    for draw in g.exponential(size=(300, 50)).tolist():
+        low, high = calibrated(draw).interval(k)
+        held += low <= -math.log(1 - k / 100) <= high
+    assert held / 300 >= 0.93
+
+
+def test_a_bare_table_says_what_its_levels_reach():
+    single = calibrated(range(300))
+    bare = Calibration("bare", {}, SETTINGS, ORACLE, "", table=single.percentiles, count=300)
+    for k in (0, 1, 30, 100):
+        assert bare.interval(k) == pytest.approx(single.interval(k))
+    lcm = PUBLISHED_CALIBRATIONS["ImageReward, LCM-SDXL at 4 steps (published)"]
+    assert lcm.interval(10)[0] == -math.inf and lcm.interval(10)[1] > lcm.value_at(10)
+    assert lcm.interval(90)[1] == math.inf and lcm.interval(90)[0] < lcm.value_at(90)
 
 
 def test_a_table_of_deciles_is_known_between_its_ends(tmp_path):
@@ -205,6 +266,9 @@ def test_the_authors_percentiles_are_known_for_their_settings():
         lcm.require(linked, "any file", "imagereward")
     with pytest.raises(CalibrationMismatch, match="oracle was imagereward, is hpsv2"):
         lcm.require(graph, "any file", "hpsv2")
+    lcm.require(linked | {"PrimitiveInt": {"value": 4}}, "any file", "imagereward")
+    with pytest.raises(CalibrationMismatch, match="steps was 2, is 30, 4"):
+        turbo.require(linked | {"PrimitiveInt": {"value": 4}}, "any file", "imagereward")
     assert lcm.interval(50)[0] < 0.6154 < lcm.interval(50)[1]
     with pytest.raises(CalibrationError, match="does not say of how many"):
         turbo.interval(50)

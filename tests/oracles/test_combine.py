@@ -129,6 +129,12 @@ def test_calibrations_are_held_to_their_oracle_and_settings(two):
             oracle.require({"steps": 8})
 
 
+def test_too_few_scores_are_refused_before_any_image_is_scored(two):
+    few = Calibration("few", {str(i): float(i) for i in range(19)}, {}, two[0].fingerprint, "")
+    with pytest.raises(CalibrationError, match="'few' has 19 scores; percentiles need at least 20"):
+        Part(two[0], few)
+
+
 @pytest.mark.parametrize(
     ("weight", "veto", "message"),
     [(-1, 0, "weight of clip is -1"), (float("nan"), 0, "weight of clip is nan"), (1, 101, "veto of clip is 101")],

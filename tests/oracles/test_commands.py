@@ -9,14 +9,16 @@ import pytest
 import torch
 from safetensors import safe_open
 from understudy.cli import main
-from understudy.oracles import load_oracle, published
+from understudy.oracles import identify, load_oracle, published
 from understudy.oracles.download import DownloadError, download
 from understudy.oracles.published import by_name, folder_for
+from understudy.oracles.tensors import TensorFile
 
 from . import small_files
 
 IMAGES = torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))
 PROMPTS = ["a cat", "a small red star"]
+SIGLIP = "siglip-so400m-patch14-384"
 
 
 def run(*words):
@@ -40,8 +42,9 @@ def test_info_says_what_a_file_is(tmp_path, capsys):
     clip = small_files.write(small_files.open_clip_network().state_dict(), tmp_path / "mine.safetensors")
     assert run("info", clip) == 0
     told = capsys.readouterr().out
+    assert "activation gelu" in told
     assert "clipscore" in told and "OpenAI" not in told and "2103.00020" not in told
-    assert told.count("not known") == 2, "licence and source of somebody's CLIP"
+    assert told.count("not known") == 3, "licence, page and source of somebody's CLIP"
     assert run("convert", tmp_path / "ImageReward.pt", "--out", tmp_path / "mine2.safetensors") == 0
     assert run("info", tmp_path / "mine2.safetensors") == 0
     assert "2304.05977" in capsys.readouterr().out, "it says what it was made from"
@@ -53,6 +56,32 @@ def test_info_says_what_a_file_is(tmp_path, capsys):
     assert "web page" in capsys.readouterr().err
 
 
+def test_info_of_a_file_that_does_not_tell_its_family(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(identify, "HUGE_WIDTH", 128)  # so that this small one could be an HPS, as ViT-H-14 could
+    clip = small_files.write(small_files.open_clip_network().state_dict(), tmp_path / "mine.safetensors")
+    assert run("info", clip) == 0
+    told = capsys.readouterr().out
+    assert "hpsv2 or hpsv2.1 or clipscore; the file does not say which" in told and "depends on the family" in told
+
+
+def test_info_of_encoders_and_joined_files(tmp_path, small_clip, capsys):
+    siglip = small_files.write(small_files.siglip_network().state_dict(), tmp_path / by_name(SIGLIP).file)
+    assert run("info", siglip) == 0
+    told = capsys.readouterr().out
+    assert "none; the image encoder of aesthetic-v2.5" in told and "2303.15343" in told and by_name(SIGLIP).page in told
+    half = {key: value for key, value in TensorFile(small_clip[0]).items() if key.startswith("vis")}
+    assert run("info", small_files.write(half, tmp_path / "half.safetensors")) == 0
+    assert "none; the image encoder of laion-aesthetic-v2" in capsys.readouterr().out
+    torch.save(small_files.head_tensors("layers.", 48), tmp_path / by_name("laion-aesthetic-v2").file)
+    whole = tmp_path / "whole.safetensors"
+    head = tmp_path / by_name("laion-aesthetic-v2").file
+    assert run("convert", head, "--encoder", small_clip[0], "--out", whole) == 0
+    capsys.readouterr()
+    assert run("info", whole) == 0
+    told = capsys.readouterr().out
+    assert "laion-aesthetic-v2" in told and "github.com/christophschuhmann" in told and "needs" not in told
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_convert_makes_one_file_that_scores_the_same(tmp_path, half):
     torch.save({"state_dict": small_files.open_clip_network(True).state_dict()}, tmp_path / "openai.pt")
@@ -61,6 +90,7 @@ def test_convert_makes_one_file_that_scores_the_same(tmp_path, half):
     with safe_open(out, "pt") as file:
         assert file.metadata()["family"] == "hpsv2" and file.metadata()["hidden_act"] == "quick_gelu"
         assert file.get_tensor("visual.proj").dtype == (torch.float16 if half else torch.float32)
+        assert file.get_tensor("logit_scale").dtype == torch.float32
     before, after = load_oracle(tmp_path / "openai.pt", "hpsv2"), load_oracle(out)
     assert after.family == "hpsv2"
     torch.testing.assert_close(after(IMAGES, PROMPTS), before(IMAGES, PROMPTS), atol=1e-2 if half else 0, rtol=0)
@@ -77,6 +107,23 @@ def test_convert_joins_a_head_and_its_encoder(tmp_path, small_clip, layout):
     assert run("convert", tmp_path / "head.pth", "--encoder", encoder, "--out", out) == 0
     both = load_oracle(tmp_path / "head.pth", encoder=encoder)
     assert torch.equal(load_oracle(out)(IMAGES, PROMPTS), both(IMAGES, PROMPTS))
+
+
+def test_convert_joins_a_head_and_a_siglip(tmp_path):
+    head = small_files.write(small_files.head_tensors("scoring_head.", 64), tmp_path / "head.safetensors")
+    encoder = small_files.write(small_files.siglip_network().state_dict(), tmp_path / "siglip.safetensors")
+    assert run("convert", head, "--encoder", encoder, "--out", tmp_path / "whole.safetensors") == 0
+    whole, both = load_oracle(tmp_path / "whole.safetensors"), load_oracle(head, encoder=encoder)
+    assert whole.family == "aesthetic-v2.5" and torch.equal(whole(IMAGES, PROMPTS), both(IMAGES, PROMPTS))
+
+
+def test_a_file_converted_twice_still_says_what_it_was_made_from(tmp_path, capsys):
+    torch.save(small_files.image_reward_tensors(), tmp_path / "ImageReward.pt")
+    assert run("convert", tmp_path / "ImageReward.pt", "--out", tmp_path / "once.safetensors") == 0
+    assert run("convert", tmp_path / "once.safetensors", "--half", "--out", tmp_path / "twice.safetensors") == 0
+    capsys.readouterr()
+    assert run("info", tmp_path / "twice.safetensors") == 0
+    assert "2304.05977" in capsys.readouterr().out
 
 
 def test_an_encoder_that_nothing_needs_is_refused(tmp_path, small_clip, capsys):
@@ -106,6 +153,8 @@ class Server(BaseHTTPRequestHandler):
 
     states_length = True
     renamed = False
+    goes_on = True  # where it is asked to
+    shifted = 0
 
     def do_HEAD(self):
         if self.path == "/file" and self.renamed:
@@ -131,8 +180,11 @@ class Server(BaseHTTPRequestHandler):
             return
         asked = self.headers.get("Range")
         self.ranges.append(asked)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        self.send_response(206 if asked else 200)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.goes_on else 0
+        start += self.shifted
+        self.send_response(206 if asked and self.goes_on else 200)
+        if asked and self.goes_on:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
         body = self.content[start:]
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -173,6 +225,46 @@ def test_download_goes_on_where_it_broke_off(hub, tmp_path):
     assert download(entry, tmp_path).path.read_bytes() == handler.content
     assert handler.ranges == [None, f"bytes={kept}-"]
     assert [path.name for path in tmp_path.iterdir()] == ["HPS_v2_compressed.pt"]
+
+
+def test_a_server_that_cannot_go_on_sends_it_all(hub, tmp_path):
+    handler, entry = hub
+    handler.goes_on = False
+    (tmp_path / f"{entry.file}.partial").write_bytes(b"other bytes")
+    seen = []
+    assert download(entry, tmp_path, lambda done, _: seen.append(done)).path.read_bytes() == handler.content
+    assert handler.ranges == ["bytes=11-"] and seen[-1] == len(handler.content)
+
+
+def test_a_server_that_goes_on_elsewhere_is_not_believed(hub, tmp_path):
+    handler, entry = hub
+    handler.shifted = 100
+    partial = tmp_path / f"{entry.file}.partial"
+    partial.write_bytes(handler.content[:1000])
+    with pytest.raises(DownloadError, match="went on at another place"):
+        download(entry, tmp_path)
+    assert not partial.exists(), "or it would be asked again for the same"
+    handler.shifted = 0
+    assert download(entry, tmp_path).path.read_bytes() == handler.content
+
+
+def test_what_arrived_whole_needs_no_more_bytes(hub, tmp_path):
+    handler, entry = hub
+    (tmp_path / f"{entry.file}.partial").write_bytes(handler.content)
+    assert download(entry, tmp_path).hash_checked and handler.ranges == []
+    assert [path.name for path in tmp_path.iterdir()] == [entry.file]
+
+
+def test_a_mirror_of_the_hub_may_be_named(hub, tmp_path, monkeypatch):
+    handler, entry = hub
+    mirror = entry.url.removesuffix("/file")
+    entry = replace(entry, url=by_name("hpsv2").url)
+    monkeypatch.setenv("HF_ENDPOINT", f"{mirror}/")
+    assert download(entry, tmp_path).path.read_bytes() == handler.content
+    (tmp_path / entry.file).unlink()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DownloadError, match="127.0.0.1:9/.*HF_ENDPOINT to the address of a mirror"):
+        download(entry, tmp_path)
 
 
 def test_a_wrong_file_is_not_kept(hub, tmp_path):
@@ -259,3 +351,7 @@ def test_inside_comfyui_a_file_goes_where_its_loader_looks(tmp_path, monkeypatch
     pack = tmp_path / "ComfyUI" / "custom_nodes" / "any name"
     monkeypatch.setattr(published, "__file__", str(pack / "oracles" / "published.py"))
     assert folder_for(by_name(name)) == tmp_path / "ComfyUI" / "models" / folder
+    (tmp_path / "clone" / "oracles").mkdir(parents=True)
+    pack.parent.mkdir(parents=True)
+    pack.symlink_to(tmp_path / "clone", target_is_directory=True)
+    assert folder_for(by_name(name)) == tmp_path / "ComfyUI" / "models" / folder, "a linked pack is in it too"

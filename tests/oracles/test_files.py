@@ -1,12 +1,14 @@
 """Which family a file is, and what is said of a file that is none."""
 
 import os
+import pickle
 import shutil
 
 import pytest
 import torch
 from understudy.files import CheckpointError, sha256
 from understudy.oracles import load_oracle
+from understudy.oracles import tensors as reader
 from understudy.oracles.identify import candidates, identify
 from understudy.oracles.published import PUBLISHED, by_name
 from understudy.oracles.tensors import TensorFile
@@ -77,6 +79,21 @@ def test_pickles_of_before_2020_are_read(tmp_path):
     assert candidates(TensorFile(tmp_path / "old.pth")) == ["aesthetic-v2.5"]
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_is_read_without_staying_mapped(tmp_path, monkeypatch, suffix):
+    """What is read of a mapped file counts as memory until it is opened anew, so that happens every so many bytes."""
+    made, path = small_files.head_tensors("layers.", 64), tmp_path / f"head{suffix}"
+    small_files.write(made, path) if suffix == ".safetensors" else torch.save(made, path)
+    opens = "_opened" if suffix == ".safetensors" else "_unpickled"
+    real, opened = getattr(reader, opens), []
+    monkeypatch.setattr(reader, opens, lambda path: (opened.append(path), real(path))[1])
+    monkeypatch.setattr(reader, "MAPPED", 4 * 16 * 32)
+    read = dict(TensorFile(path))
+    assert 2 <= len(opened) < len(made)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert all(torch.equal(read[key], value) for key, value in made.items()), "they are copies of their own"
+
+
 class Code:
     def __reduce__(self):
         return os.mkdir, ("made-by-a-pickle",)
@@ -89,6 +106,33 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch, zipped
     with pytest.raises(CheckpointError, match="could run code.*safetensors.torch.save_file"):
         load_oracle(tmp_path / "bad.pt")
     assert not (tmp_path / "made-by-a-pickle").exists()
+
+
+@pytest.mark.parametrize("begins", [b"\x80\x02", b"PK", b" <"])
+def test_a_header_s_length_may_look_like_anything(tmp_path, begins):
+    """The first bytes of a safetensors file are the length of its header."""
+    head, path = small_files.head_tensors("scoring_head.", 8), tmp_path / "head.safetensors"
+    small_files.write(head, path, {"filler": ""})
+    missing = (int.from_bytes(begins, "little") - int.from_bytes(path.read_bytes()[:8], "little")) % 2**16
+    small_files.write(head, path, {"filler": "x" * missing})
+    assert path.read_bytes().startswith(begins)
+    assert candidates(TensorFile(path)) == ["aesthetic-v2.5"]
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_plain_pickle_is_refused_with_the_way_to_convert_it(tmp_path, protocol, suffix):
+    path = tmp_path / f"plain{suffix}"
+    path.write_bytes(pickle.dumps({"weight": [1.0]}, protocol))
+    with pytest.raises(CheckpointError, match="a plain Python pickle, so reading it could run code.*save_file"):
+        load_oracle(path)
+
+
+def test_the_prefix_of_training_on_several_devices_is_taken_off(tmp_path):
+    head = small_files.head_tensors("scoring_head.", 8)
+    torch.save({f"module.{key}": value for key, value in head.items()}, tmp_path / "ddp.pth")
+    file = TensorFile(tmp_path / "ddp.pth")
+    assert file.keys() == head.keys() and all(torch.equal(file[key], value) for key, value in head.items())
 
 
 def test_other_files_are_refused(tmp_path):
@@ -132,6 +176,22 @@ def test_a_head_asks_for_its_encoder(tmp_path, small_clip):
             load_oracle(head, encoder=small_files.write(part, tmp_path / "part.safetensors"))
     with pytest.raises(CheckpointError, match="no SigLIP in transformers' layout"):
         load_oracle(head, encoder=head)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_aesthetic_head_is_read_strictly(tmp_path, small_clip, whole):
+    head = small_files.head_tensors("layers.", 48)
+    tower = {key: value for key, value in TensorFile(small_clip[0]).items() if key.startswith("vis")} if whole else {}
+    encoder = None if whole else small_clip[0]
+    for change, message in (
+        ({"layers.9.bias": torch.zeros(1)}, "also has 9.bias"),
+        ({"extra.weight": torch.zeros(1)}, "also has extra.weight"),
+        ({"layers.7.weight": torch.zeros(2, 4), "layers.7.bias": torch.zeros(2)}, "its head ends in 2 numbers"),
+    ):
+        path = small_files.write(head | tower | change, tmp_path / "head.safetensors")
+        with pytest.raises(CheckpointError, match=message) as error:
+            load_oracle(path, "laion-aesthetic-v2", encoder=encoder)
+        assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from .blip_by_hand import ByHand
 from .test_networks import by_open_clip
 
 PROMPTS = ["a small red star left of a large blue circle", "a lighthouse at dusk"]
-IMAGES = torch.rand(2, 3, 300, 400, generator=torch.Generator().manual_seed(0))
+IMAGES = full_size.pictures(2)[..., :300, :400]
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ def loaded(family, folder):
 
 def assert_same(scores, expected, scale=1.0):
     """``scale``: what the score has more than a cosine, of which 1e-4 are allowed."""
-    assert scores.std() > 0
+    assert scores.std() / scale > 1e-3, "scores that hardly differ would match anything"
     torch.testing.assert_close(scores / scale, expected / scale, atol=1e-4, rtol=0)
 
 

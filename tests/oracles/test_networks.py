@@ -1,5 +1,7 @@
 """The networks compute what the reference implementations compute, on the same prepared input."""
 
+import copy
+
 import pytest
 import torch
 from understudy.oracles import load_oracle
@@ -48,12 +50,15 @@ def test_open_clip_layout(tmp_path, images, family, scale, spread, quick_gelu):
     assert_same(oracle, images, PROMPTS, expected, spread, scale)
 
 
-def test_pickscore(small_clip, images):
-    path, model = small_clip
+@pytest.mark.parametrize("logit_scale", [2.6592, 4.605])
+def test_pickscore(small_clip, images, tmp_path, logit_scale):
+    model = copy.deepcopy(small_clip[1])
+    with torch.no_grad():
+        model.logit_scale.fill_(logit_scale)
+    path = small_files.write(model.state_dict(), tmp_path / "pick.safetensors", {"hidden_act": "quick_gelu"})
     oracle = load_oracle(path, "pickscore")
     tokens = clip_tokenizer()(PROMPTS, padding=True, return_tensors="pt")
     with torch.no_grad():
-        model.logit_scale.fill_(2.6592)
         expected = model(pixel_values=oracle.prepare(images), **tokens).logits_per_image.diagonal()
     assert_same(oracle, images, PROMPTS, expected, 0.3, model.logit_scale.exp().item())
 

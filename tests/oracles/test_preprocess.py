@@ -1,17 +1,20 @@
 """From 8-bit pictures of any size and mode to the network's input, against each package's own way through PIL."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional
-from understudy.oracles import load_oracle
+from understudy.oracles import base, load_oracle
 
 from . import small_files
 
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-SIZES = [(64, 64), (64, 2048), (2048, 64), (333, 777), (1024, 1023), (225, 223), (100, 61)]
+SIZES = [(64, 64), (64, 2048), (2048, 64), (333, 777), (1024, 1023), (225, 223), (100, 61), (70, 64)]
+SIZES += [(20, 17), (20, 64), (9, 31), (32, 32)]  # the networks here are 32 wide, so that these are enlarged
 
 
 def picture(width, height, mode="RGB", opaque=False):
@@ -29,13 +32,27 @@ def picture(width, height, mode="RGB", opaque=False):
     return Image.fromarray(pixels.squeeze(), mode)
 
 
+def cutout(width, height):
+    """A thing on a transparent ground, as background removers make it: alpha is 0 or 255, with colours under both."""
+    image = picture(width, height, "RGBA")
+    image.putalpha(image.getchannel("A").point(lambda level: 255 * (level > 128)))
+    return image
+
+
 def as_tensor(image):
-    return functional.to_tensor(image.convert("RGB"))[None]
+    return functional.to_tensor(image.convert("RGBA" if "A" in image.mode else "RGB"))[None]
 
 
 def by_pil(image, width, height):
-    """PIL's bicubic, across and then down, as every Pillow before 13 did; 13 picks the order by size."""
-    return image.resize((width, image.height), Image.BICUBIC).resize((width, height), Image.BICUBIC)
+    """PIL's bicubic, across and then down, as every Pillow before 13 did; 13 picks the order by size.
+
+    Colours are weighed by alpha once for both, as PIL does within one call.
+    """
+    if image.size == (width, height):
+        return image
+    weighed = image.convert({"RGBA": "RGBa", "LA": "La"}.get(image.mode, image.mode))
+    resized = weighed.resize((width, image.height), Image.BICUBIC).resize((width, height), Image.BICUBIC)
+    return resized.convert(image.mode)
 
 
 def shorter_side(image, size):
@@ -74,6 +91,7 @@ def siglip_way(image, size):
 
 WAYS = {
     "clipscore": clip_way,
+    "clipscore in transformers' layout": transformers_way,
     "hpsv2.1": hps_way,
     "pickscore": transformers_way,
     "imagereward": clip_way,
@@ -84,21 +102,9 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def oracles(tmp_path_factory, small_clip):
-    folder = tmp_path_factory.mktemp("oracles")
-    network = small_files.open_clip_network()
-    clip = small_files.write(network.state_dict(), folder / "clip.safetensors")
-    siglip = small_files.write(small_files.siglip_network().state_dict(), folder / "siglip.safetensors")
-    head = small_files.write(small_files.head_tensors("scoring_head.", 64), folder / "head.safetensors")
-    laion = small_files.write(small_files.head_tensors("layers.", 48), folder / "laion.safetensors")
-    reward = small_files.write(small_files.image_reward_tensors(), folder / "ImageReward.safetensors")
-    return {
-        "clipscore": load_oracle(clip, "clipscore"),
-        "hpsv2.1": load_oracle(clip, "hpsv2.1"),
-        "pickscore": load_oracle(small_clip[0], "pickscore"),
-        "imagereward": load_oracle(reward),
-        "laion-aesthetic-v2": load_oracle(laion, encoder=clip),
-        "aesthetic-v2.5": load_oracle(head, encoder=siglip),
-    }
+    files = small_files.write_families(tmp_path_factory.mktemp("oracles"), small_clip[0])
+    loaded = {family: load_oracle(path, family, encoder=encoder) for family, (path, encoder) in files.items()}
+    return loaded | {"clipscore in transformers' layout": load_oracle(small_clip[0], "clipscore")}
 
 
 @pytest.mark.parametrize("family", WAYS)
@@ -118,6 +124,7 @@ def test_scores_agree_with_the_way_through_pil(oracles, family):
     """Within half a percent of the range of the scores, on all shapes and modes."""
     oracle, pictures = oracles[family], [picture(*size) for size in SIZES]
     pictures += [picture(300, 200, "RGBA", opaque=True), picture(200, 300, "LA", opaque=True), picture(200, 300, "L")]
+    pictures += [picture(300, 200, "RGBA"), picture(210, 290, "LA"), picture(21, 25, "RGBA"), cutout(300, 200)]
     prompts = ["a small red star"] * len(pictures)
     with torch.no_grad():
         expected = oracle.score_prepared(torch.stack([WAYS[family](image, 32) for image in pictures]), prompts)
@@ -127,13 +134,25 @@ def test_scores_agree_with_the_way_through_pil(oracles, family):
     assert (scores - expected).abs().max() < 0.005 * spread
 
 
-def test_alpha_is_dropped_before_resizing_whatever_the_packages_do(oracles):
-    """Colours under transparent places count; the packages that resize first weigh them by alpha, which differs."""
-    transparent = picture(300, 200, "RGBA")
-    prepared = oracles["clipscore"].prepare(as_tensor(transparent))[0]
-    assert torch.equal(prepared, oracles["clipscore"].prepare(as_tensor(transparent.convert("RGB")))[0])
-    assert (prepared - clip_way(transparent.convert("RGB"), 32)).abs().max() < 1.1 / 255 / 0.26
-    assert (prepared - clip_way(transparent, 32)).abs().max() > 0.1
+@pytest.mark.parametrize("family", WAYS)
+@pytest.mark.parametrize("make", [lambda *size: picture(*size, "RGBA"), lambda *size: picture(*size, "LA"), cutout])
+def test_alpha_counts_as_in_the_package(oracles, family, make):
+    """Those that resize first weigh colours by alpha; the others drop it, so that hidden colours count."""
+    image, oracle = make(300, 200), oracles[family]
+    prepared, expected = oracle.prepare(as_tensor(image))[0], WAYS[family](image, 32)
+    # Where alpha is small a level of rounding becomes many, so that the share counts and not the size.
+    assert ((prepared - expected).abs() > 1.1 / 255 / 0.26).float().mean() < 0.001
+    opaque = oracle.prepare(as_tensor(image.convert("RGB")))[0]
+    assert ((prepared - opaque).abs().max() > 0.1) == (WAYS[family] is clip_way)
+
+
+def test_pictures_are_prepared_on_the_cpu_where_the_device_cannot(oracles, monkeypatch):
+    oracle, seen = oracles["clipscore"], []
+    monkeypatch.setattr(base, "NO_ANTIALIASING", ("meta",))
+    monkeypatch.setattr(oracle, "network", copy.deepcopy(oracle.network).to("meta"))
+    prepare = oracle.prepare
+    monkeypatch.setattr(oracle, "prepare", lambda images: (seen.append(images.device.type), prepare(images))[1])
+    assert oracle._prepared(torch.rand(1, 3, 40, 50)).device.type == "meta" and seen == ["cpu"]
 
 
 @pytest.mark.parametrize("size", [(2000, 1), (1, 2000), (2000, 3)])

@@ -9,8 +9,10 @@ import sys
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 from understudy.cli import main
 from understudy.oracles import load_oracle
+from understudy.oracles.base import Oracle
 from understudy.pipelines import score as module
 from understudy.pipelines.images import read_image
 
@@ -70,6 +72,19 @@ def test_every_picture_gets_each_oracle_s_score(pictures, oracles, tmp_path, cap
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize(
+    ("mode", "read"),
+    [("RGB", "RGB"), ("L", "RGB"), ("1", "RGB"), ("CMYK", "RGB"), ("P", "RGB"), ("RGBA", "RGBA"), ("LA", "RGBA")],
+)
+def test_a_picture_with_an_alpha_channel_is_read_with_it(tmp_path, mode, read):
+    pixels = (torch.rand(9, 7, 4, generator=torch.Generator().manual_seed(0)) * 255).byte().numpy()
+    image = Image.fromarray(pixels, "RGBA").convert(mode)
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    image.save(path, **({"transparency": 3} if mode == "P" else {}))
+    expected = image.convert("RGBA").convert("RGB") if mode == "P" else image.convert(read)
+    assert torch.equal(read_image(path), to_tensor(expected))
+
+
 def test_a_cut_off_run_goes_on(pictures, oracles, tmp_path, monkeypatch):
     out, seen = tmp_path / "scores.csv", []
     real = module.read_image
@@ -96,6 +111,31 @@ def test_a_cut_off_run_goes_on(pictures, oracles, tmp_path, monkeypatch):
     again = tmp_path / "again.csv"
     assert score(*options[:-1], again) == 0
     assert rows(again) == rows(out)
+
+
+def test_a_picture_that_was_replaced_is_scored_again(pictures, oracles, tmp_path, monkeypatch):
+    write = module._write
+    monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    options = [pictures, "--oracle", oracles[0], "--prompt", "a", "--out", tmp_path / "s.csv"]
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        main(["score", *map(str, options), "--device", "cpu"])
+    (pictures / "0.png").write_bytes((pictures / "1.png").read_bytes())
+    seen, real = [], module.read_image
+    monkeypatch.setattr(module, "_write", write)
+    monkeypatch.setattr(module, "read_image", lambda path: (seen.append(path.name), real(path))[1])
+    assert score(*options) == 0
+    assert sorted(seen) == ["0.png", "broken.png", "sixteen-bits.png"]
+    scores = [float(row["clipscore"]) for row in rows(tmp_path / "s.csv")]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3) and len(scores) == 6
+
+
+def test_a_name_that_is_not_utf_8_is_skipped(pictures, oracles, tmp_path, monkeypatch, capsys):
+    find = module.find_images
+    monkeypatch.setattr(module, "find_images", lambda paths: [*find(paths), module.Path("photo\udcff.png")])
+    assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", tmp_path / "s.csv") == 0
+    told = capsys.readouterr().out
+    assert len(rows(tmp_path / "s.csv")) == 6 and "6 pictures scored, 3 skipped" in told
+    assert r"skipped photo\udcff.png: its name is not UTF-8" in told
 
 
 def test_prompts_from_lines_and_tables(pictures, oracles, tmp_path):
@@ -135,7 +175,7 @@ def test_a_process_that_starts_late_loses_no_picture(pictures, oracles, tmp_path
         out = module.score(
             request(pictures, oracles[:1], tmp_path / "s.csv"), lambda *at, rank=rank: shown.append(rank)
         )
-    assert out.scored == 6 and len(out.unreadable) == 2 and len(rows(tmp_path / "s.csv")) == 6
+    assert out.scored == 6 and len(out.skipped) == 2 and len(rows(tmp_path / "s.csv")) == 6
     assert set(shown) == {1}, "only the main process shows how far it is"
 
 
@@ -170,6 +210,37 @@ def test_whatever_a_decoder_raises_the_picture_is_skipped(pictures, oracles, tmp
         assert f"{name}.png: {error!r}" in told
 
 
+class Chosen(Oracle):
+    """Brightness, and what a prompt names instead."""
+
+    family, unit, fingerprint = "chosen", "", "f"
+
+    def __init__(self):
+        self.network = torch.nn.Linear(1, 1)
+
+    def prepare(self, images):
+        return images.mean((1, 2, 3))
+
+    def score_prepared(self, pixels, prompts):
+        return torch.tensor([float(p) if p != "light" else x for x, p in zip(pixels.tolist(), prompts, strict=True)])
+
+
+def test_a_picture_whose_score_is_no_number_is_skipped_alone(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "load_oracles", lambda *_: [Chosen()])
+    table = tmp_path / "p.csv"
+    prompts = {"0": "light", "1": "nan", "2": "light", "3": "-inf", "broken": "light", "sixteen-bits": "light"}
+    prompts |= {"more/4": "7", "more/5": "light"}
+    table.write_text("image,prompt\n" + "".join(f"{name}.png,{prompt}\n" for name, prompt in prompts.items()))
+    assert score(pictures, "--oracle", "x", "--prompts", table, "--out", tmp_path / "s.csv") == 0
+    found = {row["image"].rsplit("/")[-1]: float(row["chosen"]) for row in rows(tmp_path / "s.csv")}
+    assert list(found) == ["0.png", "2.png", "4.png", "5.png"] and found["4.png"] == 7
+    assert found["0.png"] == pytest.approx(read_image(pictures / "0.png").mean().item(), abs=1e-4)
+    told = capsys.readouterr().out
+    assert f"skipped {(pictures / '1.png').as_posix()}: chosen gave no number (NaN)" in told
+    assert f"skipped {(pictures / '3.png').as_posix()}: chosen gave -inf" in told and "float32" in told
+    assert "4 pictures scored, 4 skipped" in told and not list(tmp_path.glob(".s.csv*"))
+
+
 def test_a_journal_belongs_to_oracle_encoder_and_dtype(pictures, small_clip, tmp_path, monkeypatch):
     head = small_files.write(small_files.head_tensors("layers.", 48), tmp_path / "head.safetensors")
     state = small_files.open_clip_network(True).state_dict()
@@ -194,6 +265,8 @@ def test_encoders_go_to_the_heads(pictures, oracles, small_clip, tmp_path, capsy
         assert float(row["laion-aesthetic-v2"]) == pytest.approx(alone, abs=2e-3)
     assert score(*options, "--oracle", other, *["--encoder", small_clip[0]] * 2) == 0
     columns = list(rows(tmp_path / "s.csv")[0])[2:]
+    assert score(*options[:1], *options[3:5], "--oracle", head, "--encoder", small_clip[0]) == 0
+    assert {row["prompt"] for row in rows(tmp_path / "s.csv")} == {""}, "no prompt is needed, as none is read"
     assert columns == ["clipscore", "laion-aesthetic-v2 head", "laion-aesthetic-v2 head (2)"]
     capsys.readouterr()
     assert score(*options, "--oracle", other, "--encoder", small_clip[0]) == 2
@@ -227,16 +300,39 @@ def test_wrong_requests_are_one_line(pictures, oracles, tmp_path, monkeypatch, c
     assert not list(tmp_path.glob("*out.csv*"))
 
 
-def test_parquet_says_what_it_needs_or_writes(pictures, oracles, tmp_path, capsys):
+def test_parquet_holds_what_csv_does(pictures, oracles, tmp_path):
+    from pyarrow.parquet import read_table
+
     out = tmp_path / "scores.parquet"
-    code = score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", out)
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        assert code == 2 and "pip install pyarrow" in capsys.readouterr().err
-    else:
-        table = pyarrow.parquet.read_table(out)
-        assert table.column_names == ["image", "prompt", "clipscore"] and table.num_rows == 6
+    options = ["--oracle", oracles[0], "--prompt", "a lighthouse, \u706f\u53f0"]
+    assert score(pictures, *options, "--out", out) == 0 == score(pictures, *options, "--out", tmp_path / "s.csv")
+    table = read_table(out)
+    assert [str(kind) for kind in table.schema.types] == ["string", "string", "double"]
+    assert [{**row, "clipscore": str(row["clipscore"])} for row in table.to_pylist()] == rows(tmp_path / "s.csv")
+    for path in pictures.rglob("[0-9].png"):
+        path.write_bytes(b"damaged")
+    assert score(pictures, *options, "--out", out) == 0
+    assert read_table(out).schema == table.schema and read_table(out).num_rows == 0
+    assert not list(tmp_path.glob(".scores*"))
+
+
+def test_parquet_says_what_it_needs(pictures, oracles, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", tmp_path / "scores.parquet") == 2
+    assert "pip install pyarrow" in capsys.readouterr().err and not list(tmp_path.glob("*scores*"))
+
+
+def test_a_parquet_that_cannot_be_written_leaves_nothing_half(pictures, oracles, tmp_path, monkeypatch):
+    import pyarrow.parquet
+
+    def full(_, path):
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(pyarrow.parquet, "write_table", full)
+    with pytest.raises(OSError, match="no space"):
+        module.score(request(pictures, oracles[:1], tmp_path / "s.parquet"))
+    assert [path.suffix for path in tmp_path.glob("*s.parquet*")] == [".jsonl"]
 
 
 def test_two_processes_write_the_same_table(pictures, oracles, tmp_path):

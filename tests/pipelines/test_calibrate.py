@@ -76,6 +76,23 @@ def test_other_settings_and_bad_requests_are_refused(options, capsys):
     assert "percentiles need at least 20" in told and "ends in .json" in told
 
 
+def test_another_prompts_file_or_seed_is_refused_with_the_difference(options, tmp_path, capsys):
+    assert calibrate(options) == 0
+    before = options["out"].read_bytes()
+    other = tmp_path / "dogs.txt"
+    other.write_text("a dog\n")
+    assert calibrate(options, prompts=other, count=24) == 2
+    assert 'prompts was "prompts.txt (' in (told := capsys.readouterr().err) and 'is "dogs.txt (' in told
+    assert calibrate(options, seed=7, count=24) == 2
+    assert "seed was 0, is 7" in capsys.readouterr().err
+    assert options["out"].read_bytes() == before
+    content = json.loads(before)
+    del content["prompts"], content["seed"]
+    options["out"].write_text(json.dumps(content))
+    assert calibrate(options, prompts=other, seed=7, count=24) == 0, "a table of an earlier version does not say"
+    assert Calibration.load(options["out"]).n == 24
+
+
 def test_a_head_with_its_encoder(options, clip, tmp_path, capsys):
     head, g = tmp_path / "head.safetensors", torch.Generator().manual_seed(0)
     tensors = {"layers.0.weight": torch.randn(4, 32, generator=g), "layers.0.bias": torch.zeros(4)}

@@ -161,6 +161,10 @@ def test_calibration_is_filled_by_one_run_and_read_by_the_next(command, tmp_path
     assert sum(image["decision"] == "refined" for image in after["images"]) == 5
     assert {image["threshold"] for image in after["images"]} == {table.value_at(25)}
     assert Calibration.load(calibration) == table
+    table.prompts = "0" * 64  # as of a table that 'understudy calibrate' made with other prompts
+    table.save(calibration)
+    refused(command | many | {"threshold": 0.0}, "prompts was ", capsys)
+    assert Calibration.load(calibration) == table
     refused(command | many | {"percentile": 25, "student_steps": 1}, "steps was 2, is 1", capsys)
 
 
