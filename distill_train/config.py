@@ -59,6 +59,12 @@ class TeacherSettings(Strict):
     path: Path = Field(
         description='checkpoint file or diffusers folder, SD 1.x or SDXL; "demo" is the embedded teacher'
     )
+    prediction: Literal["auto", "epsilon", "v_prediction"] = Field(
+        "auto", description="what its network predicts; auto asks the file, but not every v-prediction model says it"
+    )
+    zero_snr: bool = Field(
+        False, description="its last timestep is noise alone (zero terminal SNR), also where the file does not say so"
+    )
     vae: Path | None = Field(None, description="the demo family's autoencoder, where it is not the pack's own")
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from .prompt_files import PROMPT_COLUMNS, TABLES, find_column, read_lines, read_table
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 ALPHA = ("RGBA", "LA", "RGBa")  # PIL's modes with an alpha channel
@@ -45,14 +49,19 @@ def read_image(path: Path) -> torch.Tensor:
 
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"its pixels are {image.mode}; expected 8 bits a channel, so convert it first")
+            require_8_bits(image)
             if image.mode == "P":
                 image = image.convert("RGBA").convert("RGB")  # PIL warns where it drops a palette's transparency itself
             pixels = np.array(image.convert("RGBA" if image.mode in ALPHA else "RGB"))
     except Image.DecompressionBombError as error:  # of no class that damaged pictures have
         raise ValueError(str(error)) from error
     return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
+
+
+def require_8_bits(image: Image.Image) -> None:
+    """Raises ValueError for a picture with more, whose values PIL would clip."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"its pixels are {image.mode}; expected 8 bits a channel, so convert it first")
 
 
 def prompts_for(images: Sequence[Path], prompt: str | None, file: Path | None, paths: Sequence[Path] = ()) -> list[str]:

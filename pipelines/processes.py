@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-# How long one that is done waits for the others, whose share may take longer; if one fails, its launcher ends them all.
-PATIENCE = timedelta(days=7)
+# How long one that is done waits for the others' shares; if one fails, its launcher ends them all.
+PATIENCE = timedelta(days=1)
 
 
 class Processes:
@@ -28,10 +28,10 @@ class Processes:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState
 
-            state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+            state = PartialState(cpu=device == "cpu")
             self.rank, self.count, self.device = state.process_index, state.num_processes, state.device
-            # Shares may take hours, and whoever has done his waits; other collectives should notice a dead process.
-            self.patient = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+            # Other collectives, such as training's, should notice a dead process sooner.
+            self.patient = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
         else:
             self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 

@@ -49,6 +49,8 @@ def make_source(
 
     settings = read_settings(data)
     encoder = Encoder(teacher, Cache(cache, teacher.maker), settings.sizes(teacher), recipe.loop.precision, limit)
+    if encoder.processes.is_main:
+        encoder.cache.tidy()
     if settings.kind == "folder":
         from .pictures import folder_items
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,23 @@ from torch import Tensor
 
 from ...files import save_tensors, write_whole
 
+ABANDONED = 3600  # seconds after which nobody is still writing a file
+
 
 class Cache:
     """A folder that runs share. ``maker`` is the checkpoint's fingerprint: each has a part of the folder to itself."""
 
     def __init__(self, folder: Path, maker: str):
         self.folder = folder / maker[:16]
+
+    def tidy(self) -> None:
+        """Remove what was being written when a process died; anything younger may be another run's."""
+        before = time.time() - ABANDONED
+        for path in self.folder.rglob("*"):
+            if path.suffix == ".partial" or path.name.startswith("."):  # as save_tensors and write_whole name them
+                with suppress(FileNotFoundError):  # whoever writes it may be done by now
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
     @staticmethod
     def key(*parts: Any) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...pipelines.console import Counter
+from ...pipelines.images import require_8_bits
 from ...pipelines.processes import Processes
 from ..batch import Batch, Extent
 from ..randomness import generator
@@ -108,6 +109,7 @@ class Encoder:
 
         try:
             with Image.open(io.BytesIO(data)) as image:
+                require_8_bits(image)
                 ImageOps.exif_transpose(image, in_place=True)
                 height, width = nearest(self.sizes, image.height, image.width)
                 key = self.cache.key(data, height, width)
@@ -144,10 +146,13 @@ class Encoder:
 
 
 def _fitted(image, height: int, width: int) -> Tensor:
-    """[3, height, width] in [0, 1]: scaled until it covers the size, and cropped in the middle."""
+    """[3, height, width] in [0, 1]: on white, scaled until it covers the size, and cropped in the middle."""
     import numpy as np
     from PIL import Image, ImageOps
 
+    if image.has_transparency_data:  # what lies below is mostly black, and nobody has ever seen it
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     fitted = ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float().div(255)
 

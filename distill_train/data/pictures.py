@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...pipelines.images import NAME_COLUMNS, PROMPT_COLUMNS, SUFFIXES
 from .encode import DataError, Encoder, Item, read_text, required
+from .known import stamp
 from .settings import FolderSettings
 
 log = logging.getLogger(__name__)
@@ -26,24 +27,40 @@ def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
         if path not in captions:
             log.warning("%s is skipped: it has no caption", path)
 
-    def encode(mine: list[Path], done) -> list[Item | None]:
-        items = []
+    # What each picture became when it was last read: {path below the folder: [size, time, latents, height, width]}.
+    table = encoder.cache.key(settings.path.resolve(), encoder.sizes)
+    known = encoder.cache.read_note("pictures", table) or {}
+
+    def encode(mine: list[Path], done) -> list[tuple[Item | None, list[int] | None]]:
+        made = []
         for path in mine:
-            items.append(_item(path, captions[path], encoder))
-            done(len(items))
-        return items
+            made.append(_item(path, captions[path], encoder, known.get(path.relative_to(settings.path).as_posix())))
+            done(len(made))
+        return made
 
-    chosen = encoder.first(found, [captions[path] for path in found])
-    return required(encoder.share(chosen, "pictures", encode), settings.path)
+    work = encoder.first(found, [captions[path] for path in found])
+    made = encoder.share(work, "pictures", encode)
+    for path, (item, mark) in zip(work, made, strict=True):
+        name = path.relative_to(settings.path).as_posix()
+        known.pop(name, None)
+        if item and mark:
+            known[name] = [*mark, item.latents, item.height, item.width]
+    if encoder.processes.is_main:
+        encoder.cache.write_note("pictures", table, known)
+    return required([item for item, _ in made], settings.path)
 
 
-def _item(path: Path, caption: str, encoder: Encoder) -> Item | None:
+def _item(path: Path, caption: str, encoder: Encoder, known: list | None) -> tuple[Item | None, list[int] | None]:
+    """The sample of a picture and its stamp; a file that is still as ``known`` is not read."""
     try:
+        mark = stamp(path)
+        if known and known[:2] == mark and encoder.cache.has("latents", known[2]):
+            return Item(str(path), known[2], caption, *known[3:]), mark
         data = path.read_bytes()
     except OSError as error:
         log.warning("%s is skipped: %s", path, error)
-        return None
-    return encoder.picture(str(path), data, caption)
+        return None, None
+    return encoder.picture(str(path), data, caption), mark
 
 
 def _from_files(pictures: list[Path]) -> dict[Path, str]:

@@ -10,7 +10,7 @@ from ...files import sha256
 from ...samplers.denoisers import DiscreteDenoiser, Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
-from ..filtering import OracleFilter, above_percentile
+from ..filtering import above_percentile
 from ..precision import autocast
 from ..randomness import generator
 from .encode import DataError, Encoder, Item, read_text
@@ -25,6 +25,8 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
     prompts = read_prompts(settings.path)
     side = settings.side(encoder.teacher)
     plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision, encoder.teacher.text_dtype
+    # Of one file, as a recipe may say of it what it does not.
+    plan += encoder.teacher.prediction, float(encoder.teacher.alphas_cumprod[-1])
     items = []
     for index in range(settings.count or len(prompts)):
         prompt = prompts[index % len(prompts)]
@@ -78,7 +80,8 @@ def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prom
 def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, score: Score | None) -> list[Item]:
     """Those whose score is not below the percentile of all scores, which are cached.
 
-    Raises FileNotFoundError without the oracle's file, and DataError for scores that are no numbers.
+    Raises FileNotFoundError without the oracle's file, what loading and asking it raises, and DataError for scores that
+    are no numbers.
     """
     file, cache = settings.filter.oracle, encoder.cache
     if not file.is_file():
@@ -86,8 +89,10 @@ def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, scor
     oracle = sha256(file), settings.filter.family
     keys = {item: cache.key(item.latents, item.caption, *oracle) for item in items}
     missing = encoder.missing(items, lambda item: ("scores", keys[item], ".json"))
-    if missing:
-        score = score or OracleFilter(settings.filter, encoder.teacher.device)
+    if missing and score is None:
+        from ...oracles import load_oracle
+
+        score = load_oracle(file, settings.filter.family, encoder.teacher.device)
 
     def judge(mine: list[Item], done) -> list[float]:
         for start in range(0, len(mine), settings.batch_size):

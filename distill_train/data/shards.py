@@ -1,20 +1,26 @@
 """webdataset shards, read one after the other; a shard that was encoded before is not read again."""
 
+import bz2
+import gzip
 import json
 import logging
+import lzma
 import tarfile
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 
-from ...files import sha256
 from ...pipelines.images import SUFFIXES
 from ..batch import Extent
 from .encode import DataError, Encoder, Item, required
+from .known import known_sha256
 from .settings import ShardSettings
 
 log = logging.getLogger(__name__)
+BLOCK = 512  # bytes; a tar file is made of them
+COMPRESSED = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ": lzma}
 
 
 def shard_items(settings: ShardSettings, encoder: Encoder) -> list[Item]:
@@ -25,8 +31,8 @@ def shard_items(settings: ShardSettings, encoder: Encoder) -> list[Item]:
 
     def encode(mine: list[Path], done) -> list[list[Item]]:
         found = []
-        for shard in mine:
-            found.append(_encoded(shard, settings, encoder))
+        for place, shard in enumerate(mine):
+            found.append(_encoded(shard, settings, encoder, lambda part, place=place: done(place + part)))
             done(len(found))
         return found
 
@@ -37,9 +43,7 @@ def shard_items(settings: ShardSettings, encoder: Encoder) -> list[Item]:
 def _some(shards: list[Path], settings: ShardSettings, encoder: Encoder) -> list[Item]:
     """The first samples up to the limit; what part they are follows from the bytes, as nobody counts the rest."""
     samples = list(islice(_samples(shards[0]), encoder.limit))
-    files = [value for sample in samples for value in sample.values() if isinstance(value, bytes)]
-    read = sum(512 + -(-len(file) // 512) * 512 for file in files)  # in a tar file, each with a header
-    part = min(1.0, read / sum(shard.stat().st_size for shard in shards))
+    part = min(1.0, sum(map(_bytes, samples)) / sum(shard.stat().st_size for shard in shards))
     encoder.extent = Extent(part, part)
     return encoder.measured(lambda some, _: _items(shards[0], some, settings, encoder), samples, len, part)
 
@@ -55,14 +59,53 @@ def _shards(pattern: str) -> list[Path]:
     return shards
 
 
-def _encoded(shard: Path, settings: ShardSettings, encoder: Encoder) -> list[Item]:
+def _encoded(shard: Path, settings: ShardSettings, encoder: Encoder, done: Callable[[float], None]) -> list[Item]:
     """The shard's samples; noted when all are done, so that a run that was cut off goes on at the shard."""
-    key = encoder.cache.key(sha256(shard), encoder.sizes, settings.caption)
-    noted = encoder.cache.read_note("shards", key)
-    if noted is None:
-        noted = [astuple(item) for item in _items(shard, _samples(shard), settings, encoder)]
-        encoder.cache.write_note("shards", key, noted)
-    return [Item(*fields) for fields in noted]
+    cache = encoder.cache
+    key = cache.key(known_sha256(shard, cache), encoder.sizes, settings.caption)
+    noted = cache.read_note("shards", key)
+    if noted is not None:
+        items = [Item(*fields) for fields in noted]
+        if all(cache.has("latents", item.latents) for item in items):
+            return items
+    _require_whole(shard)
+    items = _items(shard, _followed(shard, done), settings, encoder)
+    cache.write_note("shards", key, [astuple(item) for item in items])
+    return items
+
+
+def _followed(shard: Path, done: Callable[[float], None]) -> Iterator[dict]:
+    """The shard's samples; ``done`` is told how much of the shard was worked on."""
+    size, read = shard.stat().st_size, 0
+    for sample in _samples(shard):
+        yield sample
+        read += _bytes(sample)
+        done(min(1.0, read / size))  # a compressed shard is smaller than what it holds
+
+
+def _bytes(sample: dict) -> int:
+    """How much of a tar file a sample takes: each of its files has a header and is filled up to whole blocks."""
+    return sum(BLOCK + -(-len(file) // BLOCK) * BLOCK for file in sample.values() if isinstance(file, bytes))
+
+
+def _require_whole(shard: Path) -> None:
+    """Raises DataError for a shard that was cut off, as readers of tar files often take a cut for the end."""
+    try:
+        with shard.open("rb") as file:
+            start = file.read(8)
+            opened = next((library.open for magic, library in COMPRESSED.items() if start.startswith(magic)), None)
+            if opened is None:
+                file.seek(max(0, shard.stat().st_size - BLOCK))
+                end = file.read()
+            else:
+                with opened(shard, "rb") as unpacked:
+                    end = b""
+                    while part := unpacked.read(1 << 20):
+                        end = (end + part)[-BLOCK:]
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{shard} is not a whole tar file: {error}") from error
+    if end != bytes(BLOCK):
+        raise DataError(f"{shard} is not a whole tar file: it does not end in a block of zeros; get it again")
 
 
 def _samples(shard: Path) -> Iterator[dict]:
@@ -71,7 +114,7 @@ def _samples(shard: Path) -> Iterator[dict]:
     try:
         # Without the library's splitting: this one shard is for this process.
         yield from WebDataset(str(shard), shardshuffle=False, nodesplitter=None, empty_check=False)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{shard} is not a whole tar file: {error}") from error
 
 

@@ -12,6 +12,8 @@ from ...pipelines.layout import UNET, Family, original_unet_names, unet_config
 from ...pipelines.single_file import read_single_file
 
 Shapes = dict[str, tuple[int, ...]]
+# Empty tensors by which SDXL files say that the network predicts v, and with zero terminal SNR.
+PREDICTS_V, ZERO_SNR = "v_pred", "ztsnr"
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Base:
     """A checkpoint file or diffusers folder; no weight is read before it is asked for.
 
     names: the original layout's name, without ``UNET``, of each UNet tensor of diffusers' name. shapes: of the UNet's
-    tensors, by diffusers' name. others: of a checkpoint file's remaining tensors that an export takes over.
+    tensors, by diffusers' name. others: of a checkpoint file's remaining tensors that an export takes over. zero_snr:
+    whether it says that its last timestep is noise alone.
     """
 
     path: Path
@@ -27,6 +30,7 @@ class Base:
     names: dict[str, str]
     shapes: Shapes
     others: Shapes
+    zero_snr: bool
 
     def unet(self) -> dict[str, torch.Tensor]:
         """The UNet's weights by diffusers' name."""
@@ -66,6 +70,7 @@ def _of_file(path: Path) -> Base:
         shapes={key: header.shapes[name] for key, name in moved.items()},
         # An average of the teacher's UNet is not the student's.
         others={key: shape for key, shape in header.shapes.items() if not key.startswith((UNET, "model_ema."))},
+        zero_snr=ZERO_SNR in header.shapes,
     )
 
 
@@ -73,8 +78,13 @@ def _of_folder(path: Path) -> Base:
     family, shapes = read_folder(path), {}
     for file in _unet_files(path):
         shapes |= read_header(file).shapes
-    layers = json.loads((path / "unet" / "config.json").read_text(encoding="utf-8"))["layers_per_block"]
-    return Base(path, family, original_unet_names(shapes, layers), shapes, {})
+    layers = _config(path / "unet" / "config.json")["layers_per_block"]
+    zero_snr = _config(path / "scheduler" / "scheduler_config.json").get("rescale_betas_zero_snr", False)
+    return Base(path, family, original_unet_names(shapes, layers), shapes, {}, zero_snr)
+
+
+def _config(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _unet_files(path: Path) -> list[Path]:

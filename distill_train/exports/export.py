@@ -12,7 +12,7 @@ from ...files import CheckpointError, preview, read_header, save_tensors
 from ...pipelines.layout import SDXL, UNET
 from ...student_file import StudentFile
 from ..teachers.stable_diffusion import fingerprint
-from .base import Base, Shapes, open_base
+from .base import PREDICTS_V, ZERO_SNR, Base, Shapes, open_base
 from .guidance import fold_guidance, takes_guidance
 from .lora import kohya_shapes, kohya_tensors, merged, read_pairs
 
@@ -23,8 +23,6 @@ PLACES = {
     "checkpoint": ("checkpoints", "Load Checkpoint"),
 }
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# Empty tensors by which SDXL files say that the network predicts v, and with zero terminal SNR.
-PREDICTS_V, ZERO_SNR = "v_pred", "ztsnr"
 
 
 class ExportError(ValueError):
@@ -80,6 +78,8 @@ def export(
     if to not in PLACES:
         raise ExportError(f"--to {to}: expected {', '.join(PLACES)}")
     model = _base(base, recipe, student)
+    if model.zero_snr:
+        student = replace(student, terminal_snr="zero")
     if student.base != ("sdxl" if model.family is SDXL else "sd1"):
         raise ExportError(
             f"{model.path} is {model.family.name}, but the student was distilled from {student.teacher_file}"
@@ -89,7 +89,7 @@ def export(
     path = _path(file, out, f"{file.resolve().parents[1].name}-{file.stem}-{to}.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_tensors(tensors, path, _metadata(student, to, path.stem), check=partial(_check, expected=expected, base=model))
-    return Exported(path, student, f"models/{folder}", node, len(tensors), tuple(_notes(student, to, tensors)))
+    return Exported(path, student, f"models/{folder}", node, len(tensors), tuple(_notes(student, to, tensors, model)))
 
 
 def _student_file(run: Path) -> tuple[Path, dict]:
@@ -151,7 +151,7 @@ def _tensors(
         expected |= base.others
     markers = {ZERO_SNR} & base.others.keys()
     if student.prediction == "v_prediction" and student.base == "sdxl":
-        markers |= {PREDICTS_V}
+        markers |= {PREDICTS_V, ZERO_SNR} if student.terminal_snr else {PREDICTS_V}
     tensors |= {key: torch.zeros(0) for key in markers}
     return tensors, expected | dict.fromkeys(markers, (0,)), student
 
@@ -221,11 +221,14 @@ def _metadata(student: StudentFile, to: str, title: str) -> dict[str, str]:
     return metadata
 
 
-def _notes(student: StudentFile, to: str, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+def _notes(student: StudentFile, to: str, tensors: Mapping[str, torch.Tensor], base: Base) -> list[str]:
     notes = []
     if to == "unet":
         notes.append("Text encoders and VAE come from the base checkpoint: Load Checkpoint, or Load CLIP and Load VAE.")
-    if to != "lora" and student.prediction != "epsilon" and PREDICTS_V not in tensors:
+    marked = student.base == "sdxl" and PREDICTS_V in tensors.keys() | base.others.keys()
+    if student.prediction != "epsilon" and not marked:
+        what = "its base" if to == "lora" else "it"
         kind = {"v_prediction": "v_prediction", "sample": "x0"}[student.prediction]
-        notes.append(f"ComfyUI takes it for a network that predicts eps: set {kind} in ModelSamplingDiscrete.")
+        kind += " and zsnr" if student.terminal_snr else ""
+        notes.append(f"ComfyUI takes {what} for a network that predicts eps: set {kind} in ModelSamplingDiscrete.")
     return notes

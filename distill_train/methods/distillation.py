@@ -42,7 +42,8 @@ class Distillation(Method):
                 check_data(recipe.data)
             # A student of which all weights train starts from the file's own precision.
             dtype = torch.float32 if recipe.student.train == "full" else frozen
-            teacher = load_teacher(recipe.teacher.path, device, dtype, recipe.teacher.vae)
+            told = recipe.teacher
+            teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr)
         self.teacher, self.source = teacher, source
         self.student = Student(teacher, recipe.student, self.guidance_width)
         self.network = self.student.network
@@ -134,6 +135,7 @@ class Distillation(Method):
             "teacher_file": self.teacher.file,
             "prediction": self.teacher.prediction,
             "licence": "a derivative of the teacher; the teacher's licence applies to it",
+            **({"terminal_snr": "zero"} if self.teacher.zero_snr else {}),
             **self.usage(),
             **self.student.metadata(),
         }

@@ -7,18 +7,27 @@ import torch
 from ...files import read_header
 from ...models.demo import family
 from ...pipelines.checkpoint import open_checkpoint
+from ..config import RecipeError
 from .base import Teacher
 
 __all__ = ["Teacher", "load_teacher"]
 
 
 def load_teacher(
-    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, vae: Path | None = None
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    vae: Path | None = None,
+    prediction: str = "auto",
+    zero_snr: bool = False,
 ) -> Teacher:
     """The frozen teacher in a checkpoint file or a diffusers folder; "demo" is the one that ships with the pack.
 
     dtype: of the UNet and the text encoders. vae: the demo family's autoencoder, where it is not the pack's.
-    Raises FileNotFoundError, or CheckpointError that says what the path holds instead.
+    prediction: "epsilon" or "v_prediction", whatever the file says; "auto" believes it. zero_snr: the schedule ends at
+    zero terminal SNR, also where the file does not say so.
+    Raises FileNotFoundError, CheckpointError that says what the path holds instead, or RecipeError for a prediction or
+    schedule that the model cannot have.
     """
     device, path = torch.device(device), Path(path)
     if str(path) == "demo":
@@ -26,7 +35,12 @@ def load_teacher(
     if path.is_file() and read_header(path).metadata.get("understudy", "").startswith("demo-"):
         from .demo import DemoTeacher
 
+        if prediction == "epsilon" or zero_snr:
+            raise RecipeError(
+                "the demo family predicts v, not down to zero SNR; leave out teacher.prediction and teacher.zero_snr"
+            )
+
         return DemoTeacher(path, device, dtype, vae)
     from .stable_diffusion import StableDiffusionTeacher
 
-    return StableDiffusionTeacher(open_checkpoint(path), device, dtype)
+    return StableDiffusionTeacher(open_checkpoint(path), device, dtype, prediction, zero_snr)

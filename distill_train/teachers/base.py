@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+NO_SIGNAL = 1e-6  # alpha_bar of a last timestep with zero SNR is below it, and of the usual schedules far above
+
 
 class Teacher(ABC):
     """A frozen latent text-to-image model.
@@ -29,6 +31,11 @@ class Teacher(ABC):
     def maker(self) -> str:
         """A name for everything that latents and embeddings follow from."""
         return self.fingerprint
+
+    @property
+    def zero_snr(self) -> bool:
+        """Whether the last timestep is noise alone, or all but."""
+        return bool(self.alphas_cumprod[-1] < NO_SIGNAL)
 
     @abstractmethod
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:

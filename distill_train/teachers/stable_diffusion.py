@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ...files import sha256
 from ...pipelines.checkpoint import Checkpoint
 from ...pipelines.layout import SDXL
-from ...pipelines.stable_diffusion import run_unet, text_states, time_ids
+from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, zero_terminal_snr
+from ..config import RecipeError
 from .base import Teacher
 
 WHOLE, TILE = 768, 512  # pixels: the largest side that is decoded at once, and of the tiles of a larger picture
@@ -24,13 +25,27 @@ class StableDiffusionTeacher(Teacher):
     latents would be learned. It and the text encoders come to the device when they are used.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        dtype: torch.dtype,
+        prediction: str = "auto",
+        zero_snr: bool = False,
+    ):
         parts = checkpoint.load(dtype)
         self.text_dtype = dtype
         self.device, self.file, self.fingerprint = device, checkpoint.path.name, fingerprint(checkpoint.path)
         self.kind = "sdxl" if checkpoint.family is SDXL else "sd1"
-        self.prediction = PREDICTION[parts.prediction]
+        self.prediction = PREDICTION[parts.prediction] if prediction == "auto" else prediction
         self.alphas_cumprod = parts.alphas_cumprod.float()
+        if zero_snr and self.prediction == "epsilon":
+            raise RecipeError(
+                f"teacher.zero_snr: {checkpoint.path} is taken for a model that predicts eps, which where all is noise "
+                "says nothing of the picture; set teacher.prediction = v_prediction, too"
+            )
+        if zero_snr and not self.zero_snr:
+            self.alphas_cumprod = zero_terminal_snr(parts.alphas_cumprod).float()
         self.unet, self.vae, self.texts = parts.unet.to(device), parts.vae, parts.texts
         self.latent_channels = self.unet.config.in_channels
         self.default_size = checkpoint.family.default_size

@@ -1,13 +1,17 @@
 """Data: what a batch holds, what it depends on, what is encoded once, and what cannot be used."""
 
+import bz2
 import csv
+import gzip
 import json
 import logging
+import lzma
 import os
 import re
 import shutil
 import struct
 import sys
+import tarfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,11 +23,12 @@ import webdataset
 from PIL import Image, ImageOps
 from understudy.distill_train.batch import Extent
 from understudy.distill_train.config import RecipeError
-from understudy.distill_train.data import make_source
+from understudy.distill_train.data import known, make_source
 from understudy.distill_train.data.buckets import make_buckets, nearest
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.data.encode import CachedSource, DataError, Encoder, Item
 from understudy.distill_train.data.settings import KINDS
+from understudy.files import sha256
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 SHAPES = {"red": (32, 32), "green": (64, 32), "blue": (32, 64), "white": (128, 128)}  # width, height
@@ -223,6 +228,86 @@ def test_a_file_without_content_is_encoded_again(make, tmp_path):
     assert teacher.encoded == 1 and len(teacher.embedded) == 1
 
 
+def settled(folder):
+    """Let the files be older than those of which a further change might not show."""
+    for path in folder.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))
+
+
+def test_a_picture_that_has_not_changed_is_not_read_again(make, folder, tmp_path, monkeypatch):
+    settled(folder)
+    expected, fingerprint = steps(make()), make().fingerprint
+    read, opened = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or read(path))
+    assert all(map(same, steps(make(Teacher(works=False))), expected)) and opened == []
+    Image.new("RGB", SHAPES["red"], (9, 9, 9)).save(folder / "red" / "red-0.png")  # of one size as before, maybe
+    Image.new("RGB", SHAPES["red"], (8, 8, 8)).save(folder / "red" / "new.png")
+    shutil.copy(folder / "red" / "red-0.txt", folder / "red" / "new.txt")
+    (folder / "blue" / "blue-0.txt").write_text("navy")
+    changed = Teacher()
+    assert make(changed).fingerprint != fingerprint
+    assert changed.encoded == 2 and sorted(opened) == ["new.png", "red-0.png"] and changed.embedded == ["navy"]
+    settled(folder)
+    lost = items(make())[0].latents
+    next((tmp_path / "cache").rglob(f"{lost}.safetensors")).unlink()
+    again = Teacher()
+    make(again)
+    assert again.encoded == 1
+
+
+def test_what_a_dead_process_left_is_removed_unless_it_may_live(make, tmp_path):
+    make()
+    latents = next((tmp_path / "cache").rglob("latents/*/*.safetensors"))
+    left = [latents.with_name(f"{latents.name}.7.partial"), latents.with_name(".aa.json.k2v")]
+    for path in left:
+        path.write_bytes(b"half")
+    before = {path for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    make()
+    assert all(path.exists() for path in left)
+    for path in left:
+        os.utime(path, (1e9, 1e9))
+    make()
+    assert {path for path in (tmp_path / "cache").rglob("*") if path.is_file()} == before - set(left)
+
+
+def on_white(folder, make):
+    """The mean colours that pictures in the folder have for the teacher, by name."""
+    shutil.rmtree(folder / "green")
+    batches = steps(make(max_aspect=1), 60)
+    return {
+        Path(name).name: latents[:3].mean((1, 2)).tolist()
+        for batch in batches
+        for name, latents in zip(batch.names, batch.latents, strict=True)
+    }
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white(folder, make, mode):
+    picture = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    picture.paste((255, 255, 255, 255), (0, 0, 16, 32))
+    if mode == "P":
+        picture = Image.new("P", (32, 32), 0)
+        picture.putpalette([0, 0, 0])
+    else:
+        picture = picture.convert(mode)
+    picture.save(folder / "red" / "clear.png", **({"transparency": 0} if mode == "P" else {}))
+    (folder / "red" / "clear.txt").write_text("white")
+    assert on_white(folder, make)["clear.png"] == [1, 1, 1]
+
+
+def test_half_transparent_colours_are_on_white(folder, make):
+    Image.new("RGBA", (32, 32), (255, 0, 0, 51)).save(folder / "red" / "pale.png")
+    (folder / "red" / "pale.txt").write_text("red")
+    assert on_white(folder, make)["pale.png"] == pytest.approx([1, 0.8, 0.8], abs=0.01)
+
+
+def test_pictures_of_more_than_8_bits_are_named_and_skipped(folder, make, caplog):
+    Image.new("I;16", (32, 32), 30_000).save(folder / "red" / "deep.png")
+    (folder / "red" / "deep.txt").write_text("red")
+    assert len(make()) == 16
+    assert re.search("deep.png is skipped: .*I;16; expected 8 bits", caplog.text)
+
+
 def test_other_samples_or_captions_have_another_fingerprint(make, folder):
     first = make()
     assert first.fingerprint == make().fingerprint and first.fingerprint.startswith("16 samples, ")
@@ -329,10 +414,10 @@ def test_processes_agree_on_what_is_missing_however_late_one_looks(folder, tmp_p
 
     has, save, ranks = Cache.has, Cache.save, threading.local()
 
-    def late(self, kind, key):
+    def late(self, kind, key, *suffix):
         if ranks.own == 1 and kind != "latents" * (data["kind"] == "folder"):
             written.wait(0.2)
-        return has(self, kind, key)
+        return has(self, kind, key, *suffix)
 
     def saved(self, kind, key, tensors):
         save(self, kind, key, tensors)
@@ -424,6 +509,58 @@ def test_a_damaged_shard_is_named(shards):
         of_shards(shards)
 
 
+def test_a_shard_that_was_cut_off_between_two_files_is_named_too(shards):
+    shard = shards.parent / "001.tar"
+    with tarfile.open(shard) as tar:
+        end = tar.getmembers()[9].offset
+    shard.write_bytes(shard.read_bytes()[:end])
+    with pytest.raises(DataError, match="001.tar is not a whole tar file: it does not end"):
+        of_shards(shards)
+
+
+@pytest.mark.parametrize("suffix, compress", [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)])
+def test_a_compressed_shard_that_is_cut_off_is_named(shards, suffix, compress):
+    whole = compress((shards.parent / "001.tar").read_bytes())
+    shard = shards.parent / f"001.tar{suffix}"
+    shard.write_bytes(whole)
+    assert len(of_shards(shard)) == 8
+    shard.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=f"001.tar{suffix} is not a whole tar file"):
+        of_shards(shard)
+
+
+def test_a_shard_whose_latents_were_lost_is_read_again(shards, tmp_path):
+    expected = steps(of_shards(shards))
+    next((tmp_path / "cache").rglob("latents/*/*.safetensors")).unlink()
+    teacher = Teacher()
+    assert all(map(same, steps(of_shards(shards, teacher)), expected)) and teacher.encoded == 1
+
+
+def test_a_shard_that_has_not_changed_is_not_hashed_again(shards, monkeypatch):
+    settled(shards.parent)
+    hashed = []
+    monkeypatch.setattr(known, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    for _ in range(2):
+        of_shards(shards)
+    assert hashed == ["000.tar", "001.tar"]
+    os.utime(shards.parent / "000.tar", (1.1e9, 1.1e9))
+    of_shards(shards)
+    assert hashed[2:] == ["000.tar"]
+
+
+def test_progress_is_told_within_a_shard(shards, monkeypatch):
+    told, share = [], Encoder.share
+
+    def watched(self, work, what, do):
+        return share(self, work, what, lambda mine, done: do(mine, lambda n: told.append(n) or done(n)))
+
+    monkeypatch.setattr(Encoder, "share", watched)
+    of_shards(shards)
+    shards_told = told[: told.index(2) + 1]
+    assert shards_told == sorted(shards_told) and shards_told[-1] == 2
+    assert len({n for n in shards_told if 0 < n < 1}) > 4 and len({n for n in shards_told if 1 < n < 2}) > 4
+
+
 def test_without_the_library_shards_say_what_to_install(shards, monkeypatch):
     monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
     with pytest.raises(DataError, match="pip install webdataset"):
@@ -458,6 +595,11 @@ def test_the_teacher_makes_the_latents_of_prompts_once(prompts):
     assert more.called == 2 * 3 * 2
     found = {item.latents for item in items(source)}
     assert len(found) == 7 and found.isdisjoint(item.latents for item in items(prompts(seed=1)))
+    told, steep = Teacher(), Teacher()
+    told.prediction = "v_prediction"
+    steep.alphas_cumprod = torch.linspace(0.999, 1e-7, 100)
+    for other in (told, steep):
+        assert found.isdisjoint(item.latents for item in items(prompts(other)))
 
 
 def test_latents_of_a_prompt_do_not_depend_on_their_neighbours(prompts, tmp_path):

@@ -1,5 +1,6 @@
 """Exports: what is written is what was trained, in the layouts of the stock loaders; and what cannot be written."""
 
+import json
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from understudy.distill_train.exports.base import open_base
 from understudy.distill_train.exports.export import ExportError, export
 from understudy.distill_train.exports.guidance import fold_guidance
+from understudy.distill_train.teachers.stable_diffusion import fingerprint
 from understudy.files import CheckpointError, read_header, sha256
 from understudy.pipelines.layout import original_unet_names
 from understudy.pipelines.lora import merge_lora
@@ -152,7 +154,7 @@ def test_file_says_how_it_was_made_and_how_to_sample_it(full_run, family):
 @pytest.mark.parametrize("folder", [True, False])
 def test_an_sdxl_student_that_predicts_v_says_so(sdxl, tmp_path, folder):
     teacher, weights = sdxl[0 if folder else 1], small_unet("sdxl").state_dict()
-    run = make_run(tmp_path / "run", teacher, "sdxl", "full", weights, sha256(sdxl[1]), prediction="v_prediction")
+    run = make_run(tmp_path / "run", teacher, "sdxl", "full", weights, fingerprint(teacher), prediction="v_prediction")
     result = export(run)
     assert read_header(result.path).shapes["v_pred"] == (0,)
     assert not any("ModelSamplingDiscrete" in note for note in result.notes)
@@ -163,11 +165,31 @@ def test_what_the_host_cannot_know_is_said(sd15, tmp_path):
     run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]), prediction="v_prediction")
     result = export(run)
     assert "v_pred" not in read_header(result.path).shapes
-    assert "v_prediction in ModelSamplingDiscrete" in result.summary()
+    assert "takes it for a network that predicts eps: set v_prediction in ModelSamplingDiscrete" in result.summary()
     assert "no other node" not in result.summary()
     of_cd = {"family": "consistency", "sampler": "consistency", "scheduler": "leading"}
     run = make_run(tmp_path / "cd", sd15[1], "sd1", "full", weights, sha256(sd15[1]), **of_cd)
     assert "consistency, leading, which no other node has." in export(run).summary()
+    weights = with_lora(load_single_file(sd15[1], torch.float32).unet)
+    told = {"prediction": "v_prediction", "rank": 3, "alpha": 6.0}
+    run = make_run(tmp_path / "lora", sd15[1], "sd1", "lora", weights, sha256(sd15[1]), **told)
+    assert "takes its base for a network that predicts eps" in export(run).summary()
+
+
+@pytest.mark.parametrize("said_by", ["teacher", "recipe"])
+def test_zero_terminal_snr_is_handed_on(family, tmp_path, said_by):
+    kind, folder, file = family
+    told = {"prediction": "v_prediction"} | ({"terminal_snr": "zero"} if said_by == "recipe" else {})
+    run = make_run(tmp_path / "run", file, kind, "full", small_unet(kind).state_dict(), sha256(file), **told)
+    base = shutil.copytree(folder, tmp_path / "base")
+    if said_by == "teacher":
+        scheduler = base / "scheduler" / "scheduler_config.json"
+        scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"rescale_betas_zero_snr": True}))
+    result = export(run, base=base)
+    markers = read_header(result.path).shapes.keys() & {"v_pred", "ztsnr"}
+    assert markers == ({"v_pred", "ztsnr"} if kind == "sdxl" else set())
+    assert ("v_prediction and zsnr in ModelSamplingDiscrete" in result.summary()) == (kind == "sd1")
+    assert StudentFile.read(result.path).terminal_snr == "zero"
 
 
 def test_an_average_of_the_teacher_stays_behind(full_run, family, tmp_path):

@@ -8,8 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,11 +16,14 @@ from safetensors.torch import load_file
 from understudy.distill_train.config import Recipe, load_recipe
 from understudy.distill_train.loop import train
 from understudy.models.demo import family
-from understudy.pipelines.processes import Processes
 
 # Forked from one process that has everything imported, as eleven starts would take a while.
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["understudy.distill_train.loop", "diffusers", "accelerate"])
+FORKSERVER.set_forkserver_preload(
+    ["understudy.distill_train.loop", "accelerate", "peft", "understudy.pipelines.checkpoint"]
+    + ["diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition"]
+    + ["diffusers.loaders.single_file_utils", "transformers.models.clip.modeling_clip"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,48 +70,87 @@ def losses(directory):
     return [entry["loss"] for entry in logged(directory) if "loss" in entry]
 
 
-def test_the_others_wait_for_a_share_longer_than_for_a_step(monkeypatch):
-    asked = []
-
-    def gather(found, value, group):
-        found[:] = [value, group]
-
-    state = SimpleNamespace(process_index=0, num_processes=2, device="cpu")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("accelerate.PartialState", lambda cpu: state)
-    monkeypatch.setattr(torch.distributed, "new_group", lambda **what: asked.append(what) or "patient")
-    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    assert Processes("cpu").gather("share") == ["share", "patient"]
-    assert asked == [{"backend": "gloo", "timeout": timedelta(days=1)}]
+def unbroken(recipe, directory):
+    process = start(recipe, directory)
+    process.join()
+    assert process.exitcode == 0
 
 
-def test_ten_kills_at_random_steps_end_in_the_same_weights(teacher, tmp_path):
-    r, run = recipe(teacher), tmp_path / "run"
-    unbroken = start(r, tmp_path / "unbroken")
-    unbroken.join()
-    assert unbroken.exitcode == 0
+def killed(recipe, directory, times):
+    """Train to the end with so many kills, each when some random number of losses was logged."""
     chance, kills = random.Random(7), 0
-    process = start(r, run)
-    for target in sorted(chance.choices(range(25), k=10)):
-        while process.is_alive() and len(losses(run)) <= target:
+    process = start(recipe, directory)
+    for target in sorted(chance.choices(range(recipe.loop.steps - 5), k=times)):
+        while process.is_alive() and len(losses(directory)) <= target:
             time.sleep(0.001)
         time.sleep(chance.random() * 0.02)  # somewhere in the step, or while something is written
         process.kill()
         process.join()
         kills += process.exitcode == -9
-        process = start(r, run, resume=(run / "recipe.json").exists())
+        process = start(recipe, directory, resume=(directory / "recipe.json").exists())
     process.join()
-    assert process.exitcode == 0 and kills == 10
-    ours, theirs = (load_file(folder / "exports" / "student.safetensors") for folder in (run, tmp_path / "unbroken"))
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
-    assert losses(run) == losses(tmp_path / "unbroken")
+    assert process.exitcode == 0 and kills == times
+
+
+def same_results(one, other):
+    ours, theirs = (load_file(folder / "exports" / "student.safetensors") for folder in (one, other))
+    assert losses(one) == losses(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_ten_kills_at_random_steps_end_in_the_same_weights(teacher, tmp_path):
+    r, run = recipe(teacher), tmp_path / "run"
+    unbroken(r, tmp_path / "unbroken")
+    killed(r, run, 10)
+    assert same_results(run, tmp_path / "unbroken")
     assert len(list((run / "checkpoints").glob("*.pt"))) == 2
 
 
-def pictures(folder):
+KILLED = {
+    "a-lora": ({"train": "lora", "rank": 2, "dtype": "fp32"}, "fp32", (1, 10, 30)),
+    "all-weights-in-fp16": ({"train": "full", "dtype": "fp32"}, "fp16", ()),
+}
+
+
+@pytest.mark.parametrize("case", KILLED)
+def test_kills_lose_no_picture_no_target_and_no_scale(sd15, tmp_path, case):
+    """Of a checkpoint, on pictures: killed when so many of them are encoded, then three times at random steps."""
+    student, precision, encoded = KILLED[case]
+    loop = {"steps": 12, "batch_size": 4, "lr": 1e-3, "log_every": 1, "checkpoint_every": 2, "sample_every": 12}
+    r = Recipe(
+        method="lcm",
+        seed=1,
+        export="student.safetensors",
+        loop=loop | {"precision": precision, "tracker": "none"},
+        teacher={"path": sd15[1]},
+        student=student,
+        data={
+            "kind": "folder",
+            "path": str(pictures(tmp_path / "pictures", 80 if encoded else 5)),
+            "size": 16,
+            "max_aspect": 1,
+        },
+        samples={"prompts": ["a"], "size": 16, "teacher_steps": 1},
+        settings={"target_ema": 0.5},
+    )
+    run, cache = tmp_path / "killed" / "run", tmp_path / "killed" / "cache"
+    for count in encoded:
+        process = start(r, run)
+        while process.is_alive() and len(list(cache.rglob("latents/*/*.safetensors"))) < count:
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        assert process.exitcode == -9 and not run.exists()
+        assert all(load_file(path) for path in cache.rglob("*.safetensors"))
+    killed(r, run, 3)
+    unbroken(r, tmp_path / "unbroken" / "run")
+    assert same_results(run, tmp_path / "unbroken" / "run")
+
+
+def pictures(folder, count=5):
     folder.mkdir()
-    for number in range(5):
-        Image.new("RGB", (16, 16), (40 * number, 90, 200)).save(folder / f"{number}.png")
+    for number in range(count):
+        Image.new("RGB", (16, 16), (40 * number % 256, 90, 200 - number)).save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text(f"number {number}")
     return folder
 

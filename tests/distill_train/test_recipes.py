@@ -4,6 +4,7 @@ import pytest
 from understudy.cli import main
 from understudy.distill_train.command import RECIPES, shipped
 from understudy.distill_train.config import RecipeError, load_recipe
+from understudy.distill_train.data import read_settings
 from understudy.distill_train.help_config import help_config, sections
 from understudy.distill_train.methods import DISTILLATIONS, method_classes
 
@@ -14,6 +15,13 @@ def test_shipped_recipes_are_valid_and_their_settings_too(name):
     settings = method_classes()[recipe.method].Settings.model_validate(recipe.settings)
     assert recipe.settings.keys() <= settings.model_fields_set
     assert recipe.loop.batch_size % recipe.loop.accumulate == 0
+
+
+def test_a_recipe_with_an_oracle_needs_its_file_and_the_prompts():
+    recipe = load_recipe(RECIPES / "lcm-lora-reward.toml", ("data.path=prompts.txt", "data.filter.oracle=oracle.pt"))
+    assert read_settings(recipe.data).filter.percentile == 50
+    with pytest.raises(RecipeError, match="filter.oracle: Field required"):
+        read_settings(load_recipe(RECIPES / "lcm-lora-reward.toml", ("data.path=prompts.txt",)).data)
 
 
 def test_every_distillation_has_a_recipe():

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from understudy.distill_train.config import RecipeError
 from understudy.distill_train.teachers import load_teacher
 from understudy.files import CheckpointError, read_header, sha256
 from understudy.models.demo import family
@@ -40,6 +41,24 @@ def test_a_folder_and_a_file_are_one_teacher(pairs, kind, prediction):
         outputs.append(teacher.call(teacher.unet, noisy, t, given))
     torch.testing.assert_close(*outputs)
     torch.testing.assert_close(folder.alphas_cumprod, file.alphas_cumprod)
+
+
+def test_what_a_file_does_not_say_a_recipe_can(pairs, tmp_path):
+    folder, file = pairs["sd1"]
+    assert load_teacher(file, prediction="v_prediction").prediction == "v_prediction"
+    assert load_teacher(folder, prediction="epsilon").prediction == "epsilon"
+    told = load_teacher(file, prediction="v_prediction", zero_snr=True)
+    assert told.zero_snr and not load_teacher(file).zero_snr
+    said = shutil.copytree(folder, tmp_path / "folder")
+    scheduler = said / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"rescale_betas_zero_snr": True}))
+    torch.testing.assert_close(told.alphas_cumprod, load_teacher(said).alphas_cumprod)
+    assert torch.equal(load_teacher(said, zero_snr=True).alphas_cumprod, load_teacher(said).alphas_cumprod)
+    with pytest.raises(RecipeError, match="set teacher.prediction = v_prediction"):
+        load_teacher(file, zero_snr=True)
+    for wrong in ({"prediction": "epsilon"}, {"zero_snr": True}):
+        with pytest.raises(RecipeError, match="the demo family predicts v"):
+            load_teacher("demo", **wrong)
 
 
 def test_sdxl_is_told_sizes_and_its_empty_prompt_is_zero(pairs):

@@ -14,12 +14,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from understudy.cli import main
 from understudy.distill_train.config import Recipe
+from understudy.distill_train.data import make_source
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.exports.export import export
 from understudy.distill_train.loop import Trainer
 from understudy.distill_train.precision import DTYPES
+from understudy.distill_train.preview import SCENES
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import sha256
+from understudy.models.demo import family
+from understudy.oracles import load_oracle
 from understudy.pipelines.lora import merge_lora
 from understudy.pipelines.single_file import load_single_file
 from understudy.student_file import StudentFile
@@ -61,8 +65,8 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_checkpoint_and_data_become_a_file_of_what_was_trained(request, data, tmp_path, case):
-    family, kind, precision, train, method, settings = CASES[case]
-    _, file = request.getfixturevalue(family)
+    base, kind, precision, train, method, settings = CASES[case]
+    _, file = request.getfixturevalue(base)
     recipe = Recipe(
         method=method,
         seed=1,
@@ -79,7 +83,7 @@ def test_a_checkpoint_and_data_become_a_file_of_what_was_trained(request, data, 
     result = export(tmp_path / "run", "lora" if train == "lora" else "checkpoint", **guidance(settings))
     student = StudentFile.read(result.path)
     assert (student.method, student.trained, student.teacher_sha256) == (method, train, sha256(file))
-    assert student.base == {"sd15": "sd1", "sdxl": "sdxl"}[family]
+    assert student.base == {"sd15": "sd1", "sdxl": "sdxl"}[base]
     assert len(list((tmp_path / "run" / "samples").glob("*.png"))) == (2 if method == "pd" else 1)
 
     trained, embedding = trainer.network.float().eval(), {}
@@ -96,6 +100,56 @@ def test_a_checkpoint_and_data_become_a_file_of_what_was_trained(request, data, 
         embedding = {"timestep_cond": guidance_embedding(torch.full((2,), 7.0), 256)}
     torch.testing.assert_close(output(exported), output(trained, **embedding), rtol=1e-4, atol=1e-4)
     assert (output(exported) - before).abs().max() > 1e-3
+
+
+def test_what_a_recipe_says_of_its_teacher_is_trained_by_and_handed_on(sd15, data, tmp_path):
+    def trained(name, **teacher):
+        recipe = Recipe(
+            method="lcm",
+            seed=1,
+            export="student.safetensors",
+            teacher={"path": sd15[1], **teacher},
+            student={"train": "full", "dtype": "fp32"},
+            data=data["folder"],
+            samples={"prompts": ["a cat"], "size": SIDE, "teacher_steps": 1},
+            loop={"steps": 1, "batch_size": 2, "lr": 1e-3, "ema": 0.0, "log_every": 1, "tracker": "none"},
+        )
+        trainer = Trainer(recipe, tmp_path / name, device="cpu")
+        trainer.train()
+        return json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0])["loss"]
+
+    losses = [trained("eps"), trained("v", prediction="v_prediction")]
+    losses.append(trained("zero", prediction="v_prediction", zero_snr=True))
+    assert len(set(losses)) == 3
+    for name, said in (("v", "set v_prediction in"), ("zero", "set v_prediction and zsnr in")):
+        assert said in export(tmp_path / name).summary()
+
+
+def test_the_demo_oracle_decides_which_samples_of_the_teacher_are_learned_from(tmp_path):
+    (tmp_path / "prompts.txt").write_text("\n".join(SCENES))
+    told = {"kind": "prompts", "path": str(tmp_path / "prompts.txt"), "count": 8, "steps": 2, "cfg": 3.0}
+    file = family.FOLDER / "oracle.safetensors"
+    recipe = Recipe(
+        method="pd",
+        seed=1,
+        export="student.safetensors",
+        teacher={"path": "demo"},
+        student={"train": "full", "dtype": "fp32"},
+        data=told | {"filter": {"oracle": str(file), "percentile": 50.0}},
+        samples={"teacher_steps": 1},
+        loop={"steps": 1, "batch_size": 2, "lr": 1e-3, "ema": 0.0, "tracker": "none"},
+        settings={"teacher_steps": 2, "cfg": 2.0},
+    )
+    trainer = Trainer(recipe, tmp_path / "run", device="cpu")
+    assert trainer.train().exists()
+    teacher, oracle, scores = trainer.method.teacher, load_oracle(file), {}
+    (everything,) = make_source(told, teacher, recipe, tmp_path / "cache").by_size
+    cache = trainer.method.source.encoder.cache
+    for item in everything:
+        latents = cache.load("latents", item.latents)["latents"]
+        scores[item.name] = oracle(teacher.decode(latents[None]), [item.caption]).item()
+    (kept,) = trainer.method.source.by_size
+    assert {item.name for item in kept} == set(sorted(scores, key=scores.get)[4:])
 
 
 @pytest.mark.parametrize("kind", ["folder", "webdataset", "prompts"])
