@@ -19,7 +19,10 @@ from .tensors import tensors
 SIDE, SEED, CFG, GUIDANCE = 64, 9, 2.0, 6.0
 TEXTS = "a castle on a hill", "blurry"
 TIMESTEPS = [999, 666, 333]  # of the scheduler sgm_uniform in three steps
-COMPLAINTS = ("key not loaded", "left over keys", "missing", "unexpected", "not a checkpoint", "no CLIP")
+# In whatever case: the host has "lora key not loaded", "NOT LOADED", "unet unexpected", "Missing VAE keys", "left over
+# keys in diffusion model" and more. Of what is left over of a whole checkpoint it only speaks at the level DEBUG, where
+# it also misses what no SD 1.x file has. That nothing is left over is what an export checks against its base.
+COMPLAINTS = ("not loaded", "left over", "leftover", "missing", "unexpected", "not a checkpoint", "no clip")
 
 
 @pytest.fixture(scope="module", params=["sd1", "sdxl"])
@@ -146,7 +149,9 @@ def test_comfyui_makes_the_image_that_diffusers_makes(images, to):
 
 
 def test_no_key_is_without_a_place(images):
-    assert [line for line in images[1].splitlines() if any(words in line for words in COMPLAINTS)] == []
+    lines = images[1].casefold().splitlines()
+    assert any("model weight dtype" in line for line in lines)  # that the log is the one of the loading
+    assert [line for line in lines if any(words in line for words in COMPLAINTS)] == []
 
 
 def test_the_students_differ_from_each_other(images):
