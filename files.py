@@ -103,14 +103,16 @@ def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, .
     for what, keys in (("lacks", expected.keys() - given), ("also has", given - expected.keys())):
         if keys:
             raise CheckpointError(f"{path} is not complete: its {name} {what} {preview(keys)}")
-    filled = {}
-    for key, value in expected.items():  # one after the other, as a file may hold them in another dtype
+
+    def placed(key: str, shape) -> torch.Tensor:
+        # The place before what is read for it, which lies behind it then, so that its memory is free for the next.
+        place = torch.empty(shape, dtype=torch.float32 if key.startswith(exact) else dtype)
         tensor = weights[key]
-        if value.shape != tensor.shape:
-            found, wanted = list(tensor.shape), list(value.shape)
-            raise CheckpointError(f"{path}: {key} of its {name} is {found}, expected {wanted}")
-        filled[key] = tensor.to(torch.float32 if key.startswith(exact) else dtype).contiguous()
-    network.load_state_dict(filled, assign=True)
+        if tensor.shape != shape:
+            raise CheckpointError(f"{path}: {key} of its {name} is {list(tensor.shape)}, expected {list(shape)}")
+        return tensor.contiguous() if tensor.dtype == place.dtype else place.copy_(tensor)
+
+    network.load_state_dict({key: placed(key, value.shape) for key, value in expected.items()}, assign=True)
     for module in network.modules():
         for key, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:
