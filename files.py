@@ -88,10 +88,11 @@ def preview(keys, limit: int = 3) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
 
 
-def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, ...] = ()):
+def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, ...] = (), adopt: bool = False):
     """A network built on torch's meta device, with ``weights`` in ``dtype`` in their places, ready for inference.
 
-    Those whose names begin with one of ``exact`` are float32 whatever ``dtype`` is.
+    Those whose names begin with one of ``exact`` are float32 whatever ``dtype`` is. ``adopt``: weights of the right
+    dtype become the network's own; else all are copied, so that they may be views of a file.
     Raises CheckpointError, naming ``path``, for tensors missing, left over or of another shape.
     """
     import torch
@@ -105,12 +106,13 @@ def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, .
             raise CheckpointError(f"{path} is not complete: its {name} {what} {preview(keys)}")
 
     def placed(key: str, shape) -> torch.Tensor:
-        # The place before what is read for it, which lies behind it then, so that its memory is free for the next.
-        place = torch.empty(shape, dtype=torch.float32 if key.startswith(exact) else dtype)
+        kept = torch.float32 if key.startswith(exact) else dtype
         tensor = weights[key]
         if tensor.shape != shape:
             raise CheckpointError(f"{path}: {key} of its {name} is {list(tensor.shape)}, expected {list(shape)}")
-        return tensor.contiguous() if tensor.dtype == place.dtype else place.copy_(tensor)
+        if adopt and tensor.dtype == kept:
+            return tensor.contiguous()
+        return torch.empty(shape, dtype=kept).copy_(tensor)
 
     network.load_state_dict({key: placed(key, value.shape) for key, value in expected.items()}, assign=True)
     for module in network.modules():

@@ -24,7 +24,7 @@ MAPPED = 128 * 2**20
 class TensorFile(Mapping):
     """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file by name, with ``metadata`` and ``path``.
 
-    Each is a copy of its own: a view would keep the file mapped for as long as its network lives.
+    Where the file can be mapped each is a view of it, and it stays mapped for as long as one lives: copy what to keep.
     Raises FileNotFoundError, and :class:`CheckpointError` for a file that is damaged, no checkpoint, or holds code.
     """
 
@@ -45,7 +45,7 @@ class TensorFile(Mapping):
             self._read = 0
             pickled = self._kind.endswith("pickle")
             self._get = _unpickled(self.path).__getitem__ if pickled else _opened(self.path)
-        tensor = self._get(key).clone()
+        tensor = self._get(key)
         if self._kind != "old pickle":  # which cannot be mapped
             self._read += tensor.nbytes
         return tensor
