@@ -88,10 +88,11 @@ def preview(keys, limit: int = 3) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
 
 
-def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, ...] = ()):
+def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, ...] = (), adopt: bool = False):
     """A network built on torch's meta device, with ``weights`` in ``dtype`` in their places, ready for inference.
 
-    Those whose names begin with one of ``exact`` are float32 whatever ``dtype`` is.
+    Those whose names begin with one of ``exact`` are float32 whatever ``dtype`` is. ``adopt``: weights of the right
+    dtype become the network's own; else all are copied, so that they may be views of a file.
     Raises CheckpointError, naming ``path``, for tensors missing, left over or of another shape.
     """
     import torch
@@ -103,14 +104,17 @@ def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, .
     for what, keys in (("lacks", expected.keys() - given), ("also has", given - expected.keys())):
         if keys:
             raise CheckpointError(f"{path} is not complete: its {name} {what} {preview(keys)}")
-    filled = {}
-    for key, value in expected.items():  # one after the other, as a file may hold them in another dtype
+
+    def placed(key: str, shape) -> torch.Tensor:
+        kept = torch.float32 if key.startswith(exact) else dtype
         tensor = weights[key]
-        if value.shape != tensor.shape:
-            found, wanted = list(tensor.shape), list(value.shape)
-            raise CheckpointError(f"{path}: {key} of its {name} is {found}, expected {wanted}")
-        filled[key] = tensor.to(torch.float32 if key.startswith(exact) else dtype).contiguous()
-    network.load_state_dict(filled, assign=True)
+        if tensor.shape != shape:
+            raise CheckpointError(f"{path}: {key} of its {name} is {list(tensor.shape)}, expected {list(shape)}")
+        if adopt and tensor.dtype == kept:
+            return tensor.contiguous()
+        return torch.empty(shape, dtype=kept).copy_(tensor)
+
+    network.load_state_dict({key: placed(key, value.shape) for key, value in expected.items()}, assign=True)
     for module in network.modules():
         for key, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:

@@ -10,6 +10,7 @@ seconds, and as ``python -X importtime`` has it.
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -24,6 +25,8 @@ from tests.host import checkpoints, environment  # noqa: E402
 from tests.host.server import FOLDER, Host  # noqa: E402
 
 INSIDE = ROOT / "tests" / "host" / "inside_startup.py"
+# Compiled modules are kept from one start to the next, as on a user's machine.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 PLAIN = "import time; t = time.process_time(); import understudy; print(time.process_time() - t)"
 
 

@@ -50,6 +50,8 @@ class Aesthetic(Oracle):
     ``fingerprint`` is of the head's file and the encoder's where those are two.
     """
 
+    reads_prompts = False
+
     def __init__(self, network: AestheticNetwork, fingerprint: str, family: str):
         self.network, self.fingerprint, self.family = network, fingerprint, family
 

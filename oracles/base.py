@@ -70,6 +70,7 @@ class Oracle(ABC):
     family: str
     fingerprint: str
     network: torch.nn.Module
+    reads_prompts = True  # or are images scored by themselves?
 
     @property
     def unit(self) -> str:

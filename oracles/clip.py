@@ -129,7 +129,7 @@ def _transposed(value: Tensor) -> Tensor:
 
 
 def _third(part: int):
-    return lambda value: value.chunk(3)[part].clone()  # a view would keep the other two in memory as well
+    return lambda value: value.chunk(3)[part]
 
 
 OUTSIDE_BLOCKS = {

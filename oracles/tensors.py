@@ -24,7 +24,7 @@ MAPPED = 128 * 2**20
 class TensorFile(Mapping):
     """The tensors of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file by name, with ``metadata`` and ``path``.
 
-    Each is a copy of its own: a view would keep the file mapped for as long as its network lives.
+    Where the file can be mapped each is a view of it, and it stays mapped for as long as one lives: copy what to keep.
     Raises FileNotFoundError, and :class:`CheckpointError` for a file that is damaged, no checkpoint, or holds code.
     """
 
@@ -45,7 +45,7 @@ class TensorFile(Mapping):
             self._read = 0
             pickled = self._kind.endswith("pickle")
             self._get = _unpickled(self.path).__getitem__ if pickled else _opened(self.path)
-        tensor = self._get(key).clone()
+        tensor = self._get(key)
         if self._kind != "old pickle":  # which cannot be mapped
             self._read += tensor.nbytes
         return tensor
@@ -66,6 +66,13 @@ class Renamed(Mapping):
     def __init__(self, source: Mapping, table: Mapping[str, str | tuple[str, Callable[[Tensor], Tensor]]]):
         self.source, self.table = source, table
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor."""
+        source = shapes_of(self.source)
+        unread = {old: torch.empty(shape, device="meta") for old, shape in source.items()}
+        return {key: tuple(Renamed(unread, self.table)[key].shape) for key in self.table}
+
     def __getitem__(self, key: str) -> Tensor:
         entry = self.table[key]
         if isinstance(entry, str):
@@ -84,8 +91,10 @@ class Renamed(Mapping):
 
 
 def shapes_of(tensors: Mapping) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor; those of a file come from its header."""
-    return tensors.shapes if isinstance(tensors, TensorFile) else {k: tuple(v.shape) for k, v in tensors.items()}
+    """The shape of every tensor; those of a file, renamed or not, come from its header."""
+    if isinstance(tensors, TensorFile | Renamed):
+        return tensors.shapes
+    return {key: tuple(value.shape) for key, value in tensors.items()}
 
 
 def shape_of(path: Path, shapes: Mapping[str, tuple[int, ...]], key: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..files import sha256, write_whole
+from ..files import write_whole
 from ..oracles.base import NoScore, Oracle, check_images
 from .images import find_images, prompts_for, read_image
 from .oracle_files import load_oracles
@@ -79,13 +79,12 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     processes = Processes(request.device)
     dtype = resolve_dtype(request.dtype, processes.device)
     oracles = _loaded(request, processes.device, dtype)
-    if no_prompts and (readers := [oracle.family for oracle in oracles if _reads_prompts(oracle)]):
+    if no_prompts and (readers := [oracle.family for oracle in oracles if oracle.reads_prompts]):
         raise ValueError(
             f"give either --prompt TEXT for all images or --prompts FILE; {', '.join(readers)} scores images for it"
         )
     columns = _columns(request.oracles, oracles)
-    encoders = [sha256(path) for path in request.encoders]
-    journals = _Journals(request.out, [columns, [oracle.fingerprint for oracle in oracles], encoders, str(dtype)])
+    journals = _Journals(request.out, [columns, [oracle.fingerprint for oracle in oracles], str(dtype)])
     everything = [
         Picture(image.as_posix(), prompt, _state(image)) for image, prompt in zip(images, prompts, strict=True)
     ]
@@ -121,11 +120,6 @@ def _loaded(request: Request, device: torch.device, dtype: torch.dtype) -> list[
     if len(families) != len(request.oracles):
         raise ValueError(f"{len(families)} --family for {len(request.oracles)} --oracle; give one for each, or none")
     return load_oracles(request.oracles, families, request.encoders, device, dtype)
-
-
-def _reads_prompts(oracle: Oracle) -> bool:
-    """All do but the aesthetic predictors, which like the demo's oracle have no longest prompt."""
-    return oracle.longest() is not None or oracle.family == "demo"
 
 
 def _state(image: Path) -> str:

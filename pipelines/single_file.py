@@ -52,7 +52,7 @@ def load_single_file(path: str | Path, dtype: torch.dtype) -> Components:
         # `CLIPTextModel` lost its inner "text_model" in transformers 5.6.
         if not any(key.startswith("text_model.") for key in network.state_dict()):
             converted = {key.removeprefix("text_model."): value for key, value in converted.items()}
-        texts.append(TextEncoder(fill(path, network, converted, dtype), clip_tokenizer(layout.pad_token)))
+        texts.append(TextEncoder(fill(path, network, converted, dtype, adopt=True), clip_tokenizer(layout.pad_token)))
     return Components(
         unet=unet,
         vae=vae,
@@ -80,4 +80,4 @@ def _alphas_cumprod(header: Header) -> torch.Tensor:
 def _filled(path, kind, config: dict, converted: dict[str, torch.Tensor], dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         network = kind(**config)
-    return fill(path, network, converted, dtype)
+    return fill(path, network, converted, dtype, adopt=True)

@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 import torch
-from understudy.files import CheckpointError, sha256
+from understudy.files import CheckpointError, fill, sha256
 from understudy.oracles import load_oracle
 from understudy.oracles import tensors as reader
+from understudy.oracles.heads import linear_head
 from understudy.oracles.identify import candidates, identify
 from understudy.oracles.published import PUBLISHED, by_name
 from understudy.oracles.tensors import TensorFile
@@ -82,16 +83,21 @@ def test_pickles_of_before_2020_are_read(tmp_path):
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_a_file_is_read_without_staying_mapped(tmp_path, monkeypatch, suffix):
     """What is read of a mapped file counts as memory until it is opened anew, so that happens every so many bytes."""
-    made, path = small_files.head_tensors("layers.", 64), tmp_path / f"head{suffix}"
+    made, path = small_files.head_tensors("", 64), tmp_path / f"head{suffix}"
     small_files.write(made, path) if suffix == ".safetensors" else torch.save(made, path)
     opens = "_opened" if suffix == ".safetensors" else "_unpickled"
     real, opened = getattr(reader, opens), []
     monkeypatch.setattr(reader, opens, lambda path: (opened.append(path), real(path))[1])
     monkeypatch.setattr(reader, "MAPPED", 4 * 16 * 32)
-    read = dict(TensorFile(path))
+    file = TensorFile(path)
+    with torch.device("meta"):
+        head = linear_head(path, file.shapes, "")
+    head = fill(path, head, file, torch.float32)
     assert 2 <= len(opened) < len(made)
+    del file
     path.write_bytes(bytes(path.stat().st_size))
-    assert all(torch.equal(read[key], value) for key, value in made.items()), "they are copies of their own"
+    held = head.state_dict()
+    assert all(torch.equal(held[key], value) for key, value in made.items()), "the network's are copies of its own"
 
 
 class Code:
