@@ -54,16 +54,27 @@ def prompts_for(count):
 
 
 def one_by_one(oracle, pictures, size, prompts):
-    """The original packages' way: each picture (PIL) resized by PIL, alone through the network with its text."""
+    """The original packages' way: each picture (PIL) resized by PIL, alone through the network with its text.
+
+    Texts are filled up to the longest that the network reads.
+    """
     from PIL import Image
 
-    scores = []
-    with torch.no_grad():
-        for picture, prompt in zip(pictures, prompts, strict=True):
-            pixels = functional.to_tensor(picture.resize((size, size), Image.BICUBIC))
-            pixels = functional.normalize(pixels, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))[None]
-            scores.append(oracle.score_prepared(pixels, [prompt]).float())
-    return torch.cat(scores)
+    dtype = next(oracle.network.parameters()).dtype
+    for picture, prompt in zip(pictures, prompts, strict=True):
+        pixels = functional.to_tensor(picture.resize((size, size), Image.BICUBIC))
+        pixels = functional.normalize(pixels, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))[None].to(dtype)
+        with torch.no_grad():
+            if not oracle.reads_prompts:
+                oracle.network(pixels)
+                continue
+            length = oracle.longest()
+            text = oracle.tokenizer([prompt], padding="max_length", max_length=length, truncation=True)
+            ids, mask = (torch.tensor(text[key]) for key in ("input_ids", "attention_mask"))
+            if oracle.family == "imagereward":
+                oracle.network(pixels, ids, mask)
+            else:
+                oracle.network(pixel_values=pixels, input_ids=ids)
 
 
 def mib(field) -> int:

@@ -54,7 +54,8 @@ class ClipOracle(Oracle):
         weight = clip.visual_projection.weight
         different = list(dict.fromkeys(prompts))  # a text is read once, however many pictures it stands for
         texts = [self._text(prompt) for prompt in different]
-        tokens = self.tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True)
+        # No longer than the longest needs: a token is read with those before it alone, so what fills up tells nothing.
+        tokens = self.tokenizer(texts, padding=True, max_length=LENGTH, truncation=True)
         tokens = torch.tensor(tokens["input_ids"], device=weight.device)
         # The towers by hand: what get_image_features returns differs between transformers 4 and 5.
         picture = clip.visual_projection(clip.vision_model(pixel_values=pixels.to(weight.dtype)).pooler_output)

@@ -64,7 +64,7 @@ class ImageReward(Oracle):
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         weight = self.network.vision.post_layernorm.weight
         tokens = self.tokenizer(
-            list(prompts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
+            list(prompts), padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
         ).to(weight.device)
         return self.network(pixels.to(weight.dtype), tokens["input_ids"], tokens["attention_mask"])
 
