@@ -78,8 +78,8 @@ class Encoder:
             shown = (lambda done: count(done, len(mine))) if self.processes.is_main else (lambda done: None)
             parts = self.processes.gather(self.measured(do, mine, shown, part or self.extent.samples))
         results = [None] * len(work)
-        for rank, part in enumerate(parts):
-            results[rank :: self.processes.count] = part
+        for rank, found in enumerate(parts):
+            results[rank :: self.processes.count] = found
         return results
 
     def measured(self, do: Callable, work: list, done: Callable[[int], None], part: float) -> list:

@@ -551,8 +551,8 @@ def test_a_shard_that_has_not_changed_is_not_hashed_again(shards, monkeypatch):
 def test_progress_is_told_within_a_shard(shards, monkeypatch):
     told, share = [], Encoder.share
 
-    def watched(self, work, what, do):
-        return share(self, work, what, lambda mine, done: do(mine, lambda n: told.append(n) or done(n)))
+    def watched(self, work, what, do, *part):
+        return share(self, work, what, lambda mine, done: do(mine, lambda n: told.append(n) or done(n)), *part)
 
     monkeypatch.setattr(Encoder, "share", watched)
     of_shards(shards)

@@ -17,6 +17,8 @@ from understudy.distill_train.config import Recipe, load_recipe
 from understudy.distill_train.loop import train
 from understudy.models.demo import family
 
+pytestmark = pytest.mark.slow
+
 # Forked from one process that has everything imported, as eleven starts would take a while.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
