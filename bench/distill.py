@@ -70,7 +70,7 @@ class Plan:
 
 PLANS = {
     "fashion": Plan(seeds=3, cfg=1.0, batch_size=64),
-    "emoji": Plan(seeds=1, cfg=2.0, batch_size=64, methods=("pd", "cfd", "cfd-anchor", "cfd-imagenet")),
+    "emoji": Plan(seeds=1, cfg=2.0, batch_size=32, methods=("pd", "cfd", "cfd-anchor", "cfd-imagenet")),
     "scenes": Plan(seeds=1, cfg=3.0, batch_size=16),  # each picture goes through the decoder and back
 }
 SETTINGS = {
@@ -291,9 +291,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, help="at most so many for each set")
-    parser.add_argument("--steps", type=int, default=600, help="optimizer steps of each run of three stages")
+    parser.add_argument("--steps", type=int, default=400, help="optimizer steps of each run of three stages")
     parser.add_argument("--teacher-steps", type=int, default=4000, help="optimizer steps of a set's teacher")
-    parser.add_argument("--n", type=int, default=4000, help="pictures behind each figure")
+    parser.add_argument("--n", type=int, default=2000, help="pictures behind each figure")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "distill", help="trained networks are kept here")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "distill.json")
     options = parser.parse_args()

@@ -54,7 +54,9 @@ def write_model(folder: Path) -> None:
         text_encoder=CLIPTextModel(CLIPTextConfig(**text, bos_token_id=49406, eos_token_id=49407)),
         tokenizer=clip_tokenizer(),
         unet=UNet2DConditionModel(block_out_channels=[160, 320, 640, 640], cross_attention_dim=384),
-        scheduler=DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        scheduler=DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+        ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
