@@ -81,6 +81,17 @@ def test_a_student_equal_to_its_target_has_no_loss_at_temperature_one_and_an_anc
     torch.testing.assert_close(anchored.loss(cfd.network, 0), expected)
 
 
+def test_entropy_and_diversity_share_beta_by_gamma():
+    kl = method("cfd", eyes=eyes(), teacher_steps=4)
+    cfd = method("cfd", eyes=eyes(), teacher_steps=4, beta=0.5, gamma=0.75)
+    prediction, target = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    logits = cfd.classifier(cfd.decode(prediction))[1]
+    terms = 0.75 * entropy(logits) + 0.25 * concentration(logits)
+    torch.testing.assert_close(
+        cfd.distance(prediction, target, None), kl.distance(prediction, target, None) + 0.5 * terms
+    )
+
+
 def test_terms_of_a_whole_batch_are_refused_where_it_is_seen_in_parts(tmp_path):
     def start(accumulate, beta):
         made = method("cfd", {"accumulate": accumulate}, eyes=eyes(), teacher_steps=4, beta=beta)
