@@ -10,8 +10,7 @@ before with the libraries, the tokenizers and the pictures, beside the size of o
 that of a process which does nothing else. Each picture has a prompt of its own, as in a queue of different pictures, so
 that both ways read as many texts. The error of bfloat16 is the largest difference from float32's scores, in the score's
 unit, and as a share of their range. Writes bench/results/oracles.json after each family and dtype; those that are there
-already, of this machine, these libraries, this code of the oracles and these sizes, are not measured again without
---again.
+already, of this code of the oracles and these sizes, are not measured again without --again.
 """
 
 import argparse
@@ -172,7 +171,7 @@ def main():
         return
     results = measured_before(options.out, options.again)
     for family in options.families:
-        there = [] if options.again else [d for d in DTYPES if sizes_of(results.get((family, d))) == options.sizes]
+        there = [] if options.again else [d for d in DTYPES if is_current(results.get((family, d)), options.sizes)]
         missing = [dtype for dtype in options.dtypes if dtype not in there]
         if not missing:
             continue
@@ -181,7 +180,8 @@ def main():
             for dtype in missing:
                 loop_peak = in_a_process("loop", family, path, encoder, dtype)
                 result = in_a_process("batch", family, path, encoder, dtype, options.sizes, options.repeats)
-                result["rows"] = [row | {"loop_peak_above_process_mib": loop_peak} for row in result["rows"]]
+                about = {"loop_peak_above_process_mib": loop_peak, "oracles_sha256": oracles_sha256()}
+                result["rows"] = [row | about for row in result["rows"]]
                 results[family, dtype] = result
                 write_whole(options.out, json.dumps({"machine": machine(), "rows": told(results)}, indent=1) + "\n")
                 for row in result["rows"]:
@@ -189,11 +189,8 @@ def main():
 
 
 def machine():
-    """All that the figures depend on; rows of another one are not taken for this one's."""
+    """What the figures depend on beside the oracles' code; rows of another one are not taken for this one's."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    code = hashlib.sha256()
-    for path in (ROOT / "files.py", *sorted((ROOT / "oracles").glob("*.py"))):
-        code.update(path.read_bytes())
     return {
         "system": platform.platform(),
         "processor": model[1] if model else platform.processor(),
@@ -201,12 +198,21 @@ def machine():
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "oracles_sha256": code.hexdigest(),
     }
 
 
-def sizes_of(result):
-    return [row["batch"] for row in result["rows"]] if result else None
+def oracles_sha256():
+    """The code that a row was measured with."""
+    code = hashlib.sha256()
+    for path in (ROOT / "files.py", *sorted((ROOT / "oracles").glob("*.py"))):
+        code.update(path.read_bytes())
+    return code.hexdigest()
+
+
+def is_current(result, sizes):
+    """Whether a family and dtype were measured with this code, at these sizes."""
+    rows = result["rows"] if result else []
+    return [row["batch"] for row in rows] == sizes and all(row["oracles_sha256"] == oracles_sha256() for row in rows)
 
 
 def measured_before(path, again):

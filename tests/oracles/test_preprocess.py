@@ -178,12 +178,15 @@ def test_scores_do_not_depend_on_the_batch(oracles, family):
     torch.testing.assert_close(together[order], mixed, atol=1e-5 * spread, rtol=1e-6)
 
 
-def test_a_cpu_takes_few_images_at_a_time_each_with_its_own_prompt(oracles, monkeypatch):
+@pytest.mark.parametrize(("of_pixels", "together"), [(4, 4), (0.5, 1)])
+def test_a_cpu_takes_few_images_at_a_time_each_with_its_own_prompt(oracles, monkeypatch, of_pixels, together):
     oracle, taken = oracles["clipscore"], []
+    images = torch.rand(together + 1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(oracle, "cpu_pixels", int(of_pixels * oracle.prepare(images)[0, 0].numel()))
     real = oracle.score_prepared
     monkeypatch.setattr(
         oracle, "score_prepared", lambda pixels, prompts: (taken.append(list(prompts)), real(pixels, prompts))[1]
     )
-    prompts = [f"{i} cats" for i in range(oracle.cpu_batch + 1)]
-    scores = oracle(torch.rand(len(prompts), 3, 40, 40, generator=torch.Generator().manual_seed(0)), prompts)
+    prompts = [f"{i} cats" for i in range(len(images))]
+    scores = oracle(images, prompts)
     assert taken == [prompts[:-1], prompts[-1:]] and scores.shape == (len(prompts),)
