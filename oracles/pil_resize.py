@@ -7,25 +7,36 @@ sums of such whole numbers are exact in float64, in whatever order they are take
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 ONE = 2**22  # PIL's fixed point
+BAND = 32  # new places in one product, so that few of its factors are zero
 
 
 def resize_levels(levels: Tensor, height: int, width: int) -> Tensor:
     """Whole numbers 0 to 255, ``[B, C, H, W]`` float32, resized to ``[B, C, height, width]`` with antialiasing."""
     old_height, old_width = levels.shape[-2:]
-    across = coefficients(old_width, width).to(levels.device) if width != old_width else None
-    down = coefficients(old_height, height).T.to(levels.device) if height != old_height else None
+    across = list(_bands(old_width, width, levels.device)) if width != old_width else None
+    down = list(_bands(old_height, height, levels.device)) if height != old_height else None
     resized = []
     for picture in levels:  # one by one, as float64 takes twice the memory
-        if across is not None:
-            picture = _rounded(picture.double() @ across)
-        if down is not None:
-            picture = _rounded(down @ picture.double())
+        if across:
+            picture = _rounded([picture[:, :, at].double() @ band for at, band in across], dim=2)
+        if down:
+            picture = _rounded([band.T @ picture[:, at].double() for at, band in down], dim=1)
         resized.append(picture.float())
     return torch.stack(resized)
+
+
+def _bands(size: int, new_size: int, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
+    """The coefficients for ``BAND`` new places after the other, and the old places that those are made of."""
+    for band in coefficients(size, new_size).split(BAND, dim=1):
+        used = band.any(dim=1).nonzero()
+        at = slice(int(used[0]), int(used[-1]) + 1)
+        yield at, band[at].to(device)
 
 
 def coefficients(size: int, new_size: int) -> Tensor:
@@ -46,5 +57,5 @@ def _bicubic(x: Tensor) -> Tensor:
     return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
 
 
-def _rounded(sums: Tensor) -> Tensor:
-    return ((sums + ONE // 2) / ONE).floor().clamp(0, 255)
+def _rounded(bands: list[Tensor], dim: int) -> Tensor:
+    return ((torch.cat(bands, dim) + ONE // 2) / ONE).floor().clamp(0, 255)
