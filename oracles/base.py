@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-# Where torch cannot resize with antialiasing: not on Metal before 2.8, and what is copied there is small.
-NO_ANTIALIASING = ("mps",)
+# Devices that lack float64, which resizing needs, or may lack it; there it is done on the CPU.
+WITHOUT_FLOAT64 = ("mps", "xpu", "privateuseone")
 
 UNITS = {
     "imagereward": "standard deviations; may be negative",
@@ -130,7 +130,7 @@ class Oracle(ABC):
     @torch.no_grad()
     def _prepared(self, images: torch.Tensor) -> torch.Tensor:
         device = next(self.network.parameters()).device
-        place = "cpu" if device.type in NO_ANTIALIASING else device
+        place = "cpu" if device.type in WITHOUT_FLOAT64 else device
         return self.prepare(images.detach().to(place, torch.float32).clamp(0, 1)).to(device)
 
     def _finished(self, pixels: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What each model's own package does to a picture before the network, on tensors: within 8-bit rounding of PIL's.
+"""What each model's own package does to a picture before the network, on tensors.
 
 Pictures are ``[B, 3, H, W]``, or ``[B, 4, H, W]`` with alpha. OpenAI's CLIP, OpenCLIP and ImageReward resize first,
 where PIL weighs colours by alpha, and convert to RGB then; transformers' processors and HPSv2 convert first, which
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .pil_resize import resize_levels
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -33,20 +35,16 @@ def without_alpha(images: Tensor) -> Tensor:
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
-    """Images ``[B, 3 or 4, H, W]`` in [0, 1] by bicubic interpolation with antialiasing, in 8 bits as PIL does it.
+    """Images ``[B, 3 or 4, H, W]`` in [0, 1] by bicubic interpolation with antialiasing, to the bit as PIL does it.
 
-    First across, then down, each rounded, halves up: networks can make much of a level in the last bit. Colours are
-    weighed by alpha where there is one, which is dropped then: ``[B, 3, height, width]``.
+    Colours are weighed by alpha where there is one, which is dropped then: ``[B, 3, height, width]``.
     """
     levels = images.mul(255).round()
     if levels.shape[-2:] == (height, width):
         return without_alpha(levels).div(255)
     alpha = levels[:, 3:]
     levels = torch.cat([levels[:, :3].mul(alpha).div(255).round(), alpha], dim=1) if alpha.numel() else levels
-    for shape in ((images.shape[-2], width), (height, width)):
-        if levels.shape[-2:] != shape:
-            levels = F.interpolate(levels, shape, mode="bicubic", antialias=True, align_corners=False)
-            levels = levels.add(0.5).floor().clamp(0, 255)
+    levels = resize_levels(levels, height, width)
     if alpha.numel():
         colors, alpha = levels[:, :3], levels[:, 3:]
         weighed = colors.mul(255).div(alpha, rounding_mode="floor").clamp(0, 255)
