@@ -71,10 +71,10 @@ class Oracle(ABC):
     fingerprint: str
     network: torch.nn.Module
     reads_prompts = True  # or are images scored by themselves?
-    # Pixels of the network's input that go through it together on a CPU: four images of 224 x 224, one of 384 x 384.
+    # Numbers of the network's input that go through it together on a CPU: four images of 224 x 224, one of 384 x 384.
     # What a layer of a large one makes of more no longer fits the processor's caches, which costs more than larger
     # products save (a tenth at 16 images, of ViT-L and ViT-H), and in bfloat16 takes gigabytes of an so400m.
-    cpu_pixels = 4 * 224**2
+    cpu_numbers = 4 * 3 * 224**2
 
     @property
     def unit(self) -> str:
@@ -134,8 +134,7 @@ class Oracle(ABC):
         return self.prepare(images.detach().to(place, torch.float32).clamp(0, 1)).to(device)
 
     def _finished(self, pixels: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
-        on_cpu, (height, width) = pixels.device.type == "cpu", pixels.shape[-2:]
-        batch = max(1, self.cpu_pixels // (height * width)) if on_cpu else len(pixels)
+        batch = max(1, self.cpu_numbers // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
         with torch.no_grad():
             parts = [
                 self.score_prepared(part, prompts[start : start + len(part)]).float().cpu()

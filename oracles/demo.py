@@ -94,7 +94,7 @@ class DemoOracle(Oracle):
     """
 
     family = "demo"
-    cpu_pixels = 256 * SIDE**2  # its layers are small
+    cpu_numbers = 256 * 3 * SIDE**2  # its layers are small
 
     def __init__(self, network: SceneOracleNetwork, fingerprint: str):
         self.network, self.fingerprint = network, fingerprint

@@ -29,7 +29,7 @@ def test_half_precision_only_where_the_host_finds_it_fast(without_host, fp16, bf
 
 class Brightness(Oracle):
     family, unit, fingerprint = "brightness", "", "f"
-    cpu_pixels = 2**24  # so that the chunks seen are those of the node
+    cpu_numbers = 2**24  # so that the chunks seen are those of the node
 
     def __init__(self):
         self.network, self.seen = torch.nn.Linear(1, 1), []

@@ -185,11 +185,11 @@ def test_scores_do_not_depend_on_the_batch(oracles, family):
     torch.testing.assert_close(together[order], mixed, atol=1e-5 * spread, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("of_pixels", "together"), [(4, 4), (0.5, 1)])
-def test_a_cpu_takes_few_images_at_a_time_each_with_its_own_prompt(oracles, monkeypatch, of_pixels, together):
+@pytest.mark.parametrize(("of_input", "together"), [(4, 4), (0.5, 1)])
+def test_a_cpu_takes_few_images_at_a_time_each_with_its_own_prompt(oracles, monkeypatch, of_input, together):
     oracle, taken = oracles["clipscore"], []
     images = torch.rand(together + 1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(oracle, "cpu_pixels", int(of_pixels * oracle.prepare(images)[0, 0].numel()))
+    monkeypatch.setattr(oracle, "cpu_numbers", int(of_input * oracle.prepare(images)[0].numel()))
     real = oracle.score_prepared
     monkeypatch.setattr(
         oracle, "score_prepared", lambda pixels, prompts: (taken.append(list(prompts)), real(pixels, prompts))[1]
