@@ -1,6 +1,7 @@
 """Does classifier-feature distillation beat progressive distillation at few steps? Measured on three sets.
 
     python bench/distill.py                     # about two hours on two cores beside the teachers; goes on if cut off
+    OMP_NUM_THREADS=1 python bench/distill.py --sets fashion & OMP_NUM_THREADS=1 python bench/distill.py --sets emoji scenes
     python bench/distill.py --sets fashion --seeds 1 --steps 60 --teacher-steps 100 --n 500 --work look --out look.json
 
 From one teacher, students of 4, 2 and 1 DDIM steps by ``pd``, ``cfd`` (beta 0) and ``cfd`` with a low-weight PD anchor,
@@ -10,7 +11,7 @@ the measurement another. Fréchet distance is in the features of the measuring o
 training part, the test part being small); accuracy is how often it sees the class that was asked for; on the scenes the
 exact checker has a word, too. Intervals are 95 %: over seeds where there are three (of the training, for the teacher
 of the noise), else over groups of pictures. Networks and figures are kept in the work folder, so a run that was cut off
-goes on.
+goes on. Two runs of one thread each, side by side, make a third more of two cores than one run of two threads.
 Writes bench/results/distill.json; rows of sets that are not asked for stay there, if they are of the same settings.
 """
 
@@ -299,16 +300,19 @@ def main():
     options = parser.parse_args()
     settings = {"steps": options.steps, "n": options.n, "teacher_steps": options.teacher_steps, "lr": LR}
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "torch": torch.__version__}
-    console, report = Console(), earlier(options.out, settings, options.sets)
+    console, sets, rows = Console(), {}, []
+    earlier(options.out, settings, options.sets)  # a file of other settings is told of now, not in two hours
     for name in options.sets:
         started = time.monotonic()
         stage = Stage(name, options.work, options.teacher_steps)
-        rows = measure(stage, options, console)
+        rows += measure(stage, options, console)
         console.print(table(rows, name))
         # The seconds are those of this run, which may have gone on from an earlier one.
         told = {"seconds": round(time.monotonic() - started), "classifier_accuracy": round(stage.own_accuracy, 4)}
-        report["sets"][name] = told | {"machine": machine}
-        report["rows"] += rows
+        sets[name] = told | {"machine": machine}
+    report = earlier(options.out, settings, options.sets)  # anew: another run may have reported its sets meanwhile
+    report["rows"] += rows
+    report["sets"] |= sets
     report = {"settings": settings, "measuring_classifier": MEASURING_EYES} | report
     write_whole(options.out, json.dumps(report, indent=1) + "\n")
 
