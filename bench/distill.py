@@ -1,7 +1,6 @@
 """Does classifier-feature distillation beat progressive distillation at few steps? Measured on three sets.
 
     python bench/distill.py                     # about two hours on two cores beside the teachers; goes on if cut off
-    OMP_NUM_THREADS=1 python bench/distill.py --sets fashion & OMP_NUM_THREADS=1 python bench/distill.py --sets emoji scenes
     python bench/distill.py --sets fashion --seeds 1 --steps 60 --teacher-steps 100 --n 500 --work look --out look.json
 
 From one teacher, students of 4, 2 and 1 DDIM steps by ``pd``, ``cfd`` (beta 0) and ``cfd`` with a low-weight PD anchor,
@@ -11,7 +10,7 @@ the measurement another. Fréchet distance is in the features of the measuring o
 training part, the test part being small); accuracy is how often it sees the class that was asked for; on the scenes the
 exact checker has a word, too. Intervals are 95 %: over seeds where there are three (of the training, for the teacher
 of the noise), else over groups of pictures. Networks and figures are kept in the work folder, so a run that was cut off
-goes on. Two runs of one thread each, side by side, make a third more of two cores than one run of two threads.
+goes on. Two runs may measure different sets side by side into one report, with OMP_NUM_THREADS=1 each on two cores.
 Writes bench/results/distill.json; rows of sets that are not asked for stay there, if they are of the same settings.
 """
 
@@ -293,7 +292,7 @@ def main():
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, help="at most so many for each set")
     parser.add_argument("--steps", type=int, default=400, help="optimizer steps of each run of three stages")
-    parser.add_argument("--teacher-steps", type=int, default=4000, help="optimizer steps of a set's teacher")
+    parser.add_argument("--teacher-steps", type=int, default=2500, help="optimizer steps of a set's teacher")
     parser.add_argument("--n", type=int, default=2000, help="pictures behind each figure")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "distill", help="trained networks are kept here")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "distill.json")
