@@ -92,6 +92,13 @@ def test_entropy_and_diversity_share_beta_by_gamma():
     )
 
 
+def test_pictures_out_of_range_are_compared_as_they_are_so_the_student_learns_to_come_back():
+    cfd = method("cfd", eyes=eyes(), teacher_steps=4)
+    prediction = torch.full((2, 4, 8, 8), 3.0, requires_grad=True)
+    cfd.distance(prediction, torch.full((2, 4, 8, 8), 0.5), None).backward()
+    assert prediction.grad[:, :3].abs().amax() > 0
+
+
 def test_terms_of_a_whole_batch_are_refused_where_it_is_seen_in_parts(tmp_path):
     def start(accumulate, beta):
         made = method("cfd", {"accumulate": accumulate}, eyes=eyes(), teacher_steps=4, beta=beta)

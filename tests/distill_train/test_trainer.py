@@ -156,6 +156,16 @@ def test_the_consistency_target_is_the_identity_at_the_boundary(chain):
     torch.testing.assert_close(method.target_at(z, t, s, tokens), guided)
 
 
+def test_only_the_boundary_itself_has_no_noise(chain):
+    _, files = chain
+    method = make_method(recipe("student", teacher=str(files["teacher"])), torch.device("cpu"))
+    t = torch.tensor([-1, 0, 19, 999])
+    alpha, sigma = (value.flatten().double() for value in method.levels(t))
+    levels = method.alphas_cumprod.double()[t[1:]]
+    torch.testing.assert_close(alpha.square(), torch.cat([torch.ones(1), levels]), check_dtype=False)
+    torch.testing.assert_close(sigma.square(), torch.cat([torch.zeros(1), 1 - levels]), check_dtype=False)
+
+
 def test_a_student_equal_to_an_unguided_teacher_has_no_loss_where_its_target_is_its_own(chain):
     """On one trajectory, t and s = t, f and its target agree; so the distance measures the change along it alone."""
     _, files = chain
