@@ -299,6 +299,8 @@ def test_every_stage_teaches_the_next_and_leaves_a_student(on_tiny, tmp_path):
     log = [entry for entry in log_of(tmp_path / "run") if "loss" in entry]
     assert [entry["stage"] for entry in log] == ["4-step"] * 2 + ["2-step"] * 4 + ["1-step"] * 4
     assert [entry["lr"] for entry in log][::2][:2] == [1e-2, 1e-2]  # the curve begins again in each stage
+    newest = torch.load(tmp_path / "run" / "checkpoints" / "step-00000010.pt", weights_only=True)
+    assert {state["step"].item() for state in newest["optimizer"]["state"].values()} == {4}  # and so does Adam
     from safetensors import safe_open
 
     steps = []
