@@ -1,6 +1,6 @@
 """Does classifier-feature distillation beat progressive distillation at few steps? Measured on three sets.
 
-    python bench/distill.py                     # about two hours on two cores beside the teachers; goes on if cut off
+    python bench/distill.py                     # hours on two cores; goes on if it is cut off
     python bench/distill.py --sets fashion --seeds 1 --steps 60 --teacher-steps 100 --n 500 --work look --out look.json
 
 From one teacher, students of 4, 2 and 1 DDIM steps by ``pd``, ``cfd`` (beta 0) and ``cfd`` with a low-weight PD anchor,
