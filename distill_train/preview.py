@@ -40,10 +40,12 @@ class Preview:
     def __init__(self, method: "Distillation"):
         self.method, self.settings = method, method.recipe.samples
         self.taught: Tensor | None = None
+        self.embeddings: dict[str, Tensor] = {}
         self.oracle = None
 
     def prepare(self) -> None:
-        """Load the oracle, so that a wrong one is noticed before the first step. Raises what loading it does."""
+        """Embed the prompts, as the text encoders do not stay, and load the oracle. Raises what loading it does."""
+        self.embeddings = self.method.teacher.embed(self.prompts)
         if self.settings.oracle is not None:
             from ..oracles import load_oracle
 
@@ -59,7 +61,7 @@ class Preview:
         count = len(self.prompts)
         shape = teacher.latent_channels, side // teacher.factor, side // teacher.factor
         noise = initial_noise(self.settings.seed, range(count), shape, self.method.device)
-        given = {**teacher.embed(self.prompts), **teacher.sizes(side, side, count)}
+        given = {**self.embeddings, **teacher.sizes(side, side, count)}
         columns = []
         for steps in STEPS:
             columns.append(self._pixels(self.method.sample(network, noise, given, steps)))

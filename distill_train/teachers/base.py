@@ -75,7 +75,10 @@ class Teacher(ABC):
         raise ValueError(f"a student of the {self.kind} family cannot embed the guidance scale; train without it")
 
     def rest(self) -> None:  # noqa: B027 - small families stay where they are
-        """Move everything but the UNet out of the device's memory until it is needed again."""
+        """Keep only the UNet in the device's memory, and no text encoders: what will be needed is embedded before.
+
+        The unconditional branch stays at hand, and the autoencoder comes back when it is used.
+        """
 
     def metadata(self, network: nn.Module) -> dict[str, str]:
         """What this family's loaders need to find in a file of ``network``'s weights."""

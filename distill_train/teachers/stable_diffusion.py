@@ -22,7 +22,8 @@ class StableDiffusionTeacher(Teacher):
     """Embeddings are ``context`` [B, 77, D] and, for SDXL, ``pooled`` [B, P]; SDXL's size is ``time_ids`` [B, 6].
 
     The autoencoder runs in float32. It decodes large pictures in tiles, but encodes them whole, as from tiles other
-    latents would be learned. It and the text encoders come to the device when they are used.
+    latents would be learned. It and the text encoders come to the device when they are used; the latter are let go of
+    by :meth:`rest`, after which `embed` raises RuntimeError.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class StableDiffusionTeacher(Teacher):
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        if not self.texts:
+            raise RuntimeError("the text encoders were let go of; embed what is needed before rest()")
         for text in self.texts:
             self._at_hand(text.network)
         return text_states(self.texts, prompts, self.device)
@@ -107,8 +110,8 @@ class StableDiffusionTeacher(Teacher):
 
     def rest(self) -> None:
         self.unconditional(1)
-        for network in (self.vae, *(text.network for text in self.texts)):
-            network.to("cpu")
+        self.texts = ()
+        self.vae.to("cpu")
 
     def _whole_precision(self):
         # SDXL's autoencoder overflows in half precision, which a recipe's autocast would bring.

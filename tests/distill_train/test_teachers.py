@@ -1,7 +1,9 @@
 """Teachers from files and folders: what they say must be what diffusers and the demo family say."""
 
+import gc
 import json
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -68,6 +70,20 @@ def test_sdxl_is_told_sizes_and_its_empty_prompt_is_zero(pairs):
     assert all(len(value) == 3 and not value.any() for value in free.values())
     plain = load_teacher(pairs["sd1"][1])
     torch.testing.assert_close(plain.unconditional(2)["context"], plain.embed(["", ""])["context"])
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_text_encoders_do_not_outlast_what_is_embedded(pairs, kind):
+    teacher = load_teacher(pairs[kind][0])
+    free = load_teacher(pairs[kind][0]).unconditional(2)
+    encoders = [weakref.ref(text.network) for text in teacher.texts]
+    teacher.rest()
+    gc.collect()
+    assert encoders and all(encoder() is None for encoder in encoders)
+    assert all(torch.equal(value, free[key]) for key, value in teacher.unconditional(2).items())
+    assert teacher.decode(torch.zeros(1, 4, 8, 8)).shape == (1, 3, 16, 16)
+    with pytest.raises(RuntimeError, match="embed what is needed before"):
+        teacher.embed(PROMPTS)
 
 
 def test_latents_are_scaled_and_come_back_with_gradients(pairs):
