@@ -148,13 +148,18 @@ def save_tensors(
     """Write a safetensors file, whole or not at all.
 
     check: reads the written file, before it takes its name, and raises if it is not what it should be.
+    Raises OSError if it cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, metadata=metadata)
+        try:
+            save_file(tensors, partial, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
         if check:
             check(partial)
         with open(partial, "rb+") as file:

@@ -58,7 +58,8 @@ class StudentFile:
         metadata = read_header(path).metadata
         if METHOD not in metadata:
             raise CheckpointError(
-                f"{path} does not say how to sample it; expected a student's file from 'understudy export'"
+                f"{path} does not say how to sample it; expected a student of lcm, cd, pd or cfd, from 'understudy "
+                "train' or 'understudy export'"
             )
         given = {field.name: metadata.get(field.name) for field in fields(cls)} | {"method": metadata[METHOD]}
         required = [field.name for field in fields(cls) if "None" not in str(field.type)]

@@ -306,7 +306,11 @@ def main():
         name: plan.teacher_steps and (options.teacher_steps or plan.teacher_steps) for name, plan in PLANS.items()
     }
     settings = {"steps": options.steps, "n": options.n, "teacher_steps": teacher_steps, "lr": LR}
-    machine = {"system": platform.platform(), "cores": os.cpu_count(), "torch": torch.__version__}
+    machine = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+    }
     console, sets, rows = Console(), {}, []
     earlier(options.out, settings, options.sets)  # a file of other settings is told of now, not in two hours
     for name in options.sets:

@@ -190,7 +190,7 @@ def main():
     host = ".".join(map(str, environment.version(bench.checkout)))
     report = {
         "host": f"ComfyUI {host}",
-        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "machine": {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()},
         "settings": {
             "side": options.side,
             "batch": BATCH,

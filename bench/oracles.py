@@ -192,7 +192,7 @@ def machine():
     """What the figures depend on beside the oracles' code; rows of another one are not taken for this one's."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return {
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "processor": model[1] if model else platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

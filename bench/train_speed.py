@@ -250,7 +250,11 @@ def main():
                 row[ratio] = round(row[f"understudy_{figure}"] / row[f"plain_{figure}"], 3)
             rows.append(row)
             print(json.dumps(row), flush=True)
-    machine = {"system": platform.platform(), "cores": os.cpu_count(), "torch": torch.__version__}
+    machine = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 

@@ -71,7 +71,7 @@ class Run:
         path = directory / "recipe.json"
         if not path.exists():
             raise RecipeError(f"{directory} holds no run to resume; leave --resume out to start one")
-        return validated(path, json.loads(path.read_text(encoding="utf-8")), changes)
+        return validated(path, read_recipe(directory), changes)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Put down what the run is now made by."""
@@ -85,6 +85,11 @@ class Run:
     def checkpoints(self) -> list[Path]:
         """Checkpoint files, oldest first."""
         return sorted((self.directory / "checkpoints").glob("step-*.pt"))
+
+    def reached(self) -> int | None:
+        """The step of the newest checkpoint, None where there is none."""
+        checkpoints = self.checkpoints()
+        return int(checkpoints[-1].stem.removeprefix("step-")) if checkpoints else None
 
     def save_checkpoint(self, step: int, state: Mapping[str, Any], keep: int) -> None:
         """Write a checkpoint and drop all but the newest ``keep``."""
@@ -114,6 +119,15 @@ class Run:
             reached = state["step"] if state else 0
             write_whole(log, "".join(line for line in lines if json.loads(line)["step"] <= reached))
         return state
+
+
+def read_recipe(directory: Path) -> dict[str, Any]:
+    """What recipe.json of a run says, not validated. Raises RecipeError if it is not JSON."""
+    path = directory / "recipe.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecipeError(f"{path} cannot be read: {error}; the run needs the file that it was started with") from error
 
 
 def changeable(recipe: Recipe) -> tuple[str, ...]:

@@ -168,7 +168,7 @@ def of_the_host(model, steps: int, cfg: float, denoise: float, *, sampler: str, 
 
 
 def consistency(model, steps: int, cfg: float, denoise: float, *, spacing: str, grid: int = GRID) -> tuple:
-    """Plain denoised as consistency function, on the timesteps of the distillation (methods 1.6)."""
+    """Plain denoised as consistency function, on the timesteps of the distillation (Starodubcev et al. 2023)."""
     from comfy.samplers import KSAMPLER
 
     sampling = model.get_model_object("model_sampling")
@@ -213,18 +213,18 @@ def with_noise_sampler(function: Callable) -> Callable:
 
 
 def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = GRID):
-    """A clone of the MODEL that samples as a latent consistency model: c_skip and c_out of Luo et al. 2023, for eps and
-    v models. Raises ValueError for other models."""
-    from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
+    """A clone of the MODEL that samples as a latent consistency model: c_skip and c_out of Luo et al. 2023, for models
+    that predict eps, v or x0, with the noise levels that the model has. Raises ValueError for other models."""
+    from comfy.model_sampling import EPS, V_PREDICTION, X0, ModelSamplingDiscrete
     from comfy_extras.nodes_model_advanced import ModelSamplingDiscreteDistilled
 
     own = model.get_model_object("model_sampling")
     if not isinstance(own, ModelSamplingDiscrete) or not isinstance(own, EPS):
         raise ValueError(
-            f"the model samples as {type(own).__mro__[1].__name__}, but LCM students predict noise or v in discrete "
-            "time: choose another family or model."
+            f"the model samples as {type(own).__mro__[1].__name__}, but LCM students predict noise, v or x0 in "
+            "discrete time: choose another family or model."
         )
-    prediction = V_PREDICTION if isinstance(own, V_PREDICTION) else EPS
+    prediction = next(kind for kind in (V_PREDICTION, X0, EPS) if isinstance(own, kind))  # all are EPS by inheritance
 
     class LatentConsistency(ModelSamplingDiscreteDistilled, prediction):
         original_timesteps = grid
@@ -235,6 +235,9 @@ def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = 
             scale = (time**2 + SIGMA_DATA**2) ** 0.5
             return time / scale * x0 + (SIGMA_DATA / scale) ** 2 * model_input
 
+    sampling = LatentConsistency(model.model.model_config)
+    if len(own.sigmas) == sampling.num_timesteps:  # ModelSamplingDiscrete may have changed them, to zero SNR
+        sampling.set_sigmas(own.sigmas.flip(0)[:: sampling.skip_steps][:grid].flip(0))
     clone = model.clone()
-    clone.add_object_patch("model_sampling", LatentConsistency(model.model.model_config))
+    clone.add_object_patch("model_sampling", sampling)
     return clone

@@ -46,7 +46,7 @@ class Threshold:
 
     @classmethod
     def percentile(cls, calibration, k: float) -> Threshold:
-        """Reject scores below the k-th percentile of the student's own scores, so about k % (methods 1.1)."""
+        """Reject scores below the k-th percentile of the student's own scores, so about k % (Starodubcev et al.)."""
         value = calibration.value_at(k)
         return cls("percentile", value=value, expected_fraction=k / 100, calibration=calibration.name)
 

@@ -1,6 +1,5 @@
 """``understudy export``: a run in, one file for a stock loader out."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +9,8 @@ import torch
 
 from ...files import CheckpointError, preview, read_header, save_tensors
 from ...pipelines.layout import SDXL, UNET
-from ...student_file import StudentFile
+from ...student_file import METHOD, StudentFile
+from ..run import Run, read_recipe
 from ..teachers.stable_diffusion import fingerprint
 from .base import PREDICTS_V, ZERO_SNR, Base, Shapes, open_base
 from .guidance import fold_guidance, takes_guidance
@@ -22,6 +22,7 @@ PLACES = {
     "unet": ("diffusion_models", "Load Diffusion Model"),
     "checkpoint": ("checkpoints", "Load Checkpoint"),
 }
+TITLE = "modelspec.title"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -45,8 +46,9 @@ class Exported:
         student = self.student
         sampling = f"{student.steps} steps, cfg {student.guidance:g}, {student.sampler}, {student.scheduler}"
         only = ", which no other node has" if student.family == "consistency" else ""
+        fixed = "" if student.folded_guidance is None else f"; guidance {student.folded_guidance:g} is fixed in them"
         lines = [
-            f"{self.path}: {self.tensors} tensors, each of a name and shape that the base has",
+            f"{self.path}: {self.tensors} tensors, each of a name and shape that the base has{fixed}",
             f"Copy it to {self.folder}; {self.node} loads it.",
             f"Understudy Student Sampler samples it with settings_from this file: {sampling}{only}.",
         ]
@@ -66,7 +68,8 @@ def export(
     run: its folder, or one of the files in the run's exports folder. guidance: the scale, as cfg, to fix in a student
     that takes it as an input. out: a file, or a folder for it; the run's exports folder without it. base: the model to
     check against, and to complete a checkpoint with; the recipe's teacher without it. dtype: "auto" is the run's own.
-    Raises ExportError, CheckpointError or FileNotFoundError.
+    A file that is there already is replaced only if it is an earlier export.
+    Raises ExportError, CheckpointError, FileNotFoundError or FileExistsError.
     """
     file, recipe = _student_file(run)
     student = StudentFile.read(file)
@@ -86,21 +89,37 @@ def export(
         )
     tensors, expected, student = _tensors(file, student, to, guidance, model, DTYPES.get(dtype))
     folder, node = PLACES[to]
-    path = _path(file, out, f"{file.resolve().parents[1].name}-{file.stem}-{to}.safetensors")
+    title = f"{file.resolve().parents[1].name}-{file.stem}-{to}"
+    title += "" if guidance is None else f"-cfg{guidance:g}"
+    path = _path(file, out, title + ("" if dtype == "auto" else f"-{dtype}"))
+    _require_replaceable(path, file, model.path)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_tensors(tensors, path, _metadata(student, to, path.stem), check=partial(_check, expected=expected, base=model))
-    return Exported(path, student, f"models/{folder}", node, len(tensors), tuple(_notes(student, to, tensors, model)))
+    notes = _notes(student, to, tensors, model)
+    if base is not None and fingerprint(base) != student.teacher_sha256:
+        notes.append(
+            f"{base} is another file than {student.teacher_file}, which the student was distilled from: names and "
+            "shapes agree, but whether it is the same model was not checked."
+        )
+    return Exported(path, student, f"models/{folder}", node, len(tensors), tuple(notes))
 
 
 def _student_file(run: Path) -> tuple[Path, dict]:
-    file, run = (run, run.parents[1]) if run.is_file() else (None, run)
-    path = run / "recipe.json"
-    if not path.is_file():
+    file, run = (run, run.resolve().parents[1]) if run.is_file() else (None, run)
+    if not (run / "recipe.json").is_file():
         raise FileNotFoundError(f"{run} holds no run: it has no recipe.json; expected the folder of 'understudy train'")
-    recipe = json.loads(path.read_text(encoding="utf-8"))
-    file = file or run / "exports" / recipe["export"]
+    recipe = read_recipe(run)
+    if file is not None:
+        return file, recipe
+    file, steps = run / "exports" / recipe["export"], recipe["loop"]["steps"]
+    reached = Run(run).reached()
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: the run has not ended; continue it with --resume")
+    if reached is not None and reached < steps:  # it had ended, and now goes on for longer
+        raise ExportError(
+            f"{run} has not ended: it is at step {reached} of {steps}; continue it with --resume, or name "
+            f"{file} for what it was when it last ended"
+        )
     return file, recipe
 
 
@@ -171,7 +190,8 @@ def _folded(
 def _cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     cast = {key: value.to(dtype).contiguous() for key, value in tensors.items()}
     if broken := [key for key, value in cast.items() if not value.isfinite().all()]:
-        where = "too large for it" if all(tensors[key].isfinite().all() for key in broken) else "not numbers"
+        finite = all(tensors[key].isfinite().all() for key in broken)
+        where = "too large for it" if finite else "infinite or not numbers in the run already"
         raise CheckpointError(f"as {str(dtype).removeprefix('torch.')} the weights {preview(broken)} are {where}")
     return cast
 
@@ -189,14 +209,24 @@ def _check(path: Path, expected: Shapes, base: Base) -> None:
             raise CheckpointError(f"the export for {base.path} {what} {preview(keys)}; nothing was written")
 
 
-def _path(file: Path, out: Path | None, name: str) -> Path:
-    if out is None:
-        return file.with_name(name)
-    if out.is_dir():
-        return out / name
+def _path(file: Path, out: Path | None, title: str) -> Path:
+    if out is None or out.is_dir():
+        return (out or file.parent) / f"{title}.safetensors"
     if out.suffix != ".safetensors":
         raise ExportError(f"--out {out}: expected a .safetensors file or a folder that exists")
     return out
+
+
+def _require_replaceable(path: Path, *sources: Path) -> None:
+    """Raises FileExistsError unless ``path`` is free, or an earlier export that nothing here is read from."""
+    if not path.exists():
+        return
+    try:
+        replaceable = {METHOD, TITLE} <= read_header(path).metadata.keys()
+    except CheckpointError:
+        replaceable = False
+    if not replaceable or any(path.samefile(source) for source in sources):
+        raise FileExistsError(f"{path} is there already and would be lost; name another file with --out")
 
 
 def _metadata(student: StudentFile, to: str, title: str) -> dict[str, str]:
@@ -206,7 +236,7 @@ def _metadata(student: StudentFile, to: str, title: str) -> dict[str, str]:
     metadata = student.metadata() | {
         "licence": licence,
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.title": title,
+        TITLE: title,
         "modelspec.architecture": architecture + ("/lora" if to == "lora" else ""),
         "modelspec.prediction_type": {"v_prediction": "v"}.get(student.prediction, student.prediction),
         "modelspec.license": licence,

@@ -25,7 +25,7 @@ def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **mo
         **{"sampler": "lcm", "scheduler": "sgm_uniform"} | said,
     )
     (folder / "exports").mkdir(parents=True)
-    recipe = {"export": "student.safetensors", "teacher": {"path": str(teacher)}}
+    recipe = {"export": "student.safetensors", "teacher": {"path": str(teacher)}, "loop": {"steps": 10}}
     (folder / "recipe.json").write_text(json.dumps(recipe))
     save_file(
         {key: value.contiguous() for key, value in weights.items()},
@@ -55,17 +55,19 @@ def with_lora(unet, rank=3, alpha=6.0):
 
 
 def noise_and_text(unet, batch=2):
-    """Arguments of a UNet call."""
-    generator = torch.Generator().manual_seed(13)
-    config = unet.config
+    """Arguments of a UNet call, in its precision."""
+    generator, config = torch.Generator().manual_seed(13), unet.config
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator).to(unet.dtype)
+
     arguments = {
-        "sample": torch.randn(batch, config.in_channels, 8, 8, generator=generator),
+        "sample": draw(batch, config.in_channels, 8, 8),
         "timestep": torch.tensor([800, 30])[:batch],
-        "encoder_hidden_states": torch.randn(batch, 7, config.cross_attention_dim, generator=generator),
+        "encoder_hidden_states": draw(batch, 7, config.cross_attention_dim),
     }
     if config.addition_embed_type:
         pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
         ids = torch.tensor([[64.0, 64, 0, 0, 64, 64]]).expand(batch, -1)
-        texts = torch.randn(batch, pooled, generator=generator)
-        arguments["added_cond_kwargs"] = {"text_embeds": texts, "time_ids": ids}
+        arguments["added_cond_kwargs"] = {"text_embeds": draw(batch, pooled), "time_ids": ids}
     return arguments

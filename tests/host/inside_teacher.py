@@ -34,7 +34,7 @@ import comfy.supported_models  # noqa: E402
 from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
-from understudy.nodes.student import FAMILIES, UnderstudyStudentSampler  # noqa: E402
+from understudy.nodes.student import FAMILIES, UnderstudyStudentSampler, with_boundary_scaling  # noqa: E402
 from understudy.nodes.subset import Subset  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.oracles.scores import Scores  # noqa: E402
@@ -412,6 +412,24 @@ def check_lcm_is_the_host_s():
     v_model = tiny_model(comfy.model_base.ModelType.V_PREDICTION)
     far(student("LCM", latent, model=v_model)["samples"], student("LCM", latent)["samples"])
     refused(["LCM"], student, "LCM", latent, model=tiny_model(comfy.model_base.ModelType.FLOW))
+
+
+def check_lcm_keeps_what_model_sampling_discrete_sets():
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
+
+    for sampling, zsnr in (("v_prediction", True), ("x0", False), ("eps", False)):
+        told = ModelSamplingDiscrete().patch(MODEL, sampling, zsnr)[0]
+        own = told.get_model_object("model_sampling")
+        for grid in (50, 30):
+            made = with_boundary_scaling(told, grid=grid).get_model_object("model_sampling")
+            assert made.sigma_max == own.sigma_max and len(made.sigmas) == grid
+            # Each of its levels is the one that the network was told at that timestep.
+            assert torch.equal(made.sigmas, own.sigma(made.timestep(made.sigmas).float())), (sampling, grid)
+        far_off = torch.full((1, 4, 2, 2), 0.3), torch.full((1, 4, 2, 2), 0.7)
+        sigma = made.sigmas[-1:].clone()
+        torch.testing.assert_close(
+            made.calculate_denoised(sigma, *far_off), own.calculate_denoised(sigma, *far_off), rtol=1e-3, atol=1e-3
+        )
 
 
 def check_students_use_the_timesteps_that_they_were_distilled_on():

@@ -105,7 +105,7 @@ def test_without_a_noise_sampler_the_seed_decides(gaussian):
 
 
 def test_with_guidance():
-    """A student that runs with guidance, as the published consistency-distilled SD 1.5 does (methods 1.6)."""
+    """A student that runs with guidance, as the published consistency-distilled SD 1.5 does."""
     network = lambda x, t, to: to.expand_as(x)  # noqa: E731
     model = Guided(DiscreteDenoiser(network, scaled_linear(), "x0"), 8.0)
     branches = {"cond": {"to": torch.ones(2, 1, 1, 1)}, "uncond": {"to": torch.zeros(2, 1, 1, 1)}}
