@@ -1,5 +1,6 @@
 """Frozen image classifiers from timm whose features a student is to match."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -7,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..files import CheckpointError, preview
+from ..oracles.tensors import TensorFile
 from .config import RecipeError
+from .precision import whole_precision
 
 
 class Classifier:
@@ -23,10 +26,12 @@ class Classifier:
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(features [B, F], logits [B, classes]) of pixels [B, 3, H, W], nominally in [0, 1] and not clipped to it."""
-        if self.size is not None and pixels.shape[-2:] != (self.size, self.size):
-            pixels = F.interpolate(pixels, (self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
-        with torch.autocast(pixels.device.type, enabled=False):
-            maps = self.network.forward_features((pixels.float() - self.mean) / self.std)
+        side = (self.size, self.size)
+        with whole_precision(pixels.device):
+            pixels = pixels.float()
+            if self.size is not None and pixels.shape[-2:] != side:
+                pixels = F.interpolate(pixels, side, mode="bilinear", align_corners=False, antialias=True)
+            maps = self.network.forward_features((pixels - self.mean) / self.std)
             return self.network.forward_head(maps, pre_logits=True), self.network.forward_head(maps)
 
 
@@ -38,7 +43,8 @@ def load_classifier(
     name: timm's name of it, with its ``weights`` in a .safetensors or .pth file; or a folder as timm's hub has them,
     with config.json and model.safetensors. size, mean, std: where they are not what timm knows of the model; size 0
     takes pictures as they are.
-    Raises RecipeError for an unknown name or missing weights, CheckpointError for weights of another model.
+    Raises RecipeError for an unknown name or missing weights, CheckpointError for weights of another model or a file
+    that cannot be read.
     """
     try:
         import timm
@@ -60,15 +66,11 @@ def load_classifier(
 
 def _filled(timm, name: str, path: Path) -> nn.Module:
     """The named model, as many classes wide as the file's, with the file's weights."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        weights = load_file(path)
-    else:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        weights = weights.get("state_dict", weights.get("model", weights))
+    torch.serialization.add_safe_globals([Namespace])  # timm's training puts its arguments beside the weights
+    weights = dict(TensorFile(path))
     head = timm.models.get_pretrained_cfg_value(name, "classifier") or "fc"
-    classes = weights.get(f"{head}.weight", next(reversed(list(weights.values())))).shape[0]
+    last = next((value for value in reversed(list(weights.values())) if value.ndim), torch.zeros(1))
+    classes = weights.get(f"{head}.weight", last).shape[0]
     network = timm.create_model(name, pretrained=False, num_classes=classes)
     expected = network.state_dict()
     if expected.keys() != weights.keys():

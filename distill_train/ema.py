@@ -1,7 +1,7 @@
 """An exponential moving average of the weights that train, usable in the network's place."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,8 @@ class Ema:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within, the network has the averaged weights."""
-        with standing_in(self.parameters, self.weights) if self.weights else nullcontext():
+        # Even where they are its own: a pass without gradients leaves casts behind that have none.
+        with standing_in(self.parameters, self.weights):
             yield
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from ..samplers.denoisers import DiscreteDenoiser, Guided
 from ..samplers.noise import PerImageNoise, initial_noise
 from ..samplers.schedules import trailing_sigmas
 from ..samplers.solvers import sample_dpmpp_2m
+from .precision import whole_precision
 
 if TYPE_CHECKING:
     from .methods.distillation import Distillation
@@ -68,7 +69,7 @@ class Preview:
         if self.taught is None:
             self.taught = self._pixels(self._teach(noise, given))
         columns.append(self.taught)
-        with torch.autocast(self.method.device.type, enabled=False):  # an oracle has a precision of its own
+        with whole_precision(self.method.device):  # an oracle has a precision of its own
             figures = self._scores(columns)
         teacher.rest()
         return torch.stack(columns, dim=1).flatten(0, 1), figures

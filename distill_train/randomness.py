@@ -36,4 +36,5 @@ class Draws:
         return self._stacked(name, lambda g: torch.randint(low, high, (), generator=g))
 
     def _stacked(self, name: str, draw) -> Tensor:
-        return torch.stack([draw(generator(self.seed, name, i)) for i in self.indices]).to(self.device)
+        drawn = torch.stack([draw(generator(self.seed, name, i)) for i in self.indices])
+        return drawn.to(self.device, non_blocking=True)

@@ -46,8 +46,8 @@ class CD(Distillation):
                 "cd needs a teacher that predicts eps or v, as f(x_1, 1) is not x_1 for one that predicts x0; use lcm"
             )
         timesteps = len(self.teacher.alphas_cumprod)
-        if timesteps % settings.intervals:
-            raise RecipeError(f"settings.intervals is {settings.intervals}; expected a divisor of {timesteps}")
+        if timesteps % settings.intervals or settings.intervals == timesteps:
+            raise RecipeError(f"settings.intervals is {settings.intervals}; expected a smaller divisor of {timesteps}")
         self.stride = timesteps // settings.intervals
         self.target = Ema(self.network, settings.target_ema, warmup=False)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..classifier import Classifier, load_classifier
 from ..config import RecipeError
+from ..precision import whole_precision
 from .pd import PD
 
 
@@ -91,4 +92,9 @@ class CFD(PD):
         from ..tiny_decoder import load_tiny_decoder
 
         decoder = load_tiny_decoder(self.settings.decoder, self.teacher.latent_channels).to(self.device)
-        return lambda latents: decoder(latents.float()) / 2 + 0.5
+
+        def decode(latents: Tensor) -> Tensor:
+            with whole_precision(self.device):
+                return decoder(latents.float()) / 2 + 0.5
+
+        return decode

@@ -23,7 +23,8 @@ class Consistency(Method):
     The timesteps are ``intervals`` equal parts of the schedule, 1000/n - 1, ..., and 0 is the boundary where f is the
     identity: alpha_bar := 1 at the end, so that no c_skip and c_out are needed. The teacher is guided with a fixed
     scale and the student is not, so the guidance is distilled in and a student step costs one evaluation.
-    The distance is the pseudo-Huber sqrt(|a - b|^2 + c^2) - c with c = huber * sqrt(dimensions).
+    The distance is sqrt(mean (a - b)^2 + c^2) - c with c = huber * sqrt(dimensions): a pseudo-Huber of the root mean
+    square. The published one has the sum in the mean's place; the demo student was trained with this.
     """
 
     class Settings(Strict):
@@ -33,7 +34,7 @@ class Consistency(Method):
         pictures_seed: int = Field(2, description="of the scenes")
         intervals: int = Field(50, description="timesteps of the grid")
         cfg: float = Field(3.0, description="guidance scale of the teacher")
-        huber: float = Field(0.00054, description="of the pseudo-Huber distance, times sqrt(dimensions)")
+        huber: float = Field(0.00054, description="of the distance, times sqrt(dimensions)")
         target_ema: float = Field(0.95, description="decay of the target's average")
         measured: int = Field(256, description="samples that are measured")
 

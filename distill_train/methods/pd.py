@@ -64,6 +64,8 @@ class PD(Distillation):
         if settings.substeps > 1:
             self.chain = _halvings(settings.teacher_steps, settings.substeps)
             self.chain = self.chain[: self.chain.index(settings.student_steps) + 1]
+        if settings.teacher_steps >= (timesteps := len(self.teacher.alphas_cumprod)):
+            raise RecipeError(f"settings.teacher_steps is {settings.teacher_steps}; expected fewer than {timesteps}")
 
     @property
     def steps(self) -> int:

@@ -12,6 +12,7 @@ from ...files import sha256
 from ...models.demo import family
 from ...models.demo.language import TOKENS
 from ...samplers.denoisers import scaled_linear
+from ..precision import whole_precision
 from .base import Teacher
 
 
@@ -38,7 +39,8 @@ class DemoTeacher(Teacher):
 
     def decode(self, latents: Tensor, clamp: bool = True) -> Tensor:
         parts = latents.to(self.device).float().split(family.CHUNK)
-        pixels = torch.cat([self.vae.decode(part).sample for part in parts]) / 2 + 0.5
+        with whole_precision(self.device):
+            pixels = torch.cat([self.vae.decode(part).sample for part in parts]) / 2 + 0.5
         return pixels.clamp(0, 1) if clamp else pixels
 
     def embed(self, prompts: Sequence[str]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from ...pipelines.checkpoint import Checkpoint
 from ...pipelines.layout import SDXL
 from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, zero_terminal_snr
 from ..config import RecipeError
+from ..precision import whole_precision
 from .base import Teacher
 
 WHOLE, TILE = 768, 512  # pixels: the largest side that is decoded at once, and of the tiles of a larger picture
@@ -21,9 +22,9 @@ PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 class StableDiffusionTeacher(Teacher):
     """Embeddings are ``context`` [B, 77, D] and, for SDXL, ``pooled`` [B, P]; SDXL's size is ``time_ids`` [B, 6].
 
-    The autoencoder runs in float32. It decodes large pictures in tiles, but encodes them whole, as from tiles other
-    latents would be learned. It and the text encoders come to the device when they are used; the latter are let go of
-    by :meth:`rest`, after which `embed` raises RuntimeError.
+    The autoencoder runs in float32, as SDXL's overflows in half precision. It decodes large pictures in tiles, but
+    encodes them whole, as from tiles other latents would be learned. It and the text encoders come to the device when
+    they are used; the latter are let go of by :meth:`rest`, after which `embed` raises RuntimeError.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class StableDiffusionTeacher(Teacher):
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        with self._whole_precision():
+        with whole_precision(self.device):
             posterior = self._at_hand(self.vae).encode(pixels.to(self.device).float() * 2 - 1).latent_dist
         latents = posterior.mode() if generator is None else posterior.sample(generator)
         return latents * self.vae.config.scaling_factor
@@ -66,7 +67,7 @@ class StableDiffusionTeacher(Teacher):
     def decode(self, latents: Tensor, clamp: bool = True) -> Tensor:
         vae = self._at_hand(self.vae)
         # One at a time: decoding is where memory peaks, and a batch makes it no faster.
-        with self._whole_precision():
+        with whole_precision(self.device):
             scaled = latents.to(self.device).float() / vae.config.scaling_factor
             # Unclamped pixels are to train through, which needs every tile's activations at the same time.
             if clamp and max(scaled.shape[-2:]) * self.factor > WHOLE:
@@ -112,10 +113,6 @@ class StableDiffusionTeacher(Teacher):
         self.unconditional(1)
         self.texts = ()
         self.vae.to("cpu")
-
-    def _whole_precision(self):
-        # SDXL's autoencoder overflows in half precision, which a recipe's autocast would bring.
-        return torch.autocast(self.device.type, enabled=False)
 
     def _at_hand(self, network: nn.Module) -> nn.Module:
         return network.to(self.device)

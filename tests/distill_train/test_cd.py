@@ -4,9 +4,10 @@ import pytest
 import torch
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.distances import pseudo_huber_norm
+from understudy.distill_train.methods.cd import WEIGHTS
 from understudy.distill_train.randomness import Draws
 
-from .tiny import TinyTeacher, changed, lowers_its_loss, method
+from .tiny import TinyTeacher, changed, lowers_its_loss, method, timesteps_seen
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -61,6 +62,22 @@ def test_its_timesteps_are_those_of_leading_ddim():
         draws.whole = lambda *_, place=place: torch.tensor([place])
         cd.batch_loss(cd.network, cd.source.batch(0, range(1)), draws)
     assert set(seen) == set(scheduler.timesteps.tolist()) and max(seen) == 981 and min(seen) == 1
+
+
+def test_the_student_learns_at_all_of_them_but_the_boundary():
+    assert timesteps_seen(method("cd", intervals=5), 30) == {201, 401, 601, 801}
+    with pytest.raises(RecipeError, match="settings.intervals is 1000; expected a smaller divisor of 1000"):
+        method("cd", intervals=1000)
+
+
+def test_the_weights_are_those_of_the_signal_to_noise_ratio():
+    level = method("cd").levels(torch.tensor([21, 981]))
+    snr = level.alpha.square() / level.sigma.square()
+    assert snr[0] > 1 > snr[1]
+    assert WEIGHTS["uniform"](level) == 1
+    torch.testing.assert_close(WEIGHTS["snr"](level), snr)
+    torch.testing.assert_close(WEIGHTS["snr+1"](level), snr + 1)
+    torch.testing.assert_close(WEIGHTS["truncated-snr"](level), torch.maximum(snr, torch.ones(())))
 
 
 def test_random_guidance_is_a_whole_scale_for_each_sample():

@@ -1,5 +1,8 @@
 """Classifier-based feature distillation on a tiny network."""
 
+from argparse import Namespace
+from functools import partial
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -8,6 +11,7 @@ from understudy.distill_train.classifier import Classifier, load_classifier
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.loop import Trainer
 from understudy.distill_train.methods.cfd import concentration, entropy, feature_kl
+from understudy.distill_train.teachers import load_teacher
 from understudy.distill_train.tiny_decoder import load_tiny_decoder
 from understudy.files import CheckpointError
 
@@ -124,6 +128,34 @@ def test_pictures_are_normalised_as_the_classifier_was_trained_and_resized_not_c
     torch.testing.assert_close(seen[0][0, :, 0, 0], (1.5 - mean) / std)
 
 
+@pytest.mark.parametrize("decoder", ["demo", "taesd"])
+def test_pixels_are_whole_precision_under_a_recipe_s_own(decoder, tmp_path):
+    from diffusers import AutoencoderTiny
+
+    seen = []
+
+    class Watching(Eyes):
+        def forward_features(self, x):
+            seen.append(x.dtype)
+            return super().forward_features(x)
+
+    eyes = Classifier(Watching(), torch.full((3,), 0.5), torch.full((3,), 0.25), 24)
+    if decoder == "demo":
+        decode, channels = partial(load_teacher("demo").decode, clamp=False), 8
+    else:
+        torch.manual_seed(0)
+        AutoencoderTiny(latent_channels=4).save_pretrained(tmp_path)
+        file = tmp_path / "diffusion_pytorch_model.safetensors"
+        decode, channels = method("cfd", eyes=eyes, teacher_steps=4, decoder=str(file)).decode, 4
+    latents = torch.randn(1, channels, 8, 8, requires_grad=True)
+    expected = eyes(decode(latents))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = eyes(decode(latents))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+    assert set(seen) == {torch.float32}
+
+
 def test_a_timm_classifier_comes_from_a_file_by_name_or_by_the_order_of_its_tensors(tmp_path):
     import timm
 
@@ -138,9 +170,27 @@ def test_a_timm_classifier_comes_from_a_file_by_name_or_by_the_order_of_its_tens
         features, logits = classifier(x)
         torch.testing.assert_close(logits, network(x))
         assert features.shape == (2, network.num_features) and logits.shape == (2, 7)
+    # As timm's own training leaves it.
+    torch.save({"state_dict": state, "epoch": 3, "args": Namespace(model="test_efficientnet")}, tmp_path / "timm.pth")
+    torch.testing.assert_close(
+        load_classifier("test_efficientnet", tmp_path / "timm.pth", CPU, size=0).network(x), network(x)
+    )
     known = load_classifier("test_efficientnet", tmp_path / "own.safetensors", CPU)
     data = timm.data.resolve_model_data_config(network)
     assert known.size == data["input_size"][-1] and known.mean.flatten().tolist() == pytest.approx(data["mean"])
+
+
+def test_a_timm_classifier_comes_from_a_folder(tmp_path):
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model("test_efficientnet", pretrained=False, num_classes=7).eval()
+    network.pretrained_cfg |= {"mean": (0.1, 0.2, 0.3), "input_size": (3, 40, 40)}
+    timm.models.save_for_hf(network, tmp_path / "folder", safe_serialization=True)
+    classifier = load_classifier(str(tmp_path / "folder"), None, CPU)
+    assert classifier.size == 40 and classifier.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    x = torch.rand(2, 3, 40, 40)
+    torch.testing.assert_close(classifier.network(x), network(x))
 
 
 def test_a_classifier_that_is_not_there_is_refused(tmp_path):
@@ -151,6 +201,10 @@ def test_a_classifier_that_is_not_there_is_refused(tmp_path):
     save_file({"a": torch.zeros(3)}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="does not hold test_efficientnet"):
         load_classifier("test_efficientnet", tmp_path / "a.safetensors", CPU)
+    for held in ({"net": {"a": torch.zeros(3)}, "acc": 0.9}, {"a": torch.ones(())}):
+        torch.save(held, tmp_path / "a.pth")
+        with pytest.raises(CheckpointError, match="a.pth (holds no tensors|does not hold)"):
+            load_classifier("test_efficientnet", tmp_path / "a.pth", CPU)
 
 
 def test_a_published_tiny_decoder_is_diffusers_own(tmp_path):

@@ -7,7 +7,7 @@ from understudy.distill_train.config import RecipeError
 from understudy.distill_train.methods.lcm import boundary_scalings
 from understudy.distill_train.randomness import Draws
 
-from .tiny import TinyTeacher, changed, lowers_its_loss, method
+from .tiny import TinyTeacher, changed, lowers_its_loss, method, timesteps_seen
 
 
 def test_the_consistency_function_is_the_identity_at_the_boundary():
@@ -98,6 +98,10 @@ def test_the_loss_is_that_of_diffusers_public_script(prediction, embedded, loss)
         teacher, lcm.network, target, batch.latents, prompt, uncond, index, noise, w, embedded, loss, 0.001
     )
     torch.testing.assert_close(ours.double(), theirs, rtol=2e-5, atol=1e-6)
+
+
+def test_the_student_learns_at_each_timestep_of_the_grid():
+    assert timesteps_seen(method("lcm", intervals=5), 30) == {199, 399, 599, 799, 999}
 
 
 @pytest.mark.parametrize("student", [{"train": "full"}, {"train": "lora", "rank": 2}])

@@ -9,7 +9,7 @@ from understudy.distill_train.process import Levels, solve
 from understudy.samplers.denoisers import DiscreteDenoiser, scaled_linear
 from understudy.samplers.schedules import trailing_sigmas
 
-from .tiny import TinyTeacher, changed, lowers_its_loss, method
+from .tiny import TinyTeacher, changed, lowers_its_loss, method, timesteps_seen
 
 
 @pytest.mark.parametrize("substeps", [2, 3])
@@ -42,6 +42,28 @@ def test_the_weight_makes_the_loss_the_larger_of_data_and_noise_error():
     torch.testing.assert_close((truncated_snr(level) * (x - y).square()).mean((1, 2, 3)), larger, rtol=1e-4, atol=1e-5)
 
 
+def test_the_loss_has_that_weight():
+    pd, x, y = method("pd", teacher_steps=4), torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
+    level = pd.levels(torch.tensor([50, 400, 999]))
+    assert level.snr.min() < 1 < level.snr.max()
+    errors = (x - y).square().mean((1, 2, 3)) * level.snr.flatten().clamp(min=1)
+    torch.testing.assert_close(pd.distance(x, y, level), errors.mean())
+
+
+@pytest.mark.parametrize(("teacher_steps", "timesteps"), [(2, {999}), (8, {250, 500, 749, 999})])
+def test_the_student_learns_at_each_of_its_timesteps(teacher_steps, timesteps):
+    assert timesteps_seen(method("pd", teacher_steps=teacher_steps), 30) == timesteps
+
+
+def test_a_preview_of_one_step_is_what_the_student_sees_in_noise():
+    pd = method("pd", teacher_steps=4)
+    noise, given = torch.randn(2, 4, 8, 8), pd.teacher.embed(["a", "b"])
+    last = torch.tensor([999, 999])
+    with torch.no_grad():
+        expected, _ = pd.denoise(pd.network, noise, last, given)
+        torch.testing.assert_close(pd.sample(pd.network, noise, given, 1), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_grid_is_that_of_the_hosts_sgm_uniform():
     model = DiscreteDenoiser(lambda x, t: x, scaled_linear())
     for steps in (1, 2, 4, 8):
@@ -61,6 +83,8 @@ def test_stages_follow_until_one_step_and_the_last_are_longer():
     assert method("pd", teacher_steps=16, student_steps=4).chain == [8, 4]
     with pytest.raises(RecipeError, match="6 steps, divided by 2 again and again, never are 1"):
         method("pd", teacher_steps=6)
+    with pytest.raises(RecipeError, match="settings.teacher_steps is 1024; expected fewer than 1000"):
+        method("pd", teacher_steps=1024)
     with pytest.raises(RecipeError, match="loop.steps is 2; expected more, for 3 stages"):
         method("pd", {"steps": 2}).stages()
 

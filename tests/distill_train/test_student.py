@@ -143,3 +143,15 @@ def test_without_decay_weights_that_a_network_gives_up_are_freed():
     layer.weight = torch.nn.Parameter(torch.ones(1, 1))  # as FSDP puts shards into its place
     none.update()
     assert before() is None
+
+
+@pytest.mark.parametrize("name", ["lcm", "cd"])
+def test_a_student_that_is_its_own_target_computes_with_casts_of_its_own(name, monkeypatch):
+    """Before torch 2.10 autocast hands casts of a pass without gradients to one with, which then has none."""
+    made, events = method(name, target_ema=0.0), []
+    call, clear = made.teacher.call, torch.clear_autocast_cache
+    made.teacher.call = lambda *given: events.append(torch.is_grad_enabled()) or call(*given)
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: events.append("clear") or clear())
+    with torch.autocast("cpu", torch.bfloat16):
+        made.loss(made.network, 0)
+    assert events[-4:] == [False, "clear", True, "clear"]  # the target, the student, the end of autocast

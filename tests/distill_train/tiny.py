@@ -108,6 +108,22 @@ def lowers_its_loss(made, rate=1e-3):
     return made.loss(made.network, 0) < before
 
 
+def timesteps_seen(made, steps):
+    """What the student is told in the losses of some steps: the timesteps, as a set."""
+    seen, call = set(), made.teacher.call
+
+    def watching(unet, noisy, t, embeddings):
+        if torch.is_grad_enabled():
+            seen.update(t.tolist())
+        return torch.zeros_like(noisy, requires_grad=True)
+
+    made.teacher.call = watching
+    for step in range(steps):
+        made.loss(made.network, step)
+    made.teacher.call = call
+    return seen
+
+
 def changed(network, seed=5, by=0.05):
     """The network with some noise on the weights that train."""
     g = torch.Generator().manual_seed(seed)
