@@ -111,7 +111,7 @@ class Stage:
         self.asked = train_part if name == "emoji" else self.pictures.test
         self.real, seen = judged(self.eyes, self.asked.images(), self.asked.classes)
         test = self.pictures.test
-        self.own_accuracy = judged(self.eyes, test.images(), test.classes)[1].float().mean().item()
+        self.right = judged(self.eyes, test.images(), test.classes)[1]  # of the measuring classifier, by itself
 
     def recipe(self, method: str, seed: int, steps: int) -> Recipe:
         loop = {"steps": steps, "batch_size": self.plan.batch_size, "lr": LR, "ema": 0.0, "tracker": "none"}
@@ -243,6 +243,18 @@ def row(found: list[dict], **about) -> dict:
     return made
 
 
+def share(right: Tensor) -> dict:
+    """How much of ``right`` [N] is true, with Wilson's 95 % interval."""
+    from scipy.stats import binomtest
+
+    count = int(right.sum())
+    low, high = binomtest(count, len(right)).proportion_ci(method="wilson")
+    return {
+        "classifier_accuracy": round(count / len(right), 4),
+        "classifier_accuracy_ci": [round(low, 4), round(high, 4)],
+    }
+
+
 def measure(stage: Stage, options, console: Console) -> list[dict]:
     """The rows of one set."""
     name, plan = stage.pictures.name, stage.plan
@@ -319,8 +331,7 @@ def main():
         rows += measure(stage, options, console)
         console.print(table(rows, name))
         # The seconds are those of this run, which may have gone on from an earlier one.
-        told = {"seconds": round(time.monotonic() - started), "classifier_accuracy": round(stage.own_accuracy, 4)}
-        sets[name] = told | {"machine": machine}
+        sets[name] = {"seconds": round(time.monotonic() - started), **share(stage.right), "machine": machine}
     report = earlier(options.out, settings, options.sets)  # anew: another run may have reported its sets meanwhile
     report["rows"] += rows
     report["sets"] |= sets

@@ -11,8 +11,8 @@ RECIPES = Path(__file__).parent / "recipes"
 
 def find_recipe(recipe: Path, changes: tuple[str, ...] = ()) -> tuple[Recipe, str]:
     """The recipe in a TOML file, or of the name of one that ships with the pack, and its name. Raises RecipeError."""
-    shipped = RECIPES / f"{recipe.stem}.toml"
-    path = recipe if recipe.exists() or not shipped.exists() else shipped
+    own = str(recipe) in shipped() and not recipe.is_file()
+    path = RECIPES / f"{recipe}.toml" if own else recipe
     return load_recipe(path, changes), path.stem
 
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -109,6 +109,13 @@ class Recipe(Strict):
     samples: Samples = Field(Samples(), description="what the sample grid shows")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own keys")
 
+    @field_validator("export")
+    @classmethod
+    def _file_name(cls, name: str) -> str:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError("expected a file name that ends in .safetensors, without a folder")
+        return name
+
 
 def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
     """The recipe in a TOML file, with ``changes`` such as "loop.steps=100" made to it.
@@ -116,9 +123,11 @@ def load_recipe(path: Path, changes: tuple[str, ...] = ()) -> Recipe:
     Raises RecipeError with every problem that was found.
     """
     try:
-        return validated(path, tomllib.loads(path.read_text(encoding="utf-8")), changes)
-    except FileNotFoundError as e:
+        return validated(path, tomllib.loads(path.read_text(encoding="utf-8-sig")), changes)
+    except (FileNotFoundError, IsADirectoryError) as e:
         raise RecipeError(f"there is no recipe {str(path)!r}; the pack's own lie in distill_train/recipes") from e
+    except UnicodeDecodeError as e:
+        raise RecipeError(f"{path} is not a text file in UTF-8: {e.reason} at byte {e.start}") from e
     except tomllib.TOMLDecodeError as e:
         raise RecipeError(f"{path} is not TOML: {e}") from e
 

@@ -111,11 +111,15 @@ def _folder(path: Path) -> Iterator[Path]:
     """A folder that is empty at first and gone afterwards; one that a killed estimate has left goes, too."""
     if path.exists():
         shutil.rmtree(path)
+    made = [parent for parent in path.parents if not parent.exists()]
     path.mkdir(parents=True)
     try:
         yield path
     finally:
         shutil.rmtree(path)
+        for parent in made:
+            if not any(parent.iterdir()):
+                parent.rmdir()
 
 
 class _Counter:

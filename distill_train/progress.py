@@ -65,7 +65,7 @@ class Tracker:
             import trackio
 
             self.board = trackio
-            trackio.init(project="understudy", name=directory.name, resume="allow")
+            trackio.init(project="understudy", name=directory.name, resume="allow" if step else "never")
 
     def __call__(self, entry: Mapping[str, Any]) -> None:
         """Pass on the numbers of a log entry."""

@@ -1,6 +1,7 @@
 """A run is a directory: recipe, checkpoints, log, samples, exports. Every file is written whole or not at all."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ class Run:
         write_whole(self.directory / "recipe.json", recipe.model_dump_json(indent=2))
 
     def log(self, entry: Mapping[str, Any]) -> None:
-        """Append one line of JSON to log.jsonl."""
+        """Append one line of JSON to log.jsonl; what is no number, like the norm of an overflow, is null there."""
+        entry = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
         with open(self.directory / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -95,11 +97,19 @@ class Run:
         """Write a checkpoint and drop all but the newest ``keep``."""
         path = self.directory / "checkpoints" / f"step-{step:08d}.pt"
         partial = path.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave a name without its content
-        os.replace(partial, path)
+        try:
+            with open(partial, "wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())  # a power cut must not leave a name without its content
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:  # torch's archive turns the former into the latter
+            partial.unlink(missing_ok=True)
+            free = shutil.disk_usage(self.directory).free / 2**30
+            raise OSError(
+                f"{path} cannot be written: {error.__context__ or error}; {free:.3g} GiB are free there. Make room, "
+                "and go on from the checkpoint before with --resume"
+            ) from error
         for old in self.checkpoints()[:-keep]:
             old.unlink()
 

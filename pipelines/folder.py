@@ -9,7 +9,7 @@ import torch
 
 from ..files import CheckpointError, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
-from .layout import SD1, SDXL, Family
+from .layout import EDM, SD1, SDXL, Family
 from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
 
 CLIP_TEXT = "clip_text_model"
@@ -27,6 +27,8 @@ def read_folder(path: str | Path) -> Family:
     scheduler = _json(path / "scheduler" / "scheduler_config.json")
     if "FlowMatch" in scheduler.get("_class_name", ""):
         raise CheckpointError(f"{path} is a flow-matching pipeline; expected SD 1.x or SDXL")
+    if scheduler.get("_class_name", "").startswith("EDM"):
+        raise CheckpointError(f"{path} {EDM}")
     for file in sorted(path.glob("*/*.safetensors")):
         read_header(file)
     family = SDXL if (path / "text_encoder_2").is_dir() else SD1

@@ -77,6 +77,7 @@ OTHER_FAMILIES = {
     "joint_blocks.": "an SD 3 network",
     "transformer_blocks.": "a diffusion transformer",
 }
+EDM = "was trained on EDM's noise levels, as Playground 2.5 and CosXL are; expected SD 1.x or SDXL on their own"
 OTHER_TEXTS = {"cond_stage_model.model.": "SD 2.x", "conditioner.embedders.0.model.": "the SDXL refiner"}
 
 
@@ -95,6 +96,8 @@ def family_of(path, shapes: Shapes) -> Family:
         single = some("text_model.", "down_blocks.", "conv_in.", "input_blocks.")
         hint = others[0] if others else "a single network or a CLIP" if single else "something else"
         raise CheckpointError(f"{path} is {hint}; expected an SD 1.x or SDXL checkpoint with its '{UNET}' tensors")
+    if some("edm_mean", "edm_std", "edm_vpred."):
+        raise CheckpointError(f"{path} {EDM}")
     for family in (SD1, SDXL):
         missing = [text.prefix for text in family.texts if not some(text.prefix)]
         if not missing:

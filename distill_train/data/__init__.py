@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def read_settings(data: Mapping[str, Any]) -> DataSettings:
     """A recipe's [data], validated. Raises RecipeError with every problem."""
     kind = data.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise RecipeError(f"data.kind is {kind!r}; expected {', '.join(KINDS)}, or scenes for the demo family")
     try:
         return KINDS[kind].model_validate(data)

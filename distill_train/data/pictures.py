@@ -1,12 +1,11 @@
 """A folder of pictures; captions in text files beside them, or in one table."""
 
-import csv
-import io
 import json
 import logging
 from pathlib import Path
 
-from ...pipelines.images import NAME_COLUMNS, PROMPT_COLUMNS, SUFFIXES
+from ...pipelines.images import NAME_COLUMNS, SUFFIXES
+from ...pipelines.prompt_files import PROMPT_COLUMNS, TABLES, find_column, read_table
 from .encode import DataError, Encoder, Item, read_text, required
 from .known import stamp
 from .settings import FolderSettings
@@ -79,38 +78,44 @@ def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, st
     table = settings.captions
     if not table.is_file():
         raise FileNotFoundError(f"data.captions {table}: no such file")
-    rows = _rows(table)
-    columns = {str(name).strip().lower(): name for name in rows[0]}
-    names, texts = (next((columns[c] for c in names if c in columns), None) for names in (NAME_COLUMNS, PROMPT_COLUMNS))
-    if names is None or texts is None:
-        raise DataError(
-            f"{table} has the columns {', '.join(map(str, rows[0]))}; expected one of {', '.join(NAME_COLUMNS)} and "
-            f"one of {', '.join(PROMPT_COLUMNS)}"
-        )
+    columns, rows = _rows(table)
+    names, texts = (find_column(columns, wanted, table) for wanted in (NAME_COLUMNS, PROMPT_COLUMNS))
     known = {path.relative_to(settings.path).as_posix(): path for path in pictures}
     # A bare name will do where it is the only one.
     by_name: dict[str, list[Path]] = {}
     for path in pictures:
         by_name.setdefault(path.name, []).append(path)
     known = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1} | known
-    pairs = [(str(row.get(names)), row.get(texts)) for row in rows]
-    captions = {known[name]: text.strip() for name, text in pairs if isinstance(text, str) and name in known}
-    captions = {path: text for path, text in captions.items() if text}
-    missing = [name for name, _ in pairs if name not in known]
+    captions, missing = {}, []
+    for row in rows:
+        name, text = str(row.get(names) or ""), row.get(texts)
+        path = known.get(_below(settings.path, name))
+        if path is None:
+            missing.append(name)
+        elif isinstance(text, str) and text.strip():
+            if captions.setdefault(path, text.strip()) != text.strip():
+                log.warning("%s has another caption for %s, which is not used: %s", table, name, text.strip())
     if missing:
         log.warning("%s names %d files that are not in %s, e.g. %s", table, len(missing), settings.path, missing[0])
     return captions
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
-    file = io.StringIO(read_text(table), newline="")
-    if table.suffix.lower() in (".csv", ".tsv"):
-        rows = list(csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
-    else:
-        try:
-            rows = [json.loads(line) for line in file if line.strip()]
-        except ValueError as error:
-            raise DataError(f"{table} is not JSON lines: {error}; expected a .csv, .tsv or .jsonl file") from error
-    if not rows or not all(isinstance(row, dict) for row in rows):
+def _below(folder: Path, name: str) -> str:
+    """A picture's name in a table as a path below the folder: "./a.png", or the folder's own path before it."""
+    path = Path(name.strip())
+    if path.is_absolute() and path.resolve().is_relative_to(folder.resolve()):
+        path = path.resolve().relative_to(folder.resolve())
+    return path.as_posix()
+
+
+def _rows(table: Path) -> tuple[list[str], list[dict]]:
+    """(columns, rows) of a table. Raises DataError, or ValueError for a .csv or .tsv that cannot be read."""
+    if table.suffix.lower() in TABLES:
+        return read_table(table)
+    try:
+        rows = [json.loads(line) for line in read_text(table).splitlines() if line.strip()]
+    except ValueError as error:
+        raise DataError(f"{table} is not JSON lines: {error}; expected a .csv, .tsv or .jsonl file") from error
+    if not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{table} has no rows of a file and a text")
-    return rows
+    return list(dict.fromkeys(key for row in rows for key in row)), rows

@@ -1,19 +1,19 @@
 """Latents that the teacher makes of prompts, if wanted only those that an oracle likes."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...files import sha256
+from ...pipelines.prompt_files import read_prompts
 from ...samplers.denoisers import DiscreteDenoiser, Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
 from ..filtering import above_percentile
 from ..precision import autocast
 from ..randomness import generator
-from .encode import DataError, Encoder, Item, read_text
+from .encode import DataError, Encoder, Item
 from .settings import PromptSettings
 
 Score = Callable[[Tensor, Sequence[str]], Tensor]
@@ -21,7 +21,7 @@ PREDICTION = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
 def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None = None) -> list[Item]:
-    """A sample for each prompt in turn, made by the teacher. Raises FileNotFoundError or DataError."""
+    """A sample for each prompt in turn, made by the teacher. Raises FileNotFoundError or ValueError."""
     prompts = read_prompts(settings.path)
     side = settings.side(encoder.teacher)
     plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision, encoder.teacher.text_dtype
@@ -45,16 +45,6 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
 
     encoder.share(missing, "samples of the teacher", make)
     return items if settings.filter is None else filtered(items, settings, encoder, score)
-
-
-def read_prompts(path: Path) -> list[str]:
-    """The lines of a text file that are not empty. Raises FileNotFoundError or DataError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"data.path {path}: no such file")
-    prompts = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    if not prompts:
-        raise DataError(f"{path} has no prompts; expected one a line")
-    return prompts
 
 
 @torch.no_grad()

@@ -64,7 +64,7 @@ class PromptSettings(Sized):
     """Prompts alone: the teacher makes the latents."""
 
     kind: Literal["prompts"] = Field(description="prompts alone; the teacher makes the pictures")
-    path: Path = Field(description="text file, one prompt a line")
+    path: Path = Field(description="text file, one prompt a line; or a .csv or .tsv with a column prompt")
     count: int | None = Field(None, gt=0, description="samples to make, prompts in turn; one of each without it")
     steps: int = Field(25, gt=0, description="of the teacher, by DPM-Solver++ 2M")
     cfg: float = Field(7.5, ge=1, description="guidance scale of the teacher; 1 is none")

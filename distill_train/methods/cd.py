@@ -29,7 +29,7 @@ class CD(Distillation):
     clean_until = 1
 
     class Settings(Strict):
-        intervals: int = Field(50, gt=1, description="timesteps of the grid; must divide the teacher's 1000")
+        intervals: int = Field(50, ge=4, description="timesteps of the grid; must divide the teacher's 1000")
         cfg: float = Field(8.0, ge=1, description="guidance scale of student, teacher and target; the paper's w")
         random_cfg: bool = Field(False, description="a whole scale from 1 to cfg for each sample instead")
         loss: Literal["l2", "huber"] = Field("l2", description="mean squares, or the pseudo-Huber norm of a sample")

@@ -33,7 +33,7 @@ class LCM(Distillation):
     """
 
     class Settings(Strict):
-        intervals: int = Field(50, gt=1, description="timesteps of the grid; must divide the teacher's 1000")
+        intervals: int = Field(50, ge=4, description="timesteps of the grid; must divide the teacher's 1000")
         w_min: float = Field(3.0, description="smallest guidance of the teacher; LCM's w is cfg - 1")
         w_max: float = Field(15.0, description="largest guidance of the teacher")
         embed_guidance: bool = Field(False, description="the student is told w; for student.train = full")

@@ -26,8 +26,8 @@ def load_teacher(
     dtype: of the UNet and the text encoders. vae: the demo family's autoencoder, where it is not the pack's.
     prediction: "epsilon" or "v_prediction", whatever the file says; "auto" believes it. zero_snr: the schedule ends at
     zero terminal SNR, also where the file does not say so.
-    Raises FileNotFoundError, CheckpointError that says what the path holds instead, or RecipeError for a prediction or
-    schedule that the model cannot have.
+    Raises FileNotFoundError, CheckpointError that says what the path holds instead, or RecipeError for a prediction,
+    schedule or autoencoder that the model cannot have.
     """
     device, path = torch.device(device), Path(path)
     if str(path) == "demo":
@@ -41,6 +41,10 @@ def load_teacher(
             )
 
         return DemoTeacher(path, device, dtype, vae)
+    if vae is not None:
+        raise RecipeError(
+            f"teacher.vae is {vae}, but only the demo family has it apart; leave it out: the checkpoint's own is used"
+        )
     from .stable_diffusion import StableDiffusionTeacher
 
     return StableDiffusionTeacher(open_checkpoint(path), device, dtype, prediction, zero_snr)

@@ -56,6 +56,7 @@ class StableDiffusionTeacher(Teacher):
         self.empty_is_zero = parts.empty_negative_is_zero
         self.guidance_width = self.unet.config.time_cond_proj_dim
         self._nothing: dict[str, Tensor] | None = None
+        self._ids: dict[tuple[int, int], Tensor] = {}
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -92,7 +93,11 @@ class StableDiffusionTeacher(Teacher):
         return {key: value.expand(count, *value.shape[1:]) for key, value in self._nothing.items()}
 
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
-        return {"time_ids": time_ids((height, width), count, self.device)} if self.kind == "sdxl" else {}
+        if self.kind != "sdxl":
+            return {}
+        if (height, width) not in self._ids:  # to bring them to a GPU anew in every step would wait for it
+            self._ids[height, width] = time_ids((height, width), 1, self.device)
+        return {"time_ids": self._ids[height, width].expand(count, -1)}
 
     def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
         inputs = {key: value.to(noisy.dtype) for key, value in embeddings.items()}

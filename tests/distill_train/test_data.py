@@ -357,16 +357,37 @@ def test_captions_from_a_table(make, folder, tmp_path, suffix, caplog):
 @pytest.mark.parametrize(
     "name, content, said",
     [
-        ("a.csv", "picture,words\nx,y\n", "columns picture, words"),
+        ("a.csv", "picture,words\nx,y\n", "no column image .*it has picture, words"),
         ("a.jsonl", "{", "not JSON"),
-        ("a.csv", "", "no rows"),
-        ("a.csv", "file,text\nx,\udce4\n", "a.csv is not UTF-8"),
+        ("a.jsonl", "[1]", "no rows"),
+        ("a.csv", "", "it is empty"),
+        ("a.csv", "file,text\nx,\udce4\n", "a.csv is not a text file in UTF-8"),
+        ("a.csv", 'file,text\nx.png,"a cat\ny.png,a dog\n', "a.csv cannot be read as a table"),
     ],
 )
 def test_tables_that_make_no_sense_are_errors(make, tmp_path, name, content, said):
     (tmp_path / name).write_text(content, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(ValueError, match=said):
         make(captions=str(tmp_path / name))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_names_in_a_table_are_spelled_in_several_ways(make, folder, tmp_path, suffix, caplog):
+    expected = steps(make())
+    pictures = sorted(folder.rglob("*.png"))
+    names = [path.relative_to(folder).as_posix() for path in pictures]
+    names[:3] = [f"./{names[0]}", f" {names[1]} ", str(pictures[2].resolve())]
+    rows = [{"file": name, "text": path.parent.name} for name, path in zip(names, pictures, strict=True)]
+    rows.append({"file": names[3], "text": "something else"})
+    table = tmp_path / f"captions{suffix}"
+    if suffix == ".csv":
+        table.write_text("file,text\n" + "".join(f"{row['file']},{row['text']}\n" for row in rows))
+    else:  # not every row has every key
+        table.write_text("".join(json.dumps(row) + "\n" for row in [{"comment": "mine"}, *rows]))
+    for text in folder.rglob("*.txt"):
+        text.unlink()
+    assert all(map(same, steps(make(captions=str(table))), expected))
+    assert f"another caption for {names[3]}, which is not used: something else" in caplog.text
 
 
 def test_an_interrupted_save_leaves_nothing(make, tmp_path, monkeypatch):
@@ -643,17 +664,24 @@ def score_of(item, tmp_path):
 
 def test_prompts_that_are_not_there_are_errors(prompts, tmp_path):
     (tmp_path / "prompts.txt").write_text("\n \n")
-    with pytest.raises(DataError, match="no prompts"):
+    with pytest.raises(ValueError, match="prompts.txt is empty"):
         prompts()
     os.unlink(tmp_path / "prompts.txt")
-    with pytest.raises(FileNotFoundError, match="data.path"):
+    with pytest.raises(FileNotFoundError, match="prompts.txt: no such prompt file"):
         prompts()
+
+
+def test_prompts_come_from_a_column_of_a_table(prompts, tmp_path):
+    (tmp_path / "prompts.csv").write_text('id,prompt\n1,red\n2,"blue, too"\n')
+    source = prompts(path=str(tmp_path / "prompts.csv"), count=None)
+    assert sorted(item.caption for item in items(source)) == ["blue, too", "red"]
 
 
 @pytest.mark.parametrize(
     "data, said",
     [
         ({}, "data.kind is None; expected folder, webdataset, prompts, or scenes"),
+        ({"kind": ["folder"]}, r"data.kind is \['folder'\]; expected"),
         ({"kind": "folder"}, "path"),
         ({"kind": "folder", "path": "x", "sise": 32}, "sise"),
         ({"kind": "folder", "path": "x", "size": 33}, "multiple of 8"),

@@ -354,6 +354,31 @@ def test_the_grid_is_scored_by_an_oracle(on_tiny, tmp_path, monkeypatch):
     assert figures["score teacher"] == pytest.approx(grid.mean().item())
 
 
+def test_a_full_disk_is_one_error_and_the_checkpoint_before_stays_whole(on_tiny, tmp_path, monkeypatch):
+    save, written = torch.save, []
+
+    def full(state, file):
+        written.append(state)
+        if len(written) == 2:
+            file.write(b"a part")
+            raise RuntimeError("enforce fail") from OSError(28, "No space left on device")
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="step-00000002.pt cannot be written: .* GiB are free there"):
+        train(recipe("lcm", {"checkpoint_every": 1}), tmp_path / "run", device="cpu")
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000001.pt"]
+    monkeypatch.setattr(torch, "save", save)
+    train(recipe("lcm", {"checkpoint_every": 1}), tmp_path / "run", resume=True, device="cpu")
+
+
+def test_the_log_is_json_whatever_a_gradient_was(tmp_path):
+    run = Run(tmp_path)
+    run.log({"step": 1, "loss": 0.5, "grad_norm": float("inf")})
+    assert "Infinity" not in (tmp_path / "log.jsonl").read_text()
+    assert log_of(tmp_path) == [{"step": 1, "loss": 0.5, "grad_norm": None}]
+
+
 def test_the_log_also_goes_to_tensorboard(on_tiny, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -402,6 +427,8 @@ def test_an_estimate_measures_ten_steps_of_two_stages_and_leaves_nothing(on_tiny
     (tmp_path / ".estimate-run").mkdir()
     (tmp_path / ".estimate-run" / "left by one that was killed").touch()
     monkeypatch.delattr(Run, "save_checkpoint")  # a disk need not have room for one
+    found = estimate(r, tmp_path / "runs" / "new" / "run", "cpu")
+    assert [path.name for path in tmp_path.iterdir()] == [".estimate-run"]  # of another folder's run
     found = estimate(r, tmp_path / "run", "cpu")
     assert list(tmp_path.iterdir()) == []
     counter, state = _Counter(), on_tiny[0].network.state_dict()

@@ -213,7 +213,8 @@ def test_two_processes_are_one_with_the_whole_batch(request, teacher, tmp_path, 
     assert len((tmp_path / "pair" / "log.jsonl").read_text().splitlines()) == 4
 
 
-def test_two_shards_are_one_whole_network_and_go_on_to_the_last_bit(teacher, tmp_path):
+@pytest.mark.parametrize(("precision", "near"), [("fp32", 1e-4), ("bf16", 2e-2)])
+def test_two_shards_are_one_whole_network_and_go_on_to_the_last_bit(teacher, tmp_path, precision, near):
     """As configured for SDXL, of which nobody holds all weights; on CPUs, with a small network."""
     file = tmp_path / "recipe.toml"
     file.write_text(
@@ -221,7 +222,7 @@ def test_two_shards_are_one_whole_network_and_go_on_to_the_last_bit(teacher, tmp
         "[student]\ntrain = 'full'\ndtype = 'fp32'\n[data]\nkind = 'scenes'\npictures = 16\n"
         "[samples]\nteacher_steps = 2\n[settings]\ntarget_ema = 0.0\n"
         "[loop]\nsteps = 4\nbatch_size = 4\nlr = 1e-3\nlog_every = 1\nsample_every = 4\ncheckpoint_every = 2\n"
-        "ema = 0.0\ntracker = 'none'\ncheckpointing = true\n"
+        f"ema = 0.0\ntracker = 'none'\ncheckpointing = true\nprecision = '{precision}'\n"
     )
     train(load_recipe(file), tmp_path / "alone", device="cpu")
     config = Path(distill_train.__file__).parent / "accelerate" / "fsdp.yaml"
@@ -235,9 +236,14 @@ def test_two_shards_are_one_whole_network_and_go_on_to_the_last_bit(teacher, tmp
         return load_file(tmp_path / "run" / "exports" / "student.safetensors")
 
     ours, theirs = shards(), load_file(tmp_path / "alone" / "exports" / "student.safetensors")
-    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
-    apart = torch.cat([(ours[key] - value).abs().flatten() for key, value in theirs.items()])
-    assert ours.keys() == theirs.keys() and apart.mean() < 2e-5
+    # In half precision of the first step alone: Adam makes what was rounded in it as large as all else.
+    steps = slice(None) if precision == "fp32" else slice(1)
+    for figure in ("loss", "grad_norm"):
+        together, alone = ([entry[figure] for entry in logged(tmp_path / run)][steps] for run in ("run", "alone"))
+        assert together == pytest.approx(alone, rel=near), figure
+    assert ours.keys() == theirs.keys()
+    if precision == "fp32":
+        assert torch.cat([(ours[key] - value).abs().flatten() for key, value in theirs.items()]).mean() < 2e-5
     (tmp_path / "run" / "checkpoints" / "step-00000004.pt").unlink()
     again = shards("--resume")
     assert all(torch.equal(again[key], value) for key, value in ours.items())

@@ -1,8 +1,10 @@
 """Recipes and the command around them."""
 
+from pathlib import Path
+
 import pytest
 from understudy.cli import main
-from understudy.distill_train.command import RECIPES, shipped
+from understudy.distill_train.command import RECIPES, find_recipe, shipped
 from understudy.distill_train.config import RecipeError, load_recipe
 from understudy.distill_train.data import read_settings
 from understudy.distill_train.help_config import help_config, sections
@@ -57,17 +59,36 @@ def test_every_key_is_explained(capsys):
 
 
 def test_keys_are_set_from_the_command_line(tmp_path):
-    changes = ("loop.steps=7", "teacher.path=C:\\models\\my model.safetensors", "loop.betas=[0.5, 0.6]", "export=a.b")
+    changes = ("loop.steps=7", "teacher.path=C:\\models\\my model.safetensors", "loop.betas=[0.5, 0.6]")
+    changes += ("export=a.safetensors",)
     recipe = load_recipe(RECIPES / "lcm-lora.toml", changes)
-    assert recipe.loop.steps == 7 and recipe.loop.betas == (0.5, 0.6) and recipe.export == "a.b"
+    assert recipe.loop.steps == 7 and recipe.loop.betas == (0.5, 0.6) and recipe.export == "a.safetensors"
     assert str(recipe.teacher.path) == "C:\\models\\my model.safetensors"
     for wrong, said in (
         ("loop.stepz=7", "loop.stepz"),
         ("loop.steps", "expected KEY=VALUE"),
         ("seed.a=1", "not a table"),
+        *((f"export={name!r}", "file name that ends in .safetensors") for name in ("", "a/b.safetensors", "a.pt")),
     ):
         with pytest.raises(RecipeError, match=said):
             load_recipe(RECIPES / "lcm-lora.toml", (wrong,))
+
+
+def test_a_name_is_the_pack_s_recipe_and_a_path_is_that_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cd").mkdir()
+    assert find_recipe(Path("cd")) == (load_recipe(RECIPES / "cd.toml"), "cd")
+    for missing in ("mine/lcm.toml", "lcm.tml", "lcm.toml"):
+        with pytest.raises(RecipeError, match="there is no recipe"):
+            find_recipe(Path(missing))
+    with pytest.raises(RecipeError, match="there is no recipe"):
+        find_recipe(tmp_path)
+    text = (RECIPES / "lcm.toml").read_text()
+    (tmp_path / "lcm").write_text("\ufeff" + text.replace("seed = 0", "seed = 5"), encoding="utf-8")
+    assert find_recipe(Path("lcm"))[0].seed == 5
+    (tmp_path / "lcm").write_bytes(text.encode() + b"# \xe4")
+    with pytest.raises(RecipeError, match="lcm is not a text file in UTF-8"):
+        find_recipe(Path("lcm"))
 
 
 def test_bad_requests_are_one_line_and_leave_nothing(capsys, tmp_path):

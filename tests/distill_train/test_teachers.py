@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,6 +59,8 @@ def test_what_a_file_does_not_say_a_recipe_can(pairs, tmp_path):
     assert torch.equal(load_teacher(said, zero_snr=True).alphas_cumprod, load_teacher(said).alphas_cumprod)
     with pytest.raises(RecipeError, match="set teacher.prediction = v_prediction"):
         load_teacher(file, zero_snr=True)
+    with pytest.raises(RecipeError, match="teacher.vae is other.safetensors, but only the demo family"):
+        load_teacher(file, vae=Path("other.safetensors"))
     for wrong in ({"prediction": "epsilon"}, {"zero_snr": True}):
         with pytest.raises(RecipeError, match="the demo family predicts v"):
             load_teacher("demo", **wrong)

@@ -201,6 +201,8 @@ def write(path, tensors):
         ({"model.diffusion_model.x": 2}, "no text encoder of SD 1.x or SDXL"),
         ({"model.diffusion_model.x": 2, "cond_stage_model.model.x": 2}, "no text encoder of SD 1.x or SDXL"),
         ({"model.diffusion_model.x": 2, "cond_stage_model.transformer.x": 2}, "no autoencoder"),
+        ({"model.diffusion_model.x": 2, "edm_mean": 4}, "EDM's noise levels, as Playground 2.5"),
+        ({"model.diffusion_model.x": 2, "edm_vpred.sigma_max": 1}, "EDM's noise levels, as Playground 2.5"),
     ],
 )
 def test_files_of_another_kind(tmp_path, tensors, message):
@@ -242,6 +244,12 @@ def test_damaged_folders(sd15, tmp_path):
         open_checkpoint(tmp_path)
     folder = tmp_path / "folder"
     shutil.copytree(sd15[0], folder)
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    own = scheduler.read_text()
+    scheduler.write_text(json.dumps(json.loads(own) | {"_class_name": "EDMDPMSolverMultistepScheduler"}))
+    with pytest.raises(CheckpointError, match="EDM's noise levels, as Playground 2.5"):
+        open_checkpoint(folder)
+    scheduler.write_text(own)
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="unet.*truncated"):
