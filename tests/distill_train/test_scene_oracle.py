@@ -60,7 +60,7 @@ def test_nothing_is_trained_on_that_shows_a_held_out_scene(monkeypatch):
     mixed = Pictures(pixels.mul(255).round().byte(), everything, checker.read(pixels))
     monkeypatch.setattr(PictureMaker, "sampled", lambda self, *_, **__: mixed)
     monkeypatch.setattr(PictureMaker, "reconstructed", lambda self, *_: pictures)
-    recipe = Recipe(method="oracle", seed=0, export="x", loop={"steps": 1, "batch_size": 64, "lr": 1e-3})
+    recipe = Recipe(method="oracle", seed=0, export="x.safetensors", loop={"steps": 1, "batch_size": 64, "lr": 1e-3})
     oracle = SceneOracle(SceneOracle.Settings(student_steps=(1,), teacher_steps=(4,)), recipe, torch.device("cpu"))
     oracle.prepare(Path("run"))
     assert len(oracle.pixels) == 3 * len(SCENES)

@@ -206,9 +206,12 @@ def test_wrong_recipes_are_refused_with_the_key(tmp_path):
         load_recipe(tmp_path / "missing.toml")
     loop = {"steps": 1, "batch_size": 1, "lr": 1}
     with pytest.raises(RecipeError, match="method 'magic' is unknown; methods are lcm"):
-        make_method(Recipe(method="magic", seed=1, export="x", loop=loop), torch.device("cpu"))
+        make_method(Recipe(method="magic", seed=1, export="x.safetensors", loop=loop), torch.device("cpu"))
     with pytest.raises(RecipeError, match="settings of diffusion: cgf"):
-        make_method(Recipe(method="diffusion", seed=1, export="x", loop=loop, settings={"cgf": 2}), torch.device("cpu"))
+        make_method(
+            Recipe(method="diffusion", seed=1, export="x.safetensors", loop=loop, settings={"cgf": 2}),
+            torch.device("cpu"),
+        )
 
 
 def test_a_method_of_whole_batches_is_not_given_parts(chain, tmp_path):
