@@ -113,7 +113,7 @@ def _rows(table: Path) -> tuple[list[str], list[dict]]:
     if table.suffix.lower() in TABLES:
         return read_table(table)
     try:
-        rows = [json.loads(line) for line in read_text(table).splitlines() if line.strip()]
+        rows = [json.loads(line) for line in read_text(table).split("\n") if line.strip()]  # texts may hold others
     except ValueError as error:
         raise DataError(f"{table} is not JSON lines: {error}; expected a .csv, .tsv or .jsonl file") from error
     if not all(isinstance(row, dict) for row in rows):

@@ -383,7 +383,9 @@ def test_names_in_a_table_are_spelled_in_several_ways(make, folder, tmp_path, su
     if suffix == ".csv":
         table.write_text("file,text\n" + "".join(f"{row['file']},{row['text']}\n" for row in rows))
     else:  # not every row has every key
-        table.write_text("".join(json.dumps(row) + "\n" for row in [{"comment": "mine"}, *rows]))
+        table.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [{"comment": "a\u2028b"}, *rows])
+        )
     for text in folder.rglob("*.txt"):
         text.unlink()
     assert all(map(same, steps(make(captions=str(table))), expected))
