@@ -5,9 +5,10 @@
 Stable Diffusion 1.5 with half the width everywhere, random weights, 128 x 128 pictures, float32, batch of four. The
 plain loop is what a script does: teacher and student are two networks, guidance takes two passes, and in "as each would
 run" every step encodes its pictures and captions, which the trainer reads from its cache. In "loop alone" both have
-them encoded. Each measurement is a process of its own; the two take turns, and ratios are medians over the rounds.
-Memory is what the process held at most, above what it held with all libraries loaded: while the measured steps ran,
-and, as a second figure, from its start on, with the loading of weights.
+them encoded. For speed all loops are in one process and take turns step by step, since the machine's own speed drifts
+by more than they differ; the ratio is the median over the rounds, its quartiles beside it. Memory is measured in a
+process for each: what it held at most, above what it held with all libraries loaded, while steps ran and, as a second
+figure, from its start on, with the loading of weights.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import torch
 import torch.nn.functional as F
 
 ROOT = Path(__file__).resolve().parents[1]
-BATCH, SIDE, PICTURES, RANK, WARMUP = 4, 128, 32, 64, 2
+BATCH, SIDE, PICTURES, RANK, WARMUP, MEMORY_STEPS = 4, 128, 32, 64, 2, 8
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"]
 MODES = {"loop alone": True, "as each would run": False}  # whether the plain loop's data is encoded beforehand
 
@@ -189,8 +190,8 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def measure(loop: str, folder: str, encoded: bool, steps: int) -> dict:
-    """Run in a process of its own."""
+def memory(loop: str, folder: str, encoded: bool) -> dict:
+    """MiB, in a process of its own."""
     import accelerate  # noqa: F401 so that the libraries do not count as the loop's memory
     import diffusers.loaders  # noqa: F401
     import peft  # noqa: F401
@@ -202,18 +203,31 @@ def measure(loop: str, folder: str, encoded: bool, steps: int) -> dict:
         trained.step()
     until_now = held_mib("VmHWM")
     forget_peak()
-    started = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(MEMORY_STEPS):
         trained.step()
-    seconds, peak = time.perf_counter() - started, held_mib("VmHWM")
-    return {
-        "samples_per_second": BATCH * steps / seconds,
-        "peak_of_steps_mib": peak - before,
-        "peak_with_loading_mib": max(peak, until_now) - before,
-    }
+    peak = held_mib("VmHWM")
+    return {"peak_of_steps_mib": peak - before, "peak_with_loading_mib": max(peak, until_now) - before}
 
 
-def in_a_process(*arguments) -> dict:
+def seconds_of_steps(folder: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each loop's step in each round: all loops in one process, a step each in turn, in turning order."""
+    trained = {"understudy": Trained(Path(folder), True)}
+    trained |= {mode: Plain(Path(folder), encoded) for mode, encoded in MODES.items()}
+    seconds = {name: [] for name in trained}
+    for number in range(-WARMUP, rounds):
+        names = list(trained)
+        for name in names[number % 3 :] + names[: number % 3]:
+            started = time.perf_counter()
+            trained[name].step()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+MEASURES = {"memory": memory, "seconds": seconds_of_steps}
+
+
+def in_a_process(*arguments):
     command = [sys.executable, __file__, "--measure", json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -221,42 +235,47 @@ def in_a_process(*arguments) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def row_of(mode: str, seconds: dict, held: dict) -> dict:
+    ours, plain = seconds["understudy"], seconds[mode]
+    row = {"mode": mode}
+    for name, each in (("understudy", ours), ("plain", plain)):
+        row[f"{name}_samples_per_second"] = round(BATCH / statistics.median(each), 3)
+        row |= {f"{name}_{figure}": mib for figure, mib in held[name].items()}
+    ratios = [b / a for a, b in zip(ours, plain, strict=True)]
+    low, row["speed_ratio"], high = (round(cut, 3) for cut in statistics.quantiles(ratios, n=4))
+    row["speed_ratio_quartiles"] = [low, high]
+    for ratio, figure in (("memory_ratio", "peak_of_steps_mib"), ("loading_ratio", "peak_with_loading_mib")):
+        row[ratio] = round(held["understudy"][figure] / held["plain"][figure], 3)
+    return row
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=8, help="measured steps of a round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=40, help="measured steps of each loop")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "train_speed.json")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(*json.loads(options.measure))))
+        what, *arguments = json.loads(options.measure)
+        print(json.dumps(MEASURES[what](*arguments)))
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
-        in_a_process("understudy", folder, True, 1)  # fills the cache
+        in_a_process("memory", "understudy", folder, True)  # fills the cache
+        seconds = in_a_process("seconds", folder, options.rounds)
         for mode, encoded in MODES.items():
-            found = {name: [] for name in LOOPS}
-            for each in range(options.rounds):
-                for name in list(LOOPS)[:: 1 if each % 2 else -1]:
-                    found[name].append(in_a_process(name, folder, encoded, options.steps))
-            row = {"mode": mode}
-            for name, results in found.items():
-                for figure in results[0]:
-                    row[f"{name}_{figure}"] = round(statistics.median(r[figure] for r in results), 3)
-            ours, plain = ([r["samples_per_second"] for r in found[name]] for name in LOOPS)
-            row["speed_ratio"] = round(statistics.median(a / b for a, b in zip(ours, plain, strict=True)), 3)
-            for ratio, figure in (("memory_ratio", "peak_of_steps_mib"), ("loading_ratio", "peak_with_loading_mib")):
-                row[ratio] = round(row[f"understudy_{figure}"] / row[f"plain_{figure}"], 3)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
+            held = {name: in_a_process("memory", name, folder, encoded) for name in LOOPS}
+            rows.append(row_of(mode, seconds, held))
+            print(json.dumps(rows[-1]), flush=True)
     machine = {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "torch": torch.__version__,
     }
+    results = {"machine": machine, "rounds": options.rounds, "rows": rows}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
