@@ -1,6 +1,6 @@
 """How fast the oracles are, and in how much memory, against scoring image by image.
 
-    python bench/oracles.py              # every family at its full size; about half an hour on two cores
+    python bench/oracles.py              # every family at its full size; an hour on two cores
     python bench/oracles.py --families clipscore --sizes 1 4 --dtypes float32
 
 For each family a random checkpoint of the published size, 512 x 512 pictures. "Loop" keeps the same network loaded and
