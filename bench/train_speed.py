@@ -215,8 +215,8 @@ def seconds_of_steps(folder: str, rounds: int) -> dict[str, list[float]]:
     trained |= {mode: Plain(Path(folder), encoded) for mode, encoded in MODES.items()}
     seconds = {name: [] for name in trained}
     for number in range(-WARMUP, rounds):
-        names = list(trained)
-        for name in names[number % 3 :] + names[: number % 3]:
+        names, first = list(trained), number % len(trained)
+        for name in names[first:] + names[:first]:
             started = time.perf_counter()
             trained[name].step()
             if number >= 0:

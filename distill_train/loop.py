@@ -13,6 +13,7 @@ from ..stopping import Stopped, StopRequest
 from .checkpoint import load_state, saved_state
 from .config import Recipe, RecipeError
 from .ema import Ema
+from .grid import save_grid
 from .methods import make_method
 from .optimizers import learning_rate, make_optimizer, require_installed
 from .precision import autocast
@@ -184,7 +185,8 @@ class Trainer:
             grid, measures = self.method.measure(self.network)
         self.network.train()
         if grid is not None and self.main:
-            save_grid(grid, self.run.directory / "samples" / f"step-{self.step:08d}.png", self.method.columns)
+            path = self.run.directory / "samples" / f"step-{self.step:08d}.png"
+            save_grid(grid, path, self.method.columns, self.method.headings)
         return measures
 
     def save(self) -> None:
@@ -298,14 +300,3 @@ class Trainer:
                 "with FSDP no process holds whole weights to average: set loop.ema = 0 and settings.target_ema = 0, "
                 "loop.precision to bf16 or fp32, and train one stage"
             )
-
-
-def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
-    """Images [N, 3, H, W] in [0, 1] as one PNG, ``columns`` in a row."""
-    from PIL import Image
-
-    images = images[: len(images) // columns * columns].clamp(0, 1)
-    count, channels, height, width = images.shape
-    rows = images.view(-1, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    pixels = (rows.reshape(count // columns * height, columns * width, channels) * 255).round().byte()
-    Image.fromarray(pixels.cpu().numpy()).save(path)

@@ -70,10 +70,11 @@ class Method(ABC):
     def measure(self, network: nn.Module) -> tuple[Tensor | None, dict[str, Any]]:
         """A grid of images [N, 3, H, W] in [0, 1] (or None) and figures for the log; the network has averaged weights.
 
-        The grid is shown with ``columns`` images in a row.
+        The grid is shown with ``columns`` images in a row, below the ``headings`` of the columns if it has some.
         """
 
     columns: int = 8
+    headings: Sequence[str] = ()
 
     @abstractmethod
     def export(self, network: nn.Module, path: Path) -> None:

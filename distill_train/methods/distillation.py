@@ -105,8 +105,12 @@ class Distillation(Method):
         return self.preview(network)
 
     @property
+    def headings(self) -> tuple[str, ...]:
+        return self.preview.columns
+
+    @property
     def columns(self) -> int:
-        return len(self.preview.columns)
+        return len(self.headings)
 
     @abstractmethod
     def sample(self, network: nn.Module, noise: Tensor, given: Conditioning, steps: int) -> Tensor:

@@ -8,6 +8,7 @@ import signal
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import webdataset
@@ -320,13 +321,17 @@ def test_the_grid_shows_the_student_beside_the_teacher(on_tiny, tmp_path, name):
     r = r.model_copy(update={"settings": r.settings | ({"student_steps": 2} if name == "pd" else {})})
     train(r, tmp_path / "run", device="cpu")
     (file,) = (tmp_path / "run" / "samples").iterdir()
-    assert Image.open(file).size == (4 * 8, 4 * 8)
+    shown = np.array(Image.open(file))
+    heading, pictures = shown[: -4 * 8], shown[-4 * 8 :]
+    assert pictures.shape == (4 * 8, 4 * 8, 3) and heading.min() < 128 < heading.max()  # letters on paper
     preview = on_tiny[0].preview
     with torch.no_grad():
         first, _ = preview(on_tiny[0].network)
         again, _ = preview(on_tiny[0].network)
     assert torch.equal(first, again)
     columns = first.view(4, 4, 3, 8, 8)
+    taught = np.concatenate([picture.movedim(0, 2).mul(255).round().byte().numpy() for picture in columns[:, 3]])
+    assert np.array_equal(pictures[:, -8:], taught)
     assert not torch.equal(columns[:, 0], columns[:, 1]) and not torch.equal(columns[:, 2], columns[:, 3])
 
 
