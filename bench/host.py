@@ -68,7 +68,7 @@ def adaptive(side, seed, rejected):
 
     def sample(graph):
         conditioning = {"positive": graph.positive[0], "negative": graph.negative[0], "latent_image": graph.empty[0]}
-        widgets = {"family": "LCM-LoRA", "steps": STUDENT_STEPS, "cfg": STUDENT_CFG, "denoise": 1.0, "seed": seed}
+        widgets = {"preset": "LCM-LoRA", "steps": STUDENT_STEPS, "cfg": STUDENT_CFG, "denoise": 1.0, "seed": seed}
         return graph.add("UnderstudyStudentSampler", model=graph.student[0], **conditioning, **widgets)
 
     graph = Job(side, sample)

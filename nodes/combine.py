@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..oracles.combine import CombinedOracle, Part
-from .calibrate import content_hash, find_calibration, known_calibrations
+from .calibrations import content_hash, find_calibration, known_calibrations
 from .folders import NONE
 from .schema import schema
 from .types import OracleSocket

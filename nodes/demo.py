@@ -39,7 +39,7 @@ class UnderstudyLoadDemo(io.ComfyNode):
     def execute(cls, part: str) -> io.NodeOutput:
         from ..oracles import load_oracle
         from .demo_networks import demo_file, load_model, load_vae
-        from .oracle import HostedOracle
+        from .hosted_oracle import HostedOracle
 
         oracle = HostedOracle(load_oracle(demo_file("oracle.safetensors"), "demo"))
         return io.NodeOutput(*load_model(part), load_vae(), oracle)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from comfy_api.latest import ui
 
 
@@ -12,3 +14,10 @@ def shown(text: str, node_id: str) -> ui.PreviewText:
     # The frontend draws a ui output's text on its own preview node only; this is how core nodes show text on theirs.
     PromptServer.instance.send_progress_text(text, node_id)
     return ui.PreviewText(text)
+
+
+def listed(values: Sequence[float], unit: str = "") -> str:
+    """The range of the scores, then each of them under its image's number, in rows of four."""
+    heading = f"{len(values)} scores, {min(values):.3f} to {max(values):.3f}" + (f" ({unit})" if unit else "")
+    numbered = [f"{index}: {value:.3f}" for index, value in enumerate(values)]
+    return "\n".join([heading, *(", ".join(numbered[start : start + 4]) for start in range(0, len(numbered), 4))])

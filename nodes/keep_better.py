@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..oracles.base import NoScore
-from ..oracles.scores import Scores
+from ..oracles.scores import Scores, values_of
 from .batches import for_oracle, one_per_image, split
 from .pixels import check_images
 from .schema import schema
@@ -118,14 +118,6 @@ def redone(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> lis
     return [
         [not torch.equal(*pair) for pair in zip(old, new, strict=True)] for old, new in zip(before, after, strict=True)
     ]
-
-
-def values_of(scores: Sequence[Scores], images: int) -> list[float]:
-    """All scores of a list in one; raises ValueError unless there is one per image."""
-    values = [value for each in scores for value in each.values]
-    if len(values) != images:
-        raise ValueError(f"{len(values)} scores, but {images} images: give the scores of exactly these images.")
-    return values
 
 
 def with_decisions(scores: Sequence[Scores], decisions: Sequence[str], after: Sequence[float | None]):

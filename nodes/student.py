@@ -1,4 +1,4 @@
-"""A few-step student in one box: the right sampling, noise levels and guidance for each family."""
+"""A few-step student in one box: the right sampling, noise levels and guidance for each preset."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from comfy_api.latest import io
 
+from ..samplers.boundary import TIMESTEP_SCALING, boundary_scalings
 from ..samplers.consistency import sample_consistency
 from ..samplers.schedules import consistency_sigmas, last_steps
 from ..student_file import EMBEDDED, StudentFile
@@ -19,8 +20,6 @@ from .schema import schema
 
 # The grid of timesteps on which consistency students are distilled.
 GRID = 50
-# Latent consistency models' boundary scaling (Luo et al. 2023, and their training code).
-SIGMA_DATA, TIMESTEP_SCALING = 0.5, 10.0
 
 
 class UnderstudyStudentSampler(io.ComfyNode):
@@ -29,7 +28,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
         return schema(
             node_id="UnderstudyStudentSampler",
             display_name="Understudy Student Sampler",
-            description="Samples a few-step student with the sampler, noise levels and guidance that its family needs.",
+            description="Samples a few-step student with the sampler, noise levels and guidance that its preset says.",
             search_aliases=["LCM", "consistency", "few step", "turbo", "fast sampler", "KSampler"],
             inputs=[
                 io.Model.Input("model", tooltip="The student; for LCM-LoRA a checkpoint with that LoRA applied."),
@@ -47,8 +46,8 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     tooltip="Seed of all noise. The starting noise is the same as KSampler's.",
                 ),
                 io.Combo.Input(
-                    "family",
-                    options=list(FAMILIES),
+                    "preset",
+                    options=list(PRESETS),
                     default="demo",
                     tooltip="How the student was distilled. demo: the embedded student. LCM: a whole latent "
                     "consistency model. LCM-LoRA: a checkpoint with an LCM LoRA. consistency: consistency "
@@ -78,7 +77,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     options=[NONE, *student_files()],
                     default=NONE,
                     optional=True,
-                    tooltip="A student's file that 'understudy export' wrote: it says how to sample it, and family, "
+                    tooltip="A student's file that 'understudy export' wrote: it says how to sample it, and preset, "
                     "steps and cfg above are not used. The student itself still comes from model.",
                 ),
             ],
@@ -94,10 +93,10 @@ class UnderstudyStudentSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, latent_image, seed, family, steps, cfg, denoise, settings_from=NONE
+        cls, model, positive, negative, latent_image, seed, preset, steps, cfg, denoise, settings_from=NONE
     ) -> io.NodeOutput:
         if settings_from == NONE:
-            model, name, sampler, sigmas, cfg = FAMILIES[family](model, steps, cfg, denoise)
+            model, name, sampler, sigmas, cfg = PRESETS[preset](model, steps, cfg, denoise)
         else:
             model, name, sampler, sigmas, cfg = as_its_file_says(model, student_path(settings_from), denoise)
         latent = with_model_dimensions(model, latent_image)
@@ -138,7 +137,7 @@ def with_model_dimensions(model, latent: dict) -> dict:
 
 
 def as_its_file_says(model, path: str, denoise: float) -> tuple:
-    """Steps, guidance and family, or the host's sampler and scheduler, from a student's own file.
+    """Steps, guidance and preset, or the host's sampler and scheduler, from a student's own file.
 
     Raises CheckpointError for a file that is no student's, and ValueError for one that cannot be sampled here.
     """
@@ -148,12 +147,12 @@ def as_its_file_says(model, path: str, denoise: float) -> tuple:
     arguments = model, student.steps, student.guidance, denoise
     if student.family is None:
         return of_the_host(*arguments, sampler=student.sampler, scheduler=student.scheduler)
-    if student.family not in FAMILIES:
-        raise ValueError(f"{path} is of the family {student.family!r}; this pack knows {', '.join(FAMILIES)}.")
+    if student.family not in PRESETS:
+        raise ValueError(f"{path} is of the preset {student.family!r}; this pack knows {', '.join(PRESETS)}.")
     knobs = {"grid": student.intervals, "scaling": student.timestep_scaling}
     if student.family == "consistency":
         del knobs["scaling"]
-    return FAMILIES[student.family](*arguments, **{name: value for name, value in knobs.items() if value is not None})
+    return PRESETS[student.family](*arguments, **{name: value for name, value in knobs.items() if value is not None})
 
 
 def of_the_host(model, steps: int, cfg: float, denoise: float, *, sampler: str, scheduler: str) -> tuple:
@@ -190,7 +189,7 @@ def latent_consistency(
     return of_the_host(model, steps, cfg, denoise, sampler="lcm", scheduler="sgm_uniform")
 
 
-FAMILIES: dict[str, Callable[..., tuple]] = {
+PRESETS: dict[str, Callable[..., tuple]] = {
     "demo": demo,
     "LCM": latent_consistency,
     "LCM-LoRA": latent_consistency,
@@ -222,7 +221,7 @@ def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = 
     if not isinstance(own, ModelSamplingDiscrete) or not isinstance(own, EPS):
         raise ValueError(
             f"the model samples as {type(own).__mro__[1].__name__}, but LCM students predict noise, v or x0 in "
-            "discrete time: choose another family or model."
+            "discrete time: choose another preset or model."
         )
     prediction = next(kind for kind in (V_PREDICTION, X0, EPS) if isinstance(own, kind))  # all are EPS by inheritance
 
@@ -231,9 +230,8 @@ def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = 
 
         def calculate_denoised(self, sigma, model_output, model_input):
             x0 = super().calculate_denoised(sigma, model_output, model_input)
-            time = scaling * self.timestep(sigma).view(-1, *[1] * (x0.ndim - 1))
-            scale = (time**2 + SIGMA_DATA**2) ** 0.5
-            return time / scale * x0 + (SIGMA_DATA / scale) ** 2 * model_input
+            skip, out = boundary_scalings(self.timestep(sigma), x0.ndim, scaling)
+            return skip * model_input + out * x0
 
     sampling = LatentConsistency(model.model.model_config)
     if len(own.sigmas) == sampling.num_timesteps:  # ModelSamplingDiscrete may have changed them, to zero SNR

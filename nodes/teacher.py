@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from comfy_api.latest import io
 
+from ..oracles.scores import values_of
 from ..samplers.rollback import noise_variance
-from .keep_better import values_of
 from .noise import starting_noise
 from .pixels import check_images, decode, encode, extended, extended_to_multiple, like
 from .sampling import Progress, runs_needed, sample_images

@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-OracleSocket = io.Custom("UNDERSTUDY_ORACLE")  # nodes.oracle.HostedOracle
+OracleSocket = io.Custom("UNDERSTUDY_ORACLE")  # nodes.hosted_oracle.HostedOracle
 ScoresSocket = io.Custom("UNDERSTUDY_SCORES")  # oracles.scores.Scores
 ThresholdSocket = io.Custom("UNDERSTUDY_THRESHOLD")  # oracles.threshold.Threshold
 ReceiptSocket = io.Custom("UNDERSTUDY_RECEIPT")  # Receipt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..oracles.calibration import BATCH_SIZE
+from ..oracles.settings import BATCH_SIZE
 
 _TEXTS = ("text", "texts", "prompt", "prompts")
 _PREFIXES = ("filename_prefix", "file_prefix")
@@ -64,7 +64,7 @@ def in_the_demo_s_words(settings: dict[str, Any]) -> dict[str, Any]:
         "EmptyLatentImage.width": 64,
         "EmptyLatentImage.height": 64,
         f"{sampler}.model": "UnderstudyLoadDemo[0]",
-        f"{sampler}.family": "demo",
+        f"{sampler}.preset": "demo",
         f"{sampler}.denoise": 1,
         f"{sampler}.latent_image": "EmptyLatentImage[0]",
         "VAEDecode.samples": f"{sampler}[0]",
@@ -77,7 +77,7 @@ def in_the_demo_s_words(settings: dict[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in settings.items() if key not in texts | free}
     if rest != same or any(settings.get(key, "UnderstudyLoadDemo[1]") not in of_text for key in texts):
         return settings
-    # The sampler's demo family samples without guidance whatever its cfg says.
+    # The demo preset samples without guidance whatever its cfg says.
     return {"steps": settings[f"{sampler}.steps"], "cfg": 1.0, "sampler": "consistency"}
 
 
@@ -103,6 +103,24 @@ def host_options(class_type: str) -> dict[str, Mapping]:
     declared = nodes.NODE_CLASS_MAPPINGS[class_type].INPUT_TYPES()
     inputs = {**declared.get("required", {}), **declared.get("optional", {})}
     return {name: spec[1] for name, spec in inputs.items() if len(spec) > 1}
+
+
+def settings_of_graph(hidden, inputs: list[str]) -> dict:
+    """What made the images, read from the graph; a node that another node expanded to is found as well."""
+    return settings_upstream(_Graph(hidden.dynprompt), hidden.unique_id, inputs, host_options)
+
+
+class _Graph:
+    """The host's graph, nodes made at run time included, as the mapping that ``settings_upstream`` reads."""
+
+    def __init__(self, dynprompt):
+        self.dynprompt = dynprompt
+
+    def __getitem__(self, node_id: str):
+        return self.dynprompt.get_node(node_id)
+
+    def __contains__(self, node_id: str) -> bool:
+        return self.dynprompt.has_node(node_id)
 
 
 def _label(class_type: str, taken: Iterable[str]) -> str:

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from ..files import write_whole
 from .scores import Scores
+from .settings import comparable, differences, plain, prompts_hash
+from .statistics import LEVELS, interpolated, percentiles_of, places_around, rising
 
 MINIMUM_SCORES = 20
-LEVELS = tuple(float(k) for k in range(101))
 FORMAT = 1
-# A widget of the nodes that is no setting, since an image does not depend on its batch. Older tables hold it.
-BATCH_SIZE = "batch_size"
 
 
 class CalibrationError(ValueError):
@@ -26,17 +25,6 @@ class CalibrationError(ValueError):
 
 class CalibrationMismatch(CalibrationError):
     """The scores at hand were made under other settings than the calibration's, or are of other prompts."""
-
-
-def percentiles_of(values) -> tuple[float, ...]:
-    """The 0th to 100th percentile of ``values`` at every 1 %, linearly interpolated (numpy's default)."""
-    ordered = sorted(values)
-    table = []
-    for k in range(101):
-        below, part = divmod((len(ordered) - 1) * k, 100)
-        low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
-        table.append(low + (high - low) * part / 100)
-    return tuple(table)
 
 
 @dataclass
@@ -64,11 +52,11 @@ class Calibration:
     _percentiles: tuple[float, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        self.settings = _plain(self.settings)
+        self.settings = plain(self.settings)
         if self.table is not None:
             self.table = tuple(float(value) for value in self.table)
             self.levels = tuple(float(level) for level in self.levels)
-            if len(self.table) != len(self.levels) or not _rising(self.table) or not _rising(self.levels):
+            if len(self.table) != len(self.levels) or not rising(self.table) or not rising(self.levels):
                 raise CalibrationError(f"calibration {self.name!r}: expected {len(self.levels)} rising percentiles")
             if self.scores_by_image:
                 raise CalibrationError(f"calibration {self.name!r}: give single scores or a table, not both")
@@ -120,7 +108,7 @@ class Calibration:
             raise CalibrationError(
                 f"calibration {self.name!r} is known from {low:g} to {high:g} %; got percentile {k:g}"
             )
-        return _interpolated(k, self.levels, self.percentiles)
+        return interpolated(k, self.levels, self.percentiles)
 
     def interval(self, k: float, confidence: float = 0.95) -> tuple[float, float]:
         """Where the true ``k``-th percentile lies with at least this confidence, given how many images were scored.
@@ -129,19 +117,11 @@ class Calibration:
         whatever the scores' distribution. A side that the scores, or a bare table's levels, do not reach is infinite.
         Raises as :meth:`value_at`, and for a bare table that does not say how many scores it was made of.
         """
-        from scipy.special import bdtr
-
         self.value_at(k)
-        n = self.n
-        if n is None:
+        if self.n is None:
             raise CalibrationError(f"calibration {self.name!r} does not say of how many scores it was made")
-
-        def below(share: float) -> int:
-            """The ``share``-quantile of how many of the scores lie below the percentile."""
-            return bisect_left(range(n), share, key=lambda count: bdtr(count, n, k / 100))
-
-        tail = (1 - confidence) / 2
-        return self._ordered(below(tail)), self._ordered(below(1 - tail) + 1)
+        low, high = places_around(self.n, k, confidence)
+        return self._ordered(low), self._ordered(high)
 
     def _ordered(self, place: int) -> float:
         """The score at a place, 1 to n, among the scores in their order; infinite where that is not known."""
@@ -163,7 +143,7 @@ class Calibration:
             return self.levels[0] / 100 if value == table[0] else 0.0
         if above == len(table):
             return 1.0
-        return _interpolated(value, table, self.levels) / 100
+        return interpolated(value, table, self.levels) / 100
 
     def add(self, scores: Scores) -> int:
         """Count scores in, each image once; returns how many were new.
@@ -188,7 +168,7 @@ class Calibration:
 
         ``family``, the oracle's, is for tables that do not know its file.
         """
-        here, there = _flat_settings(self.settings), _flat_settings(_plain(settings))
+        here, there = comparable(self.settings), comparable(settings)
         if oracle is not None:
             here["oracle"], there["oracle"] = self.oracle[:12], oracle[:12]
         self._refuse("settings", here, there)
@@ -208,14 +188,9 @@ class Calibration:
         self._refuse("images", here, there)
 
     def _refuse(self, what: str, here: dict, there: dict) -> None:
-        differences = [
-            f"{key} was {_said(here, key)}, is {_said(there, key)}"
-            for key in sorted(here.keys() | there.keys())
-            if _said(here, key) != _said(there, key)
-        ]
-        if differences:
+        if found := differences(here, there):
             raise CalibrationMismatch(
-                f"calibration {self.name!r} was made with other {what}: {'; '.join(differences)}. "
+                f"calibration {self.name!r} was made with other {what}: {'; '.join(found)}. "
                 "Use the same, or calibrate under a new name"
             )
 
@@ -271,52 +246,3 @@ class Calibration:
         if calibration.settings_hash != content["settings_hash"]:
             raise CalibrationError(f"{path}: the settings do not match their hash; the file was changed by hand")
         return calibration
-
-
-def prompts_hash(prompts: Sequence[str]) -> str:
-    """SHA-256 of prompts in their order."""
-    return hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest()
-
-
-def said(interval: tuple[float, float], digits: int = 3) -> str:
-    """An interval in words: "1.000 to 2.000", and where a side is open "below 2.000" or "above 1.000"."""
-    low, high = interval
-    if math.isinf(low) and math.isinf(high):
-        return "anywhere"
-    if math.isinf(low):
-        return f"below {high:.{digits}f}"
-    return f"above {low:.{digits}f}" if math.isinf(high) else f"{low:.{digits}f} to {high:.{digits}f}"
-
-
-def _rising(values: Sequence[float]) -> bool:
-    return all(a <= b for a, b in zip(values, values[1:], strict=False))
-
-
-def _interpolated(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
-    """The value at ``x``, which lies in ``xs`` (rising), on the straight lines between the points."""
-    above = min(max(bisect_left(xs, x), 1), len(xs) - 1)
-    (x0, x1), (y0, y1) = xs[above - 1 : above + 1], ys[above - 1 : above + 1]
-    return y0 if x1 == x0 else y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-
-
-def _plain(settings: dict) -> dict:
-    """Settings as JSON knows them, so that they compare equal before and after a file."""
-    return json.loads(json.dumps(settings, sort_keys=True))
-
-
-def flat(settings, prefix: str = "") -> dict:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
-    if not isinstance(settings, dict):
-        return {prefix: settings}
-    found = {}
-    for key, value in settings.items():
-        found.update(flat(value, f"{prefix}.{key}" if prefix else key))
-    return found
-
-
-def _flat_settings(settings: dict) -> dict:
-    return {key: value for key, value in flat(settings).items() if key.rsplit(".", 1)[-1] != BATCH_SIZE}
-
-
-def _said(settings: dict, key: str) -> str:
-    return json.dumps(settings[key]) if key in settings else "not set"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .calibration import Calibration, CalibrationMismatch, flat
+from .calibration import Calibration, CalibrationMismatch
+from .settings import flat
 
 DECILES = tuple(float(k) for k in range(10, 100, 10))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,3 +49,11 @@ class Scores:
         for index, value in enumerate(self.values):
             if math.isnan(value):
                 raise OracleError(f"the score of image {index} is not a number (NaN)")
+
+
+def values_of(scores: Sequence[Scores], images: int) -> list[float]:
+    """All scores of a list in one; raises ValueError unless there is one per image."""
+    values = [value for each in scores for value in each.values]
+    if len(values) != images:
+        raise ValueError(f"{len(values)} scores, but {images} images: give the scores of exactly these images.")
+    return values

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..oracles.calibration import MINIMUM_SCORES, Calibration, prompts_hash
+from ..oracles.calibration import MINIMUM_SCORES, Calibration
 from ..oracles.scores import Scores, image_id
+from ..oracles.settings import prompts_hash
 from .adaptive_run import Job
 from .model import draw
 from .processes import Processes

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..files import GRID_FILE
-from ..oracles.calibration import Calibration, said
+from ..oracles.calibration import Calibration
+from ..oracles.statistics import said
 from ..report import Report, table
 from .adaptive_run import Watcher
 from .processes import Processes

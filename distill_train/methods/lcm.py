@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ...samplers.boundary import TIMESTEP_SCALING, boundary_scalings
 from ...samplers.consistency import sample_consistency
 from ...samplers.schedules import consistency_sigmas
 from ..batch import Batch
@@ -14,14 +15,6 @@ from ..distances import l2, pseudo_huber
 from ..ema import Ema
 from ..randomness import Draws
 from .distillation import Conditioning, Distillation
-
-SIGMA_DATA = 0.5
-
-
-def boundary_scalings(t: Tensor, timestep_scaling: float) -> tuple[Tensor, Tensor]:
-    """(c_skip, c_out), each [B, 1, 1, 1], of f = c_skip z + c_out x0; (1, 0) at t = 0, where f is the identity."""
-    scaled = (timestep_scaling * t.float())[:, None, None, None]
-    return SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2), scaled / (scaled**2 + SIGMA_DATA**2).sqrt()
 
 
 class LCM(Distillation):
@@ -41,7 +34,9 @@ class LCM(Distillation):
         loss: Literal["huber", "l2"] = Field("huber", description="pseudo-Huber, or mean squares")
         huber_c: float = Field(0.001, gt=0, description="of the pseudo-Huber distance; above it, it is linear")
         target_ema: float = Field(0.95, ge=0, lt=1, description="decay of the target's average; 0: the student itself")
-        timestep_scaling: float = Field(10.0, gt=0, description="of the boundary condition; samplers assume 10")
+        timestep_scaling: float = Field(
+            TIMESTEP_SCALING, gt=0, description="of the boundary condition; samplers assume 10"
+        )
         sample_w: float = Field(6.5, description="guidance in previews, where the student is told it")
 
         @model_validator(mode="after")
@@ -65,7 +60,7 @@ class LCM(Distillation):
     def consistency(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
         """f(z, t), of z's shape."""
         x0, _ = self.denoise(network, z, t, given)
-        skip, out = boundary_scalings(t, self.settings.timestep_scaling)
+        skip, out = boundary_scalings(t, z.ndim, self.settings.timestep_scaling)
         return skip * z + out * x0
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:

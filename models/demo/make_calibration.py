@@ -7,7 +7,8 @@ import torch
 
 from ...demo import FOLDER, STUDENT, DemoModel
 from ...oracles import load_oracle
-from ...oracles.calibration import Calibration, percentiles_of
+from ...oracles.calibration import Calibration
+from ...oracles.statistics import percentiles_of
 from ...pipelines.adaptive_run import described
 from ...pipelines.model import draw
 from . import family

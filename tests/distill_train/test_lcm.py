@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from understudy.distill_train.config import RecipeError
-from understudy.distill_train.methods.lcm import boundary_scalings
 from understudy.distill_train.randomness import Draws
+from understudy.samplers.boundary import boundary_scalings
 
 from .tiny import TinyTeacher, changed, lowers_its_loss, method, timesteps_seen
 
@@ -22,7 +22,7 @@ def test_the_boundary_scalings_are_those_of_diffusers_scheduler():
     from diffusers import LCMScheduler
 
     scheduler, t = LCMScheduler(), torch.tensor([0, 19, 999])
-    skip, out = boundary_scalings(t, 10.0)
+    skip, out = boundary_scalings(t, 4, 10.0)
     for i, timestep in enumerate(t):
         theirs = scheduler.get_scalings_for_boundary_condition_discrete(timestep)
         torch.testing.assert_close(torch.stack([skip[i, 0, 0, 0], out[i, 0, 0, 0]]), torch.stack(theirs).float())

@@ -34,7 +34,7 @@ import comfy.supported_models  # noqa: E402
 from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
-from understudy.nodes.student import FAMILIES, UnderstudyStudentSampler, with_boundary_scaling  # noqa: E402
+from understudy.nodes.student import PRESETS, UnderstudyStudentSampler, with_boundary_scaling  # noqa: E402
 from understudy.nodes.subset import Subset  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.oracles.scores import Scores  # noqa: E402
@@ -382,21 +382,21 @@ def check_errors_say_what_was_given():
     refused(["3 scores", "4 images"], UnderstudyTeacher.check_lazy_status, **inputs)
 
 
-def student(family, latent, seed=SEED, steps=3, cfg=1.0, denoise=1.0, model=MODEL):
-    return UnderstudyStudentSampler.execute(model, text(1), text(2), latent, seed, family, steps, cfg, denoise).result[
+def student(preset, latent, seed=SEED, steps=3, cfg=1.0, denoise=1.0, model=MODEL):
+    return UnderstudyStudentSampler.execute(model, text(1), text(2), latent, seed, preset, steps, cfg, denoise).result[
         0
     ]
 
 
 def check_students_sample_each_image_by_itself():
-    for family in FAMILIES:
+    for preset in PRESETS:
         for denoise in (1.0, 0.5):
             samples = VAE.encode(pictures()) if denoise < 1 else torch.zeros(BATCH, 4, 8, 8)
-            batch = student(family, {"samples": samples}, denoise=denoise)["samples"]
-            one = student(family, {"samples": samples[2:3], "batch_index": [2]}, denoise=denoise)
+            batch = student(preset, {"samples": samples}, denoise=denoise)["samples"]
+            one = student(preset, {"samples": samples[2:3], "batch_index": [2]}, denoise=denoise)
             close(batch[2:3], one["samples"])
             assert one["batch_index"] == [2]
-            far(batch, student(family, {"samples": samples}, seed=6, denoise=denoise)["samples"])
+            far(batch, student(preset, {"samples": samples}, seed=6, denoise=denoise)["samples"])
 
 
 def check_lcm_is_the_host_s():
@@ -435,13 +435,13 @@ def check_lcm_keeps_what_model_sampling_discrete_sets():
 def check_students_use_the_timesteps_that_they_were_distilled_on():
     sampling = MODEL.get_model_object("model_sampling")
     expected = {"demo": [999, 679, 339], "consistency": [981, 661, 321]}
-    for family, timesteps in expected.items():
-        _, _, _, sigmas, cfg = FAMILIES[family](MODEL, 3, 8.0, 1.0)
+    for preset, timesteps in expected.items():
+        _, _, _, sigmas, cfg = PRESETS[preset](MODEL, 3, 8.0, 1.0)
         assert torch.equal(sigmas[:-1], sampling.sigmas[timesteps]), sampling.timestep(sigmas[:-1])
-        assert sigmas[-1] == 0 and cfg == (1.0 if family == "demo" else 8.0)
-        assert len(FAMILIES[family](MODEL, 4, 8.0, 0.02)[3]) == 5
+        assert sigmas[-1] == 0 and cfg == (1.0 if preset == "demo" else 8.0)
+        assert len(PRESETS[preset](MODEL, 4, 8.0, 0.02)[3]) == 5
     for grid, timesteps in ((50, [999, 19]), (20, [999, 49]), (100, [999, 9])):
-        distilled = FAMILIES["LCM"](MODEL, 2, 1.0, 1.0, grid=grid)[0].get_model_object("model_sampling")
+        distilled = PRESETS["LCM"](MODEL, 2, 1.0, 1.0, grid=grid)[0].get_model_object("model_sampling")
         assert len(distilled.sigmas) == grid and distilled.sigmas[[-1, 0]].equal(sampling.sigmas[timesteps])
         assert distilled.timestep(distilled.sigmas[[-1, 0]]).tolist() == timesteps
 
@@ -450,8 +450,8 @@ def check_students_respect_noise_masks():
     samples = VAE.encode(pictures())
     mask = torch.zeros(1, 8, 8)
     mask[..., 4:] = 1
-    for family in FAMILIES:
-        output = student(family, {"samples": samples, "noise_mask": mask})["samples"]
+    for preset in PRESETS:
+        output = student(preset, {"samples": samples, "noise_mask": mask})["samples"]
         close(output[..., :4], samples[..., :4], 1e-5)
         far(output[..., 4:], samples[..., 4:])
 
@@ -529,7 +529,7 @@ def check_models_are_the_host_s_plain_patchers():
 
 
 def check_a_student_s_indices_are_counted():
-    sampler = {"model": MODEL, "positive": text(1), "negative": text(2), "seed": SEED, "family": "LCM", "steps": 1}
+    sampler = {"model": MODEL, "positive": text(1), "negative": text(2), "seed": SEED, "preset": "LCM", "steps": 1}
     latent = {"samples": torch.zeros(3, 4, 8, 8), "batch_index": [0, 1]}
     refused(["2 entries", "3 latents"], UnderstudyStudentSampler.execute,
             **sampler, latent_image=latent, cfg=1.0, denoise=1.0)  # fmt: skip

@@ -102,7 +102,7 @@ def test_one_prompt_per_batch_of_a_list_gives_scores_in_its_structure(host):
         negative=positive[0],
         latent_image=empty[0],
         seed=1,
-        family="demo",
+        preset="demo",
         steps=1,
         cfg=1.0,
         denoise=1.0,

@@ -190,7 +190,7 @@ class Sampling(Graph):
         self.plain = self.add("TestSaveTensors", latent=self.add("KSampler", **shared, **plain)[0])
 
 
-WIDGETS = {"family": "LCM", "steps": 1, "cfg": 7.0}
+WIDGETS = {"preset": "LCM", "steps": 1, "cfg": 7.0}
 STUDENT = StudentFile("pd", "sd1", "a", "0", "epsilon", "full", 3, CFG, "euler", "sgm_uniform")
 
 
@@ -213,7 +213,7 @@ def test_a_student_s_file_says_how_it_is_sampled(host):
     torch.testing.assert_close(student, plain, rtol=0, atol=1e-5)
     lcm = put(host, replace(STUDENT, steps=2, guidance=1.5, sampler="lcm", family="LCM-LoRA"), "lcm.safetensors")
     by_file, _ = latents(host, Sampling(**WIDGETS, settings_from=lcm))
-    by_hand, _ = latents(host, Sampling(family="LCM-LoRA", steps=2, cfg=1.5))
+    by_hand, _ = latents(host, Sampling(preset="LCM-LoRA", steps=2, cfg=1.5))
     assert torch.equal(by_file, by_hand)
     # Exported again under its name: the host must not hand out the old result.
     put(host, replace(STUDENT, steps=4), "pd.safetensors")
@@ -224,7 +224,7 @@ def test_the_grid_of_a_consistency_student_is_its_file_s(host):
     said = replace(STUDENT, guidance=1.0, sampler="consistency", scheduler="leading", family="consistency")
     coarse = put(host, replace(said, intervals=10), "coarse.safetensors")
     usual = put(host, replace(said, intervals=50), "usual.safetensors")
-    by_hand, _ = latents(host, Sampling(family="consistency", steps=3, cfg=1.0))
+    by_hand, _ = latents(host, Sampling(preset="consistency", steps=3, cfg=1.0))
     assert torch.equal(latents(host, Sampling(**WIDGETS, settings_from=usual))[0], by_hand)
     assert not torch.equal(latents(host, Sampling(**WIDGETS, settings_from=coarse))[0], by_hand)
 

@@ -13,7 +13,7 @@ from .server import FOLDER
 
 INPUTS = {
     "UnderstudyLoadDemo": "part",
-    "UnderstudyStudentSampler": "model positive negative latent_image seed family steps cfg denoise settings_from",
+    "UnderstudyStudentSampler": "model positive negative latent_image seed preset steps cfg denoise settings_from",
     "UnderstudyLoadOracle": "oracle_name family encoder",
     "UnderstudyScoreImages": "oracle images prompt",
     "UnderstudyScoresFromList": "scores images",

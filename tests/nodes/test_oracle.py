@@ -18,7 +18,7 @@ DEVICE = torch.device("meta")
     ],
 )
 def test_half_precision_only_where_the_host_finds_it_fast(without_host, fp16, bf16, dtype):
-    from understudy.nodes.oracle import _dtype
+    from understudy.nodes.load_oracle import _dtype
 
     without_host.get_torch_device.return_value = DEVICE
     without_host.should_use_fp16.return_value, without_host.should_use_bf16.return_value = fp16, bf16
@@ -44,7 +44,7 @@ class Brightness(Oracle):
 
 @pytest.mark.parametrize(("room_for", "chunks"), [(0.2, [1] * 8), (3, [3, 3, 2]), (100, [8])])
 def test_a_batch_is_scored_in_chunks_that_fit(without_host, room_for, chunks):
-    from understudy.nodes.oracle import HostedOracle
+    from understudy.nodes.hosted_oracle import HostedOracle
 
     oracle = HostedOracle(Brightness())
     images = torch.rand(8, 3, 16, 16)
@@ -57,7 +57,7 @@ def test_a_batch_is_scored_in_chunks_that_fit(without_host, room_for, chunks):
 
 
 def test_a_bad_image_is_named_by_its_place_in_all_of_them(without_host):
-    from understudy.nodes.oracle import HostedOracle
+    from understudy.nodes.hosted_oracle import HostedOracle
 
     oracle = HostedOracle(Brightness())
     without_host.get_free_memory.return_value = 0  # one image at a time
@@ -70,7 +70,7 @@ def test_a_bad_image_is_named_by_its_place_in_all_of_them(without_host):
 
 
 def test_a_score_that_is_no_number_says_what_the_host_has_for_it(without_host):
-    from understudy.nodes.oracle import HostedOracle
+    from understudy.nodes.hosted_oracle import HostedOracle
 
     oracle = HostedOracle(Brightness())
     without_host.get_free_memory.return_value = 1e9
@@ -83,7 +83,7 @@ def test_a_score_that_is_no_number_says_what_the_host_has_for_it(without_host):
 
 
 def test_the_bar_moves_with_each_chunk_of_each_oracle(without_host):
-    from understudy.nodes.oracle import HostedOracle
+    from understudy.nodes.hosted_oracle import HostedOracle
     from understudy.oracles.calibration import Calibration
     from understudy.oracles.combine import CombinedOracle, Part
 
@@ -101,7 +101,7 @@ def test_the_bar_moves_with_each_chunk_of_each_oracle(without_host):
 
 def test_score_images_shows_how_far_it_is_and_numbers_all_images(without_host, monkeypatch):
     import comfy.utils
-    from understudy.nodes import oracle as module
+    from understudy.nodes import score_images as module
 
     monkeypatch.setattr(module, "_settings", lambda *_: {})
     node = module.UnderstudyScoreImages
@@ -121,8 +121,8 @@ def test_score_images_shows_how_far_it_is_and_numbers_all_images(without_host, m
 
 
 def test_keep_better_names_an_image_by_its_place_among_all(without_host):
+    from understudy.nodes.hosted_oracle import HostedOracle
     from understudy.nodes.keep_better import UnderstudyKeepBetter
-    from understudy.nodes.oracle import HostedOracle
     from understudy.oracles.scores import Scores
 
     without_host.get_free_memory.return_value = 1e15
@@ -145,7 +145,8 @@ def test_keep_better_names_an_image_by_its_place_among_all(without_host):
 
 
 def test_a_batch_without_images_is_refused(without_host):
-    from understudy.nodes.oracle import HostedOracle, UnderstudyScoreImages
+    from understudy.nodes.hosted_oracle import HostedOracle
+    from understudy.nodes.score_images import UnderstudyScoreImages
 
     empty, oracle = torch.zeros(0, 16, 16, 3), HostedOracle(Brightness())
     with pytest.raises(ValueError, match="a batch without images"):
@@ -158,7 +159,7 @@ def test_a_batch_without_images_is_refused(without_host):
 
 
 def test_a_batch_of_a_thousand_goes_in_chunks_of_at_most_64(without_host):
-    from understudy.nodes.oracle import HostedOracle
+    from understudy.nodes.hosted_oracle import HostedOracle
 
     oracle = HostedOracle(Brightness())
     without_host.get_free_memory.return_value = 1e15

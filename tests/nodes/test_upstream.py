@@ -99,7 +99,7 @@ def demo_graph(more=(), **changes):
         "positive": ["7", 0],
         "negative": ["8", 0],
         "seed": 1,
-        "family": "demo",
+        "preset": "demo",
         "steps": 2,
         "cfg": 1.5,
         "denoise": 1,

@@ -4,9 +4,11 @@ import math
 import numpy as np
 import pytest
 from understudy.oracles import calibration as module
-from understudy.oracles.calibration import Calibration, CalibrationError, CalibrationMismatch, prompts_hash, said
+from understudy.oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
 from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from understudy.oracles.scores import Scores
+from understudy.oracles.settings import prompts_hash
+from understudy.oracles.statistics import said
 from understudy.oracles.threshold import Threshold
 
 SETTINGS = {"steps": 4, "cfg": 1.0, "student": {"name": "lcm"}}

@@ -8,7 +8,7 @@ from understudy.oracles.calibration import Calibration, CalibrationError, Calibr
 DEMO = {
     "UnderstudyLoadDemo.part": "student",
     "UnderstudyStudentSampler.model": "UnderstudyLoadDemo[0]",
-    "UnderstudyStudentSampler.family": "demo",
+    "UnderstudyStudentSampler.preset": "demo",
     "UnderstudyStudentSampler.denoise": 1,
     "UnderstudyStudentSampler.latent_image": "EmptyLatentImage[0]",
     "EmptyLatentImage.width": 64,
@@ -32,7 +32,8 @@ def calibration(count):
 
 
 def test_how_sure_a_percentile_is_shows_from_50_images_on(folder):
-    from understudy.nodes.calibrate import _described, _how_sure, _interval
+    from understudy.nodes.calibrate import _how_sure
+    from understudy.nodes.threshold import _described, _interval
     from understudy.oracles.threshold import Threshold
 
     assert "95 %" not in _how_sure(calibration(49)) and "1 more to say how sure" in _how_sure(calibration(49))
@@ -45,7 +46,7 @@ def test_how_sure_a_percentile_is_shows_from_50_images_on(folder):
 
 
 def test_an_open_interval_is_told_as_one_bound(folder):
-    from understudy.nodes.calibrate import _described, _interval
+    from understudy.nodes.threshold import _described, _interval
     from understudy.oracles.threshold import Threshold
 
     calibration(50).save(folder / "mine.json")
@@ -62,8 +63,8 @@ def test_no_scores_at_all_are_refused(folder):
 
 
 def test_a_calibration_that_grew_runs_the_nodes_that_read_it_again(folder):
-    from understudy.nodes.calibrate import UnderstudyThreshold
     from understudy.nodes.combine import UnderstudyCombineOracles
+    from understudy.nodes.threshold import UnderstudyThreshold
 
     def threshold(mode="percentile"):
         return UnderstudyThreshold.fingerprint_inputs(mode=[mode], calibration=["mine"], percentile=[30.0])
@@ -92,7 +93,7 @@ class DemoOracle:
 
 
 def test_the_demo_s_calibration_combines_on_the_demo_s_own_graph(folder):
-    from understudy.nodes.calibrate import SHIPPED, find_calibration
+    from understudy.nodes.calibrations import SHIPPED, find_calibration
     from understudy.nodes.combine import UnderstudyCombineOracles
 
     (name,) = SHIPPED

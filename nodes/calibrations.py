@@ -1,0 +1,50 @@
+"""Calibrations by name: the user's own, those that come with the pack, and the published ones."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ..oracles.calibration import Calibration, CalibrationError
+from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
+from .folders import NONE, calibration_path, calibrations_folder
+from .upstream import in_the_demo_s_words
+
+ENOUGH_FOR_INTERVALS = 50
+SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "models" / "demo" / "calibration.json"}
+
+
+class ShippedCalibration(Calibration):
+    """The demo's calibration, which its command made: it knows no nodes."""
+
+    def require(self, settings: dict, oracle: str | None = None, family: str | None = None) -> None:
+        super().require(in_the_demo_s_words(settings), oracle, family)
+
+
+def known_calibrations() -> list[str]:
+    """Names for the combo: the user's own and those that come with the pack."""
+    shipped = [name for name, path in SHIPPED.items() if path.is_file()]
+    own = sorted(path.stem for path in calibrations_folder().glob("*.json"))
+    return [*own, *shipped, *PUBLISHED_CALIBRATIONS, NONE]
+
+
+def find_calibration(name: str) -> Calibration:
+    """The calibration of that name; CalibrationError lists the ones there are."""
+    if name in PUBLISHED_CALIBRATIONS:
+        return PUBLISHED_CALIBRATIONS[name]
+    path = SHIPPED.get(name) or calibration_path(name)
+    if not path.is_file():
+        known = ", ".join(known_calibrations()[:-1]) or "none yet; the Calibrate node makes them"
+        raise CalibrationError(f"no calibration {name!r}; there are: {known}")
+    return (ShippedCalibration if name in SHIPPED else Calibration).load(path)
+
+
+def content_hash(name: str | None) -> str:
+    """For ``fingerprint_inputs``: a calibration grows on disk, where the host does not see it.
+
+    "" for one that does not change; None is a linked widget's value, which the host does not know yet.
+    """
+    if name in (NONE, None, *PUBLISHED_CALIBRATIONS):
+        return ""
+    path = SHIPPED.get(name) or calibration_path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

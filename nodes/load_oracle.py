@@ -1,0 +1,76 @@
+"""Load an oracle."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..oracles import FAMILIES, load_oracle
+from .folders import NONE, encoder_files, oracle_files, oracle_path
+from .hosted_oracle import HostedOracle
+from .schema import schema
+from .types import OracleSocket
+
+
+class UnderstudyLoadOracle(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyLoadOracle",
+            display_name="Understudy Load Oracle",
+            description=(
+                "Loads a model that scores images: ImageReward, HPSv2 and v2.1, PickScore, CLIPScore, LAION aesthetic "
+                "v2, aesthetic v2.5. Files go into models/oracles."
+            ),
+            search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model", "pickscore"],
+            inputs=[
+                io.Combo.Input(
+                    "oracle_name",
+                    options=oracle_files(),
+                    tooltip=(
+                        "A file in models/oracles, as published or made by 'understudy oracle convert'; whole CLIPs in "
+                        "models/clip_vision are CLIPScore oracles."
+                    ),
+                ),
+                io.Combo.Input(
+                    "family",
+                    options=["auto", *FAMILIES],
+                    default="auto",
+                    tooltip=(
+                        "How the file scores. auto tells it from the tensors, and where families share a layout, from "
+                        "the file's metadata, hash or published name."
+                    ),
+                ),
+                io.Combo.Input(
+                    "encoder",
+                    options=[NONE, *encoder_files()],
+                    default=NONE,
+                    optional=True,
+                    tooltip=(
+                        "The image encoder, where the file is only the head of an aesthetic predictor: CLIP ViT-L/14 "
+                        "for LAION's v2, SigLIP so400m-patch14-384 for v2.5."
+                    ),
+                ),
+            ],
+            outputs=[OracleSocket.Output(id="oracle", tooltip="For Score Images, Keep Better and Combine Oracles.")],
+        )
+
+    @classmethod
+    def execute(cls, oracle_name: str, family: str, encoder: str = NONE) -> io.NodeOutput:
+        path = oracle_path(oracle_name)
+        second = None if encoder == NONE else oracle_path(encoder)
+        return io.NodeOutput(HostedOracle(load_oracle(path, family, dtype=_dtype(), encoder=second)))
+
+
+def _dtype() -> torch.dtype:
+    """The dtype of an oracle on the host's device: half precision where the host finds it fast there.
+
+    Not the host's ``text_encoder_dtype``: that is float16 even on a CPU, and float8 where the user asks for it, because
+    the host's own layers cast their weights in use. Those of transformers compute in the dtype that they have.
+    """
+    import comfy.model_management as management
+
+    device = management.get_torch_device()
+    if management.should_use_fp16(device):
+        return torch.float16
+    return torch.bfloat16 if management.should_use_bf16(device) else torch.float32

@@ -1,0 +1,75 @@
+"""Score images with an oracle."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import io
+
+from ..oracles.combine import CombinedOracle
+from ..oracles.scores import Scores, image_id
+from .batches import for_oracle, one_per_image, sizes_of, split
+from .display import listed, shown
+from .schema import schema
+from .types import OracleSocket, ScoresSocket
+from .upstream import settings_of_graph
+
+log = logging.getLogger(__name__)
+
+
+class UnderstudyScoreImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="UnderstudyScoreImages",
+            display_name="Understudy Score Images",
+            description="Scores each image for its prompt; higher is better.",
+            search_aliases=["rate images", "image quality", "clip score", "judge"],
+            is_input_list=True,
+            inputs=[
+                OracleSocket.Input("oracle", tooltip="The model that scores: Load Oracle, or Load Demo."),
+                io.Image.Input("images", tooltip="A batch, or a list of batches; each image gets a score of its own."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    tooltip="What the images should show: one prompt for all, or a list with one per image or batch.",
+                ),
+            ],
+            outputs=[
+                ScoresSocket.Output(
+                    id="scores",
+                    is_output_list=True,
+                    tooltip="The scores with their images' identity and settings; one SCORES per batch that came in.",
+                ),
+                io.Float.Output(
+                    id="values", is_output_list=True, tooltip="The plain numbers, one per image, as a list."
+                ),
+            ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, oracle: list, images: list, prompt: list) -> io.NodeOutput:
+        import comfy.utils
+
+        sizes = sizes_of(images)
+        if not sizes or 0 in sizes:
+            raise ValueError("there is a batch without images to score; connect at least one image")
+        prompts = one_per_image(prompt, sizes, "prompts")
+        settings = settings_of_graph(cls.hidden, ["images"])
+        if isinstance(oracle[0], CombinedOracle):
+            oracle[0].require(settings)
+        progress = comfy.utils.ProgressBar(sum(sizes) * oracle[0].passes)
+        scores = []
+        for batch, texts in zip(images, split(prompts, sizes), strict=True):
+            seen = sum(len(each.values) for each in scores)
+            pictures = for_oracle(batch, range(seen, seen + len(batch)))
+            values = tuple(oracle[0](pictures, texts, seen, progress.update).tolist())
+            ids = tuple(image_id(picture) for picture in pictures)
+            scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings, family=oracle[0].family))
+        values = [value for batch in scores for value in batch.values]
+        remarks = oracle[0].remarks(prompts)
+        for remark in remarks:
+            log.warning("Understudy: %s", remark)
+        text = "\n".join([listed(values, oracle[0].unit), *remarks])
+        return io.NodeOutput(scores, values, ui=shown(text, cls.hidden.unique_id))
