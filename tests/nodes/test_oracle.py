@@ -102,13 +102,14 @@ def test_the_bar_moves_with_each_chunk_of_each_oracle(without_host):
 def test_score_images_shows_how_far_it_is_and_numbers_all_images(without_host, monkeypatch):
     import comfy.utils
     from understudy.nodes import score_images as module
+    from understudy.nodes.hosted_oracle import HostedOracle
 
-    monkeypatch.setattr(module, "_settings", lambda *_: {})
+    monkeypatch.setattr(module, "settings_of_graph", lambda *_: {})
     node = module.UnderstudyScoreImages
     monkeypatch.setattr(node, "hidden", SimpleNamespace(unique_id="1"), raising=False)
     bar = comfy.utils.ProgressBar
     without_host.get_free_memory.return_value = 1e15
-    oracle = module.HostedOracle(Brightness())
+    oracle = HostedOracle(Brightness())
     images = [torch.rand(70, 2, 2, 3), torch.rand(2, 2, 2, 1)]
     scores, values = node.execute([oracle], images, ["0"])
     assert values == pytest.approx([image.mean().item() for batch in images for image in batch], abs=1e-6)
