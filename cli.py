@@ -26,6 +26,14 @@ app = typer.Typer(
 _NAMES = "accelerate diffusers numpy peft psutil pydantic rich safetensors scipy tomli torch transformers".split()
 PACKAGES = {name: name for name in _NAMES} | {"PIL": "Pillow"}
 
+LiteralPrompts = Annotated[
+    bool,
+    typer.Option(
+        "--literal-prompts",
+        help="The oracle reads weights (x:1.3), BREAK, <lora:...>, embedding:x and \\( as text; else without them.",
+    ),
+]
+
 
 @app.command()
 def demo(
@@ -60,7 +68,9 @@ def generate(
     student: Annotated[Path, typer.Option(help="Fast model: a diffusers folder or a checkpoint file.")],
     teacher: Annotated[Path, typer.Option(help="Slow model: a diffusers folder or a checkpoint file.")],
     oracle: Annotated[Path, typer.Option(help="The oracle's file; see 'understudy oracle'.")],
-    prompts: Annotated[Path, typer.Option(help="One prompt per line, or a .csv or .tsv with a column prompt.")],
+    prompts: Annotated[
+        Path, typer.Option(help="One prompt per line, or a .csv, .tsv, .json or .jsonl with a column prompt.")
+    ],
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
     oracle_family: Annotated[str, typer.Option(help="What the oracle is; auto asks the file.")] = "auto",
     encoder: Annotated[
@@ -99,6 +109,7 @@ def generate(
         str, typer.Option(help="512, or width and height as in 768x512; the student's own without it.")
     ] = "",
     negative: Annotated[str, typer.Option(help="Negative prompt, for models with guidance.")] = "",
+    literal_prompts: LiteralPrompts = False,
     seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images that the student draws at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -139,6 +150,7 @@ def generate(
             encoder=encoder,
             size=size,
             negative=negative,
+            literal_prompts=literal_prompts,
             seed=seed,
             batch_size=batch_size,
             device=device,
@@ -155,7 +167,10 @@ def calibrate(
     student: Annotated[Path, typer.Option(help="Fast model: a diffusers folder or a checkpoint file.")],
     oracle: Annotated[Path, typer.Option(help="The oracle's file; see 'understudy oracle'.")],
     prompts: Annotated[
-        Path, typer.Option(help="One prompt per line, or a .csv or .tsv with a column prompt; they are taken in turn.")
+        Path,
+        typer.Option(
+            help="One prompt per line, or a .csv, .tsv, .json or .jsonl with a column prompt; they are taken in turn."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The calibration (.json); one that is there is added to.")],
     count: Annotated[int, typer.Option("-n", "--count", help="Images in all.")] = 500,
@@ -169,6 +184,7 @@ def calibrate(
     student_sampler: Annotated[str, typer.Option(help="consistency, euler or dpmpp_2m.")] = "consistency",
     size: Annotated[str, typer.Option(help="512, or width and height as in 768x512.")] = "",
     negative: Annotated[str, typer.Option(help="Negative prompt, for models with guidance.")] = "",
+    literal_prompts: LiteralPrompts = False,
     seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images that the student draws at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -204,6 +220,7 @@ def calibrate(
         encoder=encoder,
         size=size,
         negative=negative,
+        literal_prompts=literal_prompts,
         seed=seed,
         batch_size=batch_size,
         device=device,
@@ -217,7 +234,10 @@ def calibrate(
 
 @app.command()
 def score(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures, in which 2 comes before 10."),
+    ],
     oracle: Annotated[list[Path], typer.Option(help="The oracle's file; give it several times for several oracles.")],
     out: Annotated[Path, typer.Option(help="The table to write, .csv or .parquet.")],
     prompt: Annotated[
@@ -226,10 +246,12 @@ def score(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Text file with a line per picture, or .csv/.tsv with columns prompt and image: a path from the "
-            "table's folder, from PATH or from here, or a name that no other image has."
+            help="Text file with a line per picture, in order; or .csv, .tsv, .json or .jsonl with columns prompt and "
+            "image: a path from the table's folder, from PATH, from here or from above PATH, or a name that no "
+            "other image has."
         ),
     ] = None,
+    literal_prompts: LiteralPrompts = False,
     family: Annotated[list[str] | None, typer.Option(help="What each oracle is, in their order; else auto.")] = None,
     encoder: Annotated[
         list[Path] | None, typer.Option(help="Image encoder of an oracle that is only a head; one for each, in order.")
@@ -243,7 +265,9 @@ def score(
 ):
     """Score pictures on disk; those that cannot be read, or whose score is no number, are listed and skipped.
 
-    A run that was cut off goes on. A table that is finished is written anew, and every picture scored again.
+    Every raster format that Pillow decodes is read, of an animated picture the first frame; hidden files and folders
+    are left out. A run that was cut off goes on. A table that is finished is written anew, and every picture scored
+    again.
 
     On several GPUs: accelerate launch -m understudy.cli score ...
     """
@@ -257,6 +281,7 @@ def score(
         out=out,
         prompt=prompt,
         prompts=prompts,
+        literal_prompts=literal_prompts,
         families=tuple(family or ()),
         encoders=tuple(encoder or ()),
         batch_size=batch_size,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..oracles.prompt_syntax import reading
 from ..samplers.denoisers import DiscreteDenoiser, Guided
 from ..samplers.noise import PerImageNoise, initial_noise
 from ..samplers.schedules import trailing_sigmas
@@ -103,6 +104,7 @@ class Preview:
         if self.oracle is None:
             return {}
         self.oracle.network.to(self.method.device)
-        scores = [self.oracle(images, list(self.prompts)).mean().item() for images in columns]
+        texts = reading(self.prompts).texts
+        scores = [self.oracle(images, texts).mean().item() for images in columns]
         self.oracle.network.to("cpu")  # between grids the training needs the room
         return {f"score {name}": score for name, score in zip(self.columns, scores, strict=True)}

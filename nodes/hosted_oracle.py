@@ -37,6 +37,10 @@ class HostedOracle:
         return self.oracle.unit
 
     @property
+    def reads_prompts(self) -> bool:
+        return self.oracle.reads_prompts
+
+    @property
     def fingerprint(self) -> str:
         return self.oracle.fingerprint
 

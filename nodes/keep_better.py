@@ -9,6 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..oracles.base import NoScore
+from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, values_of
 from .batches import for_oracle, one_per_image, split
 from .pixels import check_images
@@ -66,8 +67,8 @@ class UnderstudyKeepBetter(io.ComfyNode):
         sizes = [len(batch) for batch in images_before]
         prompts = one_per_image(prompt, sizes, "prompts")
         before = split(values_of(scores, sum(sizes)), sizes)
-        texts = split(prompts, sizes)
         judge = Judge(oracle[0], scores, prompts)
+        texts = split(judge.texts, sizes)
         output, decisions, after = [], [], []
         for old, new, flags, text, values in zip(images_before, images_after, changed, texts, before, strict=True):
             places = [i for i, flag in enumerate(flags) if flag]
@@ -90,10 +91,15 @@ class UnderstudyKeepBetter(io.ComfyNode):
 
 
 class Judge:
-    """An oracle, and whether it made the scores of the images before the teacher, so that new ones compare."""
+    """An oracle, and whether it made the scores of the images before the teacher, so that new ones compare.
+
+    ``texts`` are the prompts as it read them then: with what is syntax, or without.
+    """
 
     def __init__(self, oracle, scores: Sequence[Scores], prompts: Sequence[str]):
         self.oracle = oracle
+        parts = split(prompts, [len(each.values) for each in scores])
+        self.texts = [t for each, part in zip(scores, parts, strict=True) for t in reading(part, each.literal).texts]
         same_oracle = oracle is not None and all(each.oracle == oracle.fingerprint for each in scores)
         self.made_the_scores = same_oracle and [text for each in scores for text in each.prompts] == list(prompts)
 

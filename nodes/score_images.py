@@ -7,6 +7,7 @@ import logging
 from comfy_api.latest import io
 
 from ..oracles.combine import CombinedOracle
+from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, image_id
 from .batches import for_oracle, one_per_image, sizes_of, split
 from .display import listed, shown
@@ -34,6 +35,15 @@ class UnderstudyScoreImages(io.ComfyNode):
                     multiline=True,
                     tooltip="What the images should show: one prompt for all, or a list with one per image or batch.",
                 ),
+                io.Boolean.Input(
+                    "literal_prompts",
+                    default=False,
+                    optional=True,
+                    tooltip=(
+                        "Off: weights (x:1.3), BREAK, <lora:...>, embedding:x and backslashes before brackets are "
+                        "taken off before the oracle reads a prompt. On: it reads them as text."
+                    ),
+                ),
             ],
             outputs=[
                 ScoresSocket.Output(
@@ -49,26 +59,29 @@ class UnderstudyScoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, oracle: list, images: list, prompt: list) -> io.NodeOutput:
+    def execute(cls, oracle: list, images: list, prompt: list, literal_prompts: list = (False,)) -> io.NodeOutput:
         import comfy.utils
 
         sizes = sizes_of(images)
         if not sizes or 0 in sizes:
             raise ValueError("there is a batch without images to score; connect at least one image")
         prompts = one_per_image(prompt, sizes, "prompts")
+        literal = literal_prompts[0]
+        read, syntax = reading(prompts, literal or not oracle[0].reads_prompts)
         settings = settings_of_graph(cls.hidden, ["images"])
         if isinstance(oracle[0], CombinedOracle):
             oracle[0].require(settings)
         progress = comfy.utils.ProgressBar(sum(sizes) * oracle[0].passes)
         scores = []
-        for batch, texts in zip(images, split(prompts, sizes), strict=True):
+        for batch, texts, given in zip(images, split(read, sizes), split(prompts, sizes), strict=True):
             seen = sum(len(each.values) for each in scores)
             pictures = for_oracle(batch, range(seen, seen + len(batch)))
             values = tuple(oracle[0](pictures, texts, seen, progress.update).tolist())
             ids = tuple(image_id(picture) for picture in pictures)
-            scores.append(Scores(values, ids, oracle[0].fingerprint, texts, settings, family=oracle[0].family))
+            made = Scores(values, ids, oracle[0].fingerprint, given, settings, family=oracle[0].family, literal=literal)
+            scores.append(made)
         values = [value for batch in scores for value in batch.values]
-        remarks = oracle[0].remarks(prompts)
+        remarks = [*syntax, *oracle[0].remarks(read)]
         for remark in remarks:
             log.warning("Understudy: %s", remark)
         text = "\n".join([listed(values, oracle[0].unit), *remarks])

@@ -81,6 +81,10 @@ class CombinedOracle:
         return sum(part.oracle.passes for part in self.parts)
 
     @property
+    def reads_prompts(self) -> bool:
+        return any(part.oracle.reads_prompts for part in self.parts)
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the parts: oracles, calibrations with their percentiles, weights and vetoes."""
         told = [(p.oracle.fingerprint, _told(p.calibration), p.weight, p.veto) for p in self.parts]

@@ -26,7 +26,7 @@ def image_id(image: torch.Tensor) -> str:
 class Scores:
     """One score per image. ``oracle`` is its file's SHA-256 and ``family`` what it is, None for scores from elsewhere;
     ``settings`` are the student's inference settings; ``decisions`` and ``scores_after`` are empty until the teacher
-    has been.
+    has been. ``literal``: the prompts were read as they stand, with what is syntax (``prompt_syntax``).
 
     Raises :class:`OracleError` for counts that differ and for NaN.
     """
@@ -39,6 +39,7 @@ class Scores:
     decisions: tuple[str, ...] = ()
     scores_after: tuple[float | None, ...] = ()
     family: str | None = None
+    literal: bool = False
 
     def __post_init__(self):
         for name in ("image_ids", "prompts", "decisions", "scores_after"):

@@ -12,6 +12,7 @@ import torch
 
 from ..files import GRID_FILE, whole_directory
 from ..oracles.base import Oracle
+from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, image_id
 from ..oracles.threshold import Threshold
 from ..report import ImageReport, Report, Totals, draw_grid, finite, save_images
@@ -45,13 +46,17 @@ class Cast:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the cast is to do. ``size`` is (height, width); ``settings`` is what the report says about all of it."""
+    """What the cast is to do. ``size`` is (height, width); ``settings`` is what the report says about all of it.
+
+    literal: the oracle reads prompts as they stand, with what is syntax.
+    """
 
     student: StudentPlan
     teacher: TeacherPlan
     threshold: Threshold
     size: tuple[int, int]
     settings: dict = field(default_factory=dict)
+    literal: bool = False
 
 
 @dataclass
@@ -134,7 +139,7 @@ def run_batch(
 ) -> list[Outcome]:
     """Algorithm 1 on one batch; saves its images and adds to ``costs``."""
     prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
-    spent = [0] * len(batch)
+    texts, spent = reading(prompts, plan.literal).texts, [0] * len(batch)
     clock = _Clock(cast.student.device, costs)
 
     def student() -> torch.Tensor:
@@ -146,7 +151,7 @@ def run_batch(
 
     def oracle(images: torch.Tensor) -> torch.Tensor:
         with clock("oracle"):
-            return cast.oracle(images, prompts)
+            return cast.oracle(images, texts)
 
     def reject(scores: torch.Tensor) -> torch.Tensor:
         return torch.tensor(plan.threshold.rejected(scores.tolist()))
@@ -181,7 +186,7 @@ def run_batch(
     places = result.rejected.nonzero().flatten().tolist()
     if places:
         with clock("oracle"):
-            again = cast.oracle(result.images[places], [prompts[i] for i in places])
+            again = cast.oracle(result.images[places], [texts[i] for i in places])
         for i, score in zip(places, again.tolist(), strict=True):
             after[i] = score
     scores = result.scores.tolist()

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..oracles.calibration import MINIMUM_SCORES, Calibration
+from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, image_id
 from ..oracles.settings import prompts_hash
+from ..tables import read_prompts
 from .adaptive_run import Job
 from .model import draw
 from .processes import Processes
-from .prompt_files import read_prompts
 from .stable_diffusion import StableDiffusion
 from .student_request import StudentRequest, quiet_libraries, resolve_dtype
 
@@ -52,7 +53,8 @@ def calibrate(
     calibration = _opened(request, settings, oracle.fingerprint, prompts)
     model = StableDiffusion(request.load(student, dtype), processes.device, request.negative)
     if on_remark and processes.is_main:
-        for remark in oracle.remarks(prompts[: request.count]):
+        texts, syntax = reading(prompts[: request.count], request.literal_prompts or not oracle.reads_prompts)
+        for remark in [*syntax, *oracle.remarks(texts)]:
             on_remark(remark)
     jobs = [Job(i, prompts[i % len(prompts)], request.seed + i) for i in range(calibration.n, request.count)]
     batches = [jobs[i : i + request.batch_size] for i in range(0, len(jobs), request.batch_size)]
@@ -82,5 +84,6 @@ def _opened(request: Request, settings: dict, oracle: str, prompts: list[str]) -
 def _scored(model: StableDiffusion, oracle, batch: list[Job], size, request: Request, settings: dict) -> Scores:
     prompts = [job.prompt for job in batch]
     images, _ = draw(model, prompts, [job.seed for job in batch], size, request.student_plan, lambda step, steps: None)
-    values = tuple(oracle(images, prompts).tolist())
+    texts = reading(prompts, request.literal_prompts).texts
+    values = tuple(oracle(images, texts).tolist())
     return Scores(values, tuple(map(image_id, images)), oracle.fingerprint, tuple(prompts), settings)

@@ -11,16 +11,17 @@ import torch
 from ..files import check_output
 from ..oracles.base import Oracle
 from ..oracles.calibration import Calibration
+from ..oracles.prompt_syntax import reading
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.scores import Scores
 from ..oracles.threshold import Threshold
 from ..report import Report
+from ..tables import read_prompts
 from .adaptive_run import Cast, Plan, described, jobs_for, run
 from .checkpoint import Checkpoint, open_checkpoint
 from .console import progress
 from .model import TeacherPlan
 from .processes import Processes
-from .prompt_files import read_prompts
 from .stable_diffusion import StableDiffusion
 from .student_request import StudentRequest, quiet_libraries, resolve_dtype
 
@@ -96,11 +97,13 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
         _threshold(request.choice, calibration),
         size,
         _report_settings(request, settings, dtype),
+        request.literal_prompts,
     )
     cast = _cast(request, student, teacher, oracle, processes.device, dtype)
     cast.student.latent_shape(size)
     if on_remark and processes.is_main:
-        for remark in oracle.remarks(prompts):
+        texts, syntax = reading(prompts, request.literal_prompts or not oracle.reads_prompts)
+        for remark in [*syntax, *oracle.remarks(texts)]:
             on_remark(remark)
     with progress(processes, len(prompts)) as watcher:
         result = run(cast, plan, jobs_for(prompts, request.seed), request.batch_size, request.out, processes, watcher)

@@ -15,6 +15,7 @@ import torch
 
 from ..files import write_whole
 from ..oracles.base import NoScore, Oracle, check_images
+from ..oracles.prompt_syntax import reading
 from .images import find_images, prompts_for, read_image
 from .oracle_files import load_oracles
 from .processes import Processes
@@ -35,6 +36,7 @@ class Request:
     out: Path
     prompt: str | None = None
     prompts: Path | None = None
+    literal_prompts: bool = False
     families: tuple[str, ...] = ()
     encoders: tuple[Path, ...] = ()
     batch_size: int = 8
@@ -63,9 +65,9 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     """Write ``request.out``; returns the result on the main process, None on the others.
 
     Rows go to a journal beside it as they come, so that a run that was cut off goes on where it was, if oracles,
-    encoders and dtype are the same; a picture that was replaced meanwhile is scored again. The finished table takes the
-    journal's place; to run again is to score again. Pictures that cannot be read, or whose score is no number, are
-    listed and skipped. ``on_progress`` is called on the main process alone.
+    encoders, dtype and the reading of prompts are the same; a picture that was replaced meanwhile is scored again. The
+    finished table takes the journal's place; to run again is to score again. Pictures that cannot be read, or whose
+    score is no number, are listed and skipped. ``on_progress`` is called on the main process alone.
     Raises FileNotFoundError and ValueError for anything wrong with the request.
     """
     if request.out.suffix.lower() not in FORMATS:
@@ -73,7 +75,7 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     if request.batch_size < 1:
         raise ValueError(f"--batch-size is {request.batch_size}; expected at least 1")
     _require_writer(request.out)
-    images = find_images(request.paths)
+    images, left_out = find_images(request.paths)
     no_prompts = request.prompt is None and request.prompts is None
     prompts = prompts_for(images, "" if no_prompts else request.prompt, request.prompts, request.paths)
     processes = Processes(request.device)
@@ -84,7 +86,9 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
             f"give either --prompt TEXT for all images or --prompts FILE; {', '.join(readers)} scores images for it"
         )
     columns = _columns(request.oracles, oracles)
-    journals = _Journals(request.out, [columns, [oracle.fingerprint for oracle in oracles], str(dtype)])
+    journals = _Journals(
+        request.out, [columns, [oracle.fingerprint for oracle in oracles], str(dtype), request.literal_prompts]
+    )
     everything = [
         Picture(image.as_posix(), prompt, _state(image)) for image, prompt in zip(images, prompts, strict=True)
     ]
@@ -92,9 +96,14 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     mine = everything[processes.rank :: processes.count]
     done = journals.read()
     mine = [picture for picture in mine if picture not in done]
-    result = Result(remarks=list(dict.fromkeys(remark for oracle in oracles for remark in oracle.remarks(prompts))))
+    literal = request.literal_prompts or not any(oracle.reads_prompts for oracle in oracles)
+    texts, syntax = reading(prompts, literal)
+    remarks = [*syntax, *(remark for oracle in oracles for remark in oracle.remarks(texts))]
+    result = Result(
+        skipped={str(path): reason for path, reason in left_out.items()}, remarks=list(dict.fromkeys(remarks))
+    )
     with journals.open(processes.rank) as add:
-        for at, rows in _scored(mine, oracles, request.batch_size, result):
+        for at, rows in _scored(mine, oracles, request, result):
             for picture, scores in rows:
                 add([*picture, *scores])
             if on_progress and processes.is_main:
@@ -145,12 +154,13 @@ def _columns(paths: Sequence[Path], oracles: Sequence[Oracle]) -> list[str]:
 
 
 def _scored(
-    todo: Sequence[Picture], oracles: Sequence[Oracle], batch_size: int, result: Result
+    todo: Sequence[Picture], oracles: Sequence[Oracle], request: Request, result: Result
 ) -> Iterator[tuple[int, list[tuple[Picture, list[float]]]]]:
     """(pictures seen so far, those of the batch with their scores). Pictures of a batch may differ in size."""
-    for start in range(0, len(todo), batch_size):
+    size = request.batch_size
+    for start in range(0, len(todo), size):
         batch = []
-        for picture in todo[start : start + batch_size]:
+        for picture in todo[start : start + size]:
             try:
                 _require_utf8(picture.path)
                 image = read_image(Path(picture.path))[None]
@@ -161,20 +171,21 @@ def _scored(
                 result.skipped[picture.path] = reason
             else:
                 batch.append((picture, image))
-        yield min(start + batch_size, len(todo)), _rows(batch, oracles, result) if batch else []
+        rows = _rows(batch, oracles, request.literal_prompts, result) if batch else []
+        yield min(start + size, len(todo)), rows
 
 
 def _rows(
-    batch: Sequence[tuple[Picture, torch.Tensor]], oracles: Sequence[Oracle], result: Result
+    batch: Sequence[tuple[Picture, torch.Tensor]], oracles: Sequence[Oracle], literal: bool, result: Result
 ) -> list[tuple[Picture, list[float]]]:
     """Pictures with their scores; where one is no number, that picture alone is skipped."""
     pictures, images = zip(*batch, strict=True)
-    prompts = [picture.prompt for picture in pictures]
+    prompts = reading([picture.prompt for picture in pictures], literal).texts
     try:
         scores = [oracle.mixed(images, prompts).tolist() for oracle in oracles]
     except NoScore as error:
         if len(batch) > 1:
-            return [row for one in batch for row in _rows([one], oracles, result)]
+            return [row for one in batch for row in _rows([one], oracles, literal, result)]
         result.skipped[pictures[0].path] = f"{error.reason}; {error.advice}"
         return []
     return [(picture, list(values)) for picture, values in zip(pictures, zip(*scores, strict=True), strict=True)]

@@ -31,6 +31,7 @@ class StudentRequest:
     encoder: Path | None = None
     size: str = ""
     negative: str = ""
+    literal_prompts: bool = False
     seed: int = 0
     batch_size: int = 8
     device: str = "auto"
@@ -70,6 +71,7 @@ class StudentRequest:
             **plan,
             "size": f"{size[1]}x{size[0]}",
             "negative": self.negative,
+            **({"literal_prompts": True} if self.literal_prompts else {}),
             **({"encoder": sha256(self.encoder)[:12]} if self.encoder else {}),
         }
 

@@ -1,6 +1,5 @@
 """Pictures and prompts into latents and embeddings, each once."""
 
-import io
 import logging
 import struct
 import time
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...pipelines.console import Counter
-from ...pipelines.images import require_8_bits
+from ...pipelines.images import opened
 from ...pipelines.processes import Processes
 from ..batch import Batch, Extent
 from ..randomness import generator
@@ -105,16 +104,15 @@ class Encoder:
 
     def picture(self, name: str, data: bytes, caption: str) -> Item | None:
         """The sample of a picture file's content; None, and a line in the log, for one that cannot be read."""
-        from PIL import Image, ImageOps
+        from PIL import ImageOps
 
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                require_8_bits(image)
+            with opened(data) as image:
                 ImageOps.exif_transpose(image, in_place=True)
                 height, width = nearest(self.sizes, image.height, image.width)
                 key = self.cache.key(data, height, width)
                 pixels = None if self.cache.has("latents", key) else _fitted(image, height, width)
-        except (*DAMAGE, Image.DecompressionBombError) as error:
+        except DAMAGE as error:
             log.warning("%s is skipped: it cannot be read as a picture: %s", name, error)
             return None
         if pixels is not None:
@@ -193,14 +191,6 @@ class CachedSource:
             height=chosen[0].height,
             width=chosen[0].width,
         )
-
-
-def read_text(path: Path) -> str:
-    """A text file's content. Raises DataError for one that is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def required(items: Sequence[Item | None], of: str | Path) -> list[Item]:

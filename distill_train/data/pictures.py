@@ -1,25 +1,27 @@
 """A folder of pictures; captions in text files beside them, or in one table."""
 
-import json
 import logging
+import re
 from pathlib import Path
 
-from ...pipelines.images import NAME_COLUMNS, SUFFIXES
-from ...pipelines.prompt_files import PROMPT_COLUMNS, TABLES, find_column, read_table
-from .encode import DataError, Encoder, Item, read_text, required
+from ...pipelines.images import find_images, named_rows
+from ...tables import read_text
+from .encode import DataError, Encoder, Item, required
 from .known import stamp
 from .settings import FolderSettings
 
 log = logging.getLogger(__name__)
+MOST_REPEATS = 999  # above it a number is a year or a date
 
 
 def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
-    """Every picture with a caption, encoded. Raises FileNotFoundError or DataError."""
+    """Every picture with a caption, encoded, as often as its folder says. Raises FileNotFoundError or ValueError."""
     if not settings.path.is_dir():
         raise FileNotFoundError(f"data.path {settings.path}: no such folder")
-    pictures = sorted(p for p in settings.path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not pictures:
-        raise DataError(f"{settings.path} has no pictures; expected files with {', '.join(sorted(SUFFIXES))}")
+    pictures, left_out = find_images([settings.path])
+    for path, reason in left_out.items():
+        log.warning("%s is skipped: %s", path, reason)
+    repeats = _repeats(settings, pictures)
     captions = _from_files(pictures) if settings.captions is None else _from_table(settings, pictures)
     found = [path for path in pictures if path in captions]
     for path in pictures:
@@ -46,7 +48,27 @@ def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
             known[name] = [*mark, item.latents, item.height, item.width]
     if encoder.processes.is_main:
         encoder.cache.write_note("pictures", table, known)
-    return required([item for item, _ in made], settings.path)
+    counts = [repeats.get(path.relative_to(settings.path).parts[0], 1) for path in work]
+    return required([item for (item, _), count in zip(made, counts, strict=True) for _ in range(count)], settings.path)
+
+
+def _repeats(settings: FolderSettings, pictures: list[Path]) -> dict[str, int]:
+    """How often the pictures in each folder count, by the number that its name begins with: 10 times in "10_fox".
+
+    Raises DataError for a number that can hardly be meant.
+    """
+    found = {}
+    for folder in dict.fromkeys(path.relative_to(settings.path).parts[0] for path in pictures):
+        number = re.match(r"(\d+)_", folder)
+        if settings.repeats and number and (settings.path / folder).is_dir():
+            found[folder] = int(number[1])
+            if found[folder] > MOST_REPEATS:
+                raise DataError(
+                    f"pictures in {settings.path / folder} would count {found[folder]} times each by its name; rename "
+                    "it, or set data.repeats=false to count each picture once"
+                )
+            log.warning("pictures in %s count %d times each; data.repeats=false: once", folder, found[folder])
+    return found
 
 
 def _item(path: Path, caption: str, encoder: Encoder, known: list | None) -> tuple[Item | None, list[int] | None]:
@@ -65,12 +87,17 @@ def _item(path: Path, caption: str, encoder: Encoder, known: list | None) -> tup
 def _from_files(pictures: list[Path]) -> dict[Path, str]:
     captions = {}
     for path in pictures:
-        text = path.with_suffix(".txt")
-        try:
-            if text.is_file() and (said := read_text(text).strip()):
-                captions[path] = said
-        except (OSError, DataError) as error:
-            log.warning("%s", error)
+        said = {}
+        for text in (path.with_suffix(".txt"), path.with_suffix(".caption")):
+            try:
+                if text.is_file() and (words := read_text(text).strip()):
+                    said[text] = words
+            except (OSError, ValueError) as error:
+                log.warning("%s", error)
+        if len(set(said.values())) > 1:
+            log.warning("%s is not used: %s says something else", *reversed(said))
+        if said:
+            captions[path] = next(iter(said.values()))
     return captions
 
 
@@ -78,44 +105,13 @@ def _from_table(settings: FolderSettings, pictures: list[Path]) -> dict[Path, st
     table = settings.captions
     if not table.is_file():
         raise FileNotFoundError(f"data.captions {table}: no such file")
-    columns, rows = _rows(table)
-    names, texts = (find_column(columns, wanted, table) for wanted in (NAME_COLUMNS, PROMPT_COLUMNS))
-    known = {path.relative_to(settings.path).as_posix(): path for path in pictures}
-    # A bare name will do where it is the only one.
-    by_name: dict[str, list[Path]] = {}
-    for path in pictures:
-        by_name.setdefault(path.name, []).append(path)
-    known = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1} | known
     captions, missing = {}, []
-    for row in rows:
-        name, text = str(row.get(names) or ""), row.get(texts)
-        path = known.get(_below(settings.path, name))
+    for row, path in named_rows(pictures, table, [settings.path]):
+        name, text = row.texts
         if path is None:
             missing.append(name)
-        elif isinstance(text, str) and text.strip():
-            if captions.setdefault(path, text.strip()) != text.strip():
-                log.warning("%s has another caption for %s, which is not used: %s", table, name, text.strip())
+        elif text and captions.setdefault(path, text) != text:
+            log.warning("%s has another caption for %s, which is not used: %s", table, name, text)
     if missing:
         log.warning("%s names %d files that are not in %s, e.g. %s", table, len(missing), settings.path, missing[0])
     return captions
-
-
-def _below(folder: Path, name: str) -> str:
-    """A picture's name in a table as a path below the folder: "./a.png", or the folder's own path before it."""
-    path = Path(name.strip())
-    if path.is_absolute() and path.resolve().is_relative_to(folder.resolve()):
-        path = path.resolve().relative_to(folder.resolve())
-    return path.as_posix()
-
-
-def _rows(table: Path) -> tuple[list[str], list[dict]]:
-    """(columns, rows) of a table. Raises DataError, or ValueError for a .csv or .tsv that cannot be read."""
-    if table.suffix.lower() in TABLES:
-        return read_table(table)
-    try:
-        rows = [json.loads(line) for line in read_text(table).split("\n") if line.strip()]  # texts may hold others
-    except ValueError as error:
-        raise DataError(f"{table} is not JSON lines: {error}; expected a .csv, .tsv or .jsonl file") from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{table} has no rows of a file and a text")
-    return list(dict.fromkeys(key for row in rows for key in row)), rows

@@ -1,21 +1,24 @@
 """Latents that the teacher makes of prompts, if wanted only those that an oracle likes."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ...files import sha256
-from ...pipelines.prompt_files import read_prompts
+from ...oracles.prompt_syntax import reading
 from ...samplers.denoisers import DiscreteDenoiser, Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
+from ...tables import read_prompts
 from ..filtering import above_percentile
 from ..precision import autocast
 from ..randomness import generator
 from .encode import DataError, Encoder, Item
 from .settings import PromptSettings
 
+log = logging.getLogger(__name__)
 Score = Callable[[Tensor, Sequence[str]], Tensor]
 PREDICTION = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
@@ -77,7 +80,12 @@ def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, scor
     if not file.is_file():
         raise FileNotFoundError(f"data.filter.oracle {file}: no such file")
     oracle = sha256(file), settings.filter.family
-    keys = {item: cache.key(item.latents, item.caption, *oracle) for item in items}
+    texts, remarks = reading([item.caption for item in items])
+    if encoder.processes.is_main:
+        for remark in remarks:
+            log.warning("%s", remark)
+    read = dict(zip(items, texts, strict=True))
+    keys = {item: cache.key(item.latents, text, *oracle) for item, text in read.items()}
     missing = encoder.missing(items, lambda item: ("scores", keys[item], ".json"))
     if missing and score is None:
         from ...oracles import load_oracle
@@ -90,7 +98,7 @@ def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, scor
             latents = torch.stack([cache.load("latents", item.latents)["latents"] for item in part])
             with torch.no_grad():
                 pixels = encoder.teacher.decode(latents)
-                scores = score(pixels, [item.caption for item in part]).tolist()
+                scores = score(pixels, [read[item] for item in part]).tolist()
             for item, value in zip(part, scores, strict=True):
                 cache.write_note("scores", keys[item], value)
             done(start + len(part))

@@ -48,7 +48,11 @@ class FolderSettings(Pictures):
     kind: Literal["folder"] = Field(description="pictures and captions in a folder")
     path: Path = Field(description="folder; pictures below it count, too")
     captions: Path | None = Field(
-        None, description=".csv, .tsv or .jsonl with columns file and text; else a .txt lies beside each picture"
+        None,
+        description=".csv, .tsv, .json or .jsonl with columns file and text; else .txt or .caption files beside them",
+    )
+    repeats: bool = Field(
+        True, description="pictures in a folder named as 10_fox count so many times, as in kohya's scripts; false: once"
     )
 
 
@@ -64,7 +68,7 @@ class PromptSettings(Sized):
     """Prompts alone: the teacher makes the latents."""
 
     kind: Literal["prompts"] = Field(description="prompts alone; the teacher makes the pictures")
-    path: Path = Field(description="text file, one prompt a line; or a .csv or .tsv with a column prompt")
+    path: Path = Field(description="one prompt a line; or a .csv, .tsv, .json or .jsonl with a column prompt")
     count: int | None = Field(None, gt=0, description="samples to make, prompts in turn; one of each without it")
     steps: int = Field(25, gt=0, description="of the teacher, by DPM-Solver++ 2M")
     cfg: float = Field(7.5, ge=1, description="guidance scale of the teacher; 1 is none")

@@ -12,7 +12,8 @@ from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 
-from ...pipelines.images import SUFFIXES
+from ...pipelines.images import hidden, suffixes
+from ...tables import decoded
 from ..batch import Extent
 from .encode import DataError, Encoder, Item, required
 from .known import known_sha256
@@ -121,8 +122,10 @@ def _samples(shard: Path) -> Iterator[dict]:
 def _items(shard: Path, samples: Iterable[dict], settings: ShardSettings, encoder: Encoder) -> list[Item]:
     items = []
     for sample in samples:
+        if any(hidden(part) for part in sample["__key__"].split("/") if part not in (".", "..")):
+            continue
         name = f"{shard}/{sample['__key__']}"
-        picture = next((sample[end] for end in sample if f".{end.rpartition('.')[2].lower()}" in SUFFIXES), None)
+        picture = next((sample[end] for end in sample if f".{end.rpartition('.')[2].lower()}" in suffixes()), None)
         caption = _caption(name, sample, settings.caption)
         if picture is None or not caption:
             log.warning("%s is skipped: it has no %s", name, "picture" if picture is None else settings.caption)
@@ -136,13 +139,16 @@ def _caption(name: str, sample: dict, where: str) -> str | None:
     extension, _, key = where.partition(".")
     if extension not in sample:
         return None
-    text = sample[extension].decode("utf-8", errors="replace")
-    if not key:
-        return text.strip()
     try:
+        text = decoded(sample[extension], f"{name}.{extension}")
+        if not key:
+            return text.strip()
         said = json.loads(text)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         log.warning("%s.%s is not JSON: %s", name, extension, error)
+        return None
+    except ValueError as error:
+        log.warning("%s", error)
         return None
     value = said.get(key) if isinstance(said, dict) else None
     return value.strip() if isinstance(value, str) else None
