@@ -135,7 +135,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 COMPRESSED = {
     b"iCCP": re.compile(rb"(?s)[^\0]*\0."),
     b"zTXt": re.compile(rb"(?s)[^\0]*\0."),
-    b"iTXt": re.compile(rb"(?s)[^\0]*\0\1.[^\0]*\0[^\0]*\0"),
+    b"iTXt": re.compile(rb"(?s)[^\0]*\0\x01.[^\0]*\0[^\0]*\0"),
 }
 
 
