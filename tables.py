@@ -84,7 +84,7 @@ def read_table(path: Path, *wanted: Sequence[str]) -> list[Row]:
 def read_text(path: Path) -> str:
     """A text file's content. Raises FileNotFoundError, and as :func:`decoded`."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such prompt file")
     return decoded(path.read_bytes(), path)
 
 

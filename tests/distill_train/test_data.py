@@ -1,6 +1,7 @@
 """Data: what a batch holds, what it depends on, what is encoded once, and what cannot be used."""
 
 import bz2
+import collections
 import csv
 import gzip
 import json
@@ -238,7 +239,12 @@ def test_a_picture_that_has_not_changed_is_not_read_again(make, folder, tmp_path
     settled(folder)
     expected, fingerprint = steps(make()), make().fingerprint
     read, opened = Path.read_bytes, []
-    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or read(path))
+
+    def watched(path):
+        opened.extend([path.name] * (path.suffix == ".png"))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", watched)
     assert all(map(same, steps(make(Teacher(works=False))), expected)) and opened == []
     Image.new("RGB", SHAPES["red"], (9, 9, 9)).save(folder / "red" / "red-0.png")  # of one size as before, maybe
     Image.new("RGB", SHAPES["red"], (8, 8, 8)).save(folder / "red" / "new.png")
@@ -324,7 +330,7 @@ def test_nothing_to_learn_from_is_one_clear_error(make, folder):
         make()
     for picture in folder.rglob("*.png"):
         picture.unlink()
-    with pytest.raises(DataError, match="has no pictures"):
+    with pytest.raises(ValueError, match="no pictures in"):
         make()
     folder.rename(folder.with_name("elsewhere"))
     with pytest.raises(FileNotFoundError, match="data.path"):
@@ -341,7 +347,11 @@ def test_captions_from_a_table(make, folder, tmp_path, suffix, caplog):
     table = tmp_path / f"captions{suffix}"
     with table.open("w", newline="") as file:
         if suffix == ".jsonl":
-            wrong = [{"file": "gone.png", "text": "x"}, {"file": rows[0]["file"], "text": 5}, {"file": [], "text": "x"}]
+            wrong = [
+                {"file": "gone.png", "text": "x"},
+                {"file": rows[0]["file"], "text": None},
+                {"file": None, "text": "x"},
+            ]
             file.writelines(json.dumps(row) + "\n" for row in [*rows, empty, *wrong])
         else:
             rows = [{"File": row["file"], "text": row["text"]} for row in [*rows, empty]]
@@ -359,10 +369,16 @@ def test_captions_from_a_table(make, folder, tmp_path, suffix, caplog):
     [
         ("a.csv", "picture,words\nx,y\n", "no column image .*it has picture, words"),
         ("a.jsonl", "{", "not JSON"),
-        ("a.jsonl", "[1]", "no rows"),
+        ("a.jsonl", "[1]", "a.jsonl entry 1 is 1; expected an object with image"),
+        (
+            "a.jsonl",
+            '{"file": "red-0.png", "text": ["red"]}',
+            r'a.jsonl line 1: its text is \["red"\]; expected a text',
+        ),
+        ("a.json", '["red", "blue"]', 'a.json entry 1 is "red"; expected an object with image'),
+        ("a.csv", "text,file\na cat, sleeping,red/red-0.png\n", "a.csv line 2: it has more cells than the header"),
         ("a.csv", "", "it is empty"),
-        ("a.csv", "file,text\nx,\udce4\n", "a.csv is not a text file in UTF-8"),
-        ("a.csv", 'file,text\nx.png,"a cat\ny.png,a dog\n', "a.csv cannot be read as a table"),
+        ("a.csv", "file,text\nx,\udce4\n", "a.csv is not UTF-8: .* in line 2"),
     ],
 )
 def test_tables_that_make_no_sense_are_errors(make, tmp_path, name, content, said):
@@ -390,6 +406,77 @@ def test_names_in_a_table_are_spelled_in_several_ways(make, folder, tmp_path, su
         text.unlink()
     assert all(map(same, steps(make(captions=str(table))), expected))
     assert f"another caption for {names[3]}, which is not used: something else" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name, pattern",
+    [
+        ("c.csv", "{file},{text}"),
+        ("c.jsonl", '{{"file_name": "{file}", "text": "{text}"}}'),
+        ("c.json", '{{"file_name": "{file}", "text": "{text}"}}'),
+    ],
+)
+def test_captions_are_whole_and_names_have_any_slashes_or_the_folder_before_them(make, folder, tmp_path, name, pattern):
+    for text in folder.rglob("*.txt"):
+        text.unlink()
+    slash = "\\" if name == "c.csv" else "\\\\"
+    names = {
+        "red/red-0.png": f"red{slash}red-0.png",
+        "red/red-1.png": "pictures/red/red-1.png",
+        "red/red-2.png": "red-2.png",
+    }
+    lines = [pattern.format(file=file, text=f"1girl, solo, {number}") for number, file in enumerate(names.values())]
+    content = {"c.csv": "\n".join(["file,text", *lines]), "c.jsonl": "\n".join(lines), "c.json": f"[{','.join(lines)}]"}
+    (tmp_path / name).write_bytes(content[name].encode("utf-8-sig"))
+    found = {
+        Path(item.name).relative_to(folder).as_posix(): item.caption
+        for item in items(make(captions=str(tmp_path / name)))
+    }
+    assert found == {file: f"1girl, solo, {number}" for number, file in enumerate(names)}
+
+
+def test_kohya_s_layout_is_read(make, folder, caplog):
+    (folder / "red").rename(folder / "3_red")
+    for number in range(4):
+        text = (folder / "3_red" / f"red-{number}.txt").rename(folder / "3_red" / f"red-{number}.caption")
+        text.write_bytes(f"red {number}, whole".encode("utf-16" if number else "utf-8-sig"))
+    (folder / "blue" / "blue-0.caption").write_text("navy")
+    counts = collections.Counter(Path(item.name).name for item in items(make()))
+    assert counts == {f"{colour}-{n}.png": 3 if colour == "red" else 1 for colour in COLOURS for n in range(4)}
+    captions = {Path(item.name).name: item.caption for item in items(make())}
+    assert captions["red-2.png"] == "red 2, whole" and captions["blue-0.png"] == "blue"
+    assert "pictures in 3_red count 3 times each" in caplog.text
+    assert "blue-0.caption is not used" in caplog.text and "blue-1" not in caplog.text
+    assert len(make(repeats=False)) == 16
+    teacher = Teacher()
+    make(teacher, size=16)
+    assert teacher.encoded == 16, "a picture is encoded once however often it counts"
+    (folder / "blue").rename(folder / "2023_blue")
+    with pytest.raises(DataError, match="2023_blue would count 2023 times each .*data.repeats=false"):
+        make()
+    assert len(make(repeats=False)) == 16
+
+
+def test_hidden_pictures_are_left_out_and_others_named(make, folder, caplog):
+    for name in (".ipynb_checkpoints/red-0.png", ".thumbnails/a.png", "._red-0.png", "red/@eaDir/red-0.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "red" / "red-0.png", folder / name)
+        (folder / name).with_suffix(".txt").write_text("red")
+    (folder / "red" / "phone.heic").write_bytes(b"")
+    for suffix, kind in ((".jp2", "JPEG2000"), (".jfif", "JPEG"), (".avif", "AVIF")):
+        Image.new("RGB", (32, 32), COLOURS["red"]).save(folder / f"more{suffix}", kind)
+    (folder / "more.txt").write_text("red")
+    assert len(make()) == 19
+    assert "phone.heic is skipped: PIL does not decode .heic" in caplog.text and "_red" not in caplog.text
+
+
+def test_a_picture_with_a_large_profile_is_no_other_picture(make, folder, caplog):
+    first = make()
+    path = folder / "red" / "red-0.png"
+    with Image.open(path) as image:
+        image.save(path, icc_profile=bytes(2_000_000))
+    second = make(Teacher())
+    assert all(map(same, steps(first), steps(second))) and not caplog.text
 
 
 def test_an_interrupted_save_leaves_nothing(make, tmp_path, monkeypatch):
@@ -523,6 +610,17 @@ def test_samples_of_a_shard_that_cannot_be_used_are_named(shards, caplog):
         of_shards(shards.parent / "000.tar", caption="json.prompt")
     with pytest.raises(FileNotFoundError, match="002.tar"):
         of_shards(shards.parent / "{000..002}.tar")
+
+
+def test_captions_of_a_shard_are_text_and_hidden_pictures_are_left_out(shards, caplog):
+    picture = (shards.parent / "pictures" / "red" / "red-0.png").read_bytes()
+    with webdataset.TarWriter(str(shards.parent / "000.tar")) as tar:
+        tar.write({"__key__": "marked", "png": picture, "txt": "r\u00f6d".encode("utf-16")})
+        tar.write({"__key__": "latin", "png": picture, "txt": "r\u00f6d".encode("latin-1")})
+        tar.write({"__key__": "./.thumbnails/a", "png": picture, "txt": b"red"})
+        tar.write({"__key__": "./other", "jfif": picture, "txt": b"other"})
+    assert [item.caption for item in items(of_shards(shards.parent / "000.tar"))] == ["r\u00f6d", "other"]
+    assert "000.tar/latin.txt is not UTF-8: " in caplog.text
 
 
 def test_a_damaged_shard_is_named(shards):

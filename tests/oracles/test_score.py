@@ -131,7 +131,7 @@ def test_a_picture_that_was_replaced_is_scored_again(pictures, oracles, tmp_path
 
 def test_a_name_that_is_not_utf_8_is_skipped(pictures, oracles, tmp_path, monkeypatch, capsys):
     find = module.find_images
-    monkeypatch.setattr(module, "find_images", lambda paths: [*find(paths), module.Path("photo\udcff.png")])
+    monkeypatch.setattr(module, "find_images", lambda paths: (find(paths)[0] + [module.Path("photo\udcff.png")], {}))
     assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", tmp_path / "s.csv") == 0
     told = capsys.readouterr().out
     assert len(rows(tmp_path / "s.csv")) == 6 and "6 pictures scored, 3 skipped" in told
