@@ -100,7 +100,7 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     texts, syntax = reading(prompts, literal)
     remarks = [*syntax, *(remark for oracle in oracles for remark in oracle.remarks(texts))]
     result = Result(
-        skipped={str(path): reason for path, reason in left_out.items()}, remarks=list(dict.fromkeys(remarks))
+        skipped={path.as_posix(): reason for path, reason in left_out.items()}, remarks=list(dict.fromkeys(remarks))
     )
     with journals.open(processes.rank) as add:
         for at, rows in _scored(mine, oracles, request, result):

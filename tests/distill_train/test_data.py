@@ -731,6 +731,17 @@ def test_latents_of_a_prompt_do_not_depend_on_their_neighbours(prompts, tmp_path
     assert together[0].latents.shape == (BATCH, 4, 4, 4) and together[0].latents.std() > 0.1
 
 
+def test_an_oracle_reads_prompts_without_syntax_and_the_teacher_with_it(prompts, tmp_path, caplog):
+    (tmp_path / "prompts.txt").rename(tmp_path / "before.txt")
+    (tmp_path / "prompts.json").write_text('["a (red:1.3) star", "a cat"]')
+    oracle, read, teacher = tmp_path / "oracle.safetensors", [], Teacher()
+    oracle.write_bytes(b"one")
+    told = {"path": str(tmp_path / "prompts.json"), "count": 2, "filter": {"oracle": str(oracle), "percentile": 1.0}}
+    prompts(teacher, lambda pixels, texts: read.extend(texts) or pixels.mean((1, 2, 3)), **told)
+    assert read == ["a red star", "a cat"] and set(teacher.embedded) == {"a (red:1.3) star", "a cat"}
+    assert caplog.text.count("syntax is taken off 1 of the prompts") == 1
+
+
 def test_an_oracle_keeps_the_better_samples(prompts, tmp_path):
     everything = {item.name for item in items(prompts())}
 

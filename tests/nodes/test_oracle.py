@@ -145,6 +145,39 @@ def test_keep_better_names_an_image_by_its_place_among_all(without_host):
         keep(after, ["0"])
 
 
+class Reader(Brightness):
+    """Remembers what it read."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def score_prepared(self, pixels, prompts):
+        self.read += prompts
+        return pixels.mean((1, 2, 3))
+
+
+def test_how_prompts_are_read_travels_with_the_scores(without_host, monkeypatch):
+    from understudy.nodes.hosted_oracle import HostedOracle
+    from understudy.nodes.keep_better import UnderstudyKeepBetter
+    from understudy.nodes.score_images import UnderstudyScoreImages
+
+    without_host.get_free_memory.return_value = 1e15
+    monkeypatch.setattr("understudy.nodes.score_images.settings_of_graph", lambda *_: {})
+    monkeypatch.setattr(UnderstudyScoreImages, "hidden", SimpleNamespace(unique_id="1"), raising=False)
+    images = [torch.rand(1, 2, 2, 3), torch.rand(1, 2, 2, 3)]
+    given, plain = ["a (cat:1.3)", "a dog"], ["a cat", "a dog"]
+    for literal, expected in ((False, plain), (True, given)):
+        oracle = HostedOracle(Reader())
+        scores, _ = UnderstudyScoreImages.execute([oracle], images, given, [literal])
+        assert [each.prompts for each in scores] == [("a (cat:1.3)",), ("a dog",)]
+        assert oracle.oracle.read == expected
+        after = [batch * 0.5 for batch in images]
+        _, kept = UnderstudyKeepBetter.execute(images, after, scores, [oracle], given)
+        assert oracle.oracle.read == expected * 2, "made by this oracle for these prompts: only what is new is scored"
+        assert [each.scores_after for each in kept] == [(pytest.approx(batch.mean().item()),) for batch in after]
+
+
 def test_a_batch_without_images_is_refused(without_host):
     from understudy.nodes.hosted_oracle import HostedOracle
     from understudy.nodes.score_images import UnderstudyScoreImages

@@ -151,6 +151,37 @@ def test_prompts_from_lines_and_tables(pictures, oracles, tmp_path):
     assert rows(tmp_path / "a.csv") == rows(tmp_path / "b.csv")
 
 
+def test_syntax_of_prompts_is_not_scored_unless_that_is_asked_for(pictures, oracles, tmp_path, monkeypatch, capsys):
+    prompt, texts = "a (red:1.4) star BREAK, {a|b} <lora:x:1>", ["a red star, {a|b}"]
+    texts.append(prompt)
+    expected = [load_oracle(oracles[0])(read_image(pictures / "0.png")[None], [text]).item() for text in texts]
+    assert abs(expected[0] - expected[1]) > 0.01
+    options = [pictures, "--oracle", oracles[0], "--prompt", prompt, "--out", tmp_path / "s.csv"]
+    write = module._write
+    monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert score(*options) and not (tmp_path / "s.csv").exists()
+    monkeypatch.setattr(module, "_write", write)
+    for switch, score_of_first in zip((["--literal-prompts"], []), reversed(expected), strict=True):
+        capsys.readouterr()
+        assert score(*options, *switch) == 0  # a journal that was left by the other reading is not taken up
+        assert rows(tmp_path / "s.csv")[0]["prompt"] == prompt
+        assert float(rows(tmp_path / "s.csv")[0]["clipscore"]) == pytest.approx(score_of_first, abs=2e-3)
+        told = capsys.readouterr().out
+        assert (
+            told.count("note: syntax is taken off 1 of the prompts") == told.count("{a|b}', which are") == (not switch)
+        )
+
+
+def test_what_pil_does_not_decode_is_named_and_what_is_hidden_is_not(pictures, oracles, tmp_path, capsys):
+    (pictures / "phone.heic").write_bytes(b"")
+    (pictures / ".thumbnails").mkdir()
+    (pictures / ".thumbnails" / "0.png").write_bytes((pictures / "0.png").read_bytes())
+    assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", tmp_path / "s.csv") == 0
+    told = capsys.readouterr().out
+    assert len(rows(tmp_path / "s.csv")) == 6 and "6 pictures scored, 3 skipped" in told
+    assert f"skipped {(pictures / 'phone.heic').as_posix()}: PIL does not decode .heic" in told
+
+
 def request(paths, oracles, out, **change):
     return module.Request(paths=(paths,), oracles=oracles, out=out, **{"prompt": "a", "device": "cpu"} | change)
 

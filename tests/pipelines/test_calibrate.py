@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from understudy.cli import main
+from understudy.oracles.base import Oracle
 from understudy.oracles.calibration import Calibration
 from understudy.pipelines import calibrate as module
 
@@ -132,3 +133,23 @@ def test_two_processes_make_the_same_table(options, tmp_path):
     two = Calibration.load(tmp_path / "two.json")
     assert sorted(two.scores_by_image.values()) == pytest.approx(sorted(one.scores_by_image.values()), abs=1e-2)
     assert two.settings == one.settings
+
+
+def test_an_oracle_reads_prompts_without_syntax_unless_told(options, monkeypatch, capsys):
+    read, real = [], Oracle.__call__
+    monkeypatch.setattr(
+        Oracle, "__call__", lambda self, images, prompts: read.extend(prompts) or real(self, images, prompts)
+    )
+    options["prompts"] = options["prompts"].with_suffix(".jsonl")
+    options["prompts"].write_text('{"prompt": "a (cat:1.3)"}\n{"prompt": "a dog"}\n')
+    assert calibrate(options) == 0
+    assert set(read) == {"a cat", "a dog"} and "'a (cat:1.3)' is read as 'a cat'" in capsys.readouterr().err
+    literal = [*arguments(options), "--literal-prompts"]
+    with pytest.raises(SystemExit) as end:
+        main(literal)
+    assert end.value.code == 2 and "literal_prompts" in capsys.readouterr().err, "percentiles of other texts"
+    options["out"].unlink()
+    read.clear()
+    with pytest.raises(SystemExit) as end:
+        main(literal)
+    assert not end.value.code and set(read) == {"a (cat:1.3)", "a dog"}
