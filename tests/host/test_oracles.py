@@ -70,6 +70,18 @@ def test_a_long_and_an_empty_prompt_are_remarked_on(host):
     assert host.log_text().count("first 35 tokens") == 1
 
 
+def test_syntax_is_taken_off_a_prompt_and_remarked_on_unless_it_is_literal(host):
+    graph, plain = (Scoring(files.REWARD, seed=2, prompt=text) for text in ("a (lighthouse:1.3) BREAK", "a lighthouse"))
+    run = host.run(graph)
+    assert "'a (lighthouse:1.3) BREAK' is read as 'a lighthouse'" in " ".join(run.outputs[graph.scores]["text"])
+    read, wanted = tensors(host, run, graph.saved)["floats"], values(host, plain)
+    assert torch.equal(read, wanted)
+    graph.set(graph.scores, literal_prompts=True)
+    run = host.run(graph)
+    assert "is read as" not in " ".join(run.outputs[graph.scores]["text"])
+    assert not torch.equal(tensors(host, run, graph.saved)["floats"], wanted)
+
+
 def test_an_oracle_leaves_when_the_room_is_needed_and_comes_back(host):
     from understudy.oracles import load_oracle
 

@@ -15,7 +15,7 @@ INPUTS = {
     "UnderstudyLoadDemo": "part",
     "UnderstudyStudentSampler": "model positive negative latent_image seed preset steps cfg denoise settings_from",
     "UnderstudyLoadOracle": "oracle_name family encoder",
-    "UnderstudyScoreImages": "oracle images prompt",
+    "UnderstudyScoreImages": "oracle images prompt literal_prompts",
     "UnderstudyScoresFromList": "scores images",
     "UnderstudyCombineOracles": "oracle_a calibration_a weight_a veto_a oracle_b calibration_b weight_b veto_b",
     "UnderstudyCalibrate": "scores name",
