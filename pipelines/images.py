@@ -7,6 +7,7 @@ import io
 import mimetypes
 import os
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def find_images(paths: Iterable[Path]) -> Found:
         if path.is_dir():
             inside = _visible(path)
             found += [file for file in inside if file.suffix.lower() in suffixes()]
-            left_out |= {file: f"PIL does not decode {file.suffix}" for file in inside if _other_picture(file)}
+            left_out |= {file: why for file in inside if (why := _left_out(file))}
         elif path.is_file():
             found.append(path)
         else:
@@ -92,14 +93,20 @@ def _visible(folder: Path) -> list[Path]:
     files = []
     for inside, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not hidden(name)]
-        files += [Path(inside, name) for name in names if not hidden(name)]
+        links = [name for name in folders if os.path.islink(os.path.join(inside, name))]
+        files += [Path(inside, name) for name in [*names, *links] if not hidden(name)]
     return sorted(files, key=natural)
 
 
-def _other_picture(file: Path) -> bool:
+def _left_out(file: Path) -> str:
+    """Why what may be pictures is none; "" for what is one, or is no picture anyway."""
     suffix = file.suffix.lower()
+    if suffix in suffixes():
+        return ""
+    if file.is_dir():
+        return "it is a link to a folder, which may lead back to where it lies; name it as well"
     known = suffix in MORE_PICTURES or (mimetypes.guess_type(f"_{suffix}")[0] or "").startswith("image/")
-    return known and suffix not in suffixes()
+    return f"PIL does not decode {file.suffix}" if known else ""
 
 
 def _first(left_out: dict[Path, str]) -> str:
@@ -255,7 +262,7 @@ class _Names:
         self.images = {self._spelled(image): image for image in images}
         self.bare: dict[str, list[Path]] = {}
         for image in images:
-            self.bare.setdefault(image.name, []).append(image)
+            self.bare.setdefault(_composed(image.name), []).append(image)
 
     def image(self, name: str, place: str) -> Path | None:
         """The image of that name; None if it is none of these. Raises ValueError if it may be several."""
@@ -264,7 +271,7 @@ class _Names:
             if found := [self.images[path] for path in spelled if path in self.images]:
                 break
         else:
-            found = self.bare.get(name, [])
+            found = self.bare.get(_composed(name), [])
         if len(found) > 1:
             raise ValueError(
                 f"{place}: {name!r} may be {found[0]} or {found[1]}; name images by their path from the table's folder"
@@ -274,4 +281,9 @@ class _Names:
     def _spelled(self, path: Path) -> str:
         """One spelling for all paths to a file; a link to a picture is a picture of its own."""
         folder, name = os.path.split(os.path.abspath(path))
-        return os.path.normcase(os.path.join(self.real(folder), name))
+        return _composed(os.path.normcase(os.path.join(self.real(folder), name)))
+
+
+def _composed(name: str) -> str:
+    """A name with each accent in its letter; some systems write names with accents of their own."""
+    return unicodedata.normalize("NFC", name)

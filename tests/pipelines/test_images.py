@@ -96,6 +96,14 @@ def test_a_folder_that_is_a_link(photos):
     assert prompts_for(images, None, Path("t.csv")) == ["a", "b", "c"]
 
 
+def test_accents_are_the_same_however_a_system_writes_them(tmp_path):
+    image = tmp_path / "cafe\u0301.png"
+    table = write(tmp_path, "t.csv", "image,prompt\ncaf\u00e9.png,a\n")
+    assert prompts_for([image], None, table) == prompts_for([image], None, table, [Path("/")]) == ["a"]
+    write(tmp_path, "t.csv", f"image,prompt\n{tmp_path}/caf\u00e9.png,a\n")
+    assert prompts_for([image], None, table) == ["a"]
+
+
 def test_numbered_pictures_pair_with_lines_by_their_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(12):
@@ -130,6 +138,14 @@ def test_folders_are_listed_by_what_pil_decodes_and_without_hidden_files(tmp_pat
     assert found.left_out[tmp_path / "x.heic"] == "PIL does not decode .heic"
     assert find_images([tmp_path / ".cache"]).images == [tmp_path / ".cache" / "x" / "1.png"], "named, it is not hidden"
     assert find_images([tmp_path / "._1.png"]).images == [tmp_path / "._1.png"]
+    elsewhere = tmp_path.with_name("elsewhere")
+    elsewhere.mkdir()
+    (elsewhere / "1.png").touch()
+    (tmp_path / "more").symlink_to(elsewhere)
+    linked = find_images([tmp_path])
+    assert linked.images == found.images and "link to a folder" in linked.left_out[tmp_path / "more"]
+    assert find_images([tmp_path / "more"]).images == [tmp_path / "more" / "1.png"]
+    (tmp_path / "more").unlink()
     for path in found.images:
         path.unlink()
     with pytest.raises(ValueError, match=r"no pictures in .*; 5 left out: .*\(PIL does not decode"):
