@@ -179,7 +179,6 @@ def saved(kind, **options):
         ("MPO", ".mpo"),
         ("ICO", ".ico"),
         ("PCX", ".pcx"),
-        ("QOI", ".qoi"),
     ],
 )
 def test_whole_pictures_are_read_as_pil_does_and_cut_ones_refused(tmp_path, kind, suffix):
