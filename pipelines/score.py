@@ -16,7 +16,8 @@ import torch
 from ..files import write_whole
 from ..oracles.base import NoScore, Oracle, check_images
 from ..oracles.prompt_syntax import reading
-from .images import find_images, prompts_for, read_image
+from .image_texts import prompts_for
+from .images import find_images, read_image
 from .oracle_files import load_oracles
 from .processes import Processes
 from .student_request import resolve_dtype

@@ -4,7 +4,8 @@ import logging
 import re
 from pathlib import Path
 
-from ...pipelines.images import find_images, named_rows
+from ...pipelines.image_texts import named_rows
+from ...pipelines.images import find_images
 from ...tables import read_text
 from .encode import DataError, Encoder, Item, required
 from .known import stamp
