@@ -12,7 +12,9 @@ from comfy_api.latest import io
 
 from ..oracles.scores import values_of
 from ..samplers.rollback import noise_variance
+from .display import shown
 from .noise import starting_noise
+from .patches import warning
 from .pixels import check_images, decode, encode, extended, extended_to_multiple, like
 from .sampling import Progress, runs_needed, sample_images
 from .schema import schema
@@ -127,6 +129,7 @@ class UnderstudyTeacher(io.ComfyNode):
                 ),
                 ReceiptSocket.Output("receipt", tooltip="Decisions, network evaluations (counted) and seconds."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -156,7 +159,14 @@ class UnderstudyTeacher(io.ComfyNode):
             seconds=time.perf_counter() - began,
             settings=settings,
         )
-        return io.NodeOutput([each.images for each in done], sum(rejected, []), receipt)
+        warned = dict.fromkeys(warning(take.model, take.subset.batch) for take in takes if take.in_parts)
+        text = "\n".join(filter(None, warned))
+        return io.NodeOutput(
+            [each.images for each in done],
+            sum(rejected, []),
+            receipt,
+            ui=shown(text, cls.hidden.unique_id) if text else None,
+        )
 
 
 def rejections(images: Sequence[torch.Tensor], scores: Sequence, threshold: Sequence) -> list[list[bool]]:
@@ -216,6 +226,11 @@ class Take:
         """How many sampling runs it takes."""
         count = len(self.subset.images)
         return runs_needed(self.sampler_name, self.sampler, self.latent or {}, count) if count else 0
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the model samples a part of the batch at a time."""
+        return self.runs > 1 or self.runs == 1 and not self.subset.whole
 
     @property
     def indices(self) -> list[int]:
@@ -314,6 +329,7 @@ def _redo(take: Take, progress: Progress) -> tuple[torch.Tensor, list[int]]:
         take.seed,
         take.indices,
         progress,
+        rows=subset,
     )
     return like(before, decode(take.vae, samples)), evaluations
 
