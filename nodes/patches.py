@@ -40,9 +40,9 @@ def warning(model, batch: int) -> str | None:
     if not names:
         return None
     return (
-        f"This model is patched by {', '.join(names)} with one entry for each of {batch} images, and not all of them "
-        "are sampled at once. A patch that does not read ad_params then takes the wrong images' entries: compare with "
-        "all images in one batch."
+        f"{', '.join(names)} among this model's patches: a tensor of {batch} entries for {batch} images, which are not "
+        "all sampled at once. If that is an entry for each image, and the patch does not read ad_params, images take "
+        "the entries of others; sampling the whole batch together shows it."
     )
 
 

@@ -70,9 +70,9 @@ def sample_images(
     together = runs_as_batch(name, sampler, "noise_mask" in latent)
     runs = [range(batch)] if together else [[place] for place in range(batch)]
     size = samples.shape[2:]
-    latent = {"samples": samples} | (
-        {"noise_mask": mask_per_image(latent["noise_mask"], samples.shape)} if "noise_mask" in latent else {}
-    )
+    latent = {key: latent[key] for key in ("samples", "noise_mask") if key in latent}
+    if "noise_mask" in latent:
+        latent["noise_mask"] = mask_per_image(latent["noise_mask"], samples.shape)
     positive, negative = (cond_masks_per_image(each, size) for each in (positive, negative))
     rows = rows or Subset(range(batch), batch)
     model, count = counted(model)

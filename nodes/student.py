@@ -71,7 +71,8 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image.",
+                    tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image. "
+                    "With demo and consistency, steps are at most 50 x denoise.",
                 ),
                 io.Combo.Input(
                     "settings_from",
