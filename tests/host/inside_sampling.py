@@ -20,8 +20,16 @@ import comfy.controlnet  # noqa: E402
 import comfy.model_base  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.supported_models  # noqa: E402
+from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.student import PRESETS, UnderstudyStudentSampler, of_the_host  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
+
+# What nodes show while they run.
+TOLD = []
+instance = types.SimpleNamespace(send_progress_text=lambda text, node_id: TOLD.append(text))
+sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=instance))
+hidden = types.SimpleNamespace(unique_id="1", dynprompt=DynamicPrompt({"1": {"inputs": {}}}))
+UnderstudyTeacher.hidden = UnderstudyStudentSampler.hidden = hidden
 
 
 def small(kind, model, **network):
@@ -232,14 +240,10 @@ def check_the_student_tells_patches_which_images_it_samples():
         del PRESETS["image by image"]
 
 
-def said(node, function, *args, **options):
-    """What the node shows."""
-    told = []
-    instance = types.SimpleNamespace(send_progress_text=lambda text, node_id: told.append(text))
-    sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=instance))
-    node.hidden = types.SimpleNamespace(unique_id="7")
+def said(function, *args, **options):
+    TOLD.clear()
     function(*args, **options)
-    return "\n".join(told)
+    return "\n".join(TOLD)
 
 
 def check_patches_that_may_not_listen_are_named():
@@ -251,21 +255,19 @@ def check_patches_that_may_not_listen_are_named():
 
     closure = MODEL.clone()
     closure.set_model_attn1_patch(closed_over)
+    latent, everything = {"samples": torch.zeros(BATCH, 4, 8, 8)}, list(range(BATCH))
     for model, name in ((deaf, "Reference"), (closure, "closed_over")):
-        warned = said(UnderstudyTeacher, teach, images, [1], model=model)
+        warned = said(teach, images, [1], model=model)
         assert name in warned and "4 images" in warned and "ad_params" in warned, warned
-        assert said(UnderstudyTeacher, teach, images, list(range(BATCH)), model=model) == ""
-        assert name in said(
-            UnderstudyTeacher, teach, images, list(range(BATCH)), model=model, sampler_name="dpm_adaptive"
-        )
-        assert said(UnderstudyTeacher, teach, images, [], model=None) == ""
-        assert said(UnderstudyStudentSampler, student, model, {"samples": torch.zeros(BATCH, 4, 8, 8)}, "LCM") == ""
-    assert said(UnderstudyTeacher, teach, images, [1], model=referring(references(3), reads=False)) == ""
-    assert said(UnderstudyTeacher, teach, images, [1]) == ""
+        assert name in said(teach, images, everything, model=model, sampler_name="dpm_adaptive")
+        assert "ad_params" not in said(teach, images, everything, model=model)
+        assert "ad_params" not in said(teach, images, [], model=None)
+        assert said(student, model, latent, "LCM") == ""
+    for model in (MODEL, referring(references(3), reads=False)):
+        assert "ad_params" not in said(teach, images, [1], model=model)
     PRESETS["image by image"] = functools.partial(of_the_host, sampler="dpm_adaptive", scheduler="normal")
     try:
-        latent = {"samples": torch.zeros(BATCH, 4, 8, 8)}
-        assert "Reference" in said(UnderstudyStudentSampler, student, deaf, latent, "image by image")
+        assert "Reference" in said(student, deaf, latent, "image by image")
     finally:
         del PRESETS["image by image"]
 
