@@ -18,6 +18,7 @@ from .noise import starting_noise
 from .patches import warning
 from .sampling import Progress, runs_needed, sample_images
 from .schema import schema
+from .seeds import with_seed
 
 # The grid of timesteps on which consistency students are distilled.
 GRID = 50
@@ -83,7 +84,11 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     "steps and cfg above are not used. The student itself still comes from model.",
                 ),
             ],
-            outputs=[io.Latent.Output("latent", tooltip="The student's latents, for a VAE Decode.")],
+            outputs=[
+                io.Latent.Output(
+                    "latent", tooltip="The student's latents, for a VAE Decode, with their seed for Teacher."
+                )
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -128,7 +133,8 @@ class UnderstudyStudentSampler(io.ComfyNode):
             Progress(model, len(sigmas) - 1, runs),
         )
         text = warning(model, batch) if runs > 1 else None
-        return io.NodeOutput({**latent, "samples": samples}, ui=shown(text, cls.hidden.unique_id) if text else None)
+        latent = with_seed({**latent, "samples": samples}, seed)
+        return io.NodeOutput(latent, ui=shown(text, cls.hidden.unique_id) if text else None)
 
 
 def with_model_dimensions(model, latent: dict) -> dict:
