@@ -85,6 +85,7 @@ def adaptive(side, seed, rejected):
         strategy="refine",
         rollback=ROLLBACK,
         rollback_mode="schedule",
+        seed_from="widget",
         seed=seed,
         **networks,
         **TEACHER,
