@@ -11,7 +11,7 @@ from .noise import starting_noise
 from .pixels import decode, like
 from .sampling import Progress, runs_needed, sample_images
 from .subset import Subset
-from .take import Shot, Take
+from .take import CONDITIONING, Shot, Take
 
 T = TypeVar("T")
 
@@ -64,7 +64,8 @@ def by_model(things: Iterable[T], model_of: Callable[[T], object]) -> list[T]:
 
 
 def _sampling_runs(run: Sequence[Shot]) -> int:
-    return runs_needed(run[0].take.sampler_name, run[0].take.sampler, _latent(run), len(run))
+    take, mask = run[0].take, run[0].mask
+    return runs_needed(take.sampler_name, take.sampler, {} if mask is None else {"noise_mask": mask}, len(run))
 
 
 def _latent(run: Sequence[Shot]) -> dict:
@@ -88,7 +89,7 @@ def _sample(run: Sequence[Shot], progress: Progress):
     """Give each shot its redone latent and its evaluations."""
     take, latent = run[0].take, _latent(run)
     size = latent["samples"].shape[2:]
-    subset = Subset([shot.conditioned[0] for shot in run], run[0].conditioned[1])
+    subset, rows = _subset(run, *CONDITIONING), _subset(run, "model")
     samples, evaluations = sample_images(
         take.model,
         take.sampler_name,
@@ -102,9 +103,16 @@ def _sample(run: Sequence[Shot], progress: Progress):
         run[0].noise.seed,
         [shot.index for shot in run],
         progress,
+        rows=rows,
     )
+    in_parts = _sampling_runs(run) > 1 or not rows.whole
     for shot, sample, count in zip(run, samples.split(1), evaluations, strict=True):
-        shot.samples, shot.evaluations = sample, count
+        shot.samples, shot.evaluations, shot.in_parts = sample, count, in_parts
+
+
+def _subset(run: Sequence[Shot], *inputs: str) -> Subset:
+    """Which images of the batch that these inputs are for the shots are."""
+    return Subset([shot.within(*inputs)[0] for shot in run], run[0].within(*inputs)[1])
 
 
 def _decoded(take: Take) -> torch.Tensor:

@@ -14,6 +14,8 @@ from .pixels import encode, extended, extended_to_multiple
 from .seeds import BatchNoise, travelled
 from .subset import Subset
 
+CONDITIONING = ("positive", "negative")
+
 
 class Place(NamedTuple):
     """Where an image stands in the student's batch of ``batch`` images: image ``row`` of ``latent``, or, where there
@@ -59,14 +61,15 @@ def _checked(latent: Mapping) -> int:
 class Take:
     """One batch of the list of images, and everything that the teacher needs to redo its rejected images.
 
-    own_conditioning: the conditioning was made for this batch; otherwise for the whole batch of the images' Places.
+    listed: the inputs that came as a list with one for each batch of images. Those are for the images of this batch,
+    and the others for the whole batches in which the images have their Places.
     model, positive, negative and vae are None where no image of the whole list is rejected.
     """
 
     images: torch.Tensor
     rejected: list[bool]
     places: Sequence[Place]
-    own_conditioning: bool
+    listed: frozenset[str]
     model: object
     positive: list | None
     negative: list | None
@@ -146,6 +149,7 @@ class Shot:
     noise, row: the noise of a whole batch, and which of its images this one is.
     seed_travelled: whether that came with the student's latent.
     samples, mask: its latent [1, C, ...] and noise mask, or None, from ``Take.encode``; then the teacher's.
+    in_parts: the model sampled it without some images of its whole batch.
     """
 
     take: Take
@@ -153,6 +157,7 @@ class Shot:
     samples: torch.Tensor | None = None
     mask: torch.Tensor | None = None
     evaluations: int = 0
+    in_parts: bool = False
     noise: BatchNoise = field(init=False)
     row: int = field(init=False)
 
@@ -167,11 +172,10 @@ class Shot:
         """The place in the student's whole batch, on which the noise depends."""
         return self.noise.index(self.row)
 
-    @property
-    def conditioned(self) -> tuple[int, int]:
-        """The image's place, and the size, of the batch that the conditioning is for."""
-        take = self.take
-        return (self.image, len(take.images)) if take.own_conditioning else (self.place.row, self.place.batch)
+    def within(self, *inputs: str) -> tuple[int, int]:
+        """The image's place in, and the size of, the batch that these inputs of the node are for."""
+        whole = self.take.listed.isdisjoint(inputs)
+        return (self.place.row, self.place.batch) if whole else (self.image, len(self.take.images))
 
     def cut(self) -> dict:
         """The image's own latent and noise mask; empty without a latent."""
@@ -186,15 +190,16 @@ class Shot:
     def agrees_in(self) -> tuple:
         """What two images must have in common to be sampled in one batch, the model first.
 
-        The batch's size is part of it, since conditioning that holds something per image is stretched over that.
+        The batches' sizes are part of it, since what holds something for each image is spread over those.
         """
         take, mask = self.take, self.mask
         if mask is not None:  # the frames of a video are no batch
             mask = (*mask.shape[1:], mask.dtype) if len(mask) == 1 else id(mask)
-        conditioning = (id(take.positive), id(take.negative), self.conditioned[1])
+        conditioning = (id(take.positive), id(take.negative))
+        sizes = (self.within(*CONDITIONING)[1], self.within("model")[1])
         levels = (take.strategy, take.rollback, take.rollback_mode, take.steps, take.cfg, take.sampler_name)
         shape = (*self.samples.shape, self.samples.dtype)
-        return (id(take.model), conditioning, *levels, take.scheduler, self.noise.seed, shape, mask)
+        return (id(take.model), conditioning, sizes, *levels, take.scheduler, self.noise.seed, shape, mask)
 
 
 def _with_model_dimensions(model, samples: torch.Tensor) -> torch.Tensor:

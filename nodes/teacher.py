@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from ..oracles.scores import values_of
 from .display import shown
+from .patches import warning
 from .pixels import check_images
 from .redo import redo
 from .schema import schema
@@ -153,9 +154,9 @@ class UnderstudyTeacher(io.ComfyNode):
                     "give one for all, or one for each"
                 )
         places = places_of(latent or [None], [len(batch) for batch in images])
-        own_conditioning = max(len(inputs["positive"]), len(inputs["negative"])) > 1
+        listed = frozenset(name for name, values in inputs.items() if len(values) > 1)
         takes = [
-            Take(*entry, own_conditioning, **{name: each[k if len(each) > 1 else 0] for name, each in inputs.items()})
+            Take(*entry, listed, **{name: each[k if len(each) > 1 else 0] for name, each in inputs.items()})
             for k, entry in enumerate(zip(images, rejected, places, strict=True))
         ]
         done = redo(takes)
@@ -203,12 +204,14 @@ def remarks(takes: Sequence[Take], graph, node_id: str) -> Iterator[str]:
         yield from sorted({_reason(shot) for _, shot in others if shot.take.seed_from == "latent"})
         for label, seed in samplers_upstream(graph, node_id, ("latent", "images")):
             if any(other % 2**64 != seed for other in seeds):
-                yield f"{label} has seed {seed}: with it, each image would be redone in its own noise"
+                yield f"{label} has seed {seed}: what it made is redone in another noise"
     if len(takes) > 1 and any(shot.place.latent is None for _, shot in numbered):
         yield (
             "each image has the noise of its place in the whole list; if the student made them in other batches, "
             "connect its latent, so that each has its own"
         )
+    parts = {(id(shot.take.model), shot.within("model")[1]): shot.take for _, shot in numbered if shot.in_parts}
+    yield from dict.fromkeys(filter(None, (warning(take.model, batch) for (_, batch), take in parts.items())))
 
 
 def _reason(shot: Shot) -> str:

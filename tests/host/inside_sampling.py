@@ -221,7 +221,12 @@ def check_the_teacher_tells_patches_which_images_it_samples():
                 far(own, alone(images, image, sampler_name=name))
             for rejected in ([3], [1, 2], [0, 2, 3]):
                 close(teach(images, rejected, model=model, sampler_name=name)[0][rejected], whole[rejected], 1e-3)
+                pieces = teach(list(images.split(1)), rejected, model=model, sampler_name=name)[0]
+                close(torch.cat(pieces)[rejected], whole[rejected], 1e-3)
             assert model.model_options["transformer_options"] == before
+    each = [referring(entries[image : image + 1]) for image in range(BATCH)]  # a list of models: each for its own entry
+    whole = teach(images, list(range(BATCH)), model=models["plain"])[0]
+    close(torch.cat(teach(list(images.split(1)), list(range(BATCH)), model=each)[0]), whole, 1e-3)
     model = referring(entries, ad_params={"sub_idxs": [0, 1], "full_length": 2})
     refused(["2 images", "4 are sampled"], teach, images, [1], model=model)
 

@@ -116,7 +116,7 @@ def test_a_batch_in_pieces_is_redone_in_the_noise_that_the_student_s_latent_brin
     assert "images 0, 1" in text["last half"]
     assert "because no latent is connected" in text["by place"] and "connect its latent" in text["by place"]
     assert "seed 99999 of the widget" in text["not the latent"] and "carries no seed" in text["not the latent"]
-    student = f"UnderstudyStudentSampler (node {sampled}) has seed 302: with it"
+    student = f"UnderstudyStudentSampler (node {sampled}) has seed 302: what it made"
     assert student in text["by the widget"] and student in text["not the latent"] and student not in text["by place"]
     # One bar over all sampling runs of a list.
     values = [data["value"] for data in seen if data["node"] == asked["split"][0]]
@@ -147,8 +147,8 @@ def test_a_stock_sampler_s_other_seed_is_told(host):
         graph.add("TestAsk", anything=teachers[name][0])
     run = host.run(graph)
     text = {name: run.outputs[node]["text"][0] for name, node in teachers.items()}
-    assert f"KSampler (node {graph.sampled}) has seed 303: with it" in text["widget"]
-    assert f"SamplerCustomAdvanced (node {custom}) has seed 305: with it" in text["advanced"]
+    assert f"KSampler (node {graph.sampled}) has seed 303: what it made" in text["widget"]
+    assert f"SamplerCustomAdvanced (node {custom}) has seed 305: what it made" in text["advanced"]
     for name in ("same", "linked"):
         assert "has seed" not in text[name] and "seed 303 of the widget: image 0" in text[name]
     assert text["kept"] == "0 of 2 images redone"
