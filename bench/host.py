@@ -3,11 +3,11 @@
     python bench/host.py                # ten pairs, about an hour on two cores; writes bench/results/host.json
     python bench/host.py --pairs 2 --side 64 --out elsewhere.json
 
-An SD 1.5-layout checkpoint (shallow UNet, text encoder and VAE at their normal size), a batch of eight. Two
-comparisons: with two of eight rejected against student, decode, oracle, encode two, teacher on two, decode two; and
-with none rejected against student, decode, oracle. The two graphs of a comparison take turns in one server, each time
-with a seed that was not used before, so that nothing but the loaded models is reused. Peak memory is that of a server
-of its own.
+An SD 1.5-layout checkpoint (shallow UNet, text encoder and VAE at their normal size), a batch of eight. Three
+comparisons: with two of eight rejected against student, decode, oracle, encode two, teacher on two, decode two; with
+none rejected against student, decode, oracle; and the first again after the batch was made a list of eight entries of
+one image. The two graphs of a comparison take turns in one server, each time with a seed that was not used before, so
+that nothing but the loaded models is reused. Peak memory is that of a server of its own.
 """
 
 import argparse
@@ -31,7 +31,9 @@ from tests.host import checkpoints, environment  # noqa: E402
 from tests.host.graphs import THRESHOLD, Graph  # noqa: E402
 from tests.host.server import Host  # noqa: E402
 
-BATCH, REJECTED = 8, 2
+BATCH = 8
+# How many images are rejected, and how many an entry of the list of images has.
+COMPARISONS = ((2, BATCH), (0, BATCH), (2, 1))
 STUDENT_STEPS, STUDENT_CFG = 4, 1.0
 TEACHER = {"steps": 12, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "normal"}
 ROLLBACK = 0.7
@@ -42,7 +44,7 @@ RESAMPLES = 10_000
 class Job(Graph):
     """The part that all graphs share: checkpoint with LCM LoRA, texts, oracle, and the student's images scored."""
 
-    def __init__(self, side, sample):
+    def __init__(self, side, sample, entry):
         super().__init__()
         self.checkpoint = self.add("CheckpointLoaderSimple", ckpt_name=checkpoints.CHECKPOINT)
         lora = {"lora_name": checkpoints.LORA, "strength_model": 1.0}
@@ -51,9 +53,15 @@ class Job(Graph):
         self.negative = self.add("CLIPTextEncode", clip=self.checkpoint[1], text="")
         self.empty = self.add("EmptyLatentImage", width=side, height=side, batch_size=BATCH)
         self.latent = sample(self)
-        self.images = self.add("VAEDecode", samples=self.latent[0], vae=self.checkpoint[2])
+        self.entry = entry
+        self.batch = self.add("VAEDecode", samples=self.latent[0], vae=self.checkpoint[2])
+        self.images = self.listed(self.batch)
         oracle = self.add("UnderstudyLoadOracle", oracle_name=checkpoints.CLIP, family="auto")
         self.scores = self.add("UnderstudyScoreImages", oracle=oracle[0], images=self.images[0], prompt=TEXT)
+
+    def listed(self, batch):
+        """The images in entries of the list; a single entry needs no node."""
+        return batch if self.entry == BATCH else self.add("RebatchImages", images=batch[0], batch_size=self.entry)
 
     def teacher_s(self):
         """Model, positive, negative and VAE of the teacher, from a loader of its own."""
@@ -63,15 +71,15 @@ class Job(Graph):
         return {"model": loader[0], "positive": positive[0], "negative": negative[0]}, loader[2]
 
 
-def adaptive(side, seed, rejected):
-    """This pack's graph; ``rejected`` of the batch go to the teacher."""
+def adaptive(side, seed, rejected, entry):
+    """This pack's graph; ``rejected`` of the batch go to the teacher, in a list of ``entry`` images each."""
 
     def sample(graph):
         conditioning = {"positive": graph.positive[0], "negative": graph.negative[0], "latent_image": graph.empty[0]}
         widgets = {"preset": "LCM-LoRA", "steps": STUDENT_STEPS, "cfg": STUDENT_CFG, "denoise": 1.0, "seed": seed}
         return graph.add("UnderstudyStudentSampler", model=graph.student[0], **conditioning, **widgets)
 
-    graph = Job(side, sample)
+    graph = Job(side, sample, entry)
     widgets = {**THRESHOLD, "mode": "worst_fraction", "fraction": rejected / BATCH}
     threshold = graph.add("UnderstudyThreshold", **widgets)
     networks, vae = graph.teacher_s()
@@ -81,10 +89,12 @@ def adaptive(side, seed, rejected):
         scores=graph.scores[0],
         threshold=threshold[0],
         vae=vae,
+        latent=graph.latent[0],
         start_from="images",
         strategy="refine",
         rollback=ROLLBACK,
         rollback_mode="schedule",
+        seed_from="latent",
         seed=seed,
         **networks,
         **TEACHER,
@@ -93,7 +103,7 @@ def adaptive(side, seed, rejected):
     return graph
 
 
-def stock(side, seed, rejected):
+def stock(side, seed, rejected, entry):
     """The same work by ComfyUI's own nodes and the oracle; which images are redone does not matter for the cost."""
 
     def sample(graph):
@@ -102,18 +112,22 @@ def stock(side, seed, rejected):
         widgets = {"steps": STUDENT_STEPS, "cfg": STUDENT_CFG, "sampler_name": "lcm", "scheduler": "sgm_uniform"}
         return graph.add("KSampler", model=model[0], **conditioning, **widgets, denoise=1.0, seed=seed)
 
-    graph = Job(side, sample)
+    graph = Job(side, sample, entry)
     graph.add("TestAsk", anything=graph.scores[0])
     if rejected:
         networks, vae = graph.teacher_s()
-        bad = graph.add("ImageFromBatch", image=graph.images[0], batch_index=0, length=rejected)
+        bad = graph.listed(graph.add("ImageFromBatch", image=graph.batch[0], batch_index=0, length=rejected))
         latent = graph.add("VAEEncode", pixels=bad[0], vae=vae)
         again = graph.add("KSampler", latent_image=latent[0], seed=seed, denoise=ROLLBACK, **networks, **TEACHER)
         redone = graph.add("VAEDecode", samples=again[0], vae=vae)
-        kept = graph.add("ImageFromBatch", image=graph.images[0], batch_index=rejected, length=BATCH - rejected)
+        kept = graph.add("ImageFromBatch", image=graph.batch[0], batch_index=rejected, length=BATCH - rejected)
         joined = graph.add("ImageBatch", image1=redone[0], image2=kept[0])
         graph.add("TestAsk", anything=joined[0])
     return graph
+
+
+def described(rejected, entry):
+    return f"{rejected} of {BATCH}" + (f", in {BATCH // entry} entries" if entry < BATCH else "")
 
 
 GRAPHS = {"adaptive": adaptive, "stock": stock}
@@ -132,28 +146,28 @@ class Bench:
         host.install()
         return host.start()
 
-    def seconds(self, host, name, rejected):
+    def seconds(self, host, name, comparison):
         """One run of one graph, with a new seed."""
         self.seed += 1
-        return host.run(GRAPHS[name](self.side, self.seed, rejected)).seconds
+        return host.run(GRAPHS[name](self.side, self.seed, *comparison)).seconds
 
-    def pairs(self, rejected, count, progress):
+    def pairs(self, comparison, count, progress):
         """``{"adaptive": [...], "stock": [...]}`` in seconds; each pair in the other order than the one before."""
-        host = self.server(f"pairs-{rejected}")
+        host = self.server("pairs-{}-{}".format(*comparison))
         found = {name: [] for name in GRAPHS}
         for pair in range(-1, count):
             for name in list(GRAPHS)[:: 1 if pair % 2 else -1]:
-                progress(f"{rejected} rejected, pair {pair + 1 or 'to warm up'}: {name}")
-                seconds = self.seconds(host, name, rejected)
+                progress(f"{described(*comparison)}, pair {pair + 1 or 'to warm up'}: {name}")
+                seconds = self.seconds(host, name, comparison)
                 if pair >= 0:
                     found[name].append(round(seconds, 3))
         host.stop()
         return found
 
-    def peak(self, name, rejected):
+    def peak(self, name, comparison):
         """The most memory (MiB) that a server of its own held while it ran one graph once; None where Linux is not."""
-        host = self.server(f"peak-{rejected}-{name}")
-        self.seconds(host, name, rejected)
+        host = self.server("peak-{}-{}-{}".format(*comparison, name))
+        self.seconds(host, name, comparison)
         status = Path(f"/proc/{host.process.pid}/status")
         peak = int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) // 1024 if status.exists() else None
         host.stop()
@@ -177,16 +191,15 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
         bench = Bench(options.side, folder)
-        for rejected in (REJECTED, 0):
-            seconds = bench.pairs(rejected, options.pairs, status.update)
+        for comparison in COMPARISONS:
+            seconds = bench.pairs(comparison, options.pairs, status.update)
             ratio, interval = median_with_interval(
                 [a / s for a, s in zip(seconds["adaptive"], seconds["stock"], strict=True)]
             )
-            status.update(f"{rejected} rejected: peak memory")
-            peak = {name: bench.peak(name, rejected) for name in GRAPHS}
-            rows.append(
-                {"rejected": rejected, "seconds": seconds, "ratio": ratio, "interval": interval, "peak_mib": peak}
-            )
+            status.update(f"{described(*comparison)}: peak memory")
+            peak = {name: bench.peak(name, comparison) for name in GRAPHS}
+            row = dict(zip(("rejected", "entry"), comparison, strict=True))
+            rows.append({**row, "seconds": seconds, "ratio": ratio, "interval": interval, "peak_mib": peak})
     host = ".".join(map(str, environment.version(bench.checkout)))
     report = {
         "host": f"ComfyUI {host}",
@@ -211,7 +224,7 @@ def table(rows, title):
         medians = [f"{statistics.median(row['seconds'][name]):.2f}" for name in ("stock", "adaptive")]
         peaks = [f"{row['peak_mib'][name]} MiB" for name in ("stock", "adaptive")]
         ratio = f"{row['ratio']:.3f} ({row['interval'][0]:.3f} to {row['interval'][1]:.3f})"
-        shown.add_row(f"{row['rejected']} of {BATCH}", *medians, ratio, *peaks)
+        shown.add_row(described(row["rejected"], row["entry"]), *medians, ratio, *peaks)
     return shown
 
 

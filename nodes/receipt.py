@@ -91,11 +91,11 @@ def _totals(rows: Sequence[Row], threshold: Threshold, cut: float, seconds: floa
         lines[-1] += f" (the worst {threshold.fraction:.0%} of these)"
     elif threshold.calibration:
         lines[-1] += f" (about {threshold.expected_fraction:.0%} by calibration {threshold.calibration!r})"
-    spent = sum(row.evaluations for row in rows)
-    if not spent:
+    redone = sum(row.decision != "kept" for row in rows)
+    if not redone:
         return [*lines, "teacher: not needed, so it was not even loaded"]
+    spent = sum(row.evaluations for row in rows)
     # What one image took, as counted, is what each of the others would have taken.
-    redone = sum(row.evaluations > 0 for row in rows)
     everything = round(spent / redone * len(rows))
     lines.append(
         f"teacher: {spent} network evaluations in {seconds:.1f} s for {redone} of {len(rows)} images; "

@@ -9,7 +9,8 @@ import torch
 from ..samplers.noise import image_seeds
 from .counting import counted
 from .noise import runs_as_batch, with_noise_per_image
-from .subset import Subset
+from .patches import PARAMS, told
+from .subset import Subset, cond_masks_per_image, mask_per_image
 
 
 class Progress:
@@ -51,13 +52,15 @@ def sample_images(
     seed: int,
     indices: Sequence[int],
     progress: Progress,
+    rows: Subset | None = None,
 ) -> tuple[torch.Tensor, list[int]]:
     """Sample ``latent`` ({"samples": [B, ...], "noise_mask": ...}) from ``sigmas[0]`` on.
 
     Returns samples [B, ...] and the network evaluations that each image took, counted.
 
     name, sampler: the host's name for it and its KSAMPLER object. indices: the images' places in the whole batch, on
-    which their noise depends. noise: the starting noise [B, ...].
+    which their noise depends. noise: the starting noise [B, ...]. rows: which images of a whole batch these B are, for
+    patches of the model that hold an entry for each of that; without it they are the whole batch.
     """
     from comfy.sample import sample_custom
     from comfy.utils import PROGRESS_BAR_ENABLED
@@ -67,12 +70,21 @@ def sample_images(
     together = runs_as_batch(name, sampler, "noise_mask" in latent)
     runs = [range(batch)] if together else [[place] for place in range(batch)]
     size = samples.shape[2:]
+    latent = {key: latent[key] for key in ("samples", "noise_mask") if key in latent}
+    if "noise_mask" in latent:
+        latent["noise_mask"] = mask_per_image(latent["noise_mask"], samples.shape)
+    positive, negative = (cond_masks_per_image(each, size) for each in (positive, negative))
+    rows = rows or Subset(range(batch), batch)
     model, count = counted(model)
+    options = model.model_options["transformer_options"]
+    params = options.get(PARAMS)
     done, evaluations = [], []
     for places in runs:
         before = count.total
         subset = Subset(places, batch)
-        cut = subset.latent({key: latent[key] for key in ("samples", "noise_mask") if key in latent})
+        if not (rows.whole and subset.whole):
+            options[PARAMS] = told(params, [rows.images[place] for place in places], rows.batch)
+        cut = subset.latent(latent)
         own = [indices[place] for place in places]
         done.append(
             sample_custom(

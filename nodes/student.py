@@ -6,17 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from comfy_api.latest import io
 
 from ..samplers.boundary import TIMESTEP_SCALING, boundary_scalings
 from ..samplers.consistency import sample_consistency
-from ..samplers.schedules import consistency_sigmas, last_steps
+from ..samplers.schedules import last_consistency_steps
 from ..student_file import EMBEDDED, StudentFile
+from .display import shown
 from .folders import NONE, student_files, student_path
 from .noise import starting_noise
+from .patches import warning
 from .sampling import Progress, runs_needed, sample_images
 from .schema import schema
+from .seeds import with_seed
 
 # The grid of timesteps on which consistency students are distilled.
 GRID = 50
@@ -70,7 +72,8 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image.",
+                    tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image. "
+                    "With demo and consistency, steps are at most 50 x denoise.",
                 ),
                 io.Combo.Input(
                     "settings_from",
@@ -81,7 +84,12 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     "steps and cfg above are not used. The student itself still comes from model.",
                 ),
             ],
-            outputs=[io.Latent.Output("latent", tooltip="The student's latents, for a VAE Decode.")],
+            outputs=[
+                io.Latent.Output(
+                    "latent", tooltip="The student's latents, for a VAE Decode, with their seed for Teacher."
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -109,6 +117,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
             raise ValueError(
                 f"{len(indices)} entries in the latent's batch_index, but {batch} latents; give one for each"
             )
+        runs = runs_needed(name, sampler, latent, batch)
         samples, _ = sample_images(
             model,
             name,
@@ -121,9 +130,11 @@ class UnderstudyStudentSampler(io.ComfyNode):
             starting_noise(samples.shape, samples.dtype, seed, indices),
             seed,
             range(batch) if indices is None else indices,
-            Progress(model, len(sigmas) - 1, runs_needed(name, sampler, latent, batch)),
+            Progress(model, len(sigmas) - 1, runs),
         )
-        return io.NodeOutput({**latent, "samples": samples})
+        text = warning(model, batch) if runs > 1 else None
+        latent = with_seed({**latent, "samples": samples}, seed)
+        return io.NodeOutput(latent, ui=shown(text, cls.hidden.unique_id) if text else None)
 
 
 def with_model_dimensions(model, latent: dict) -> dict:
@@ -171,7 +182,7 @@ def consistency(model, steps: int, cfg: float, denoise: float, *, spacing: str, 
     from comfy.samplers import KSAMPLER
 
     sampling = model.get_model_object("model_sampling")
-    sigmas = last_steps(partial(_grid_sigmas, sampling, spacing, grid), steps, denoise)
+    sigmas = last_consistency_steps(sampling, steps, denoise, grid, spacing)
     sampler = KSAMPLER(with_noise_sampler(partial(sample_consistency, noise_scaling=sampling.noise_scaling)))
     return model, "consistency", sampler, sigmas, cfg
 
@@ -195,11 +206,6 @@ PRESETS: dict[str, Callable[..., tuple]] = {
     "LCM-LoRA": latent_consistency,
     "consistency": partial(consistency, spacing="leading"),
 }
-
-
-def _grid_sigmas(sampling, spacing: str, grid: int, steps: int) -> torch.Tensor:
-    # A low denoise asks for more steps than the grid has; its last ones are then the finest there are.
-    return consistency_sigmas(sampling, min(steps, grid), grid, spacing)
 
 
 def with_noise_sampler(function: Callable) -> Callable:

@@ -45,6 +45,34 @@ def stretched(image: int, entries: int, batch: int) -> int:
     return min(int((image + 0.5) * entries / batch), entries - 1)
 
 
+def mask_per_image(mask: torch.Tensor, latents: Sequence[int]) -> torch.Tensor:
+    """A noise mask [..., H, W] with its batch first and as many dimensions as latents of shape [B, C, (T,) h, w].
+
+    For latents with frames the host reads a mask of fewer than 5 dimensions as the frames of one video. That holds here
+    for a single latent; several images (T = 1) have a mask each, and so have B videos if there are B masks, not T.
+    Returns what is left to the host as it is.
+    """
+    batch, frames = latents[0], latents[2] if len(latents) == 5 else 1
+    if len(latents) == 4:
+        return mask.reshape(-1, 1, *mask.shape[-2:])
+    if len(latents) != 5 or mask.ndim == 5 or batch == 1:
+        return mask
+    masks = mask.reshape(-1, 1, 1, *mask.shape[-2:])
+    return masks if frames == 1 or len(masks) == batch != frames else mask
+
+
+def cond_masks_per_image(conditioning: list, latent_size: Sequence[int]) -> list:
+    """The same for the masks of a conditioning, which the host takes for frames, too. latent_size: (T,) h, w."""
+    if len(latent_size) != 3 or latent_size[0] != 1:
+        return conditioning
+    return [[text, {**options, "mask": options["mask"][:, None]} if _has_masks(options) else options]
+            for text, options in conditioning]  # fmt: skip
+
+
+def _has_masks(options: Mapping) -> bool:
+    return "mask" in options and options["mask"].ndim == 3 and options["mask"].shape[0] > 1
+
+
 @dataclass
 class Subset:
     """Some images of a batch: ``images`` are their places in it, ``batch`` is how many there are.
@@ -81,16 +109,10 @@ class Subset:
         if "batch_index" in latent:
             cut["batch_index"] = [latent["batch_index"][i] for i in self.images]
         if "noise_mask" in latent:
-            cut["noise_mask"] = self.noise_mask(latent["noise_mask"], latent["samples"].ndim)
+            mask = mask_per_image(latent["noise_mask"], latent["samples"].shape)
+            # Fewer dimensions than the latents': the frames of one video, the same for the whole batch.
+            cut["noise_mask"] = self.tensor(mask) if mask.ndim == latent["samples"].ndim else mask
         return cut
-
-    def noise_mask(self, mask: torch.Tensor, latent_dims: int) -> torch.Tensor:
-        """A mask of any leading shape, as the host reads it: for latents of 4 dimensions all of that is the batch."""
-        if latent_dims == 4:
-            mask = mask.reshape(-1, 1, *mask.shape[-2:])
-        elif mask.ndim < 5:  # the frames of one video, the same for the whole batch
-            return mask
-        return self.tensor(mask)
 
     def control(self, control):
         """A ControlNet and the chain behind it, hints and extra inputs cut; the same object gives the same copy."""
@@ -99,7 +121,9 @@ class Subset:
         if id(control) not in self.controls:
             cut = control.copy()
             hint, hints = control.cond_hint_original, 1
-            if hint is not None:
+            if hasattr(control, "sub_idxs"):  # Advanced-ControlNet: it takes hint and masks by ``ad_params`` itself
+                hints = self.batch
+            elif hint is not None:
                 hints = hint.shape[0]
                 cut.cond_hint_original = self.tensor(hint)
             # The host repeats these to the hint first, and to the batch only together with it.

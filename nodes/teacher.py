@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import torch
 from comfy_api.latest import io
 
 from ..oracles.scores import values_of
-from ..samplers.rollback import noise_variance
-from .noise import starting_noise
-from .pixels import check_images, decode, encode, extended, extended_to_multiple, like
-from .sampling import Progress, runs_needed, sample_images
+from .display import shown
+from .patches import warning
+from .pixels import check_images
+from .redo import redo
 from .schema import schema
-from .subset import Subset
+from .seeds import KEY, samplers_upstream
+from .take import Shot, Take, places_of
 from .types import Receipt, ReceiptSocket, ScoresSocket, ThresholdSocket
 
 DECISIONS = {"refine": "refined", "regenerate": "regenerated"}
@@ -59,8 +58,9 @@ class UnderstudyTeacher(io.ComfyNode):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="The student's latents. They give each image its place in the batch (for the noise) and "
-                    "the noise mask; with start_from 'latent' also what the teacher starts from.",
+                    tooltip="The student's latents, as a batch or a list. They give each image its seed, its place in "
+                    "the batch (for the noise) and its noise mask; with start_from 'latent' also what the teacher "
+                    "starts from.",
                 ),
                 io.Combo.Input(
                     "start_from",
@@ -109,13 +109,22 @@ class UnderstudyTeacher(io.ComfyNode):
                 io.Combo.Input(
                     "scheduler", options=KSampler.SCHEDULERS, default="normal", tooltip="The teacher's noise schedule."
                 ),
+                io.Combo.Input(
+                    "seed_from",
+                    options=["latent", "widget"],
+                    default="latent",
+                    tooltip="latent: the seed that Understudy Student Sampler made the image with, which its latent "
+                    "carries; for images where it carries none, the seed below, and the node says so. widget: the "
+                    "seed below for all.",
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="The student's seed: with it each image is redone in its own starting noise.",
+                    control_after_generate=False,
+                    tooltip="For images whose seed does not come with the latent. With the student's own seed each is "
+                    "redone in its own starting noise.",
                 ),
             ],
             outputs=[
@@ -127,6 +136,7 @@ class UnderstudyTeacher(io.ComfyNode):
                 ),
                 ReceiptSocket.Output("receipt", tooltip="Decisions, network evaluations (counted) and seconds."),
             ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -137,26 +147,30 @@ class UnderstudyTeacher(io.ComfyNode):
     def execute(cls, images, scores, threshold, latent=None, **inputs) -> io.NodeOutput:
         began = time.perf_counter()
         rejected = rejections(images, scores, threshold)
-        inputs["latent"] = [None] if latent is None else latent
         for name, values in inputs.items():
             if len(values) not in (1, len(images)):
                 raise ValueError(
                     f"{len(values)} entries in the list of {name}, but {len(images)} in the list of images; "
                     "give one for all, or one for each"
                 )
+        places = places_of(latent or [None], [len(batch) for batch in images])
+        listed = frozenset(name for name, values in inputs.items() if len(values) > 1)
         takes = [
-            Take(batch, flags, **{name: values[place if len(values) > 1 else 0] for name, values in inputs.items()})
-            for place, (batch, flags) in enumerate(zip(images, rejected, strict=True))
+            Take(*entry, listed, **{name: each[k if len(each) > 1 else 0] for name, each in inputs.items()})
+            for k, entry in enumerate(zip(images, rejected, places, strict=True))
         ]
         done = redo(takes)
-        settings = {name: values[0] for name, values in inputs.items() if name not in (*LAZY, "latent")}
+        settings = {name: values[0] for name, values in inputs.items() if name not in LAZY}
         receipt = Receipt(
             decisions=tuple(DECISIONS[take.strategy] if no else "kept" for take in takes for no in take.rejected),
             evaluations=tuple(count for each in done for count in each.evaluations),
             seconds=time.perf_counter() - began,
             settings=settings,
         )
-        return io.NodeOutput([each.images for each in done], sum(rejected, []), receipt)
+        text = "\n".join(remarks(takes, cls.hidden.dynprompt, cls.hidden.unique_id))
+        return io.NodeOutput(
+            [each.images for each in done], sum(rejected, []), receipt, ui=shown(text, cls.hidden.unique_id)
+        )
 
 
 def rejections(images: Sequence[torch.Tensor], scores: Sequence, threshold: Sequence) -> list[list[bool]]:
@@ -169,168 +183,48 @@ def rejections(images: Sequence[torch.Tensor], scores: Sequence, threshold: Sequ
     return [[next(flags) for _ in range(count)] for count in counts]
 
 
-@dataclass
-class Take:
-    """One batch of the list of images, and everything that the teacher needs to redo its rejected images.
-
-    model, positive, negative and vae are None where no image of the whole list is rejected.
-    """
-
-    images: torch.Tensor
-    rejected: list[bool]
-    model: object
-    positive: list | None
-    negative: list | None
-    vae: object
-    start_from: str
-    strategy: str
-    rollback: float
-    rollback_mode: str
-    steps: int
-    cfg: float
-    sampler_name: str
-    scheduler: str
-    seed: int
-    latent: Mapping | None
-
-    def __post_init__(self):
-        from comfy.samplers import sampler_object
-
-        self.sampler = sampler_object(self.sampler_name)
-        self.subset = Subset([i for i, no in enumerate(self.rejected) if no], len(self.rejected))
-        if self.latent is None and self.start_from == "latent":
-            raise ValueError("start_from is 'latent', but no latent is connected: connect one or start from images.")
-        latent = self.latent or {}
-        counts = {"latents": len(latent.get("samples", self.rejected))}
-        self.batch_index = latent.get("batch_index")
-        if self.batch_index is not None:
-            counts["entries in the latent's batch_index"] = len(self.batch_index)
-        for what, count in counts.items():
-            if count != self.subset.batch:
-                raise ValueError(
-                    f"{count} {what}, but {self.subset.batch} images: connect the latent that these images came from."
-                )
-
-    @property
-    def runs(self) -> int:
-        """How many sampling runs it takes."""
-        count = len(self.subset.images)
-        return runs_needed(self.sampler_name, self.sampler, self.latent or {}, count) if count else 0
-
-    @property
-    def indices(self) -> list[int]:
-        """The places of the rejected images in the student's whole batch, on which their noise depends."""
-        return [i if self.batch_index is None else self.batch_index[i] for i in self.subset.images]
-
-    def sigmas(self) -> torch.Tensor:
-        """The teacher's noise levels, falling to 0, from the one that the image is put back to."""
-        from comfy.model_sampling import CONST
-        from comfy.samplers import KSampler
-
-        whole = self.strategy == "regenerate" or self.rollback == 1
-        denoise = 1.0 if whole or self.rollback_mode == "noise_variance" else self.rollback
-        model, device = self.model, self.model.load_device
-        host = KSampler(model, self.steps, device, self.sampler_name, self.scheduler, denoise, model.model_options)
-        if whole or self.rollback_mode == "schedule":
-            return host.sigmas
-        sampling = model.get_model_object("model_sampling")
-        lowest, highest = float(sampling.sigma_min), float(sampling.sigma_max)
-        flow = isinstance(sampling, CONST)
-        return noise_variance(host.calculate_sigmas, self.steps, self.rollback, lowest, highest, flow).to(device)
-
-    def start(self, pixels: torch.Tensor) -> dict:
-        """The rejected images' latents before noise, and their noise mask. pixels: their images for the VAE."""
-        cut = {} if self.latent is None else self.subset.latent(self.latent)
-        channels = self.model.get_model_object("latent_format").latent_channels
-        size = tuple(side // self.vae.spacial_compression_encode() for side in pixels.shape[1:3])
-        if self.start_from == "latent":
-            samples, maker = cut["samples"], "the latent has"
-        elif self.strategy == "refine" or "noise_mask" in cut:
-            samples, maker = encode(self.vae, pixels), "the VAE makes"
-        else:
-            samples, maker = torch.zeros(len(pixels), channels, *size, dtype=_latent_dtype()), "a blank latent has"
-        if samples.shape[1] != channels or tuple(samples.shape[-2:]) != size:
-            raise ValueError(
-                f"{maker} {samples.shape[1]} channels of {_text(samples.shape[-2:])} (height x width), but these "
-                f"images in the teacher's latent space are {channels} channels of {_text(size)}: start from images, "
-                "through the teacher's own VAE."
-            )
-        if self.strategy == "regenerate" and "noise_mask" not in cut:
-            samples = torch.zeros_like(samples)
-        start = {"samples": _with_model_dimensions(self.model, samples)}
-        if "noise_mask" in cut:
-            start["noise_mask"] = cut["noise_mask"]
-            if start["noise_mask"].shape[-2:] == self.images.shape[1:3]:
-                start["noise_mask"] = extended(start["noise_mask"], *pixels.shape[1:3], dims=(-2, -1))
-        return start
-
-
-class Redone(NamedTuple):
-    """A whole batch after the teacher: its images, and network evaluations per image (0 where it was kept)."""
-
-    images: torch.Tensor
-    evaluations: list[int]
-
-
-def redo(takes: Sequence[Take]) -> list[Redone]:
-    """Each take after the teacher; kept images are those that came in, bit for bit."""
-    from comfy.model_management import throw_exception_if_processing_interrupted
-
-    done, progress = [], None
+def remarks(takes: Sequence[Take], graph, node_id: str) -> Iterator[str]:
+    """What was done, in whose noise, and why that may not be the images' own. graph: the host's DynamicPrompt."""
+    first, numbered = 0, []
     for take in takes:
-        chosen = take.subset.images
-        evaluations = [0] * take.subset.batch
-        images = take.images
-        if chosen:
-            throw_exception_if_processing_interrupted()
-            progress = progress or Progress(take.model, take.steps, sum(each.runs for each in takes))
-            pixels, counts = _redo(take, progress)
-            images = images.clone()
-            images[chosen] = pixels
-            for i, count in zip(chosen, counts, strict=True):
-                evaluations[i] = count
-        done.append(Redone(images, evaluations))
-    return done
+        numbered += [(first + shot.image, shot) for shot in take.shots]
+        first += len(take.images)
+    yield f"{len(numbered)} of {first} images redone"
+    if not numbered:
+        return
+    own = [(number, shot) for number, shot in numbered if shot.seed_travelled]
+    others = [(number, shot) for number, shot in numbered if not shot.seed_travelled]
+    if own:
+        unused = {shot.take.seed for _, shot in own} - {shot.noise.seed for _, shot in own}
+        instead = f", not the widget's {_listed(unused)}" if unused else ""
+        yield f"seed {_listed({shot.noise.seed for _, shot in own})} of the student's latent{instead}: {_named(own)}"
+    if others:
+        seeds = {shot.noise.seed for _, shot in others}
+        yield f"seed {_listed(seeds)} of the widget: {_named(others)}"
+        yield from sorted({_reason(shot) for _, shot in others if shot.take.seed_from == "latent"})
+        for label, seed in samplers_upstream(graph, node_id, ("latent", "images")):
+            if any(other % 2**64 != seed for other in seeds):
+                yield f"{label} has seed {seed}: what it made is redone in another noise"
+    if len(takes) > 1 and any(shot.place.latent is None for _, shot in numbered):
+        yield (
+            "each image has the noise of its place in the whole list; if the student made them in other batches, "
+            "connect its latent, so that each has its own"
+        )
+    parts = {(id(shot.take.model), shot.within("model")[1]): shot.take for _, shot in numbered if shot.in_parts}
+    yield from dict.fromkeys(filter(None, (warning(take.model, batch) for (_, batch), take in parts.items())))
 
 
-def _redo(take: Take, progress: Progress) -> tuple[torch.Tensor, list[int]]:
-    """The rejected images, redone, and their network evaluations."""
-    subset = take.subset
-    before = take.images[subset.images]
-    pixels = extended_to_multiple(before[..., :3], take.vae.spacial_compression_encode())
-    start = take.start(pixels)
-    samples = start["samples"]
-    noise = starting_noise((subset.batch, *samples.shape[1:]), samples.dtype, take.seed, take.batch_index)
-    samples, evaluations = sample_images(
-        take.model,
-        take.sampler_name,
-        take.sampler,
-        take.sigmas(),
-        take.cfg,
-        subset.conditioning(take.positive, samples.shape[2:]),
-        subset.conditioning(take.negative, samples.shape[2:]),
-        start,
-        noise[subset.images],
-        take.seed,
-        take.indices,
-        progress,
-    )
-    return like(before, decode(take.vae, samples)), evaluations
+def _reason(shot: Shot) -> str:
+    if shot.place.latent is None:
+        return "because no latent is connected"
+    if KEY in shot.place.latent:
+        return "because the latent is no longer what Understudy Student Sampler made"
+    return "because the latent carries no seed: it does not come straight from Understudy Student Sampler"
 
 
-def _with_model_dimensions(model, samples: torch.Tensor) -> torch.Tensor:
-    """As the host's KSampler prepares latents: video models get a dimension for frames."""
-    from comfy.sample import fix_empty_latent_channels
-
-    return fix_empty_latent_channels(model, samples)
+def _named(numbered: Sequence[tuple[int, Shot]]) -> str:
+    return f"image{'s' if len(numbered) > 1 else ''} {_listed(number for number, _ in numbered)}"
 
 
-def _latent_dtype() -> torch.dtype:
-    """The type that the host's Empty Latent Image makes; hosts before 0.9 always make float32."""
-    from comfy import model_management
-
-    return getattr(model_management, "intermediate_dtype", lambda: torch.float32)()
-
-
-def _text(sides: Sequence[int]) -> str:
-    return " x ".join(str(side) for side in sides)
+def _listed(numbers) -> str:
+    return ", ".join(str(number) for number in sorted(numbers))

@@ -5,7 +5,15 @@ from .consistency import sample_consistency
 from .denoisers import Counted, DiscreteDenoiser, FlowDenoiser, Guided, Prediction, scaled_linear
 from .noise import PerImageBrownianNoise, PerImageNoise, image_seeds, initial_noise
 from .rollback import noise_variance, schedule_fraction, variance_to_sigma
-from .schedules import SCHEDULES, consistency_sigmas, karras_sigmas, last_steps, normal_sigmas, trailing_sigmas
+from .schedules import (
+    SCHEDULES,
+    consistency_sigmas,
+    karras_sigmas,
+    last_consistency_steps,
+    last_steps,
+    normal_sigmas,
+    trailing_sigmas,
+)
 from .solvers import sample_dpmpp_2m, sample_euler
 
 __all__ = [
@@ -23,6 +31,7 @@ __all__ = [
     "image_seeds",
     "initial_noise",
     "karras_sigmas",
+    "last_consistency_steps",
     "last_steps",
     "noise_variance",
     "normal_sigmas",

@@ -46,6 +46,29 @@ def consistency_sigmas(model, steps: int, grid: int = 50, spacing: str = "traili
     return _with_zero(model.sigmas[first - stride * chosen])
 
 
+def last_consistency_steps(
+    model, steps: int, fraction: float, grid: int = 50, spacing: str = "trailing"
+) -> torch.Tensor:
+    """`last_steps` of `consistency_sigmas`, whose `int(steps / fraction)` steps may be more than the grid has.
+
+    The level to start from is then still the one `steps` before their end, and the steps are the grid's last ones.
+    Raises ValueError as those two do, and where the grid has fewer than `steps` timesteps from that level on.
+    """
+
+    def sigmas(count: int) -> torch.Tensor:
+        if steps < count and grid < count:
+            left = grid - (count - steps) * grid // count
+            if left < steps:
+                raise ValueError(
+                    f"{steps} steps at a denoise of {fraction:g}, but of the {grid} timesteps that the student knows "
+                    f"only {left} are left there: take fewer steps or more denoise"
+                )
+            count = grid
+        return consistency_sigmas(model, count, grid, spacing)
+
+    return last_steps(sigmas, steps, fraction)
+
+
 SCHEDULES: dict[str, Callable[..., torch.Tensor]] = {
     "normal": normal_sigmas,
     "trailing": trailing_sigmas,

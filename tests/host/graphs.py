@@ -16,6 +16,7 @@ REFINE = {
     "cfg": 2.0,
     "sampler_name": "euler",
     "scheduler": "normal",
+    "seed_from": "latent",
 }
 THRESHOLD = {"mode": "fixed", "percentile": 30.0, "value": 0.5, "fraction": 0.25, "calibration": "none"}
 
@@ -123,7 +124,8 @@ def _widgets(node, required, optional):
         if not values and name in optional:
             continue  # the workflow is older than the widget
         inputs[name] = values.pop(0)
-        if options.get("control_after_generate") or name in ("seed", "noise_seed") or options.get("image_upload"):
+        control = options.get("control_after_generate", name in ("seed", "noise_seed"))
+        if control or options.get("image_upload"):
             values.pop(0)
     if values:
         raise ValueError(

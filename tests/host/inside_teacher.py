@@ -11,6 +11,7 @@ import inspect
 import json
 import sys
 import traceback
+from types import SimpleNamespace
 
 import torch
 
@@ -31,6 +32,7 @@ import comfy.model_management  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.supported_models  # noqa: E402
+from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
@@ -42,6 +44,10 @@ from understudy.oracles.threshold import Threshold  # noqa: E402
 
 import nodes as host_nodes  # noqa: E402
 
+# Stands in for the running server, which shows what nodes say.
+instance = SimpleNamespace(send_progress_text=lambda text, node_id: None)
+sys.modules["server"] = SimpleNamespace(PromptServer=SimpleNamespace(instance=instance))
+UnderstudyTeacher.hidden = SimpleNamespace(unique_id="1", dynprompt=DynamicPrompt({"1": {"inputs": {}}}))
 BATCH, SEED, SIDE = 4, 5, 64
 TOLERANCE = 2e-4
 
@@ -116,24 +122,35 @@ def scores_of(values):
 
 WIDGETS = {
     "start_from": "images", "strategy": "refine", "rollback": 0.6, "rollback_mode": "schedule", "steps": 3, "cfg": 3.0,
-    "sampler_name": "euler", "scheduler": "normal", "seed": SEED,
+    "sampler_name": "euler", "scheduler": "normal", "seed_from": "latent", "seed": SEED,
 }  # fmt: skip
 
 
-def teach(images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, **widgets):
+def teach(images, rejected, **options):
     """The Teacher node over one batch, or a list of them with ``rejected`` over all."""
+    output, refined, receipt = taught(images, rejected, **options).result
+    return (output if isinstance(images, list) else output[0]), refined, receipt
+
+
+def taught(images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, **widgets):
+    """All that the node hands over. A tuple of conditionings, or a list of latents, has one for each entry."""
     batches = images if isinstance(images, list) else [images]
     inputs = {
         "images": batches,
         "scores": [scores_of([0.0 if i in rejected else 1.0 for i in range(sum(map(len, batches)))])],
         "threshold": [Threshold.fixed(0.5)],
-        "model": [model], "positive": [positive or text(1)], "negative": [negative or text(2)], "vae": [vae],
+        "model": model if isinstance(model, list) else [model], "vae": vae if isinstance(vae, list) else [vae],
+        "negative": [negative or text(2)],
+        "positive": list(positive) if isinstance(positive, tuple) else [positive or text(1)],
         **{name: [value] for name, value in (WIDGETS | widgets).items()},
     }  # fmt: skip
     if latent is not None:
-        inputs["latent"] = [latent]
-    output, refined, receipt = UnderstudyTeacher.execute(**inputs).result
-    return (output if isinstance(images, list) else output[0]), refined, receipt
+        inputs["latent"] = latent if isinstance(latent, list) else [latent]
+    return UnderstudyTeacher.execute(**inputs)
+
+
+def said(output):
+    return output.ui.as_dict()["text"][0]
 
 
 def alone(images, index, **options):
@@ -235,7 +252,192 @@ def check_lists_keep_their_structure():
     assert refined == [True, False, True, True, False, False]
     assert output[2] is batches[2] and torch.equal(output[1][0], batches[1][0])
     assert [count > 0 for count in receipt.evaluations] == refined
-    close(output[1][2], alone(batches[1], 2))
+    close(output[1][2], alone(batches[1], 2, latent=blank(1, [3])))
+
+
+def blank(count, batch_index=None, **more):
+    indices = {} if batch_index is None else {"batch_index": batch_index}
+    return {"samples": torch.zeros(count, 4, SIDE // 8, SIDE // 8), **indices, **more}
+
+
+def check_a_batch_in_pieces_is_redone_as_the_whole():
+    images, rejected = pictures(), [0, 1, 3]
+    masks = (torch.rand(BATCH, 8, 8, generator=torch.Generator().manual_seed(4)) > 0.3).float()
+    hints = torch.rand(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(8))
+    own = [[text(3, BATCH)[0][0], {"control": control_net(hints)}]]
+    for latent in (None, blank(BATCH), blank(BATCH, [2, 0, 7, 1], noise_mask=masks)):
+        for options in ({}, {"strategy": "regenerate", "sampler_name": "euler_ancestral"}):
+            whole, _, receipt = teach(images, rejected, latent=latent, positive=own, **options)
+            for sizes in ((1, 1, 1, 1), (1, 3), (2, 2)):
+                pieces, _, own_receipt = teach(
+                    list(images.split(sizes)), rejected, latent=latent, positive=own, **options
+                )
+                assert [len(piece) for piece in pieces] == list(sizes)
+                close(torch.cat(pieces), whole)
+                assert own_receipt.evaluations == receipt.evaluations
+
+
+def check_a_list_of_latents_keeps_each_entry_s_own_places():
+    images = pictures()
+    latents = [blank(1, [5]), blank(2), blank(1, [3])]  # as several runs of a student made them
+    expected = {0: 5, 1: 0, 2: 1, 3: 3}
+    for sizes in ((1, 2, 1), (1, 1, 1, 1), (4,)):  # images may since have been cut in other pieces
+        pieces = torch.cat(teach(list(images.split(sizes)), [0, 2, 3], latent=latents)[0])
+        for place in (0, 2, 3):
+            close(pieces[place], alone(images[place:], 0, latent=blank(1, [expected[place]])))
+    one_for_each = teach(list(images.split(1)), [1, 2], latent=blank(1))[0]
+    for place in (1, 2):  # as the host hands one latent to each entry
+        close(one_for_each[place][0], alone(images[place:], 0))
+    prompts = tuple(text(seed, 2) for seed in (11, 12))  # conditioning of each entry's own counts from its first image
+    pieces = teach(list(images.split(2)), [1, 3], positive=prompts)[0]
+    for place in (1, 3):
+        latent, mine = blank(1, [place]), [[prompts[place // 2][0][0][1:], {}]]
+        close(pieces[place // 2][1], teach(images[place : place + 1], [0], latent=latent, positive=mine)[0][0])
+
+
+def check_the_node_says_that_places_of_a_list_are_counted_through():
+    images, remark = pictures(), "connect its latent"
+    assert remark in said(taught(list(images.split(1)), [2]))
+    assert remark not in said(taught(list(images.split(1)), [2], latent=blank(BATCH)))
+    assert remark not in said(taught(images, [2])) and remark not in said(taught(list(images.split(1)), []))
+
+
+class Recorder:
+    """A model and a VAE that tell which of them worked when, and how many images the model had at once."""
+
+    latent_dim, spacial_compression_encode = 2, VAE.spacial_compression_encode
+
+    def __init__(self):
+        self.worked, self.batches = [], []
+        self.model = MODEL.clone()
+        self.model.add_wrapper_with_key("apply_model", "test", self.apply_model)
+
+    def apply_model(self, apply_model, x, *args, **kwargs):
+        self.worked.append("model")
+        self.batches.append(len(x))
+        return apply_model(x, *args, **kwargs)
+
+    def encode(self, pixels):
+        self.worked.append("vae")
+        return VAE.encode(pixels)
+
+    def decode(self, samples):
+        self.worked.append("vae")
+        return VAE.decode(samples)
+
+    @property
+    def loads(self):
+        return [name for name, before in zip(self.worked, [None, *self.worked], strict=False) if name != before]
+
+
+def check_a_list_loads_each_model_once():
+    images = list(pictures(8).split(1))
+    prompts = tuple(text(20 + place) for place in range(8))
+    recorder = Recorder()
+    output, _, receipt = teach(images, range(8), model=recorder.model, vae=recorder, positive=prompts, steps=2, cfg=1.0)
+    assert recorder.loads == ["vae", "model", "vae"], recorder.loads  # entry by entry it is 17
+    assert recorder.batches == [1] * 16 and receipt.evaluations == (2,) * 8
+    options = {"positive": prompts[5], "latent": blank(1, [5]), "steps": 2, "cfg": 1.0}
+    close(output[5], teach(images[5], [0], **options)[0])
+    models, order = (MODEL.clone(), MODEL.clone()), []
+    for name, model in zip("ab", models, strict=True):
+        model.add_wrapper_with_key(
+            "apply_model", "test", lambda run, *args, name=name, **kwargs: order.append(name) or run(*args, **kwargs)
+        )
+    teach(images[:4], range(4), model=[*models, *models], positive=prompts[:4])
+    assert "".join(order) == "".join(sorted(order)), order
+
+
+def check_entries_that_agree_are_sampled_together():
+    images, rejected = pictures(10), [0, 1, 4, 5, 8, 9]
+    sizes = [4, 2, 4]
+    same, other = text(1), text(7)
+    for positive, batches in (
+        (same, {4, 2}),  # six images of one conditioning, in batches no larger than the largest that came in
+        ((same, other, same), {4, 2}),
+        ((same, other, text(8)), {2}),
+    ):
+        recorder = Recorder()
+        pieces, _, receipt = teach(
+            list(images.split(sizes)), rejected, model=recorder.model, vae=recorder, positive=positive, cfg=1.0
+        )
+        assert set(recorder.batches) == batches, recorder.batches
+        assert receipt.evaluations == tuple(3 if place in rejected else 0 for place in range(10))
+        for place, piece in enumerate(torch.cat(pieces)):
+            if place not in rejected:
+                assert torch.equal(piece, images[place])
+                continue
+            entry = next(k for k in range(3) if place < sum(sizes[: k + 1]))
+            mine = positive[entry] if isinstance(positive, tuple) else positive
+            close(piece, alone(images[place:], 0, latent=blank(1, [place]), positive=mine, cfg=1.0))
+    recorder = Recorder()  # the same place twice, from two runs of a student
+    masks = torch.ones(2, 8, 8)
+    masks[0, :4], masks[1, 4:] = 0, 0
+    latents = [blank(2, noise_mask=masks), blank(2)]
+    pieces = teach(list(images[:4].split(2)), [1, 3], model=recorder.model, latent=latents)[0]
+    assert set(recorder.batches) == {2}  # both branches of one image: a mask and none do not go together
+    close(pieces[0][1], alone(images[1:], 0, latent=blank(1, [1], noise_mask=masks[1:])))
+    close(pieces[1][1], alone(images[3:], 0, latent=blank(1, [1])))
+    latents[1]["noise_mask"] = masks.flip(0)
+    pieces = teach(list(images[:4].split(2)), [1, 3], model=recorder.model, latent=latents)[0]
+    assert recorder.batches[-1] == 4
+    close(pieces[0][1], alone(images[1:], 0, latent=blank(1, [1], noise_mask=masks[1:])))
+    close(pieces[1][1], alone(images[3:], 0, latent=blank(1, [1], noise_mask=masks[:1])))
+
+
+def check_the_student_s_seed_travels_with_its_latent():
+    importlib.import_module("comfy_extras.nodes_post_processing")  # it and nodes_latent import each other
+    from comfy_extras.nodes_latent import LatentBatch
+    from comfy_extras.nodes_rebatch import LatentRebatch
+
+    options = {"sampler_name": "euler_ancestral", "seed": 999}
+    first, second = (student("LCM", blank(BATCH), seed=seed) for seed in (SEED, 77))
+    plain = {seed: {"samples": latent["samples"]} for seed, latent in ((SEED, first), (77, second))}
+
+    def redone(latent, **more):
+        return taught(VAE.decode(latent["samples"]), range(len(latent["samples"])), latent=latent, **options | more)
+
+    def in_own_noise(latent, seeds, places):
+        """Each image as it is redone with its seed, in the batch in which its student made it."""
+        images = redone(latent).result[0][0]
+        for image, seed, place in zip(images, seeds, places, strict=True):
+            close(image, teach(VAE.decode(plain[seed]["samples"]), [place], latent=plain[seed], seed_from="widget",
+                               **{**options, "seed": seed})[0][place])  # fmt: skip
+
+    def by_the_widget(latent, reason):
+        given = {name: value for name, value in latent.items() if name != "understudy_seed"}
+        output = redone(latent)
+        close(output.result[0][0], redone(given, seed_from="widget").result[0][0])
+        assert "seed 999 of the widget" in said(output) and reason in said(output), said(output)
+
+    every = range(BATCH)
+    in_own_noise(first, [SEED] * BATCH, every)
+    assert f"seed {SEED} of the student's latent, not the widget's 999: images 0, 1, 2, 3" in said(redone(first))
+    # The host's nodes that cut, repeat or mark a latent copy what they do not know.
+    in_own_noise(host_nodes.LatentFromBatch().frombatch(first, 2, 2)[0], [SEED] * 2, [2, 3])
+    in_own_noise(host_nodes.RepeatLatentBatch().repeat(first, 2)[0], [SEED] * 8, [*every] * 2)
+    in_own_noise(host_nodes.SetLatentNoiseMask().set_mask(first, torch.ones(1, 64, 64))[0], [SEED] * BATCH, every)
+    both = LatentBatch.execute(first, second).result[0]  # keeps the first one's key
+    output = redone(both)
+    assert "student's latent, not the widget's 999: images 0, 1, 2, 3" in said(output)
+    assert "seed 999 of the widget: images 4, 5, 6, 7\nbecause the latent is no longer what" in said(output)
+    in_own_noise(host_nodes.LatentFromBatch().frombatch(both, 0, 4)[0], [SEED] * BATCH, every)
+    as_list = taught(
+        list(VAE.decode(torch.cat([first["samples"], second["samples"]])).split(1)), range(8),
+        latent=[first, second], **options,
+    )  # fmt: skip
+    expected = torch.cat([redone(latent).result[0][0] for latent in (first, second)])
+    close(torch.cat(as_list.result[0]), expected)
+    assert f"seed {SEED}, 77 of the student's latent" in said(as_list)
+    # What another node made of it is not the student's any more.
+    sampled = host_nodes.common_ksampler(MODEL, 3, 2, 1.0, "euler", "normal", text(1), text(2), first, denoise=0.5)[0]
+    by_the_widget(sampled, "no longer what Understudy Student Sampler made")
+    by_the_widget({**first, "samples": first["samples"] * 1.01}, "no longer what")
+    by_the_widget(LatentRebatch.execute([first], [4]).result[0][0], "carries no seed")
+    assert "no latent is connected" in said(taught(pictures(), [1]))
+    mine = redone(first, seed_from="widget")
+    close(mine.result[0][0], redone(plain[SEED]).result[0][0])
+    assert "student's" not in said(mine)
 
 
 def check_nothing_rejected_needs_no_teacher():
@@ -370,8 +572,10 @@ def refused(error, function, *args, **options):
 def check_errors_say_what_was_given():
     images = pictures()
     refused(["3 latents", "4 images"], teach, images, [0], latent={"samples": torch.zeros(3, 4, 8, 8)})
+    refused(["3 latents", "4 images"], teach, list(images.split(1)), [0], latent={"samples": torch.zeros(3, 4, 8, 8)})
+    refused(["5 latents", "4 images"], teach, images, [0], latent=[blank(1), blank(4)])
     wrong = {"samples": torch.zeros(4, 4, 8, 8), "batch_index": [0, 1]}
-    refused(["2 entries", "batch_index", "4 images"], teach, images, [0], latent=wrong)
+    refused(["2 entries", "batch_index", "4 latents"], teach, images, [0], latent=wrong)
     refused(["no latent is connected"], teach, images, [0], start_from="latent")
     sixteen, small = ({"samples": torch.zeros(4, *shape)} for shape in ((16, 8, 8), (4, 4, 8)))
     refused(["16 channels", "4 channels"], teach, images, [0], start_from="latent", latent=sixteen)
@@ -439,7 +643,6 @@ def check_students_use_the_timesteps_that_they_were_distilled_on():
         _, _, _, sigmas, cfg = PRESETS[preset](MODEL, 3, 8.0, 1.0)
         assert torch.equal(sigmas[:-1], sampling.sigmas[timesteps]), sampling.timestep(sigmas[:-1])
         assert sigmas[-1] == 0 and cfg == (1.0 if preset == "demo" else 8.0)
-        assert len(PRESETS[preset](MODEL, 4, 8.0, 0.02)[3]) == 5
     for grid, timesteps in ((50, [999, 19]), (20, [999, 49]), (100, [999, 9])):
         distilled = PRESETS["LCM"](MODEL, 2, 1.0, 1.0, grid=grid)[0].get_model_object("model_sampling")
         assert len(distilled.sigmas) == grid and distilled.sigmas[[-1, 0]].equal(sampling.sigmas[timesteps])
@@ -538,7 +741,7 @@ def check_a_student_s_indices_are_counted():
 def main():
     torch.set_num_threads(1)
     results = {}
-    for name, check in inspect.getmembers(sys.modules[__name__], inspect.isfunction):
+    for name, check in inspect.getmembers(sys.modules["__main__"], inspect.isfunction):
         if name.startswith("check_"):
             try:
                 with torch.inference_mode():

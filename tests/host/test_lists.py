@@ -52,3 +52,103 @@ def test_an_image_s_score_belongs_to_its_own_prompt(host):
     assert len(in_list) == len(against_one) == 8
     assert torch.isclose(in_list[5], against_one[5], atol=1e-5)
     assert not torch.allclose(in_list, against_one, atol=1e-4)
+
+
+BAD, GOOD = 0.1, 0.9
+SAMPLED = {"preset": "consistency", "steps": 2, "cfg": 1.0, "denoise": 1.0, "settings_from": "none"}
+
+
+def test_a_batch_in_pieces_is_redone_in_the_noise_that_the_student_s_latent_brings(host):
+    """The student's seed is 302; the Teacher's widget is on another, as a node made by hand is."""
+    scores = [BAD, GOOD, BAD, BAD]
+    graph = Adaptive(scores, seed=302, sampler_name="euler_ancestral")
+    inputs = {name: graph.nodes[graph.sampled]["inputs"][name] for name in ("model", "positive", "negative", "seed")}
+    sampled = graph.add("UnderstudyStudentSampler", **inputs, latent_image=graph.latent[0], **SAMPLED)
+    graph.set(graph.images, samples=sampled[0])
+    graph.set(graph.teacher, seed=99999)
+    pieces = graph.add("RebatchImages", images=graph.images[0], batch_size=1)
+    judged = graph.add("UnderstudyScoresFromList", scores=graph.nodes[graph.scores]["inputs"]["scores"],
+                       images=pieces[0])  # fmt: skip
+    first = graph.add("LatentFromBatch", samples=sampled[0], batch_index=0, length=2)
+    last = graph.add("LatentFromBatch", samples=sampled[0], batch_index=2, length=2)
+    masked = graph.add("SetLatentNoiseMask", samples=sampled[0],
+                       mask=graph.add("SolidMask", value=1.0, width=SIDE, height=SIDE)[0])  # fmt: skip
+    listed = {"images": pieces[0], "scores": judged[0]}
+
+    def teacher(**changes):
+        made = graph.add("UnderstudyTeacher", **{**graph.nodes[graph.teacher]["inputs"], **changes})
+        return made, graph.add("TestSaveTensors", images=made[0])
+
+    asked = {
+        "whole": teacher(latent=sampled[0]),
+        "told": teacher(seed_from="widget", seed=302, latent=sampled[0]),
+        "split": teacher(latent=sampled[0], **listed),
+        "split, masked": teacher(latent=masked[0], **listed),
+        "by place": teacher(seed=302, **listed),
+        "by the widget": teacher(seed_from="widget", latent=sampled[0], **listed),
+        "not the latent": teacher(latent=graph.latent[0], **listed),
+    }
+    halves = [graph.add("ImageFromBatch", image=graph.images[0], batch_index=at, length=2) for at in (0, 2)]
+    numbers = graph.add("TestFloats", numbers=json.dumps([BAD, BAD]))
+    for name, half, latent in zip(("first half", "last half"), halves, (first, last), strict=True):
+        own = graph.add("UnderstudyScoresFromList", scores=numbers[0], images=half[0])
+        asked[name] = teacher(images=half[0], scores=own[0], latent=latent[0])
+    for node in (graph.after, graph.teacher, graph.sampled):
+        del graph.nodes[node]
+    seen = []
+    run = host.run(graph, on_event=lambda kind, data: seen.append(data) if kind == "progress" else None)
+    images = {name: torch.cat(saved_list(host, run, saved)) for name, (_, saved) in asked.items()}
+    text = {name: run.outputs[node]["text"][0] for name, (node, _) in asked.items()}
+    before = saved_list(host, run, graph.before)[0]
+
+    assert [torch.equal(a, b) for a, b in zip(before, images["split"], strict=True)] == [s == GOOD for s in scores]
+    for name in ("told", "split", "split, masked", "by place"):
+        assert torch.allclose(images[name], images["whole"], atol=2e-3), name
+    assert torch.allclose(images["last half"], images["whole"][2:], atol=2e-3)
+    assert torch.allclose(images["first half"][0], images["whole"][0], atol=2e-3)
+    for name in ("by the widget", "not the latent"):
+        assert not torch.allclose(images[name], images["whole"], atol=2e-2), name
+    for name in ("whole", "split", "split, masked"):
+        assert (
+            text[name]
+            == "3 of 4 images redone\nseed 302 of the student's latent, not the widget's 99999: images 0, 2, 3"
+        )
+    assert "images 0, 1" in text["last half"]
+    assert "because no latent is connected" in text["by place"] and "connect its latent" in text["by place"]
+    assert "seed 99999 of the widget" in text["not the latent"] and "carries no seed" in text["not the latent"]
+    student = f"UnderstudyStudentSampler (node {sampled}) has seed 302: what it made"
+    assert student in text["by the widget"] and student in text["not the latent"] and student not in text["by place"]
+    # One bar over all sampling runs of a list.
+    values = [data["value"] for data in seen if data["node"] == asked["split"][0]]
+    assert values == sorted(values) and values[-1] == 3 * 2
+    assert {data["max"] for data in seen if data["node"] == asked["split"][0]} == {3 * 2}
+
+
+def test_a_stock_sampler_s_other_seed_is_told(host):
+    graph = Adaptive([BAD, GOOD], seed=303)
+    graph.set(graph.teacher, seed=304)
+    noise = graph.add("RandomNoise", noise_seed=305)
+    guider = graph.add("BasicGuider", model=graph.student[0], conditioning=graph.text[0])
+    sampler = graph.add("KSamplerSelect", sampler_name="euler")
+    sigmas = graph.add("BasicScheduler", model=graph.student[0], scheduler="normal", steps=2, denoise=1.0)
+    parts = {"noise": noise[0], "guider": guider[0], "sampler": sampler[0], "sigmas": sigmas[0]}
+    custom = graph.add("SamplerCustomAdvanced", **parts, latent_image=graph.latent[0])
+    images = graph.add("VAEDecode", samples=custom[0], vae=graph.student[2])
+    number = graph.add("PrimitiveInt", value=303)
+    teachers = {"widget": graph.teacher}
+    for name, changes in {
+        "advanced": {"images": images[0]},
+        "same": {"seed": 303},
+        "linked": {"seed": number[0]},
+        "kept": {"scores": graph.add("UnderstudyScoresFromList", images=graph.images[0],
+                                     scores=graph.add("TestFloats", numbers=json.dumps([GOOD, GOOD]))[0])[0]},
+    }.items():  # fmt: skip
+        teachers[name] = graph.add("UnderstudyTeacher", **{**graph.nodes[graph.teacher]["inputs"], **changes})
+        graph.add("TestAsk", anything=teachers[name][0])
+    run = host.run(graph)
+    text = {name: run.outputs[node]["text"][0] for name, node in teachers.items()}
+    assert f"KSampler (node {graph.sampled}) has seed 303: what it made" in text["widget"]
+    assert f"SamplerCustomAdvanced (node {custom}) has seed 305: what it made" in text["advanced"]
+    for name in ("same", "linked"):
+        assert "has seed" not in text[name] and "seed 303 of the widget: image 0" in text[name]
+    assert text["kept"] == "0 of 2 images redone"

@@ -21,7 +21,7 @@ INPUTS = {
     "UnderstudyCalibrate": "scores name",
     "UnderstudyThreshold": "mode percentile value fraction calibration scores",
     "UnderstudyTeacher": "images scores threshold model positive negative vae latent start_from strategy rollback "
-    "rollback_mode steps cfg sampler_name scheduler seed",
+    "rollback_mode steps cfg sampler_name scheduler seed_from seed",
     "UnderstudyKeepBetter": "images_before images_after scores oracle prompt",
     "UnderstudyReceipt": "images_before images scores threshold receipt",
 }

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from understudy.nodes.subset import Subset, cyclic, stretched
+from understudy.nodes.subset import Subset, cond_masks_per_image, cyclic, mask_per_image, stretched
 
 BATCH, SIZE = 5, (8, 8)
 
@@ -79,11 +79,37 @@ def test_latents():
     assert latent["batch_index"] == [9, 8, 7, 6, 5] and len(latent["samples"]) == 5
 
 
-def test_noise_masks_of_video_latents():
-    subset = Subset([1, 4], BATCH)
-    frames = numbered(5, 64, 64)
-    assert subset.noise_mask(frames, 5) is frames
-    assert entries(subset.noise_mask(numbered(5, 1, 3, 8, 8), 5)) == [1, 4]
+def test_noise_masks_of_latents_with_frames():
+    """Several images have a mask each; what is one video's stays the host's."""
+
+    def shape(masks, *latents):
+        return list(mask_per_image(masks, latents).shape)
+
+    for masks in (numbered(5, 64, 64), numbered(5, 1, 64, 64)):
+        assert shape(masks, 5, 16, 1, 8, 8) == [5, 1, 1, 64, 64]
+        assert shape(masks, 5, 16, 3, 8, 8) == [5, 1, 1, 64, 64]
+        for video in ((1, 16, 5, 8, 8), (5, 16, 5, 8, 8), (2, 16, 3, 8, 8)):
+            assert mask_per_image(masks, video) is masks
+    assert shape(numbered(2, 64, 64), 5, 16, 1, 8, 8) == [2, 1, 1, 64, 64]
+    whole = numbered(5, 1, 3, 8, 8)
+    assert mask_per_image(whole, (5, 16, 3, 8, 8)) is whole
+
+    def cut(masks, *latents):
+        return Subset([1, 4], BATCH).latent({"samples": torch.zeros(latents), "noise_mask": masks})["noise_mask"]
+
+    assert entries(cut(numbered(5, 64, 64), 5, 16, 1, 8, 8)) == [1, 4]
+    assert entries(cut(whole, 5, 16, 3, 8, 8)) == [1, 4]
+    frames = numbered(3, 64, 64)
+    assert cut(frames, 5, 16, 3, 8, 8) is frames
+
+
+def test_masks_of_conditioning_for_latents_with_frames():
+    conditioning = [[None, {"mask": numbered(5, 8, 8)}], [None, {"mask": numbered(1, 8, 8)}], [None, {}]]
+    made = cond_masks_per_image(conditioning, (1, 8, 8))
+    assert [list(options["mask"].shape) for _, options in made[:2]] == [[5, 1, 8, 8], [1, 8, 8]]
+    assert conditioning[0][1]["mask"].shape == (5, 8, 8)
+    for size in ((8, 8), (3, 8, 8)):
+        assert cond_masks_per_image(conditioning, size) is conditioning
 
 
 class Control:
@@ -117,6 +143,13 @@ def test_control_chain_is_cut_once_and_shared():
     assert (
         last.previous_controlnet is first and len(last.cond_hint_original) == 5 and len(last.extra_concat_orig[0]) == 5
     )
+
+
+def test_a_control_that_cuts_its_own_hint_keeps_it_whole():
+    control = Control(numbered(5, 3, 8, 8), extra=[numbered(5, 1, 8, 8)])
+    control.sub_idxs = None  # as Advanced-ControlNet's
+    cut = Subset([1, 4], BATCH).control(control)
+    assert len(cut.cond_hint_original) == 5 and entries(cut.extra_concat_orig[0]) == [1, 4]
 
 
 @pytest.mark.parametrize("hints, extras, expected", [(1, 4, [0]), (2, 5, [1, 0]), (5, 2, [1, 0])])

@@ -1,6 +1,14 @@
 import pytest
 import torch
-from understudy.samplers import SCHEDULES, DiscreteDenoiser, FlowDenoiser, consistency_sigmas, last_steps, scaled_linear
+from understudy.samplers import (
+    SCHEDULES,
+    DiscreteDenoiser,
+    FlowDenoiser,
+    consistency_sigmas,
+    last_consistency_steps,
+    last_steps,
+    scaled_linear,
+)
 
 DISCRETE, FLOW = DiscreteDenoiser(None, scaled_linear()), FlowDenoiser(None)
 
@@ -48,6 +56,33 @@ def test_the_hosts_denoise_rule():
     assert asked == [10, 4, 4]
 
 
+@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+@pytest.mark.parametrize("grid", [50, 20])
+def test_a_student_starts_no_higher_than_it_is_told_to(spacing, grid):
+    """Whatever steps and denoise: as many steps as asked, from the level that so much denoise means, or an error."""
+    given, refused = 0, 0
+    for steps in range(1, grid + 1):
+        for fraction in (0.01, 0.03, 0.078, 0.3, 0.5, 0.77, 0.99, 1.0):
+            try:
+                sigmas = last_consistency_steps(DISCRETE, steps, fraction, grid, spacing)
+            except ValueError:
+                refused += 1
+                assert steps > fraction * grid
+                continue
+            given += 1
+            assert len(sigmas) == steps + 1 and (sigmas.diff() < 0).all()
+            whole = int(steps / fraction)
+            assert timesteps(sigmas)[0] <= 999 - (whole - steps) * grid // whole * (1000 // grid)
+    assert given and refused
+
+
+def test_the_last_steps_of_a_students_grid():
+    assert timesteps(last_consistency_steps(DISCRETE, 4, 0.5)) == timesteps(consistency_sigmas(DISCRETE, 8))[4:]
+    assert timesteps(last_consistency_steps(DISCRETE, 4, 0.078)) == [79, 59, 39, 19]
+    assert timesteps(last_consistency_steps(DISCRETE, 4, 0.078, spacing="leading")) == [61, 41, 21, 1]
+    assert timesteps(last_consistency_steps(DISCRETE, 1, 0.01)) == [19]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -55,6 +90,8 @@ def test_the_hosts_denoise_rule():
         (lambda: consistency_sigmas(DISCRETE, 51), "51 steps on a consistency grid of 50"),
         (lambda: consistency_sigmas(DISCRETE, 4, grid=33), "grid of 33 does not divide"),
         (lambda: consistency_sigmas(DISCRETE, 4, spacing="linspace"), "'trailing' or 'leading'"),
+        (lambda: last_consistency_steps(DISCRETE, 50, 0.5), "50 steps at a denoise of 0.5, .* only 25 are left"),
+        (lambda: last_consistency_steps(DISCRETE, 21, 1.0, grid=20), "21 steps on a consistency grid of 20"),
         (lambda: last_steps(None, 4, 0.0), "fraction is 0.0"),
         (lambda: last_steps(None, 4, 1.5), "fraction is 1.5"),
         (lambda: last_steps(None, 0, 0.5), "0 steps"),
