@@ -42,9 +42,16 @@ def find_calibration(name: str) -> Calibration:
 def content_hash(name: str | None) -> str:
     """For ``fingerprint_inputs``: a calibration grows on disk, where the host does not see it.
 
-    "" for one that does not change; None is a linked widget's value, which the host does not know yet.
+    "" for one that does not change. None is a linked widget's value, which the host does not know yet: then it may be
+    any of the user's own, and all of them count.
     """
-    if name in (NONE, None, *PUBLISHED_CALIBRATIONS):
+    if name in (NONE, *PUBLISHED_CALIBRATIONS):
         return ""
+    if name is None:
+        return "/".join(f"{path.name} {_hash(path)}" for path in sorted(calibrations_folder().glob("*.json")))
     path = SHIPPED.get(name) or calibration_path(name)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return _hash(path) if path.is_file() else ""
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -93,11 +93,10 @@ class UnderstudyStudentSampler(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, settings_from=None, **inputs):
-        """A file may be exported again under its name. A widget that is linked arrives as None."""
-        if settings_from in (NONE, None):
-            return ""
-        return Path(student_path(settings_from)).stat().st_mtime_ns
+    def fingerprint_inputs(cls, settings_from=NONE, **inputs):
+        """A file may be exported again under its name. A linked widget arrives as None: it may be any of the files."""
+        names = student_files() if settings_from is None else {settings_from} - {NONE}
+        return [Path(student_path(name)).stat().st_mtime_ns for name in names]
 
     @classmethod
     def execute(

@@ -29,6 +29,8 @@ CYCLIC = frozenset(
 )
 # ... and those that it stretches over the batch (comfy.utils.resize_to_batch_size).
 STRETCHED = frozenset({"concat_latent_image", "concat_mask", "concat_image"})
+# These may have no batch: height and width of one mask for all images.
+MASKS = frozenset({"mask", "concat_mask"})
 
 
 def cyclic(image: int, entries: int, batch: int) -> int:
@@ -154,7 +156,7 @@ class Subset:
             return cut
         if isinstance(value, (list, tuple)) and value and all(torch.is_tensor(each) for each in value):
             return type(value)(self._value(name, each) for each in value)
-        if not torch.is_tensor(value) or value.ndim < 2 or (name == "mask" and value.ndim == 2):
+        if not torch.is_tensor(value) or value.ndim < 2 or (name in MASKS and value.ndim == 2):
             return value
         if name in STRETCHED:
             return self.tensor(value, stretched)

@@ -1,5 +1,9 @@
 """Calibrations on disk: an image counts once, other settings are refused, too few scores are an error."""
 
+from dataclasses import replace
+
+from understudy.oracles.calibration import Calibration
+
 from .checkpoints import CLIP
 from .graphs import THRESHOLD, Graph
 
@@ -49,6 +53,30 @@ def test_other_settings_are_refused_and_the_difference_is_spelled_out(host):
     said(host, Calibrating(name, seed=5, count=8))
     run = host.attempt(Calibrating(name, seed=6, count=8, width=96))
     assert "width" in run.error and "64" in run.error and "96" in run.error
+
+
+def test_a_linked_calibration_that_grew_is_read_again(host):
+    name = "linked"
+    said(host, Calibrating(name, seed=8, count=24))
+    graph = Graph()
+    link = graph.add("TestAnything", text=name)
+    widgets = {**THRESHOLD, "mode": "percentile", "percentile": 50.0, "calibration": link[0]}
+    threshold = graph.add("UnderstudyThreshold", **widgets)
+    oracle = graph.add("UnderstudyLoadOracle", oracle_name=CLIP, family="auto")
+    parts = {f"{key}_{part}": value for part in "ab" for key, value in
+             {"oracle": oracle[0], "calibration": link[0], "weight": 1.0, "veto": 0.0}.items()}  # fmt: skip
+    combined = graph.add("UnderstudyCombineOracles", **parts)
+    for node in (threshold, combined):
+        graph.add("TestAsk", anything=node[0])
+    before = host.run(graph).outputs[threshold]["text"]
+    assert not {threshold, combined} & set(host.run(graph).executed)
+    path = host.base / "user" / "understudy" / "calibrations" / f"{name}.json"
+    table = Calibration.load(path)
+    more = {f"more {k}": 100.0 for k in range(24)}
+    replace(table, scores_by_image=table.scores_by_image | more).save(path)
+    run = host.run(graph)
+    assert {threshold, combined} <= set(run.executed)
+    assert run.outputs[threshold]["text"] != before
 
 
 def test_an_unknown_calibration_is_named(host):

@@ -215,9 +215,15 @@ def test_a_student_s_file_says_how_it_is_sampled(host):
     by_file, _ = latents(host, Sampling(**WIDGETS, settings_from=lcm))
     by_hand, _ = latents(host, Sampling(preset="LCM-LoRA", steps=2, cfg=1.5))
     assert torch.equal(by_file, by_hand)
-    # Exported again under its name: the host must not hand out the old result.
+    # Exported again under its name: the host must not hand out the old result, even where the name comes by a link.
+    linked = Sampling(**WIDGETS)
+    linked.set(linked.student, settings_from=linked.add("TestAnything", text=pd)[0])
+    assert torch.equal(latents(host, linked)[0], student)
+    assert linked.student not in host.run(linked).executed
     put(host, replace(STUDENT, steps=4), "pd.safetensors")
-    assert not torch.equal(latents(host, Sampling(**WIDGETS, settings_from=pd))[0], student)
+    again = latents(host, linked)[0]
+    assert not torch.equal(again, student)
+    assert torch.equal(latents(host, Sampling(**WIDGETS, settings_from=pd))[0], again)
 
 
 def test_the_grid_of_a_consistency_student_is_its_file_s(host):

@@ -66,20 +66,28 @@ def test_a_calibration_that_grew_runs_the_nodes_that_read_it_again(folder):
     from understudy.nodes.combine import UnderstudyCombineOracles
     from understudy.nodes.threshold import UnderstudyThreshold
 
-    def threshold(mode="percentile"):
-        return UnderstudyThreshold.fingerprint_inputs(mode=[mode], calibration=["mine"], percentile=[30.0])
+    def threshold(mode="percentile", calibration="mine"):
+        return UnderstudyThreshold.fingerprint_inputs(mode=[mode], calibration=[calibration], percentile=[30.0])
 
     def combine(a, b):
         return UnderstudyCombineOracles.fingerprint_inputs(calibration_a=a, calibration_b=b, oracle_a=None, weight_a=1)
 
-    calls = [lambda: combine("mine", "none"), lambda: combine("demo (shipped)", "mine"), threshold]
+    linked = None  # what the host hands over of a linked widget: it may be any calibration
+    calls = [
+        lambda: combine("mine", "none"),
+        lambda: combine("demo (shipped)", "mine"),
+        lambda: combine("none", linked),
+        threshold,
+        lambda: threshold(calibration=linked),
+        lambda: threshold(mode=linked),
+    ]
     calibration(30).save(folder / "mine.json")
     before = [call() for call in calls]
     assert before == [call() for call in calls]
-    rest = threshold("fixed"), combine("none", None)
+    rest = threshold("fixed"), combine("none", "demo (shipped)")
     calibration(31).save(folder / "mine.json")
     assert all(old != call() for old, call in zip(before, calls, strict=True))
-    assert rest == (threshold("fixed"), combine("none", None))
+    assert rest == (threshold("fixed"), combine("none", "demo (shipped)"))
 
 
 class DemoOracle:

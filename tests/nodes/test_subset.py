@@ -45,8 +45,10 @@ def test_reference_latents_are_cut_each():
 
 
 def test_masks():
-    assert entries(cut_option("mask", numbered(5, 8, 8))) == [1, 4]
-    assert cut_option("mask", numbered(5, 5)).shape == (5, 5)  # one mask, without a batch
+    for name in ("mask", "concat_mask"):
+        assert entries(cut_option(name, numbered(5, 8, 8))) == [1, 4]
+        one = numbered(5, 5)  # without a batch
+        assert cut_option(name, one) is one
 
 
 def test_unknown_options_are_cut_if_they_are_as_long_as_the_batch():

@@ -57,6 +57,19 @@ class Strings:
         return (list(json.loads(texts)),)
 
 
+class Anything:
+    """A text that may go into any input, a combo too."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "read", ("*",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"text": ("STRING", {"default": ""})}}
+
+    def read(self, text):
+        return (text,)
+
+
 class NoiseImages:
     """A batch of images of uniform noise, a different one for every index and seed."""
 
@@ -157,6 +170,7 @@ class Memory:
 
 
 NODE_CLASS_MAPPINGS = {
+    "TestAnything": Anything,
     "TestFreeMemory": FreeMemory,
     "TestMemory": Memory,
     "TestAsk": Ask,
