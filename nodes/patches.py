@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
+from .hints import is_known
+
 PARAMS = "ad_params"
 
 
@@ -36,7 +38,7 @@ def warning(model, batch: int) -> str | None:
 
     Nobody can see whether a patch reads ``ad_params``; one that does not takes the first entries for any images.
     """
-    names = dict.fromkeys(_name(patch) for patch in _patches(model) if _holds(patch, batch))
+    names = dict.fromkeys(_name(patch) for patch in _patches(model) if _holds(patch, batch) and not is_known(patch))
     if not names:
         return None
     return (

@@ -8,6 +8,8 @@ import torch
 
 from ..samplers.noise import image_seeds
 from .counting import counted
+from .hints import hint_per_image, with_hints_of
+from .hooks import for_hooks
 from .noise import runs_as_batch, with_noise_per_image
 from .patches import PARAMS, told
 from .subset import Subset, cond_masks_per_image, mask_per_image
@@ -34,9 +36,13 @@ class Progress:
         return callback
 
 
-def runs_needed(name: str, sampler, latent: dict, images: int) -> int:
+def runs_needed(model, name: str, sampler, latent: dict, images: int) -> int:
     """How many sampling runs ``sample_images`` makes of so many images."""
-    return 1 if runs_as_batch(name, sampler, "noise_mask" in latent) else images
+    return 1 if _together(model, name, sampler, latent) else images
+
+
+def _together(model, name: str, sampler, latent: dict) -> bool:
+    return runs_as_batch(name, sampler, "noise_mask" in latent) and not hint_per_image(model)
 
 
 def sample_images(
@@ -67,7 +73,7 @@ def sample_images(
 
     samples = latent["samples"]
     batch = samples.shape[0]
-    together = runs_as_batch(name, sampler, "noise_mask" in latent)
+    together = _together(model, name, sampler, latent)
     runs = [range(batch)] if together else [[place] for place in range(batch)]
     size = samples.shape[2:]
     latent = {key: latent[key] for key in ("samples", "noise_mask") if key in latent}
@@ -75,20 +81,20 @@ def sample_images(
         latent["noise_mask"] = mask_per_image(latent["noise_mask"], samples.shape)
     positive, negative = (cond_masks_per_image(each, size) for each in (positive, negative))
     rows = rows or Subset(range(batch), batch)
-    model, count = counted(model)
+    model, count = counted(for_hooks(model, positive, negative))
     options = model.model_options["transformer_options"]
     params = options.get(PARAMS)
     done, evaluations = [], []
     for places in runs:
         before = count.total
-        subset = Subset(places, batch)
-        if not (rows.whole and subset.whole):
-            options[PARAMS] = told(params, [rows.images[place] for place in places], rows.batch)
+        subset, sampled = Subset(places, batch), Subset([rows.images[place] for place in places], rows.batch)
+        if not sampled.whole:
+            options[PARAMS] = told(params, sampled.images, sampled.batch)
         cut = subset.latent(latent)
         own = [indices[place] for place in places]
         done.append(
             sample_custom(
-                model,
+                with_hints_of(model, sampled),
                 noise[list(places)],
                 cfg,
                 with_noise_per_image(name, sampler, seed, own),

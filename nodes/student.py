@@ -116,7 +116,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
             raise ValueError(
                 f"{len(indices)} entries in the latent's batch_index, but {batch} latents; give one for each"
             )
-        runs = runs_needed(name, sampler, latent, batch)
+        runs = runs_needed(model, name, sampler, latent, batch)
         samples, _ = sample_images(
             model,
             name,

@@ -71,10 +71,10 @@ class BlockVae:
 class TwoLayers(torch.nn.Module):
     """Stands in for a UNet: text, time and control each change the result, and images do not see each other."""
 
-    def __init__(self, device=None, operations=None, **config):
+    def __init__(self, in_channels=4, device=None, operations=None, **config):
         super().__init__()
         self.dtype = torch.float32
-        self.first, self.last = operations.Conv2d(4, 8, 3, padding=1), operations.Conv2d(8, 4, 3, padding=1)
+        self.first, self.last = operations.Conv2d(in_channels, 8, 3, padding=1), operations.Conv2d(8, 4, 3, padding=1)
         self.text, self.time = operations.Linear(16, 8), operations.Linear(1, 8)
 
     def forward(self, x, timesteps, context=None, control=None, **_):
@@ -94,10 +94,10 @@ class Hint(torch.nn.Module):
         return {"input": [], "middle": [2 * small], "output": []}
 
 
-def tiny_model(model_type=comfy.model_base.ModelType.EPS):
-    config = comfy.supported_models.SD15({})
+def tiny_model(model_type=comfy.model_base.ModelType.EPS, network=TwoLayers, **options):
+    config = comfy.supported_models.SD15(options)
     config.set_inference_dtype(torch.float32, None)
-    model = comfy.model_base.BaseModel(config, model_type, device="cpu", unet_model=TwoLayers)
+    model = comfy.model_base.BaseModel(config, model_type, device="cpu", unet_model=network)
     torch.manual_seed(0)
     for parameter in model.diffusion_model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
