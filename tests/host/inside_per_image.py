@@ -11,6 +11,7 @@ from inside_teacher import (
     SEED,
     SIDE,
     VAE,
+    Hint,
     TwoLayers,
     close,
     control_net,
@@ -26,6 +27,7 @@ from inside_teacher import (
 
 # isort: split
 # The import above has made the host and the pack importable.
+import comfy.controlnet
 import comfy.hooks
 import comfy.model_patcher
 import comfy_extras.nodes_model_patch as host_patches
@@ -181,6 +183,57 @@ def check_patches_that_share_hints_still_share_them():
     post = (each.model_options["sampler_post_cfg_function"][0]({}) for each in (cut, model))
     assert [each.flatten().tolist() for each in post] == [[11, 13], [10, 11, 12, 13]]
     assert with_hints_of(model, Subset(range(BATCH), BATCH)) is model and with_hints_of(MODEL, Subset([1], 2)) is MODEL
+
+
+class Advanced(comfy.controlnet.ControlNet):
+    """Stands in for Advanced-ControlNet: hints, masks and strengths by an image's place in the whole batch.
+
+    A place beyond the last hint or mask has the last one, -1 is the last image, and an image without a strength has 0.
+    """
+
+    sub_idxs = masks = strengths = None
+
+    def copy(self):
+        made = super().copy()
+        made.__class__, made.masks, made.strengths = Advanced, self.masks, self.strengths
+        return made
+
+    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+        count = len(x_noisy) // batched_number
+        params = transformer_options.get("ad_params", {"sub_idxs": range(count), "full_length": count})
+        self.sub_idxs, hints = list(params["sub_idxs"]), self.cond_hint_original
+        strength = [self.strengths.get(k, self.strengths.get(k - params["full_length"], 0.0)) for k in self.sub_idxs]
+        masks = torch.nn.functional.interpolate(self.of_places(self.masks)[:, None], x_noisy.shape[-2:])
+        self.factor = torch.cat([masks * torch.tensor(strength)[:, None, None, None]] * batched_number)
+        self.cond_hint_original, self.cond_hint = self.of_places(hints), None
+        try:
+            return super().get_control(x_noisy, t, cond, batched_number, transformer_options)
+        finally:
+            self.cond_hint_original = hints
+
+    def of_places(self, tensor):
+        return tensor[[min(k, len(tensor) - 1) for k in self.sub_idxs]]
+
+    def control_merge(self, control, control_prev, output_dtype):
+        control["middle"] = [each * self.factor for each in control["middle"]]
+        return super().control_merge(control, control_prev, output_dtype)
+
+
+def check_masks_and_keyframes_of_advanced_control_nets_reach_their_images():
+    generator = torch.Generator().manual_seed(8)
+    hints, masks = (torch.rand(BATCH, *size, generator=generator) for size in ((3, SIDE, SIDE), (SIDE, SIDE)))
+    images = pictures()
+    for count in (BATCH, 2):
+        advanced = Advanced(Hint(), load_device=torch.device("cpu"))
+        advanced.set_cond_hint(hints[:count], 3.0)
+        advanced.masks, advanced.strengths = masks[:count], {0: 0.2, 1: 0.9, -1: 1.5}
+        for control in (advanced, control_net(hints, previous=advanced)):
+            positive, negative = ([[text(seed)[0][0], {"control": control}]] for seed in (1, 2))
+            expected = by_the_host(MODEL, images, positive, 3.0, negative)
+            for rejected in ([3], [0, 2], [1, 2, 3], [0, 1, 2, 3]):
+                own = teach(images, rejected, positive=positive, negative=negative, cfg=3.0, **SETTINGS)[0]
+                close(own[rejected], expected[rejected])
+        assert advanced.cond_hint_original is not None and len(advanced.cond_hint_original) == count
 
 
 class Dynamic(comfy.model_patcher.ModelPatcher):
