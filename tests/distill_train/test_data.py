@@ -14,6 +14,7 @@ import struct
 import sys
 import tarfile
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -307,11 +308,23 @@ def test_half_transparent_colours_are_on_white(folder, make):
     assert on_white(folder, make)["pale.png"] == pytest.approx([1, 0.8, 0.8], abs=0.01)
 
 
-def test_pictures_of_more_than_8_bits_are_named_and_skipped(folder, make, caplog):
+def test_grey_of_more_than_8_bits_is_named_and_skipped(folder, make, caplog):
     Image.new("I;16", (32, 32), 30_000).save(folder / "red" / "deep.png")
     (folder / "red" / "deep.txt").write_text("red")
     assert len(make()) == 16
     assert re.search("deep.png is skipped: .*I;16; expected 8 bits", caplog.text)
+
+
+def test_of_colours_with_16_bits_the_upper_8_are_read(folder, make):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, 16, 2, 0, 0, 0))  # RGB, which PIL does not write
+    rows = (b"\0" + struct.pack(">3H", 0x80FF, 0x4000, 0x2001) * 32) * 32
+    png = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (folder / "red" / "deep.png").write_bytes(png)
+    (folder / "red" / "deep.txt").write_text("red")
+    assert on_white(folder, make)["deep.png"] == pytest.approx([0x80 / 255, 0x40 / 255, 0x20 / 255], abs=1e-6)
 
 
 def test_other_samples_or_captions_have_another_fingerprint(make, folder):
