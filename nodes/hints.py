@@ -38,10 +38,15 @@ def hint_per_image(model) -> bool:
 
     The host then samples one image, or without guidance a batch of as many images as hints, and nothing else.
     """
-    found: list[torch.Tensor] = []
+    counts = []
+
+    def counted(hints: torch.Tensor, dim: int) -> torch.Tensor:
+        counts.append(hints.shape[dim])
+        return hints
+
     for place in PLACES:
-        _walk(_at(model.model_options, place), lambda hints, dim: found.append(hints.movedim(dim, 0)) or hints)
-    return any(len(hints) > 1 for hints in found)
+        _walk(_at(model.model_options, place), counted)
+    return any(count > 1 for count in counts)
 
 
 def with_hints_of(model, subset: Subset):
@@ -49,7 +54,7 @@ def with_hints_of(model, subset: Subset):
     if subset.whole or not hint_per_image(model):
         return model
 
-    def cut(hints, dim):
+    def cut(hints: torch.Tensor, dim: int) -> torch.Tensor:
         return subset.tensor(hints.movedim(dim, 0)).movedim(0, dim)
 
     clone = model.clone()
