@@ -65,7 +65,8 @@ def by_model(things: Iterable[T], model_of: Callable[[T], object]) -> list[T]:
 
 def _sampling_runs(run: Sequence[Shot]) -> int:
     take, mask = run[0].take, run[0].mask
-    return runs_needed(take.sampler_name, take.sampler, {} if mask is None else {"noise_mask": mask}, len(run))
+    masks = {} if mask is None else {"noise_mask": mask}
+    return runs_needed(take.model, take.sampler_name, take.sampler, masks, len(run))
 
 
 def _latent(run: Sequence[Shot]) -> dict:

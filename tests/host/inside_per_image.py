@@ -104,6 +104,8 @@ def check_hints_in_the_model_reach_their_images():
     for rejected in ([3], [0, 2], [1, 2, 3], [0, 1, 2, 3]):
         own = teach(images, rejected, model=model, cfg=1.0, **SETTINGS)[0]
         close(own[rejected], expected[rejected])
+        entries = teach(list(images.split(1)), rejected, model=model, cfg=1.0, **SETTINGS)[0]
+        close(torch.cat(entries)[rejected], expected[rejected])
     far(teach(images, [3], model=with_hints(hints[:1]), cfg=1.0, **SETTINGS)[0][3], expected[3])
     # With guidance the host can only sample a batch with one hint for all: an image gets what it gets there.
     for place in (1, 2):
