@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .files import CheckpointError, read_header
+from .files import LONGEST_HEADER, CheckpointError, read_header
 
 METHOD = "understudy_method"
 EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the network
@@ -72,6 +72,16 @@ class StudentFile:
         except ValueError as error:
             raise CheckpointError(f"{path}: its metadata cannot be read: {error}") from error
         return cls(**given)
+
+
+def is_student(path: str | Path) -> bool:
+    """Whether a file says that it is a student's. Reads the header's bytes alone, since there may be thousands to ask.
+
+    Raises OSError if it cannot be read.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return length <= LONGEST_HEADER and f'"{METHOD}"'.encode() in file.read(length)
 
 
 NUMBERS = {"steps": int, "intervals": int, "rank": int} | dict.fromkeys(

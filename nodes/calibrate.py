@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 from comfy_api.latest import io
 
+from ..files import preview
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.statistics import said
 from .calibrations import ENOUGH_FOR_INTERVALS
 from .display import shown
-from .folders import calibration_path
+from .folders import calibration_path, calibrations_folder
 from .schema import schema
 from .types import ScoresSocket
+from .upstream import unknown
 
 
 class UnderstudyCalibrate(io.ComfyNode):
@@ -21,16 +25,20 @@ class UnderstudyCalibrate(io.ComfyNode):
             display_name="Understudy Calibrate",
             description=(
                 "Adds these scores to the student's own distribution, kept on disk under a name. Percentile thresholds "
-                "are read from it. An image counts once; scores made under other settings are refused."
+                "are read from it. An image counts once; scores made under other settings are refused. It may end a graph."
             ),
             search_aliases=["score statistics", "percentiles", "distribution"],
             is_input_list=True,
+            is_output_node=True,
             inputs=[
                 ScoresSocket.Input("scores", tooltip="Scores of the student's images, straight from Score Images."),
                 io.String.Input(
                     "name",
                     default="my student",
-                    tooltip="The calibration's name; one for each student, its settings and its oracle.",
+                    tooltip=(
+                        "The calibration's name; one for each student, its settings and its oracle. The file of that "
+                        "name lies in user/understudy/calibrations."
+                    ),
                 ),
             ],
             outputs=[
@@ -44,6 +52,27 @@ class UnderstudyCalibrate(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, name=None):
+        """A name that cannot be one is refused before anything runs, unless it comes from another node."""
+        given = name and name[0]
+        if given is not None:
+            try:
+                calibration_path(given)
+            except ValueError as error:
+                return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, name=None, **inputs):
+        """Which calibration of the name it is, so that scores are counted again into one that was begun anew."""
+        given = name and name[0]
+        if given is None:  # linked: any change of the folder may concern it
+            folder = calibrations_folder()
+            return folder.stat().st_mtime_ns if folder.is_dir() else _unlike_any()
+        path = calibration_path(given)
+        return Calibration.load(path).began if path.is_file() else _unlike_any()
+
+    @classmethod
     def execute(cls, scores: list, name: list) -> io.NodeOutput:
         path = calibration_path(name[0])
         if not scores:
@@ -52,16 +81,30 @@ class UnderstudyCalibrate(io.ComfyNode):
             calibration = Calibration.load(path)
         else:
             first = scores[0]
-            calibration = Calibration(name[0], {}, first.settings or {}, first.oracle or "", "prompts of a workflow")
+            began = datetime.now(timezone.utc).isoformat()
+            calibration = Calibration(
+                path.stem, {}, first.settings or {}, first.oracle or "", "prompts of a workflow", began=began
+            )
         if any(not identity for batch in scores for identity in batch.image_ids):
             raise CalibrationError(
                 "these scores do not say which images they belong to, so that none could be counted twice; "
                 "connect the images to Scores From List"
             )
+        if hidden := [key for batch in scores for key in unknown(batch.settings or {})]:
+            raise CalibrationError(
+                f"what made these images cannot be told: {preview(set(hidden))} holds an object itself, put there while "
+                "the graph ran. Take Score Images out of the loop, or connect a loader inside it"
+            )
         new = sum(calibration.add(batch) for batch in scores)
-        calibration.save(path)
-        text = f"{name[0]}: {new} new, {calibration.n} in all\n{_how_sure(calibration)}"
+        if new:
+            calibration.save(path)
+        text = f"{path.stem}: {new} new, {calibration.n} in all\n{_how_sure(calibration)}"
         return io.NodeOutput(scores, ui=shown(text, cls.hidden.unique_id))
+
+
+def _unlike_any() -> float:
+    """A fingerprint that is no other's. Not ``math.nan``, one object, which the host's cache would know again."""
+    return float("nan")
 
 
 def _how_sure(calibration: Calibration) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
-from .folders import NONE, calibration_path, calibrations_folder
+from .folders import NONE, calibration_path, calibrations_folder, composed
 from .upstream import in_the_demo_s_words
 
 ENOUGH_FOR_INTERVALS = 50
@@ -24,7 +24,7 @@ class ShippedCalibration(Calibration):
 def known_calibrations() -> list[str]:
     """Names for the combo: the user's own and those that come with the pack."""
     shipped = [name for name, path in SHIPPED.items() if path.is_file()]
-    own = sorted(path.stem for path in calibrations_folder().glob("*.json"))
+    own = sorted(composed(path.stem) for path in calibrations_folder().glob("*.json"))
     return [*own, *shipped, *PUBLISHED_CALIBRATIONS, NONE]
 
 

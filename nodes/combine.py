@@ -31,7 +31,7 @@ class UnderstudyCombineOracles(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, calibration_a, calibration_b):
+    def validate_inputs(cls, calibration_a=None, calibration_b=None):
         """No check against the combo's list, which does not have the calibrations of this very run yet."""
         return True
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
+
+from ..student_file import is_student
+from .remembered import Remembered
 
 ORACLES = "oracles"
 CLIP_VISION = "clip_vision"
 STUDENTS = ("loras", "diffusion_models", "checkpoints")
 NONE = "none"  # a combo's entry for no file
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9]")
+NO_ORACLE = "put an oracle into models/oracles, then press R"  # the combo's entry where there is none
+
+# Beside letters, their marks and digits of any script; the last two join or part letters in some of them.
+_BETWEEN = " ._-\u200c\u200d"
+LONGEST_NAME, LONGEST_BYTES = 64, 200  # a file's name has 255 bytes, and a temporary one is longer
 # File names that Windows keeps for itself.
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³])(\..*)?", re.IGNORECASE)
 
 
 def add_model_folders() -> None:
@@ -25,11 +33,14 @@ def add_model_folders() -> None:
 
 
 def oracle_files() -> list[str]:
-    """Names for the combo: what lies in ``models/oracles``, then the whole CLIPs in ``models/clip_vision``."""
+    """Names of oracles: what lies in ``models/oracles``, then the whole CLIPs in ``models/clip_vision``."""
     import folder_paths
 
-    shared = [name for name in folder_paths.get_filename_list(CLIP_VISION) if _is_whole_clip(name)]
-    return folder_paths.get_filename_list(ORACLES) + [f"{CLIP_VISION}/{name}" for name in shared]
+    def path_of(name: str) -> str | None:
+        return folder_paths.get_full_path(CLIP_VISION, name)
+
+    whole = _WHOLE_CLIPS.among(folder_paths.get_filename_list(CLIP_VISION), path_of)
+    return folder_paths.get_filename_list(ORACLES) + [f"{CLIP_VISION}/{name}" for name in whole]
 
 
 def encoder_files() -> list[str]:
@@ -52,14 +63,14 @@ def oracle_path(name: str) -> str:
 
 
 def student_files() -> list[str]:
-    """Names for the combo: every safetensors file that may be a student's, with its folder, e.g. loras/x.safetensors.
-
-    Which of them are is not looked at: people have thousands of LoRAs.
-    """
+    """Names for the combo: the files that say how to sample them, with their folder, e.g. loras/x.safetensors."""
     import folder_paths
 
+    def path_of(name: str) -> str | None:
+        return folder_paths.get_full_path(*name.split("/", 1))
+
     names = [f"{folder}/{name}" for folder in STUDENTS for name in folder_paths.get_filename_list(folder)]
-    return [name for name in names if name.endswith(".safetensors")]
+    return _STUDENTS.among(names, path_of)
 
 
 def student_path(name: str) -> str:
@@ -70,33 +81,66 @@ def student_path(name: str) -> str:
     return folder_paths.get_full_path_or_raise(folder, rest)
 
 
-def _is_whole_clip(name: str) -> bool:
+def _is_whole_clip(path: str) -> bool:
     """Whether a file holds the text half as well, which most files for the host's Load CLIP Vision do not."""
-    import folder_paths
-
     from ..files import CheckpointError, read_header
     from ..oracles.clip import is_clip
 
-    if not name.endswith(".safetensors"):
+    if not path.endswith(".safetensors"):
         return False
     try:
-        return is_clip(read_header(folder_paths.get_full_path_or_raise(CLIP_VISION, name)).shapes)
-    except (CheckpointError, OSError):
+        return is_clip(read_header(path).shapes)
+    except CheckpointError:
         return False  # the host's own nodes will say what is wrong with it
+
+
+_STUDENTS = Remembered(is_student, lambda: user_folder() / "students.json")
+_WHOLE_CLIPS = Remembered(_is_whole_clip, lambda: user_folder() / "clips.json")
+
+
+def user_folder() -> Path:
+    """The pack's part of the user's folder, beside workflows and settings."""
+    import folder_paths
+
+    return Path(folder_paths.get_user_directory(), "understudy")
 
 
 def calibrations_folder() -> Path:
     """Where calibrations are kept: with the user's workflows and settings, not with the pack."""
-    import folder_paths
-
-    return Path(folder_paths.get_user_directory(), "understudy", "calibrations")
+    return user_folder() / "calibrations"
 
 
 def calibration_path(name: str) -> Path:
-    """The file of the user's calibration ``name``; ValueError for a name that could not be one plain file anywhere."""
-    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name.lower() == NONE:
+    """The file of the user's calibration ``name``; ValueError for a name that could not be one plain file anywhere.
+
+    The same letters may be written in two ways (é, or e and a mark): both are one name.
+    """
+    name = composed(name)
+    if not _is_a_name(name):
         raise ValueError(
-            f"calibration name {name!r}: expected 1 to 64 letters, digits, spaces, dots, '-' or '_', "
-            f"beginning with a letter or digit, and neither {NONE!r} nor a name that Windows reserves"
+            f"calibration name {name!r}: expected 1 to {LONGEST_NAME} letters or digits of any script, spaces, dots, "
+            f"'-' or '_', beginning with a letter or digit, not ending with a space or dot, at most {LONGEST_BYTES} "
+            f"bytes, and neither {NONE!r} nor a name that Windows reserves"
         )
-    return calibrations_folder() / f"{name}.json"
+    folder = calibrations_folder()
+    # A file that came from another system may have the other way of writing.
+    return next((path for path in folder.glob("*.json") if composed(path.stem) == name), folder / f"{name}.json")
+
+
+def composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _is_a_name(name: str) -> bool:
+    def letter(sign: str, kinds: str = "LN") -> bool:
+        return unicodedata.category(sign)[0] in kinds
+
+    return (
+        1 <= len(name) <= LONGEST_NAME
+        and len(name.encode("utf-8", "surrogatepass")) <= LONGEST_BYTES
+        and letter(name[0])
+        and all(letter(sign, "LNM") or sign in _BETWEEN for sign in name)
+        and not name.endswith((" ", "."))
+        and not _RESERVED.fullmatch(name)
+        and name.lower() != NONE
+    )

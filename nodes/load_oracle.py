@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..files import preview
 from ..oracles import FAMILIES, load_oracle
-from .folders import NONE, encoder_files, oracle_files, oracle_path
+from .folders import NO_ORACLE, NONE, encoder_files, oracle_files, oracle_path
 from .hosted_oracle import HostedOracle
 from .schema import schema
 from .types import OracleSocket
@@ -26,7 +27,7 @@ class UnderstudyLoadOracle(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "oracle_name",
-                    options=oracle_files(),
+                    options=oracle_files() or [NO_ORACLE],
                     tooltip=(
                         "A file in models/oracles, as published or made by 'understudy oracle convert'; whole CLIPs in "
                         "models/clip_vision are CLIPScore oracles."
@@ -53,6 +54,18 @@ class UnderstudyLoadOracle(io.ComfyNode):
                 ),
             ],
             outputs=[OracleSocket.Output(id="oracle", tooltip="For Score Images, Keep Better and Combine Oracles.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, oracle_name=None):
+        """A file that is not there is refused before anything runs, with the ones that are."""
+        known = oracle_files()
+        if oracle_name is None or oracle_name in known:  # None: linked, or absent
+            return True
+        there = f"there are: {preview(known, 20)}" if known else "no oracle is there yet"
+        return (
+            f"{oracle_name!r} is neither in models/oracles nor a whole CLIP in models/clip_vision; {there}. Put the "
+            "file there ('understudy oracle download NAME' fetches a published one) and press R"
         )
 
     @classmethod

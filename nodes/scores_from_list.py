@@ -25,7 +25,9 @@ class UnderstudyScoresFromList(io.ComfyNode):
             search_aliases=["float list", "external score", "vlm judge"],
             is_input_list=True,
             inputs=[
-                io.Float.Input("scores", force_input=True, tooltip="One number per image; higher is better."),
+                io.MultiType.Input(
+                    "scores", [io.Float, io.Int, io.Boolean], tooltip="One number per image; higher is better."
+                ),
                 io.Image.Input(
                     "images",
                     optional=True,
@@ -54,9 +56,18 @@ class UnderstudyScoresFromList(io.ComfyNode):
             raise ValueError(f"{len(scores)} scores for {sum(sizes)} images; expected one score per image")
         if not scores:
             raise OracleError("there are no scores; expected one number per image")
-        for index, value in enumerate(scores):
-            if math.isnan(value):
-                raise OracleError(f"the score of image {index} is not a number (NaN); look at what scored it")
-        batches = zip(split([float(value) for value in scores], sizes), split(ids, sizes), strict=True)
+        numbers = [_number(value, index) for index, value in enumerate(scores)]
+        batches = zip(split(numbers, sizes), split(ids, sizes), strict=True)
         made = [Scores(values, of, None, ("",) * len(values), settings) for values, of in batches]
-        return io.NodeOutput(made, ui=shown(listed(scores), cls.hidden.unique_id))
+        return io.NodeOutput(made, ui=shown(listed(numbers), cls.hidden.unique_id))
+
+
+def _number(value, index: int) -> float:
+    """A score as it came: a plain number, true or false, or the single number in a tensor or array."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OracleError(f"the score of image {index} is {value!r:.80}; expected a number") from error
+    if math.isnan(number):
+        raise OracleError(f"the score of image {index} is not a number (NaN); look at what scored it")
+    return number

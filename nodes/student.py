@@ -14,6 +14,7 @@ from ..samplers.schedules import last_consistency_steps
 from ..student_file import EMBEDDED, StudentFile
 from .display import shown
 from .folders import NONE, student_files, student_path
+from .latents import single
 from .noise import starting_noise
 from .patches import warning
 from .sampling import Progress, runs_needed, sample_images
@@ -106,7 +107,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
             model, name, sampler, sigmas, cfg = PRESETS[preset](model, steps, cfg, denoise)
         else:
             model, name, sampler, sigmas, cfg = as_its_file_says(model, student_path(settings_from), denoise)
-        latent = with_model_dimensions(model, latent_image)
+        latent = with_model_dimensions(model, single(latent_image, "latent_image"))
         samples = latent["samples"]
         batch = samples.shape[0]
         if batch == 0:

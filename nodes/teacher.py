@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from ..oracles.scores import values_of
 from .display import shown
+from .latents import single
 from .patches import warning
 from .pixels import check_images
 from .redo import redo
@@ -147,6 +148,7 @@ class UnderstudyTeacher(io.ComfyNode):
     def execute(cls, images, scores, threshold, latent=None, **inputs) -> io.NodeOutput:
         began = time.perf_counter()
         rejected = rejections(images, scores, threshold)
+        latent = latent and [single(each, "latent") for each in latent]
         for name, values in inputs.items():
             if len(values) not in (1, len(images)):
                 raise ValueError(

@@ -78,7 +78,7 @@ class UnderstudyThreshold(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, calibration):
+    def validate_inputs(cls, calibration=None):
         """No check against the combo's list.
 
         The other modes ignore the calibration, and one that this very run makes is not in the list yet.

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..oracles.settings import BATCH_SIZE
+import torch
+
+from ..oracles.settings import BATCH_SIZE, flat
 
 _TEXTS = ("text", "texts", "prompt", "prompts")
 _PREFIXES = ("filename_prefix", "file_prefix")
+# Multiline widgets whose text is a way of making images: a formula, a shader.
+_CODE = ("expression", "fragment_shader")
+_PLACES = (BATCH_SIZE, "batch_index")  # how many images there are, and which of them
+# The same of the host's own nodes, and what they load, where neither name nor declaration tells.
+_OF_THE_HOST = (
+    "LatentFromBatch.length",
+    "ImageFromBatch.length",
+    "RepeatLatentBatch.amount",
+    "RepeatImageBatch.amount",
+    "LoadLatent.latent",
+    "LoadImageDataSetFromFolder.folder",
+    "LoadImageTextDataSetFromFolder.folder",
+)
+# Widgets that hold what a camera or a canvas made.
+_CAPTURED = ("WEBCAM", "AUDIO_RECORD", "LOAD_3D", "LOAD_3D_ANIMATION")
+_NUMBERS = ("INT", "FLOAT")
 # Widgets that came later: at this value a graph is the same as without them.
 _ABSENT = [("settings_from", "none")]
+_UNKNOWN = "an object that no settings can tell: "
 
 
 def settings_upstream(
     prompt: Mapping[str, Mapping],
     node_id: str,
     inputs: Iterable[str],
-    options_of: Callable[[str], Mapping[str, Mapping]] = lambda class_type: {},
+    options_of: Callable[[str, Mapping], Mapping[str, Mapping]] = lambda class_type, inputs: {},
 ) -> dict[str, Any]:
     """The settings of everything that feeds ``inputs`` of node ``node_id``.
 
     prompt: the graph in API format, ``{id: {"class_type": ..., "inputs": {name: widget value or [id, output]}}}``.
-    options_of: a node class's declared options by input name (``{"text": {"multiline": True}}``).
+    options_of: what a node class declares of the inputs that a node has, its type among it
+    (``{"text": {"type": "STRING", "multiline": True}}``).
 
     Returns a flat ``{"KSampler.steps": 4, "KSampler.latent_image": "EmptyLatentImage[0]", ...}``: the same for two
-    graphs that differ only in node ids, seeds, texts, batch sizes and file prefixes. Classes that occur twice are
-    numbered in the order in which they are met. Links into seeds, texts and batch sizes are not followed: nodes that
-    only make those do not count.
+    graphs that differ only in what :func:`changes_every_run`. Classes that occur twice are numbered in the order in
+    which they are met. Links into seeds, texts, uploads and batch sizes are not followed: nodes that only make those do
+    not count.
     """
     labels: dict[str, str] = {}
     settings: dict[str, Any] = {}
@@ -40,11 +62,11 @@ def settings_upstream(
         return f"{labels[identity]}[{output}]"
 
     def record(identity: str) -> None:
-        class_type = prompt[identity]["class_type"]
-        options = options_of(class_type)
-        for name, value in sorted(prompt[identity]["inputs"].items()):
-            if not changes_every_run(name, value, options.get(name, {})) and (name, value) not in _ABSENT:
-                settings[f"{labels[identity]}.{name}"] = visit(value) if is_link(value, prompt) else value
+        class_type, inputs = prompt[identity]["class_type"], prompt[identity]["inputs"]
+        options = options_of(class_type, inputs)
+        for name, value in sorted(inputs.items()):
+            if not changes_every_run(class_type, name, options.get(name, {})) and (name, value) not in _ABSENT:
+                settings[f"{labels[identity]}.{name}"] = visit(value) if is_link(value, prompt) else as_json(value)
 
     for name in inputs:
         value = prompt[str(node_id)]["inputs"].get(name)
@@ -83,26 +105,70 @@ def in_the_demo_s_words(settings: dict[str, Any]) -> dict[str, Any]:
 
 def is_link(value: Any, prompt: Mapping[str, Mapping]) -> bool:
     """Whether an input's value in API format is a link ``[node id, output index]``."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int) and str(value[0]) in prompt
+    linked = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+    return linked and value[0] in prompt
 
 
-def changes_every_run(name: str, value: Any, options: Mapping) -> bool:
-    """Seeds, texts, batch sizes and file prefixes: they differ between images that come from the same settings."""
-    name = name.lower()
-    seed = name == "seed" or name.endswith("_seed")
+def changes_every_run(class_type: str, name: str, options: Mapping) -> bool:
+    """Whether an input differs between images that come from the same settings: seeds, texts, uploaded and captured
+    pictures, batch sizes and places in a batch, file prefixes.
+
+    Told by what the class declares (``options``), and by name where it declares no more than a number or a text. Names
+    may have a path before them and a number behind, as in ``model.seed`` and ``prompts.prompt_2``.
+    """
+    kind = options.get("type")
+    if f"{class_type}.{name}" in _OF_THE_HOST or kind in _CAPTURED:
+        return True
+    if any(key.endswith("upload") and value for key, value in options.items()):
+        return True
+    name = re.sub(r"_?\d+$", "", name.rpartition(".")[2].lower())
+    if options.get("multiline"):
+        return name not in _CODE
+    chosen = kind in ("COMBO", "BOOLEAN")
+    seed = name == "seed" or name.endswith("_seed") or bool(options.get("control_after_generate"))
     prompt = name.startswith("text_") and not name.startswith("text_encoder")  # which is a model
     text = name in _TEXTS or prompt or name.endswith(("_text", "_prompt"))
-    written = options.get("multiline") and isinstance(value, (str, list))  # as a widget or by a link
-    return bool(seed or text or written or name == BATCH_SIZE or name in _PREFIXES)
+    return name in (*_PLACES, *_PREFIXES) or (not chosen and (seed or (text and kind not in _NUMBERS)))
 
 
-def host_options(class_type: str) -> dict[str, Mapping]:
-    """The options of each input of a node class, as the host's registry declares them."""
+def as_json(value: Any) -> Any:
+    """A widget's value as JSON knows it. A node that makes others at run time may give them anything: a tensor counts
+    as a picture does, whatever is in it, and for another object stands that it is :func:`not known <unknown>`."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, (list, tuple)):
+        return [as_json(each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(key): as_json(each) for key, each in value.items() if not changes_every_run("", str(key), {})}
+    if torch.is_tensor(value) or getattr(value, "is_nested", False):
+        return "tensor"
+    return f"{_UNKNOWN}{type(value).__name__}"
+
+
+def unknown(settings: Mapping) -> list[str]:
+    """The settings that hold an object itself, which a later run could not tell from another."""
+    return [key for key, value in flat(settings).items() if _UNKNOWN in str(value)]
+
+
+def host_options(class_type: str, inputs: Mapping) -> dict[str, dict]:
+    """What the host's registry declares of each input of a node that has these, nested ones by their dotted names."""
     import nodes
+    from comfy_api.latest import _io, io
 
-    declared = nodes.NODE_CLASS_MAPPINGS[class_type].INPUT_TYPES()
-    inputs = {**declared.get("required", {}), **declared.get("optional", {})}
-    return {name: spec[1] for name, spec in inputs.items() if len(spec) > 1}
+    node_class = nodes.NODE_CLASS_MAPPINGS[class_type]
+    declared = node_class.INPUT_TYPES()
+    if issubclass(node_class, io.ComfyNode):
+        declared, *_ = _io.get_finalized_class_inputs(declared, inputs)
+    hands_on = any(kind in _NUMBERS for kind in node_class.RETURN_TYPES)
+    found = {}
+    for name, (kind, *rest) in {**declared.get("required", {}), **declared.get("optional", {})}.items():
+        options = dict(rest[0]) if rest and isinstance(rest[0], Mapping) else {}
+        if hands_on:  # a number is then what others take it for, and nobody follows it to a seed
+            options.pop("control_after_generate", None)
+        found[name] = {**options, "type": "COMBO" if isinstance(kind, list) else kind}
+    return found
 
 
 def settings_of_graph(hidden, inputs: list[str]) -> dict:

@@ -36,7 +36,7 @@ class Calibration:
     :class:`CalibrationError` for a table that is none.
 
     ``prompts`` (see :func:`prompts_hash`) and ``seed`` say which images a command draws for it, one after the other;
-    None: not known, or whatever comes.
+    None: not known, or whatever comes. ``began`` says when it was begun, which tells it from another of its name.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Calibration:
     levels: tuple[float, ...] = LEVELS
     prompts: str | None = None
     seed: int | None = None
+    began: str | None = None
     _percentiles: tuple[float, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -206,7 +207,7 @@ class Calibration:
             "settings_hash": self.settings_hash,
             "percentiles": list(self.percentiles),
         }
-        for key, value in (("prompts", self.prompts), ("seed", self.seed)):
+        for key, value in (("prompts", self.prompts), ("seed", self.seed), ("began", self.began)):
             if value is not None:
                 content[key] = value
         if self.levels != LEVELS:
@@ -241,6 +242,7 @@ class Calibration:
             content["prompt_set"],
             prompts=content.get("prompts"),
             seed=content.get("seed"),
+            began=content.get("began"),
             **({} if scores else bare),
         )
         if calibration.settings_hash != content["settings_hash"]:

@@ -21,7 +21,11 @@ class Calibrating(Graph):
         if percentile is not None:
             widgets = {**THRESHOLD, "mode": "percentile", "percentile": percentile, "calibration": name}
             self.asked = self.add("UnderstudyThreshold", **widgets, scores=self.calibrate[0])
-        self.add("TestAsk", anything=self.asked[0])
+            self.add("TestAsk", anything=self.asked[0])
+
+
+def folder(host):
+    return host.base / "user" / "understudy" / "calibrations"
 
 
 def said(host, graph):
@@ -85,3 +89,43 @@ def test_an_unknown_calibration_is_named(host):
     graph.add("TestAsk", anything=graph.add("UnderstudyThreshold", **widgets)[0])
     run = host.attempt(graph)
     assert "nobody made this" in run.error
+
+
+def test_a_calibration_that_was_deleted_is_begun_again_by_the_same_graph(host):
+    name = "begun again"
+    graph = Calibrating(name, seed=8, count=24, percentile=50.0)
+    for _ in range(2):  # at once, and after a run that counted nothing new
+        for _ in range(2):
+            host.run(graph)
+        (folder(host) / f"{name}.json").unlink()
+        assert "24 new, 24 in all" in " ".join(host.run(graph).outputs[graph.calibrate]["text"])
+        (folder(host) / f"{name}.json").unlink()
+
+
+def test_scores_are_counted_into_a_calibration_that_another_graph_began(host):
+    name = "another"
+    host.run(graph := Calibrating(name, seed=9, count=24))
+    host.run(graph)
+    (folder(host) / f"{name}.json").unlink()
+    other = Calibrating("elsewhere", seed=10, count=24)
+    host.run(other)
+    (folder(host) / "elsewhere.json").rename(folder(host) / f"{name}.json")
+    assert "24 new, 48 in all" in said(host, graph)
+
+
+def test_a_linked_name_notices_the_deletion_too(host):
+    graph = Calibrating("", seed=11, count=4)
+    graph.set(graph.calibrate, name=graph.add("PrimitiveString", value="by a link")[0])
+    for _ in range(2):
+        assert "4 new, 4 in all" in said(host, graph)
+        (folder(host) / "by a link.json").unlink()
+
+
+def test_names_are_of_any_script_and_others_are_refused_before_anything_runs(host):
+    for name in ("мой ученик", "学生 4", "e\u0301te\u0301"):
+        assert "2 new, 2 in all" in said(host, Calibrating(name, seed=12, count=2))
+    names = {path.stem for path in folder(host).glob("*.json")}
+    assert {"мой ученик", "学生 4", "\xe9t\xe9"} <= names
+    for name in ("../x", "aux", "a:b", ""):
+        run = host.attempt(Calibrating(name, seed=13, count=2))
+        assert not run.executed and f"calibration name {name!r}" in run.error

@@ -71,8 +71,8 @@ def test_a_class_met_twice_is_numbered():
 
 
 def test_multiline_widgets_are_texts_and_file_prefixes_do_not_count():
-    def options(class_type):
-        return {"words": {"multiline": True}} if class_type == "Styler" else {}
+    def options(class_type, inputs):
+        return {"words": {"type": "STRING", "multiline": True}} if class_type == "Styler" else {}
 
     def with_styler(**inputs):
         prompt = graph(n5={"style": ["11", 0]})

@@ -105,6 +105,91 @@ class Solid:
         return (torch.full((2, 64, 64, 3), value),)
 
 
+class Numbers:
+    """A list of whole numbers, or of truths, from JSON."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_IS_LIST = "test", "read", ("INT", "BOOLEAN"), (True, True)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"numbers": ("STRING", {"default": "[]"})}}
+
+    def read(self, numbers):
+        values = json.loads(numbers)
+        return ([int(value) for value in values], [bool(value) for value in values])
+
+
+class OddLatent:
+    """A latent as some packs make it: with None for what it does not have, or of two kinds in one."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "make", ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"latent": ("LATENT",), "nested": ("BOOLEAN", {"default": False})}}
+
+    def make(self, latent, nested):
+        from comfy.nested_tensor import NestedTensor
+
+        odd = {**latent, "noise_mask": None, "batch_index": None}
+        return ({**odd, "samples": NestedTensor([odd["samples"]] * 2)} if nested else odd,)
+
+
+class Lazy:
+    """Asks for its value only if it is wanted."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "test", "take", True, ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from comfy.comfy_types import IO
+
+        return {"required": {"wanted": ("BOOLEAN", {"default": False}), "value": (IO.ANY, {"lazy": True})}}
+
+    def check_lazy_status(self, wanted, value=None):
+        return ["value"] if wanted else []
+
+    def take(self, wanted, value=None):
+        return {}
+
+
+class Loop:
+    """A node that becomes others at run time, as loops do: what it was given lies in their inputs itself."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "test", "expand", True, ("UNDERSTUDY_SCORES",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from comfy.comfy_types import IO
+
+        return {"required": {"images": ("IMAGE",), "carried": (IO.ANY, {}), "name": ("STRING", {"default": ""})}}
+
+    def expand(self, images, carried, name):
+        from comfy_execution.graph_utils import GraphBuilder
+
+        graph = GraphBuilder()
+        inside = graph.node("TestCarry", images=images, carried=carried)
+        numbers = graph.node("TestFloats", numbers=json.dumps([0.5] * len(images)))
+        scores = graph.node("UnderstudyScoresFromList", scores=numbers.out(0), images=inside.out(0))
+        counted = graph.node("UnderstudyCalibrate", scores=scores.out(0), name=name)
+        return {"result": (counted.out(0),), "expand": graph.finalize()}
+
+
+class Carry:
+    """Hands its images on."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "give", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from comfy.comfy_types import IO
+
+        return {"required": {"images": ("IMAGE",), "carried": (IO.ANY, {})}}
+
+    def give(self, images, carried):
+        return (images,)
+
+
 class Ask:
     """Takes anything, so that a node whose output nothing else needs runs."""
 
@@ -177,6 +262,11 @@ NODE_CLASS_MAPPINGS = {
     "TestSaveTensors": SaveTensors,
     "TestFloats": Floats,
     "TestStrings": Strings,
+    "TestNumbers": Numbers,
+    "TestOddLatent": OddLatent,
+    "TestLazy": Lazy,
+    "TestLoop": Loop,
+    "TestCarry": Carry,
     "TestNoiseImages": NoiseImages,
     "TestSolid": Solid,
 }
