@@ -25,7 +25,8 @@ class UnderstudyCalibrate(io.ComfyNode):
             display_name="Understudy Calibrate",
             description=(
                 "Adds these scores to the student's own distribution, kept on disk under a name. Percentile thresholds "
-                "are read from it. An image counts once; scores made under other settings are refused. It may end a graph."
+                "are read from it. An image counts once; scores made under other settings are refused. A graph that "
+                "only scores may end here."
             ),
             search_aliases=["score statistics", "percentiles", "distribution"],
             is_input_list=True,
@@ -92,8 +93,8 @@ class UnderstudyCalibrate(io.ComfyNode):
             )
         if hidden := [key for batch in scores for key in unknown(batch.settings or {})]:
             raise CalibrationError(
-                f"what made these images cannot be told: {preview(set(hidden))} holds an object itself, put there while "
-                "the graph ran. Take Score Images out of the loop, or connect a loader inside it"
+                f"what made these images cannot be told: {preview(set(hidden))} holds an object itself, put there "
+                "while the graph ran. Take Score Images out of the loop, or connect a loader inside it"
             )
         new = sum(calibration.add(batch) for batch in scores)
         if new:

@@ -1,4 +1,4 @@
-"""Load the embedded demo family."""
+"""Load the embedded demo models."""
 
 from __future__ import annotations
 

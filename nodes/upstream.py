@@ -154,8 +154,9 @@ def unknown(settings: Mapping) -> list[str]:
 
 def host_options(class_type: str, inputs: Mapping) -> dict[str, dict]:
     """What the host's registry declares of each input of a node that has these, nested ones by their dotted names."""
-    import nodes
     from comfy_api.latest import _io, io
+
+    import nodes
 
     node_class = nodes.NODE_CLASS_MAPPINGS[class_type]
     declared = node_class.INPUT_TYPES()

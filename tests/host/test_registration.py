@@ -7,37 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from understudy.nodes import CLASSES
 
+from ..help_pages import named, text
 from .environment import PACK
 from .server import FOLDER
 
-INPUTS = {
-    "UnderstudyLoadDemo": "part",
-    "UnderstudyStudentSampler": "model positive negative latent_image seed preset steps cfg denoise settings_from",
-    "UnderstudyLoadOracle": "oracle_name family encoder",
-    "UnderstudyScoreImages": "oracle images prompt literal_prompts",
-    "UnderstudyScoresFromList": "scores images",
-    "UnderstudyCombineOracles": "oracle_a calibration_a weight_a veto_a oracle_b calibration_b weight_b veto_b",
-    "UnderstudyCalibrate": "scores name",
-    "UnderstudyThreshold": "mode percentile value fraction calibration scores",
-    "UnderstudyTeacher": "images scores threshold model positive negative vae latent start_from strategy rollback "
-    "rollback_mode steps cfg sampler_name scheduler seed_from seed",
-    "UnderstudyKeepBetter": "images_before images_after scores oracle prompt",
-    "UnderstudyReceipt": "images_before images scores threshold receipt",
-}
-OUTPUTS = {
-    "UnderstudyLoadDemo": "model clip vae oracle",
-    "UnderstudyStudentSampler": "latent",
-    "UnderstudyLoadOracle": "oracle",
-    "UnderstudyScoreImages": "scores values",
-    "UnderstudyScoresFromList": "scores",
-    "UnderstudyCombineOracles": "oracle",
-    "UnderstudyCalibrate": "scores",
-    "UnderstudyThreshold": "threshold",
-    "UnderstudyTeacher": "images refined receipt",
-    "UnderstudyKeepBetter": "images scores",
-    "UnderstudyReceipt": "",
-}
+NODES = [node for names in CLASSES.values() for node in names]
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +21,16 @@ def info(host):
     return host.object_info()
 
 
-@pytest.mark.parametrize("node", INPUTS)
+@pytest.mark.parametrize("node", NODES)
 def test_every_node_registers_with_the_documented_sockets(info, node):
     inputs = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
-    assert set(inputs) == set(INPUTS[node].split())
-    assert list(info[node]["output_name"]) == OUTPUTS[node].split()
+    assert set(inputs) == set(named(node, "Inputs"))
+    assert list(info[node]["output_name"]) == named(node, "Outputs")
     assert info[node]["category"].split("/")[0] == "understudy"
 
 
 def test_every_input_and_output_has_a_tooltip(info):
-    for node in INPUTS:
+    for node in NODES:
         inputs = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
         for name, (_, options) in inputs.items():
             assert options.get("tooltip"), f"{node}.{name}"
@@ -63,14 +39,12 @@ def test_every_input_and_output_has_a_tooltip(info):
 
 
 def test_what_writes_a_file_is_an_output_node_and_may_end_a_graph(info):
-    assert {node for node in INPUTS if info[node]["output_node"]} == {"UnderstudyCalibrate", "UnderstudyReceipt"}
+    assert {node for node in NODES if info[node]["output_node"]} == {"UnderstudyCalibrate", "UnderstudyReceipt"}
 
 
-@pytest.mark.parametrize("node", INPUTS)
+@pytest.mark.parametrize("node", NODES)
 def test_help_pages_are_served(host, node):
-    page = host.get(f"/extensions/{FOLDER.replace(' ', '%20')}/docs/{node}.md").decode()
-    for name in INPUTS[node].split() + OUTPUTS[node].split():
-        assert name in page
+    assert host.get(f"/extensions/{FOLDER.replace(' ', '%20')}/docs/{node}.md").decode() == text(node)
 
 
 def test_workflows_and_thumbnails_are_offered_as_templates(host):

@@ -1,6 +1,10 @@
 """Settings upstream of a socket: the same for the same way of making images, different for any other."""
 
-from understudy.nodes.upstream import in_the_demo_s_words, settings_upstream
+import math
+
+import pytest
+import torch
+from understudy.nodes.upstream import as_json, changes_every_run, in_the_demo_s_words, settings_upstream, unknown
 
 
 def graph(**changes):
@@ -146,3 +150,70 @@ def test_another_graph_keeps_its_own_settings():
 
 def test_a_calibration_from_before_a_widget_still_fits():
     assert demo_graph(settings_from="none") == demo_graph()
+
+
+@pytest.mark.parametrize(
+    ("node", "name", "options", "expected"),
+    [
+        # uploads and captures
+        ("LoadImage", "image", {"type": "COMBO", "image_upload": True}, True),
+        ("LoadImage", "image", {"type": "COMBO", "image_upload": False}, False),
+        ("LoadVideo", "file", {"type": "COMBO", "video_upload": True}, True),
+        ("Load3D", "model_file", {"type": "COMBO", "file_upload": True}, True),
+        ("Painter", "mask", {"type": "STRING", "image_upload": True}, True),
+        ("WebcamCapture", "image", {"type": "WEBCAM"}, True),
+        ("LoadLatent", "latent", {"type": "COMBO"}, True),
+        ("LoraLoader", "lora_name", {"type": "COMBO"}, False),
+        # seeds
+        ("Any", "noise", {"type": "INT", "control_after_generate": True}, True),
+        ("Any", "model.seed", {"type": "INT"}, True),
+        ("Any", "model.noise_seed_2", {}, True),
+        ("LatentBatchSeedBehavior", "seed_behavior", {"type": "COMBO"}, False),
+        ("Any", "fixed_seed", {"type": "BOOLEAN"}, False),
+        ("Any", "ckpt", {"type": "COMBO", "control_after_generate": True}, False),
+        # texts
+        ("CLIPTextEncodeFlux", "t5xxl", {"type": "STRING", "multiline": True}, True),
+        ("Any", "prompts.prompt_12", {"type": "STRING"}, True),
+        ("Any", "model.text", {}, True),
+        ("CLIPTextEncodeLumina2", "system_prompt", {"type": "COMBO"}, False),
+        ("Any", "text_scale", {"type": "FLOAT"}, False),
+        ("Any", "text_encoder1", {}, False),
+        ("GLSLShader", "fragment_shader", {"type": "STRING", "multiline": True}, False),
+        ("ComfyMathExpression", "expression", {"type": "STRING", "multiline": True}, False),
+        # places and prefixes
+        ("EmptyLatentImage", "batch_size", {"type": "INT"}, True),
+        ("ImageFromBatch", "batch_index", {"type": "INT"}, True),
+        ("ImageFromBatch", "length", {"type": "INT"}, True),
+        ("WanImageToVideo", "length", {"type": "INT"}, False),
+        ("RepeatLatentBatch", "amount", {"type": "INT"}, True),
+        ("ImageBlur", "amount", {"type": "INT"}, False),
+        ("SaveImage", "nested.filename_prefix", {"type": "STRING"}, True),
+        # what is no more than a number or a file
+        ("KSampler", "steps", {"type": "INT"}, False),
+        ("ControlNetApplyAdvanced", "strength", {"type": "FLOAT"}, False),
+        ("ManualSigmas", "sigmas", {"type": "STRING", "multiline": False}, False),
+    ],
+)
+def test_what_changes_every_run_is_told_by_its_kind(node, name, options, expected):
+    assert changes_every_run(node, name, options) == expected
+
+
+def test_a_list_of_numbers_is_no_link_to_a_node_of_that_number():
+    assert settings(graph(n5={"size": [1, 2]}))["VAEDecode.size"] == [1, 2]
+
+
+class Model:
+    """Something of which no file says what it is."""
+
+
+def test_what_a_loop_carries_is_told_as_json_or_as_not_known():
+    picture, other = torch.rand(1, 4, 4, 3), torch.rand(2, 4, 4, 3)
+    found = [settings(graph(n5={"carried": each, "steps": 4})) for each in (picture, other)]
+    assert found[0] == found[1] and not unknown(found[0])
+    assert found[0]["VAEDecode.carried"] == "tensor" and found[0]["VAEDecode.steps"] == 4
+    latent = {"samples": picture, "batch_index": [0, 1], "noise_mask": None}
+    assert as_json(latent) == {"samples": "tensor", "noise_mask": None}
+    assert as_json([[picture, {"strength": 0.5}]]) == [["tensor", {"strength": 0.5}]]
+    assert as_json((1, True, math.inf)) == [1, True, "inf"]
+    for hidden in (Model(), [Model()], {"model": Model()}):
+        assert unknown(settings(graph(n5={"carried": hidden})))[0].startswith("VAEDecode.carried")
