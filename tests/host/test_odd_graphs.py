@@ -144,6 +144,15 @@ def test_an_oracle_that_is_not_there_is_refused_before_anything_runs(host):
         assert not run.executed and name in run.error and CLIP in run.error and "press R" in run.error
 
 
+def test_a_graph_that_only_scores_may_end_in_a_preview_of_the_values(host):
+    graph = Graph()
+    demo = graph.add("UnderstudyLoadDemo", part="student")
+    images = graph.add("TestNoiseImages", seed=85, first=0, count=3, width=64, height=64, channels=3)
+    scores = graph.add("UnderstudyScoreImages", oracle=demo[3], images=images[0], prompt="a red star")
+    shown = graph.add("PreviewAny", source=scores[1])
+    assert len(host.run(graph).outputs[shown]["text"]) == 3
+
+
 def test_score_images_behind_a_lazy_input_does_not_run(host):
     for wanted in (False, True):
         graph = Graph()
