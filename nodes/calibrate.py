@@ -94,7 +94,7 @@ class UnderstudyCalibrate(io.ComfyNode):
         if hidden := [key for batch in scores for key in unknown(batch.settings or {})]:
             raise CalibrationError(
                 f"what made these images cannot be told: {preview(set(hidden))} holds an object itself, put there "
-                "while the graph ran. Take Score Images out of the loop, or connect a loader inside it"
+                "while the graph ran. Score and calibrate outside of the loop, or make the images inside it"
             )
         new = sum(calibration.add(batch) for batch in scores)
         if new:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import torch
-
 from ..oracles.settings import BATCH_SIZE, flat
 
 _TEXTS = ("text", "texts", "prompt", "prompts")
@@ -72,6 +70,8 @@ def settings_upstream(
         value = prompt[str(node_id)]["inputs"].get(name)
         if is_link(value, prompt):
             settings[name] = visit(value)
+        elif unknown({name: as_json(value)}):
+            settings[name] = as_json(value)
     return settings
 
 
@@ -132,8 +132,8 @@ def changes_every_run(class_type: str, name: str, options: Mapping) -> bool:
 
 
 def as_json(value: Any) -> Any:
-    """A widget's value as JSON knows it. A node that makes others at run time may give them anything: a tensor counts
-    as a picture does, whatever is in it, and for another object stands that it is :func:`not known <unknown>`."""
+    """A widget's value as JSON knows it. A node that makes others at run time may put a tensor or another object there,
+    for which stands that what made it is :func:`not known <unknown>`."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -141,14 +141,12 @@ def as_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [as_json(each) for each in value]
     if isinstance(value, Mapping):
-        return {str(key): as_json(each) for key, each in value.items() if not changes_every_run("", str(key), {})}
-    if torch.is_tensor(value) or getattr(value, "is_nested", False):
-        return "tensor"
+        return {str(key): as_json(each) for key, each in value.items()}
     return f"{_UNKNOWN}{type(value).__name__}"
 
 
 def unknown(settings: Mapping) -> list[str]:
-    """The settings that hold an object itself, which a later run could not tell from another."""
+    """The settings that hold an object itself, of which a later run could not tell whether it was made as this one."""
     return [key for key, value in flat(settings).items() if _UNKNOWN in str(value)]
 
 
