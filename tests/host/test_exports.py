@@ -238,7 +238,6 @@ def test_the_grid_of_a_consistency_student_is_its_file_s(host):
 @pytest.mark.parametrize(
     "student, said",
     [
-        (None, "understudy export"),
         (replace(STUDENT, guidance="embedded"), "--guidance"),
         (replace(STUDENT, family="new"), "LCM-LoRA"),
         (replace(STUDENT, sampler="nobody knows it"), "nobody knows it"),
@@ -248,3 +247,17 @@ def test_files_that_cannot_be_followed_are_errors(host, student, said):
     graph = Sampling(**WIDGETS, settings_from=put(host, student, f"wrong-{said[:3]}.safetensors"))
     run = host.attempt(graph)
     assert run.error_node == graph.student and said in run.error
+
+
+def test_only_students_are_offered(host):
+    put(host, None, "no student.safetensors")
+    put(host, STUDENT, "a student.safetensors")
+    offered = host.object_info()["UnderstudyStudentSampler"]["input"]["optional"]["settings_from"][1]["options"]
+    assert "loras/a student.safetensors" in offered and "loras/no student.safetensors" not in offered
+    graph = Sampling(**WIDGETS, settings_from="loras/no student.safetensors")
+    run = host.attempt(graph)
+    assert (
+        run.error_node == graph.student
+        and "Value not in list: settings_from" in run.error
+        and graph.student not in run.executed
+    )
