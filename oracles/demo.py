@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..files import fill
 from ..models.demo.language import TOKEN_IDS, TOKENS, VOCABULARY_SIZE, parse, token_ids
 from ..models.demo.render import SIDE
 from .base import Oracle
+from .pil_resize import resize_floats
 from .preprocess import without_alpha
 from .tensors import TensorFile
 
@@ -102,7 +102,7 @@ class DemoOracle(Oracle):
     def prepare(self, images: Tensor) -> Tensor:
         images = without_alpha(images)
         if images.shape[-2:] != (SIDE, SIDE):
-            images = F.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1)
+            images = resize_floats(images, SIDE, SIDE).clamp(0, 1)
         return images
 
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
