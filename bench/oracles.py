@@ -89,7 +89,7 @@ def own_memory() -> int:
     from transformers import CLIPModel, CLIPVisionModelWithProjection, SiglipVisionModel  # noqa: F401
     from transformers.models.blip import modeling_blip, modeling_blip_text  # noqa: F401
     from understudy.oracles.clip_tokenizer import clip_tokenizer
-    from understudy.oracles.imagereward import bert_tokenizer
+    from understudy.oracles.families.imagereward import bert_tokenizer
 
     clip_tokenizer(), bert_tokenizer()
     return held_now()

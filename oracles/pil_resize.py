@@ -74,6 +74,18 @@ def resize_levels(levels: Tensor, down: Axis, across: Axis) -> Tensor:
     return _resize(levels, down, across, _fixed_point, _rounded)
 
 
+def levels_of(images: Tensor) -> Tensor:
+    """The 8-bit numbers of images, uint8, few rows at a time; colours are weighed by alpha where there is one."""
+    made = torch.empty_like(images, dtype=torch.uint8)
+    at_a_time = max(1, NUMBERS // images[:, :, 0].numel())
+    for some, of_them in zip(images.split(at_a_time, -2), made.split(at_a_time, -2), strict=True):
+        levels = some.mul(255).round_()
+        if levels.shape[1] == 4:
+            levels[:, :3].mul_(levels[:, 3:]).div_(255).round_()
+        of_them.copy_(levels)
+    return made
+
+
 def resize_floats(images: Tensor, height: int, width: int) -> Tensor:
     """Images ``[B, C, H, W]`` resized to ``[B, C, height, width]`` by the same kernel, without any rounding.
 

@@ -8,12 +8,10 @@ drops alpha. Palettes are resolved before they come here; where a package resize
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from .pil_resize import NUMBERS, Axis, resize_floats, resize_levels
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -50,29 +48,19 @@ def resized(images: Tensor, height: int, width: int, rows: range | None = None, 
     ``rows`` and ``columns``: those of the new picture that are wanted, all of them without. Colours are weighed by
     alpha where there is one, which is dropped then: ``[B, 3, height or len(rows), width or len(columns)]``.
     """
+    from .pil_resize import Axis, levels_of, resize_levels
+
     old_height, old_width = images.shape[-2:]
     down, across = Axis(old_height, height, rows or range(height)), Axis(old_width, width, columns or range(width))
     images = images[..., down.used, across.used]
     if (old_height, old_width) == (height, width):
         return without_alpha(images).mul(255).round().div(255)
-    levels = resize_levels(_levels(images), down, across).float()
+    levels = resize_levels(levels_of(images), down, across).float()
     if levels.shape[1] == 4:
         colors, alpha = levels[:, :3], levels[:, 3:]
         weighed = colors.mul(255).div(alpha, rounding_mode="floor").clamp(0, 255)
-        levels = torch.where(alpha > 0, weighed, colors)
+        levels = weighed.where(alpha > 0, colors)
     return levels.div(255)
-
-
-def _levels(images: Tensor) -> Tensor:
-    """The 8-bit numbers of images, uint8, few rows at a time; colours are weighed by alpha where there is one."""
-    made = torch.empty_like(images, dtype=torch.uint8)
-    at_a_time = max(1, NUMBERS // images[:, :, 0].numel())
-    for some, of_them in zip(images.split(at_a_time, -2), made.split(at_a_time, -2), strict=True):
-        levels = some.mul(255).round_()
-        if levels.shape[1] == 4:
-            levels[:, :3].mul_(levels[:, 3:]).div_(255).round_()
-        of_them.copy_(levels)
-    return made
 
 
 def longer_side_padded(images: Tensor, size: int) -> Tensor:
@@ -81,12 +69,17 @@ def longer_side_padded(images: Tensor, size: int) -> Tensor:
     HPSv2 resizes floats, so nothing is rounded, and with antialiasing, as its call of torchvision has it since 0.17;
     before that, tensors were resized without.
     """
+    from .pil_resize import resize_floats
+
     height, width = images.shape[-2:]
     scale = size / max(height, width)
     if scale != 1:
         images = resize_floats(images, max(1, round(height * scale)), max(1, round(width * scale)))
-    down, right = size - images.shape[-2], size - images.shape[-1]
-    return F.pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
+        height, width = images.shape[-2:]
+    top, left = (size - height) // 2, (size - width) // 2
+    padded = images.new_zeros(*images.shape[:2], size, size)
+    padded[..., top : top + height, left : left + width] = images
+    return padded
 
 
 def normalised(images: Tensor, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Tensor:

@@ -1,7 +1,6 @@
 """From 8-bit pictures of any size and mode to the network's input, against each package's own way through PIL."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import PIL
@@ -11,13 +10,11 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 from torchvision.transforms import functional
-from understudy.models import demo as demo_family
 from understudy.oracles import base, load_oracle
 from understudy.oracles.preprocess import resized
 
 from . import small_files
 
-MODELS = Path(demo_family.__file__).parent
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 SIZES = [(64, 64), (64, 2048), (2048, 64), (333, 777), (1024, 1023), (225, 223), (100, 61), (70, 64)]
 SIZES += [(20, 17), (20, 64), (9, 31), (32, 32)]  # the networks here are 32 wide, so that these are enlarged
@@ -110,9 +107,8 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def oracles(tmp_path_factory, small_clip):
-    files = small_files.write_families(tmp_path_factory.mktemp("oracles"), small_clip[0])
+    files = small_files.write_families(tmp_path_factory.mktemp("oracles"))
     loaded = {family: load_oracle(path, family, encoder=encoder) for family, (path, encoder) in files.items()}
-    loaded["demo"] = load_oracle(MODELS / "oracle.safetensors")
     return loaded | {"clipscore in transformers' layout": load_oracle(small_clip[0], "clipscore")}
 
 
