@@ -15,7 +15,7 @@ from .activation import identity
 from .base import Oracle
 from .family import Family
 from .heads import Layouts, head
-from .tensors import Renamed, TensorFile, shapes_of, without_prefix
+from .tensors import Renamed, TensorFile, without_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,7 +73,7 @@ def joined(
     table |= {key: key for key in file if not key.startswith((prefix, *TOWER) if whole else prefix)}
     tensors = Renamed(file, table)
     with torch.device("meta"):
-        layers = head(file.path, shapes_of(tensors), "", layouts)
+        layers = head(file.path, file.shapes, prefix, layouts)
     layers = fill(file.path, layers, tensors, torch.float32)
     if whole:
         tower = load_tower(file, dtype)

@@ -79,7 +79,9 @@ def load(file: TensorFile, fingerprint: str, dtype, encoder) -> ImageReward:
     with torch.device("meta"):
         vision = BlipVisionModel(_vision_config(file.path, shapes))
         text = BlipTextModel(_text_config(file.path, shapes), add_pooling_layer=False)
-        network = torch.nn.ModuleDict({"vision": vision, "text": text, "head": head(file.path, shapes, "head.", PLAIN)})
+        network = torch.nn.ModuleDict(
+            {"vision": vision, "text": text, "head": head(file.path, file.shapes, HEAD, PLAIN)}
+        )
     return ImageReward(fill(file.path, network, tensors, dtype, exact=("head.",), name="ImageReward"), fingerprint)
 
 
