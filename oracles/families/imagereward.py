@@ -51,7 +51,8 @@ class ImageReward(Oracle):
             list(prompts), padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
         ).to(weight.device)
         seen = self.network.vision(pixel_values=pixels.to(weight.dtype)).last_hidden_state
-        read = self.network.text(**tokens, encoder_hidden_states=seen).last_hidden_state
+        ids, mask = tokens["input_ids"], tokens["attention_mask"]
+        read = self.network.text(input_ids=ids, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
         return (self.network.head(read[:, 0].float())[:, 0] - MEAN) / STD
 
 
