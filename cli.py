@@ -13,6 +13,10 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is not installed: {sys.executable} -m pip install typer rich")
 
+from .oracles import FAMILIES
+
+FAMILY = f"auto, which asks the file, or {', '.join(FAMILIES)}."
+
 app = typer.Typer(
     name="understudy",
     help="A fast student makes the image, an oracle scores it, a slow teacher redoes only what needs it.",
@@ -72,7 +76,7 @@ def generate(
         Path, typer.Option(help="One prompt per line, or a .csv, .tsv, .json or .jsonl with a column prompt.")
     ],
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
-    oracle_family: Annotated[str, typer.Option(help="What the oracle is; auto asks the file.")] = "auto",
+    oracle_family: Annotated[str, typer.Option(help=f"What the oracle is: {FAMILY}")] = "auto",
     encoder: Annotated[
         Path | None, typer.Option(help="Image encoder of an oracle that is only the head of an aesthetic predictor.")
     ] = None,
@@ -175,7 +179,7 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="The calibration (.json); one that is there is added to.")],
     count: Annotated[int, typer.Option("-n", "--count", help="Images in all.")] = 500,
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
-    oracle_family: Annotated[str, typer.Option(help="What the oracle is; auto asks the file.")] = "auto",
+    oracle_family: Annotated[str, typer.Option(help=f"What the oracle is: {FAMILY}")] = "auto",
     encoder: Annotated[
         Path | None, typer.Option(help="Image encoder of an oracle that is only the head of an aesthetic predictor.")
     ] = None,
@@ -252,7 +256,9 @@ def score(
         ),
     ] = None,
     literal_prompts: LiteralPrompts = False,
-    family: Annotated[list[str] | None, typer.Option(help="What each oracle is, in their order; else auto.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help=f"What each oracle is, in their order; else auto. One is {FAMILY}")
+    ] = None,
     encoder: Annotated[
         list[Path] | None, typer.Option(help="Image encoder of an oracle that is only a head; one for each, in order.")
     ] = None,
@@ -313,7 +319,7 @@ def info(file: Annotated[Path, typer.Argument(help="An oracle's file.")]):
 def convert(
     file: Annotated[Path, typer.Argument(help="An oracle's file, or an aesthetic predictor's head.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
-    family: Annotated[str, typer.Option(help="What the file is; auto asks it.")] = "auto",
+    family: Annotated[str, typer.Option(help=f"What the file is: {FAMILY}")] = "auto",
     encoder: Annotated[Path | None, typer.Option(help="Image encoder to put into the same file as a head.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16, half as large.")] = False,
 ):
@@ -330,7 +336,7 @@ def download(
 ):
     """Fetch a published oracle file; resumed where it stopped, and checked."""
     from .oracles.download import download as run
-    from .oracles.published import PUBLISHED, by_name, folder_for
+    from .oracles.published import PUBLISHED, by_name, encoder_for, folder_for
     from .pipelines.console import byte_counter
 
     if not name:
@@ -343,8 +349,8 @@ def download(
     typer.echo(f"{path}\nLicence: {entry.licence}")
     if not hash_checked:
         typer.echo("No SHA-256 of this file is known or stated by the server, so its bytes were not checked.")
-    if entry.encoder:
-        typer.echo(f"It also needs its image encoder: understudy oracle download {entry.encoder}")
+    if encoder := encoder_for(entry):
+        typer.echo(f"It also needs its image encoder: understudy oracle download {encoder.name}")
 
 
 @app.command()

@@ -88,16 +88,19 @@ def preview(keys, limit: int = 3) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
 
 
-def fill(path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, ...] = (), adopt: bool = False):
+def fill(
+    path: str | Path, network, weights: Mapping, dtype, exact: tuple[str, ...] = (), adopt: bool = False, name: str = ""
+):
     """A network built on torch's meta device, with ``weights`` in ``dtype`` in their places, ready for inference.
 
     Those whose names begin with one of ``exact`` are float32 whatever ``dtype`` is. ``adopt``: weights of the right
-    dtype become the network's own; else all are copied, so that they may be views of a file.
+    dtype become the network's own; else all are copied, so that they may be views of a file. ``name``: what errors call
+    the network; its class without.
     Raises CheckpointError, naming ``path``, for tensors missing, left over or of another shape.
     """
     import torch
 
-    name = type(network).__name__
+    name = name or type(network).__name__
     expected = network.state_dict()
     # Older files also hold the positions 0, 1, 2 ... themselves.
     given = {key for key in weights if not key.endswith("position_ids")}

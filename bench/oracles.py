@@ -2,6 +2,7 @@
 
     python bench/oracles.py              # every family at its full size; an hour on two cores
     python bench/oracles.py --families clipscore --sizes 1 4 --dtypes float32
+    python bench/oracles.py --resize     # pictures of odd shapes resized beside Pillow, nothing else; a minute
 
 For each family a random checkpoint of the published size, 512 x 512 pictures. "Loop" keeps the same network loaded and
 takes one picture after the other: PIL's resize, the tokenizer, the network, as the original packages do. The two take
@@ -10,7 +11,9 @@ before with the libraries, the tokenizers and the pictures, beside the size of o
 that of a process which does nothing else. Each picture has a prompt of its own, as in a queue of different pictures, so
 that both ways read as many texts. The error of bfloat16 is the largest difference from float32's scores, in the score's
 unit, and as a share of their range. Writes bench/results/oracles.json after each family and dtype; those that are there
-already, of this code of the oracles and these sizes, are not measured again without --again.
+already, of this code of the oracles and these sizes, are not measured again without --again. The resize's rows are in
+the same file: what it takes, beyond the picture itself, to make CLIP's middle of 224 x 224 or SigLIP's square of
+384 x 384 of it, each in a process of its own.
 """
 
 import argparse
@@ -86,9 +89,14 @@ def own_memory() -> int:
     from transformers import CLIPModel, CLIPVisionModelWithProjection, SiglipVisionModel  # noqa: F401
     from transformers.models.blip import modeling_blip, modeling_blip_text  # noqa: F401
     from understudy.oracles.clip_tokenizer import clip_tokenizer
-    from understudy.oracles.imagereward import bert_tokenizer
+    from understudy.oracles.families.imagereward import bert_tokenizer
 
     clip_tokenizer(), bert_tokenizer()
+    return held_now()
+
+
+def held_now() -> int:
+    """What this process holds in MiB; VmHWM begins anew from here."""
     gc.collect()
     with contextlib.suppress(OSError):  # a container may forbid it; importing has no high peak
         Path("/proc/self/clear_refs").write_text("5")
@@ -141,7 +149,52 @@ def measure(family, path, encoder, dtype, sizes, repeats):
     return {"rows": [row | {"unit": oracle.unit} for row in rows], "scores": scores.tolist()}
 
 
-WORK = {"batch": measure, "loop": measure_loop}
+def measure_resize(who, what, width, height, repeats):
+    """Run in a process of its own: seconds (the median), and MiB above the process that holds the picture."""
+    import numpy
+    from PIL import Image
+    from understudy.oracles.preprocess import openai_clip, resized
+
+    levels = numpy.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=numpy.uint8)
+    if who == "pillow":
+        picture = Image.fromarray(levels)
+        short = min(width, height)
+
+        def middle(picture):
+            picture = picture.resize((MIDDLE * picture.width // short, MIDDLE * picture.height // short), Image.BICUBIC)
+            return functional.center_crop(picture, MIDDLE)
+
+        make = {"middle": middle, "square": lambda picture: picture.resize((SQUARE, SQUARE), Image.BICUBIC)}[what]
+        make(picture.crop((0, 0, 8, 8)))  # so that nothing is loaded while it is measured
+    else:
+        picture = functional.to_tensor(levels)[None]
+        make = {
+            "middle": lambda picture: openai_clip(picture, MIDDLE),
+            "square": lambda picture: resized(picture, SQUARE, SQUARE),
+        }[what]
+        make(picture[..., :8, :8])
+    del levels
+    before, seconds = held_now(), []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        make(picture)
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": round(statistics.median(seconds), 4), "peak_mib": mib("VmHWM") - before}
+
+
+WORK = {"batch": measure, "loop": measure_loop, "resize": measure_resize}
+MIDDLE, SQUARE = 224, 384
+SHAPES = ((20000, 8), (8, 20000), (1080, 20000), (4000, 64))  # width and height
+
+
+def measure_resizes(repeats):
+    """A row for each of ``SHAPES`` and each way, this pack's figures beside those of the Pillow that is installed."""
+    import PIL
+
+    for (width, height), what in itertools.product(SHAPES, ("middle", "square")):
+        ours, pillow = (in_a_process("resize", who, what, width, height, repeats) for who in ("ours", "pillow"))
+        row = {"width": width, "height": height, "makes": what, **ours}
+        yield row | {f"pillow_{key}": value for key, value in pillow.items()} | {"pillow": PIL.__version__}
 
 
 def in_a_process(work, *arguments):
@@ -161,6 +214,7 @@ def main():
     parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "oracles.json")
+    parser.add_argument("--resize", action="store_true", help="measure the resize of odd shapes, and nothing else")
     parser.add_argument("--again", action="store_true", help="measure what the file holds already as well")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -168,6 +222,13 @@ def main():
     if options.measure:
         work, arguments = options.measure
         print(json.dumps(WORK[work](*json.loads(arguments))))
+        return
+    if options.resize:
+        rows = []
+        for row in measure_resizes(options.repeats):
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+        write(options.out, resize={"machine": machine(), "rows": rows})
         return
     results = measured_before(options.out, options.again)
     for family in options.families:
@@ -183,9 +244,19 @@ def main():
                 about = {"loop_peak_above_process_mib": loop_peak, "oracles_sha256": oracles_sha256()}
                 result["rows"] = [row | about for row in result["rows"]]
                 results[family, dtype] = result
-                write_whole(options.out, json.dumps({"machine": machine(), "rows": told(results)}, indent=1) + "\n")
+                write(options.out, machine=machine(), rows=told(results))
                 for row in result["rows"]:
                     print(json.dumps(row), flush=True)
+
+
+def held(path):
+    """What the file of results holds."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write(path, **parts):
+    """Put ``parts`` into the file of results; what else it holds stays."""
+    write_whole(path, json.dumps(held(path) | parts, indent=1) + "\n")
 
 
 def machine():
@@ -204,7 +275,7 @@ def machine():
 def oracles_sha256():
     """The code that a row was measured with."""
     code = hashlib.sha256()
-    for path in (ROOT / "files.py", *sorted((ROOT / "oracles").glob("*.py"))):
+    for path in (ROOT / "files.py", *sorted((ROOT / "oracles").rglob("*.py"))):
         code.update(path.read_bytes())
     return code.hexdigest()
 
@@ -217,9 +288,9 @@ def is_current(result, sizes):
 
 def measured_before(path, again):
     """What the file holds, as :func:`measure` gives it, by family and dtype."""
-    if not path.is_file():
+    content = held(path)
+    if "rows" not in content:
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
     if others := [key for key, value in machine().items() if content["machine"].get(key) != value]:
         if again:
             return {}

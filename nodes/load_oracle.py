@@ -6,7 +6,8 @@ import torch
 from comfy_api.latest import io
 
 from ..files import preview
-from ..oracles import FAMILIES, load_oracle
+from ..oracles import load_oracle
+from ..oracles.families import FAMILIES, NEEDS, TITLES, UNITS
 from .folders import NO_ORACLE, NONE, encoder_files, oracle_files, oracle_path
 from .hosted_oracle import HostedOracle
 from .schema import schema
@@ -19,11 +20,8 @@ class UnderstudyLoadOracle(io.ComfyNode):
         return schema(
             node_id="UnderstudyLoadOracle",
             display_name="Understudy Load Oracle",
-            description=(
-                "Loads a model that scores images: ImageReward, HPSv2 and v2.1, PickScore, CLIPScore, LAION aesthetic "
-                "v2, aesthetic v2.5. Files go into models/oracles."
-            ),
-            search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model", "pickscore"],
+            description=(f"Loads a model that scores images: {TITLES}. Files go into models/oracles."),
+            search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model", *FAMILIES],
             inputs=[
                 io.Combo.Input(
                     "oracle_name",
@@ -39,7 +37,7 @@ class UnderstudyLoadOracle(io.ComfyNode):
                     default="auto",
                     tooltip=(
                         "How the file scores. auto tells it from the tensors, and where families share a layout, from "
-                        "the file's metadata, hash or published name."
+                        f"the file's metadata, hash or published name. Scores are {UNITS}."
                     ),
                 ),
                 io.Combo.Input(
@@ -47,10 +45,7 @@ class UnderstudyLoadOracle(io.ComfyNode):
                     options=[NONE, *encoder_files()],
                     default=NONE,
                     optional=True,
-                    tooltip=(
-                        "The image encoder, where the file is only the head of an aesthetic predictor: CLIP ViT-L/14 "
-                        "for LAION's v2, SigLIP so400m-patch14-384 for v2.5."
-                    ),
+                    tooltip=(f"The image encoder, where the file is only the head of an aesthetic predictor: {NEEDS}."),
                 ),
             ],
             outputs=[OracleSocket.Output(id="oracle", tooltip="For Score Images, Keep Better and Combine Oracles.")],

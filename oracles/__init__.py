@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
-# A family is a module, and the name of its function `fits(file) -> bool`; `load` is in the same module.
-FAMILIES = {
-    "imagereward": (".imagereward", "fits"),
-    "hpsv2": (".hps", "fits"),
-    "hpsv2.1": (".hps", "fits"),
-    "pickscore": (".pickscore", "fits"),
-    "clipscore": (".clipscore", "fits"),
-    "laion-aesthetic-v2": (".aesthetic", "fits_laion"),
-    "aesthetic-v2.5": (".aesthetic", "fits_v25"),
-    "demo": (".demo", "fits"),
-}
+from .families import FAMILIES
 
 
 def load_oracle(path: str | Path, family: str = "auto", device="cpu", dtype=None, encoder: str | Path | None = None):
@@ -37,10 +26,10 @@ def load_oracle(path: str | Path, family: str = "auto", device="cpu", dtype=None
         raise ValueError(f"oracle family {family!r} is not known; choose auto or one of {', '.join(FAMILIES)}")
     file = TensorFile(path)
     fingerprint = sha256(path)
-    family = identify(file, family, fingerprint)
+    record = FAMILIES[identify(file, family, fingerprint)]
     if encoder is not None and not is_head(file):
-        raise ValueError(f"{path} ({family}) scores without an image encoder; leave {encoder} out")
-    module = import_module(FAMILIES[family][0], __package__)
-    oracle = module.load(file, family, fingerprint, dtype or torch.float32, encoder)
+        raise ValueError(f"{path} ({record.name}) scores without an image encoder; leave {encoder} out")
+    oracle = record.load(file, fingerprint, dtype or torch.float32, encoder)
+    oracle.record = record
     oracle.network.to(device)
     return oracle

@@ -6,10 +6,10 @@ from math import prod
 from pathlib import Path
 
 from ..files import CheckpointError, sha256
-from .base import UNITS
-from .clip import activation_in, is_clip
+from .families import FAMILIES
+from .family import Published
 from .identify import candidates, identify, is_head
-from .published import PUBLISHED, Published, recognised
+from .published import family_of, recognised
 from .tensors import TensorFile
 
 
@@ -19,43 +19,37 @@ def about(path: str | Path) -> dict[str, str]:
     Raises as ``load_oracle``.
     """
     file, digest = TensorFile(path), sha256(path)
+    record = entry = None
     try:
-        family = identify(file, "auto", digest)
-        unit, entry = UNITS[family], _published(file, family, digest)
+        record = FAMILIES[identify(file, "auto", digest)]
+        family, unit, entry = record.name, record.unit, _published(file, record.name, digest)
     except CheckpointError:
-        entry = None
         if found := candidates(file):
+            record = FAMILIES[found[0]]  # they share one layout, so what it tells of a file is the same
             family = f"{' or '.join(found)}; the file does not say which, so other commands need --family"
             unit = "depends on the family"
-        elif predictor := _encoder_of(file):
-            family, unit = f"none; the image encoder of {predictor}", "none"
+        elif predictors := [each.name for each in FAMILIES.values() if each.encoder and each.encoder.fits(file)]:
+            family, unit = f"none; the image encoder of {', '.join(predictors)}", "none"
             entry = _published(file, "", digest)
         else:
             raise
     parameters = sum(prod(shape) for shape in file.shapes.values())
-    own = family == "demo"
     told = {
         "family": family,
         "unit": unit,
         "size": f"{file.path.stat().st_size / 2**20:,.1f} MiB, {parameters / 1e6:,.1f} million parameters",
-        "licence": entry.licence if entry else "Apache-2.0" if own else "not known",
+        "licence": entry.licence if entry else record and record.licence or "not known",
         "page": entry.page if entry else "not known",
-        "source": entry.source if entry else "Understudy's demo-oracle recipe" if own else "not known",
+        "source": entry.source if entry else record and record.source or "not known",
         "sha256": digest + _compared(file, entry, digest),
     }
-    if is_clip(file.shapes):
-        told["activation"] = activation_in(file)
-    encoder = next((e.encoder for e in PUBLISHED if e.family == family and e.encoder), None)
-    if encoder and is_head(file):
-        told["needs"] = f"the image encoder {encoder}; join the two with understudy oracle convert --encoder"
+    if record:
+        told |= record.details(file)
+    if is_head(file):
+        told["needs"] = (
+            f"the image encoder {record.encoder.published.name}; join the two with understudy oracle convert --encoder"
+        )
     return told
-
-
-def _encoder_of(file: TensorFile) -> str | None:
-    """The aesthetic predictor whose tower this is, where it is nothing else."""
-    if "vision_model.head.probe" in file:
-        return "aesthetic-v2.5"
-    return "laion-aesthetic-v2" if {"visual_projection.weight", "visual.proj"} & file.keys() else None
 
 
 def _compared(file: TensorFile, entry: Published | None, digest: str) -> str:
@@ -70,6 +64,6 @@ def _published(file: TensorFile, family: str, digest: str) -> Published | None:
     """The published file that this is, by its hash, its name, or the name of what it was converted from."""
     for name in (file.path.name, file.metadata.get("made_from", "")):
         entry = recognised(name, digest)
-        if entry is not None and entry.family == family:
+        if entry is not None and family_of(entry) == family:
             return entry
     return None

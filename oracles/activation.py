@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..files import CheckpointError
 from .tensors import TensorFile
+
+if TYPE_CHECKING:
+    import torch
 
 ACTIVATIONS = ("gelu", "quick_gelu")
 # OpenAI trained ViT-B and ViT-L (these widths of the image tower) with x * sigmoid(1.702 x); most others use GELU.

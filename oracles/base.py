@@ -5,22 +5,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+    from .family import Family
 
 # Devices that lack float64, which resizing needs, or may lack it; there it is done on the CPU.
 WITHOUT_FLOAT64 = ("mps", "xpu", "privateuseone")
-
-UNITS = {
-    "imagereward": "standard deviations; may be negative",
-    "hpsv2": "cosine; leaderboards show it times 100",
-    "hpsv2.1": "cosine; leaderboards show it times 100",
-    "pickscore": "logit scale x cosine",
-    "clipscore": "100 x cosine",
-    "laion-aesthetic-v2": "about 1 to 10; reads no prompt",
-    "aesthetic-v2.5": "about 1 to 10; reads no prompt",
-    "demo": "logit that the picture shows the scene",
-}
 
 
 class OracleError(ValueError):
@@ -40,6 +33,8 @@ def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -
 
     first: the number of the first image, for the messages.
     """
+    import torch
+
     if not isinstance(images, torch.Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
         raise OracleError(f"images are {kind}; expected a floating-point tensor [B, 3, H, W] in [0, 1]")
@@ -62,23 +57,33 @@ def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -
 class Oracle(ABC):
     """Scores an image for a prompt; higher is better, deterministic, independent of the rest of the batch.
 
-    ``family`` and ``unit`` say what the numbers are, and ``network`` is the one module that holds all weights, so that
-    a host can move it between devices; scoring follows it there. ``fingerprint`` is the SHA-256 of the file, or of that
-    and what else makes its scores: the encoder's file, an activation that is told from outside the file.
+    ``record`` is what is known of its family, given by :func:`~understudy.oracles.load_oracle`. ``network`` is the one
+    module that holds all weights, so that a host can move it between devices; scoring follows it there.
+    ``fingerprint`` is the SHA-256 of the file, or of that and what else makes its scores: the encoder's file, an
+    activation that is told from outside the file.
     """
 
-    family: str
+    record: Family
     fingerprint: str
     network: torch.nn.Module
-    reads_prompts = True  # or are images scored by themselves?
     # Numbers of the network's input that go through it together on a CPU: four images of 224 x 224, one of 384 x 384.
     # What a layer of a large one makes of more no longer fits the processor's caches, which costs more than larger
     # products save (a tenth at 16 images, of ViT-L and ViT-H), and in bfloat16 takes gigabytes of an so400m.
     cpu_numbers = 4 * 3 * 224**2
 
     @property
+    def family(self) -> str:
+        return self.record.name
+
+    @property
     def unit(self) -> str:
-        return UNITS[self.family]
+        """What the numbers are."""
+        return self.record.unit
+
+    @property
+    def reads_prompts(self) -> bool:
+        """Or are images scored by themselves?"""
+        return self.record.reads_prompts
 
     @abstractmethod
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
@@ -125,15 +130,21 @@ class Oracle(ABC):
             raise OracleError(f"{len(prompts)} prompts for {len(images)} images; expected one prompt per image")
         for index, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
             check_images(image, [prompt], index)
+        import torch
+
         return self._finished(torch.cat([self._prepared(image) for image in images]), prompts)
 
-    @torch.no_grad()
     def _prepared(self, images: torch.Tensor) -> torch.Tensor:
+        import torch
+
         device = next(self.network.parameters()).device
         place = "cpu" if device.type in WITHOUT_FLOAT64 else device
-        return self.prepare(images.detach().to(place, torch.float32).clamp(0, 1)).to(device)
+        with torch.no_grad():
+            return self.prepare(images.detach().to(place, torch.float32).clamp(0, 1)).to(device)
 
     def _finished(self, pixels: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
+        import torch
+
         batch = max(1, self.cpu_numbers // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
         with torch.no_grad():
             parts = [

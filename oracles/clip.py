@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from ..files import CheckpointError, fill
 from .activation import OPENAI_ONLY, activation, in_openai_layout
 from .base import Oracle
 from .clip_tokenizer import cleaned, clip_tokenizer
 from .tensors import Renamed, TensorFile, shape_of, shapes_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 LENGTH = 77  # tokens, the first and the last of the text included
 VOCABULARY = 49408  # of the byte-pair tokenizer that ships with the pack
@@ -31,11 +32,11 @@ class ClipOracle(Oracle):
     """
 
     scale = 1.0
+    cleans = False
 
-    def __init__(self, network: torch.nn.Module, fingerprint: str, cleans: bool = False):
+    def __init__(self, network: torch.nn.Module, fingerprint: str):
         self.network = network
         self.fingerprint = fingerprint
-        self.cleans = cleans
         self.tokenizer = clip_tokenizer()
 
     @property
@@ -50,6 +51,9 @@ class ClipOracle(Oracle):
         return len(self.tokenizer(self._text(prompt), verbose=False).input_ids)
 
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
+        import torch
+        from torch.nn import functional as F
+
         clip = self.network
         weight = clip.visual_projection.weight
         different = list(dict.fromkeys(prompts))  # a text is read once, however many pictures it stands for
@@ -87,8 +91,14 @@ def image_width(shapes: Mapping[str, tuple[int, ...]]) -> int:
     return 0
 
 
+def is_huge(file: TensorFile) -> bool:
+    """Whether it has ViT-H-14's image tower, which HPS and PickScore share; a CLIP of another size is none of these."""
+    return image_width(file.shapes) == HUGE_WIDTH
+
+
 def load_clip(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
     """A ``CLIPModel`` with every tensor of the file in its place, and none without one. Raises CheckpointError."""
+    import torch
     from transformers import CLIPModel
 
     tensors = in_transformers_layout(file)
@@ -100,6 +110,7 @@ def load_clip(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
 
 def load_image_tower(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
     """A ``CLIPVisionModelWithProjection`` from a file of a whole CLIP, or of its image half. Raises CheckpointError."""
+    import torch
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     tensors = in_transformers_layout(file)
@@ -112,6 +123,11 @@ def load_image_tower(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
 def activation_in(file: TensorFile) -> str:
     """The activation that a file's CLIP will have, see :func:`~understudy.oracles.activation.activation`."""
     return _vision_config(file, shapes_of(in_transformers_layout(file)))["hidden_act"]
+
+
+def activation_told(file: TensorFile) -> dict[str, str]:
+    """What ``oracle info`` says of a CLIP beside the rest."""
+    return {"activation": activation_in(file)}
 
 
 def in_transformers_layout(file: Mapping) -> Mapping:

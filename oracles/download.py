@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener, urlopen
 
 from ..files import sha256
-from .published import HUB, Published
+from .family import HUB, Published
 
 BLOCK = 1 << 20
 SECONDS = 60  # without a byte, before a connection counts as broken

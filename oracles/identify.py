@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from ..files import CheckpointError, preview
-from . import FAMILIES
-from .aesthetic import fits_laion, fits_v25
-from .clip import HUGE_WIDTH, image_width
-from .published import recognised
+from .aesthetic import is_whole
+from .families import FAMILIES
+from .published import family_of, recognised
 from .tensors import TensorFile
-
-SHARED_BY_HUGE = ("hpsv2", "hpsv2.1", "pickscore")  # ViT-H-14 all of them; a CLIP of another size is not one of these
 
 
 def candidates(file: TensorFile) -> list[str]:
     """Every family whose layout the file has."""
-    return [
-        name for name, (module, fits) in FAMILIES.items() if getattr(import_module(module, __package__), fits)(file)
-    ]
+    return [name for name, family in FAMILIES.items() if family.fits(file)]
 
 
 def identify(file: TensorFile, family: str, fingerprint: str) -> str:
@@ -36,10 +29,9 @@ def identify(file: TensorFile, family: str, fingerprint: str) -> str:
     if file.metadata.get("family") in found:
         return file.metadata["family"]
     entry = recognised(file.path.name, fingerprint)
-    if entry is not None and entry.family in found:
-        return entry.family
-    if image_width(file.shapes) != HUGE_WIDTH:
-        found = [name for name in found if name not in SHARED_BY_HUGE]
+    if entry is not None and family_of(entry) in found:
+        return family_of(entry)
+    found = [name for name in found if FAMILIES[name].is_guessed(file)] or found
     if len(found) > 1:
         raise CheckpointError(
             f"{file.path} could be any of {', '.join(found)}, which share one layout; choose the family yourself"
@@ -48,8 +40,8 @@ def identify(file: TensorFile, family: str, fingerprint: str) -> str:
 
 
 def is_head(file: TensorFile) -> bool:
-    """Whether this is only the head of an aesthetic predictor, which needs its image encoder from another file."""
-    return (fits_laion(file) or fits_v25(file)) and not any(key.startswith("vision_model.") for key in file)
+    """Whether this is only a head, which needs its image encoder from another file."""
+    return any(family.encoder and family.fits(file) for family in FAMILIES.values()) and not is_whole(file)
 
 
 def _looks_like(file: TensorFile, found: list[str]) -> str:

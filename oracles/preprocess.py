@@ -7,13 +7,11 @@ drops alpha. Palettes are resolved before they come here; where a package resize
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from .pil_resize import resize_levels
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -21,12 +19,12 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 def openai_clip(images: Tensor, size: int) -> Tensor:
     """As OpenAI's CLIP, OpenCLIP and ImageReward: the middle of the picture, its shorter side ``size``."""
-    return normalised(center_crop(shorter_side(images, size), size))
+    return normalised(middle(images, size, lambda spare: round(spare / 2)))  # halves to even, as torchvision does
 
 
 def transformers_clip(images: Tensor, size: int) -> Tensor:
-    """As transformers' ``CLIPImageProcessor``: no alpha, and the middle rounded another way."""
-    return normalised(center_crop_floored(shorter_side(without_alpha(images), size), size))
+    """As transformers' ``CLIPImageProcessor``: no alpha, and the middle rounded down."""
+    return normalised(middle(without_alpha(images), size, lambda spare: spare // 2))
 
 
 def without_alpha(images: Tensor) -> Tensor:
@@ -34,41 +32,35 @@ def without_alpha(images: Tensor) -> Tensor:
     return images[:, :3]
 
 
-def resized(images: Tensor, height: int, width: int) -> Tensor:
+def middle(images: Tensor, size: int, first: Callable[[int], int]) -> Tensor:
+    """The shorter side to ``size``, the longer one in proportion, rounded down; of that the central square.
+
+    ``first``: where that square begins, for the number of pixels that are too many.
+    """
+    height, width = images.shape[-2:]
+    new = [int(size * side / min(height, width)) for side in (height, width)]
+    return resized(images, *new, *(range(first(side - size), first(side - size) + size) for side in new))
+
+
+def resized(images: Tensor, height: int, width: int, rows: range | None = None, columns: range | None = None) -> Tensor:
     """Images ``[B, 3 or 4, H, W]`` in [0, 1] by bicubic interpolation with antialiasing, to the bit as PIL does it.
 
-    Colours are weighed by alpha where there is one, which is dropped then: ``[B, 3, height, width]``.
+    ``rows`` and ``columns``: those of the new picture that are wanted, all of them without. Colours are weighed by
+    alpha where there is one, which is dropped then: ``[B, 3, height or len(rows), width or len(columns)]``.
     """
-    levels = images.mul(255).round()
-    if levels.shape[-2:] == (height, width):
-        return without_alpha(levels).div(255)
-    alpha = levels[:, 3:]
-    levels = torch.cat([levels[:, :3].mul(alpha).div(255).round(), alpha], dim=1) if alpha.numel() else levels
-    levels = resize_levels(levels, height, width)
-    if alpha.numel():
+    from .pil_resize import Axis, levels_of, resize_levels
+
+    old_height, old_width = images.shape[-2:]
+    down, across = Axis(old_height, height, rows or range(height)), Axis(old_width, width, columns or range(width))
+    images = images[..., down.used, across.used]
+    if (old_height, old_width) == (height, width):
+        return without_alpha(images).mul(255).round().div(255)
+    levels = resize_levels(levels_of(images), down, across).float()
+    if levels.shape[1] == 4:
         colors, alpha = levels[:, :3], levels[:, 3:]
         weighed = colors.mul(255).div(alpha, rounding_mode="floor").clamp(0, 255)
-        levels = torch.where(alpha > 0, weighed, colors)
+        levels = weighed.where(alpha > 0, colors)
     return levels.div(255)
-
-
-def shorter_side(images: Tensor, size: int) -> Tensor:
-    """The shorter side to ``size``, the longer one in proportion, rounded down."""
-    height, width = images.shape[-2:]
-    short = min(height, width)
-    return resized(images, int(size * height / short), int(size * width / short))
-
-
-def center_crop(images: Tensor, size: int) -> Tensor:
-    """The central square, halves rounded to even, as torchvision does."""
-    top, left = (round((side - size) / 2) for side in images.shape[-2:])
-    return images[..., top : top + size, left : left + size]
-
-
-def center_crop_floored(images: Tensor, size: int) -> Tensor:
-    """The central square, halves rounded down, as transformers' image processors do."""
-    top, left = ((side - size) // 2 for side in images.shape[-2:])
-    return images[..., top : top + size, left : left + size]
 
 
 def longer_side_padded(images: Tensor, size: int) -> Tensor:
@@ -77,13 +69,17 @@ def longer_side_padded(images: Tensor, size: int) -> Tensor:
     HPSv2 resizes floats, so nothing is rounded, and with antialiasing, as its call of torchvision has it since 0.17;
     before that, tensors were resized without.
     """
+    from .pil_resize import resize_floats
+
     height, width = images.shape[-2:]
     scale = size / max(height, width)
     if scale != 1:
-        shape = max(1, round(height * scale)), max(1, round(width * scale))
-        images = F.interpolate(images, shape, mode="bicubic", antialias=True, align_corners=False)
-    down, right = size - images.shape[-2], size - images.shape[-1]
-    return F.pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
+        images = resize_floats(images, max(1, round(height * scale)), max(1, round(width * scale)))
+        height, width = images.shape[-2:]
+    top, left = (size - height) // 2, (size - width) // 2
+    padded = images.new_zeros(*images.shape[:2], size, size)
+    padded[..., top : top + height, left : left + width] = images
+    return padded
 
 
 def normalised(images: Tensor, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> Tensor:

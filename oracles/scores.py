@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,10 +16,15 @@ def image_id(image: torch.Tensor) -> str:
     """SHA-256 of an image's 8-bit pixels (``[3 or 4, H, W]`` in [0, 1]): the same everywhere for the same picture."""
     if image.ndim != 3:
         raise OracleError(f"image has shape {list(image.shape)}; expected [3, H, W]")
-    pixels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().contiguous()
-    digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
-    digest.update(pixels.numpy().tobytes())
+    digest = hashlib.sha256(repr(tuple(image.shape)).encode())
+    for channel in image.detach():  # one by one, as a large picture's numbers in float32 are four times its pixels
+        digest.update(channel.float().clamp(0, 1).mul_(255).round_().to(torch.uint8).cpu().contiguous().numpy())
     return digest.hexdigest()
+
+
+# The fields of Scores that hold one entry per image; the others are of all images together.
+PER_IMAGE = ("values", "image_ids", "prompts", "decisions", "scores_after")
+UNTIL_DECIDED = ("decisions", "scores_after")  # those that are empty until the teacher has been
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,18 @@ class Scores:
     literal: bool = False
 
     def __post_init__(self):
-        for name in ("image_ids", "prompts", "decisions", "scores_after"):
+        for name in PER_IMAGE:
             count = len(getattr(self, name))
-            optional = name in ("decisions", "scores_after")
-            if count != len(self.values) and not (optional and count == 0):
+            if count != len(self.values) and not (name in UNTIL_DECIDED and count == 0):
                 raise OracleError(f"{len(self.values)} scores but {count} {name}; expected one per image")
         for index, value in enumerate(self.values):
             if math.isnan(value):
                 raise OracleError(f"the score of image {index} is not a number (NaN)")
+
+    def of(self, images: Sequence[int]) -> Scores:
+        """The scores of some images, by their places and in that order; what is not per image stays as it is."""
+        entries = {name: getattr(self, name) for name in PER_IMAGE}
+        return replace(self, **{name: tuple(held[i] for i in images) for name, held in entries.items() if held})
 
 
 def values_of(scores: Sequence[Scores], images: int) -> list[float]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..files import CheckpointError, kind_of, preview, read_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # What torch raises, beside its own RuntimeError, for bytes that are no pickle or only a part of one.
 DAMAGED = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError)
@@ -69,6 +70,8 @@ class Renamed(Mapping):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor."""
+        import torch
+
         source = shapes_of(self.source)
         unread = {old: torch.empty(shape, device="meta") for old, shape in source.items()}
         return {key: tuple(Renamed(unread, self.table)[key].shape) for key in self.table}
@@ -116,6 +119,8 @@ def _opened(path: Path) -> Callable[[str], Tensor]:
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
     if kind_of(path) == "plain pickle":
         raise CheckpointError(f"{path} is a plain Python pickle, {CODE}")
     if path.suffix == ".safetensors":
@@ -145,6 +150,8 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path):
+    import torch
+
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RuntimeError as error:

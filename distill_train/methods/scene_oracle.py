@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ...models.demo import checker, family
 from ...models.demo.language import TOKEN_IDS, TOKENS, token_ids
+from ...models.demo.oracle_network import SceneOracleNetwork
 from ...models.demo.render import SIDE
 from ...models.demo.scenes import SPLITS, scenes_of
-from ...oracles.demo import MARK, SceneOracleNetwork
+from ...oracles.families.demo import MARK
 from ..config import Strict
 from ..randomness import generator
 from ..scene_data import tokens_for

@@ -18,9 +18,9 @@ from understudy.distill_train.scene_data import draw_scenes
 from understudy.distill_train.scene_pictures import PictureMaker, Pictures
 from understudy.models.demo import checker
 from understudy.models.demo.language import TOKENS, parse, token_ids
+from understudy.models.demo.oracle_network import SceneOracleNetwork
 from understudy.models.demo.render import render
 from understudy.models.demo.scenes import RELATIONS, split_of
-from understudy.oracles.demo import SceneOracleNetwork
 
 G = torch.Generator().manual_seed(0)
 SCENES = draw_scenes(48, G)

@@ -28,7 +28,7 @@ def test_half_precision_only_where_the_host_finds_it_fast(without_host, fp16, bf
 
 
 class Brightness(Oracle):
-    family, unit, fingerprint = "brightness", "", "f"
+    family, unit, fingerprint, reads_prompts = "brightness", "", "f", True
     cpu_numbers = 2**24  # so that the chunks seen are those of the node
 
     def __init__(self):

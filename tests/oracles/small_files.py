@@ -1,7 +1,10 @@
 """Small random checkpoints in the layouts of the published oracle files, and the networks that they came from."""
 
+from importlib import import_module
+
 import torch
 from safetensors.torch import save_file
+from understudy.oracles.families import FAMILIES, MODULES
 
 
 def awake(network, factor=4.0):
@@ -21,6 +24,17 @@ def open_clip_network(quick_gelu=False, **sizes):
     text = {"layers": 2, "width": 64, "heads": 1} | sizes.get("text", {})
     network = CLIP(sizes.get("embed_dim", 48), CLIPVisionCfg(**vision), CLIPTextCfg(**text), quick_gelu=quick_gelu)
     return awake(network)
+
+
+def transformers_clip():
+    """transformers' own CLIP, small, with OpenAI's QuickGELU."""
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    shared = {"intermediate_size": 96, "num_hidden_layers": 2, "hidden_act": "quick_gelu", "projection_dim": 48}
+    text = {"hidden_size": 64, "num_attention_heads": 1, "bos_token_id": 49406, "eos_token_id": 49407}
+    vision = {"hidden_size": 128, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    return awake(CLIPModel(CLIPConfig(text_config=shared | text, vision_config=shared | vision, projection_dim=48)))
 
 
 def siglip_network(**sizes):
@@ -100,15 +114,10 @@ def write(tensors, path, metadata=None):
     return path
 
 
-def write_families(folder, clip):
-    """{family: (file, encoder or None)} of small oracles; ``clip`` is the file of a CLIP in Hugging Face's layout."""
-    open_clip = write(open_clip_network().state_dict(), folder / "clip.safetensors")
-    siglip = write(siglip_network().state_dict(), folder / "siglip.safetensors")
-    return {
-        "clipscore": (open_clip, None),
-        "hpsv2.1": (open_clip, None),
-        "pickscore": (clip, None),
-        "imagereward": (write(image_reward_tensors(), folder / "ImageReward.safetensors"), None),
-        "laion-aesthetic-v2": (write(head_tensors("layers.", 48), folder / "laion.safetensors"), open_clip),
-        "aesthetic-v2.5": (write(head_tensors("scoring_head.", 64), folder / "head.safetensors"), siglip),
-    }
+def write_families(folder):
+    """{family: (file, encoder or None)}: the small files that each family's own test makes."""
+    written = {}
+    for module, family in zip(MODULES, FAMILIES, strict=True):
+        (folder / module).mkdir()
+        written[family] = import_module(f".families.test_{module}", __package__).small(folder / module)
+    return written

@@ -9,12 +9,14 @@ import pytest
 import torch
 from safetensors import safe_open
 from understudy.cli import main
-from understudy.oracles import identify, load_oracle, published
+from understudy.oracles import clip as clip_module
+from understudy.oracles import load_oracle, published
 from understudy.oracles.download import DownloadError, download
 from understudy.oracles.published import by_name, folder_for
 from understudy.oracles.tensors import TensorFile
 
 from . import small_files
+from .families import test_aesthetic_v2_5
 
 IMAGES = torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))
 PROMPTS = ["a cat", "a small red star"]
@@ -57,11 +59,11 @@ def test_info_says_what_a_file_is(tmp_path, capsys):
 
 
 def test_info_of_a_file_that_does_not_tell_its_family(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(identify, "HUGE_WIDTH", 128)  # so that this small one could be an HPS, as ViT-H-14 could
+    monkeypatch.setattr(clip_module, "HUGE_WIDTH", 128)  # so that this small one could be an HPS, as ViT-H-14 could
     clip = small_files.write(small_files.open_clip_network().state_dict(), tmp_path / "mine.safetensors")
     assert run("info", clip) == 0
     told = capsys.readouterr().out
-    assert "hpsv2 or hpsv2.1 or clipscore; the file does not say which" in told and "depends on the family" in told
+    assert "clipscore or hpsv2 or hpsv2.1; the file does not say which" in told and "depends on the family" in told
 
 
 def test_info_of_encoders_and_joined_files(tmp_path, small_clip, capsys):
@@ -110,8 +112,7 @@ def test_convert_joins_a_head_and_its_encoder(tmp_path, small_clip, layout):
 
 
 def test_convert_joins_a_head_and_a_siglip(tmp_path):
-    head = small_files.write(small_files.head_tensors("scoring_head.", 64), tmp_path / "head.safetensors")
-    encoder = small_files.write(small_files.siglip_network().state_dict(), tmp_path / "siglip.safetensors")
+    head, encoder = test_aesthetic_v2_5.small(tmp_path)
     assert run("convert", head, "--encoder", encoder, "--out", tmp_path / "whole.safetensors") == 0
     whole, both = load_oracle(tmp_path / "whole.safetensors"), load_oracle(head, encoder=encoder)
     assert whole.family == "aesthetic-v2.5" and torch.equal(whole(IMAGES, PROMPTS), both(IMAGES, PROMPTS))
@@ -340,7 +341,7 @@ def test_download_lists_names_and_needs_a_folder(capsys):
     assert run("download", "hpsv3") == 2
     assert run("download", "hpsv2") == 2
     told = capsys.readouterr().err
-    assert "choose one of imagereward" in told and "--to FOLDER" in told
+    assert "choose one of aesthetic-v2.5" in told and "--to FOLDER" in told
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import torch
 from understudy.files import CheckpointError, fill, sha256
 from understudy.oracles import load_oracle
 from understudy.oracles import tensors as reader
-from understudy.oracles.heads import linear_head
+from understudy.oracles.heads import PLAIN, head
 from understudy.oracles.identify import candidates, identify
-from understudy.oracles.published import PUBLISHED, by_name
+from understudy.oracles.published import by_name
 from understudy.oracles.tensors import TensorFile
 
 from . import small_files
+from .families import test_aesthetic_v2_5
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def named(path, folder, name, metadata=None):
 
 
 def test_where_families_share_a_layout_metadata_then_hash_then_name_decide(huge, tmp_path):
-    with pytest.raises(CheckpointError, match="any of hpsv2, hpsv2.1, clipscore, which share one layout; choose"):
+    with pytest.raises(CheckpointError, match="any of clipscore, hpsv2, hpsv2.1, which share one layout; choose"):
         identify(TensorFile(huge), "auto", "0" * 64)
     assert identify(TensorFile(huge), "hpsv2", "0" * 64) == "hpsv2"
     file = named(huge, tmp_path, "hps_v2.1_compressed.safetensors", {"family": "hpsv2"})
@@ -54,13 +55,13 @@ def test_pickscore_by_its_name_or_hash(tmp_path):
     ):
         assert identify(TensorFile(small_files.write(tensors, tmp_path / name)), "auto", "0" * 64) == family
     file = TensorFile(small_files.write(tensors, tmp_path / "model.safetensors"))
-    with pytest.raises(CheckpointError, match="pickscore, clipscore"):
+    with pytest.raises(CheckpointError, match="clipscore, pickscore"):
         identify(file, "auto", "0" * 64)
     assert identify(file, "auto", by_name("pickscore").sha256) == "pickscore"
 
 
 def test_a_smaller_clip_is_a_clipscore(small_clip):
-    assert candidates(TensorFile(small_clip[0])) == ["pickscore", "clipscore"]
+    assert candidates(TensorFile(small_clip[0])) == ["clipscore", "pickscore"]
     assert load_oracle(small_clip[0]).family == "clipscore"
 
 
@@ -91,12 +92,12 @@ def test_a_file_is_read_without_staying_mapped(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(reader, "MAPPED", 4 * 16 * 32)
     file = TensorFile(path)
     with torch.device("meta"):
-        head = linear_head(path, file.shapes, "")
-    head = fill(path, head, file, torch.float32)
+        layers = head(path, file.shapes, "", PLAIN)
+    layers = fill(path, layers, file, torch.float32)
     assert 2 <= len(opened) < len(made)
     del file
     path.write_bytes(bytes(path.stat().st_size))
-    held = head.state_dict()
+    held = layers.state_dict()
     assert all(torch.equal(held[key], value) for key, value in made.items()), "the network's are copies of its own"
 
 
@@ -174,7 +175,7 @@ def test_a_head_asks_for_its_encoder(tmp_path, small_clip):
     siglip_file = small_files.write(siglip, tmp_path / "siglip.safetensors")
     with pytest.raises(CheckpointError, match="siglip.*lacks visual_projection.weight.*needs OpenAI's CLIP ViT-L/14"):
         load_oracle(head, encoder=siglip_file)
-    head = small_files.write(small_files.head_tensors("scoring_head.", 64), tmp_path / "head25.safetensors")
+    head, _ = test_aesthetic_v2_5.small(tmp_path)
     for missing in ("patch_embedding.weight", "position_embedding.weight"):
         key = f"vision_model.embeddings.{missing}"
         part = {name: value for name, value in siglip.items() if name != key}
@@ -200,29 +201,6 @@ def test_an_aesthetic_head_is_read_strictly(tmp_path, small_clip, whole):
         assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("missing", "message"),
-    [
-        ("mlp.layers.4.weight", "head.6.weight of its ImageRewardNetwork|also has head.4.bias"),
-        ("blip.text_encoder.encoder.layer.1.output.dense.bias", "lacks text.encoder.layer.1.output.dense.bias"),
-        ("blip.visual_encoder.blocks.0.mlp.fc1.weight", "lacks vision.encoder.layers.0.mlp.fc1.weight"),
-        ("blip.visual_encoder.patch_embed.proj.weight", "lacks vision.embeddings.patch_embedding.weight"),
-        ("blip.text_encoder.embeddings.word_embeddings.weight", "lacks text.embeddings.word_embeddings.weight"),
-        ("blip.text_encoder.embeddings.position_embeddings.weight", "lacks text.embeddings.position_embeddings.weight"),
-        ("blip.text_encoder.encoder.layer.0.intermediate.dense.weight", "lacks text.encoder.layer.0.intermediate"),
-        ("blip.text_encoder.encoder.layer.0.crossattention.self.key.weight", "lacks text.encoder.layer.0.crossatt"),
-    ],
-)
-def test_an_incomplete_image_reward_is_refused(tmp_path, missing, message):
-    tensors = small_files.image_reward_tensors()
-    del tensors[missing]
-    with pytest.raises(CheckpointError, match=message):
-        load_oracle(small_files.write(tensors, tmp_path / "ImageReward.safetensors"))
-    tensors = small_files.image_reward_tensors() | {"blip.extra": torch.zeros(1)}
-    with pytest.raises(CheckpointError, match="also has blip.extra"):
-        load_oracle(small_files.write(tensors, tmp_path / "ImageReward.safetensors"))
-
-
 def test_remarks_name_cut_and_empty_prompts(tmp_path):
     oracle = load_oracle(small_files.write(small_files.image_reward_tensors(), tmp_path / "r.safetensors"))
     assert oracle.remarks(["a cat", "a dog"]) == []
@@ -242,15 +220,3 @@ def test_another_encoder_makes_another_oracle_of_the_same_head(tmp_path, small_c
     first, second, again = (load_oracle(head, encoder=path).fingerprint for path in (small_clip[0], other, same))
     assert first != second == again
     assert sha256(head) not in (first, second)
-
-
-def test_published_names_are_all_different_and_their_families_known():
-    from understudy.oracles import FAMILIES
-
-    assert (
-        len({entry.name for entry in PUBLISHED}) == len({entry.file.lower() for entry in PUBLISHED}) == len(PUBLISHED)
-    )
-    assert {entry.family for entry in PUBLISHED} <= {"", *FAMILIES}
-    assert {by_name(entry.encoder).name for entry in PUBLISHED if entry.encoder}
-    with pytest.raises(ValueError, match="'hps' is no published file; choose one of imagereward"):
-        by_name("hps")

@@ -4,11 +4,11 @@ import pytest
 import torch
 from understudy.oracles import load_oracle
 from understudy.oracles.clip_tokenizer import clip_tokenizer
-from understudy.oracles.imagereward import bert_tokenizer
+from understudy.oracles.families.imagereward import bert_tokenizer
 
 from . import full_size, small_files
 from .blip_by_hand import ByHand
-from .test_networks import by_open_clip
+from .references import by_open_clip
 
 PROMPTS = ["a small red star left of a large blue circle", "a lighthouse at dusk"]
 IMAGES = full_size.pictures(2)[..., :300, :400]

@@ -3,19 +3,22 @@
 import copy
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import transforms
 from torchvision.transforms import functional
 from understudy.oracles import base, load_oracle
-from understudy.oracles.pil_resize import resize_levels
+from understudy.oracles.preprocess import resized
 
 from . import small_files
 
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 SIZES = [(64, 64), (64, 2048), (2048, 64), (333, 777), (1024, 1023), (225, 223), (100, 61), (70, 64)]
 SIZES += [(20, 17), (20, 64), (9, 31), (32, 32)]  # the networks here are 32 wide, so that these are enlarged
+SIZES += [(5000, 8), (8, 5000)]
 
 
 def picture(width, height, mode="RGB", opaque=False):
@@ -45,7 +48,7 @@ def as_tensor(image):
 
 
 def by_pil(image, width, height):
-    """PIL's bicubic, across and then down, as every Pillow before 13 did; 13 picks the order by size.
+    """PIL's bicubic, across and then down, as every Pillow before 12.2 did; later ones pick the order by size.
 
     Colours are weighed by alpha once for both, as PIL does within one call.
     """
@@ -78,8 +81,9 @@ def transformers_way(image, size):
 def hps_way(image, size):
     pixels = functional.to_tensor(image.convert("RGB"))
     scale = size / max(pixels.shape[1:])
-    shape = [round(side * scale) for side in pixels.shape[1:]]
-    pixels = functional.resize(pixels, shape, transforms.InterpolationMode.BICUBIC, antialias=True)
+    shape = [max(1, round(side * scale)) for side in pixels.shape[1:]]  # the package fails where none is left
+    for now in ([shape[0], image.width], shape):  # in one call torch makes another column where a single one is left
+        pixels = functional.resize(pixels, now, transforms.InterpolationMode.BICUBIC, antialias=True)
     down, right = size - shape[0], size - shape[1]
     pixels = functional.pad(pixels, [right // 2, down // 2, right - right // 2, down - down // 2])
     return functional.normalize(pixels, *CLIP)
@@ -103,7 +107,7 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def oracles(tmp_path_factory, small_clip):
-    files = small_files.write_families(tmp_path_factory.mktemp("oracles"), small_clip[0])
+    files = small_files.write_families(tmp_path_factory.mktemp("oracles"))
     loaded = {family: load_oracle(path, family, encoder=encoder) for family, (path, encoder) in files.items()}
     return loaded | {"clipscore in transformers' layout": load_oracle(small_clip[0], "clipscore")}
 
@@ -123,8 +127,60 @@ def test_resizing_is_pil_s_to_the_bit():
         width, height, new_width, new_height = g.integers(1, 400, 4).tolist()
         image = Image.fromarray(g.integers(0, 256, (height, width, 3), dtype=np.uint8))
         expected = functional.pil_to_tensor(by_pil(image, new_width, new_height))[None]
-        levels = functional.pil_to_tensor(image)[None].float()
-        assert torch.equal(resize_levels(levels, new_height, new_width).byte(), expected)
+        assert torch.equal(resized(as_tensor(image), new_height, new_width).mul(255).round().byte(), expected)
+
+
+def goes_down_first(old, new):
+    """Whether the installed Pillow takes the passes of a resize the other way round than those before 12.2."""
+    (width, height), (new_width, new_height) = old, new
+    version = tuple(map(int, PIL.__version__.split(".")[:2]))
+    if version >= (13, 0):
+        return height - new_height > max(0, 2 * (width - new_width))
+    return version >= (12, 2) and height > 100 * width and new_height < height
+
+
+def test_which_pillow_is_followed():
+    """One call of any Pillow gives our levels to the bit, but for the pictures whose passes a later one turns round."""
+    g, turned = np.random.default_rng(1), []
+    sizes = [g.integers(1, 300, 4).tolist() for _ in range(30)]
+    for width, height, new_width, new_height in [*sizes, (3, 700, 40, 90), (2, 500, 32, 200), (64, 300, 32, 32)]:
+        old, new = (width, height), (new_width, new_height)
+        image = Image.fromarray(g.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        ours = resized(as_tensor(image), new_height, new_width)[0].mul(255).round().byte()
+        once = image.resize(new, Image.BICUBIC)
+        if not goes_down_first(old, new):
+            assert torch.equal(ours, functional.pil_to_tensor(once)), (old, new)
+            continue
+        down, across = (
+            image.resize((width, new_height), Image.BICUBIC),
+            image.resize((new_width, height), Image.BICUBIC),
+        )
+        assert once == down.resize(new, Image.BICUBIC), (old, new)
+        assert torch.equal(ours, functional.pil_to_tensor(across.resize(new, Image.BICUBIC))), (old, new)
+        turned.append(bool((ours != functional.pil_to_tensor(once)).any()))
+    assert any(turned) == goes_down_first((3, 700), (40, 90)), "or it would not matter which Pillow is followed"
+
+
+class Largest(TorchDispatchMode):
+    """The bytes of the largest tensor that any operation makes."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        made = [each for each in (result if isinstance(result, (tuple, list)) else [result]) if torch.is_tensor(each)]
+        self.bytes = max([self.bytes, *(each.untyped_storage().nbytes() for each in made)])
+        return result
+
+
+@pytest.mark.parametrize("family", ["clipscore", "pickscore", "hpsv2.1", "aesthetic-v2.5", "demo"])
+@pytest.mark.parametrize("size", [(5000, 8), (8, 5000), (4000, 64)])
+def test_a_strip_costs_no_more_than_its_own_size(oracles, family, size):
+    """Whole, it would be resized to 20000 x 32 pixels, by products with hundreds of millions of factors."""
+    image = as_tensor(picture(*size))
+    with Largest() as largest:
+        oracles[family].prepare(image)
+    assert largest.bytes < 4 * image.nbytes + 2**22, f"a tensor of {largest.bytes / 2**20:.0f} MiB"
 
 
 @pytest.mark.parametrize("family", WAYS)

@@ -244,7 +244,7 @@ def test_whatever_a_decoder_raises_the_picture_is_skipped(pictures, oracles, tmp
 class Chosen(Oracle):
     """Brightness, and what a prompt names instead."""
 
-    family, unit, fingerprint = "chosen", "", "f"
+    family, unit, fingerprint, reads_prompts = "chosen", "", "f", True
 
     def __init__(self):
         self.network = torch.nn.Linear(1, 1)

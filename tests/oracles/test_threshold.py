@@ -1,10 +1,12 @@
+import hashlib
 import math
+from dataclasses import fields
 
 import pytest
 import torch
 from understudy.oracles.base import OracleError
 from understudy.oracles.calibration import Calibration
-from understudy.oracles.scores import Scores, image_id
+from understudy.oracles.scores import PER_IMAGE, Scores, image_id
 from understudy.oracles.threshold import Threshold
 
 
@@ -65,6 +67,32 @@ def test_scores_keep_counts_together():
         Scores((1.0, math.nan), ("a", "b"), None, ("x", "y"))
 
 
+def test_scores_of_some_images_keep_all_that_belongs_to_them():
+    scores = Scores(
+        values=(1.0, 2.0, 3.0),
+        image_ids=("a", "b", "c"),
+        oracle="f",
+        prompts=("x", "y", "z"),
+        settings={"steps": 4},
+        decisions=("kept", "refined", "kept"),
+        scores_after=(None, 5.0, None),
+        family="demo",
+    )
+    assert scores.of([2, 1]) == Scores(
+        (3.0, 2.0), ("c", "b"), "f", ("z", "y"), {"steps": 4}, ("kept", "refined"), (None, 5.0), "demo"
+    )
+    undecided = Scores((1.0, 2.0), ("a", "b"), None, ("x", "y"))
+    assert undecided.of([1]) == Scores((2.0,), ("b",), None, ("y",)), "what is not decided stays so"
+    assert undecided.of([]).values == ()
+    with pytest.raises(IndexError):
+        scores.of([3])
+
+
+def test_what_scores_hold_per_image_is_named():
+    """Every tuple of Scores is per image, so that a new one cannot be forgotten when they are cut."""
+    assert PER_IMAGE == tuple(each.name for each in fields(Scores) if str(each.type).startswith("tuple"))
+
+
 def test_image_id_is_that_of_the_8_bit_picture():
     image = torch.rand(3, 8, 6, generator=torch.Generator().manual_seed(0)).mul(255).round().div(255)
     assert image_id(image) == image_id(image + 1e-4) == image_id(image.double())
@@ -72,3 +100,5 @@ def test_image_id_is_that_of_the_8_bit_picture():
     changed[0, 0, 0] = (changed[0, 0, 0] + 0.5) % 1
     assert image_id(image) != image_id(changed)
     assert image_id(torch.zeros(3, 2, 8)) != image_id(torch.zeros(3, 8, 2))
+    plain = image.mul(255).round().byte().numpy()
+    assert image_id(image) == hashlib.sha256(b"(3, 8, 6)" + plain.tobytes()).hexdigest(), "calibrations hold it"

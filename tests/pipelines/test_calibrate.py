@@ -4,13 +4,13 @@ import json
 import os
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from understudy.cli import main
 from understudy.oracles.base import Oracle
 from understudy.oracles.calibration import Calibration
 from understudy.pipelines import calibrate as module
 
+from ..oracles import small_files
 from .two_processes import run_as_two
 
 
@@ -95,9 +95,7 @@ def test_another_prompts_file_or_seed_is_refused_with_the_difference(options, tm
 
 
 def test_a_head_with_its_encoder(options, clip, tmp_path, capsys):
-    head, g = tmp_path / "head.safetensors", torch.Generator().manual_seed(0)
-    tensors = {"layers.0.weight": torch.randn(4, 32, generator=g), "layers.0.bias": torch.zeros(4)}
-    save_file(tensors | {"layers.2.weight": torch.randn(1, 4, generator=g), "layers.2.bias": torch.zeros(1)}, head)
+    head = small_files.write(small_files.head_tensors("layers.", 32), tmp_path / "head.safetensors")
     assert calibrate(options, oracle=head, encoder=clip) == 0
     assert Calibration.load(options["out"]).n == 20
     other = tmp_path / "other.safetensors"

@@ -1,21 +1,10 @@
-"""The demo oracle: does a 64x64 picture show the scene that a text describes?"""
-
-from __future__ import annotations
-
-from collections.abc import Sequence
+"""The demo oracle's network: it reads a picture as the words that would describe it."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files import fill
-from ..models.demo.language import TOKEN_IDS, TOKENS, VOCABULARY_SIZE, parse, token_ids
-from ..models.demo.render import SIDE
-from .base import Oracle
-from .preprocess import without_alpha
-from .tensors import TensorFile
-
-MARK = "demo-oracle"
+from .language import TOKEN_IDS, TOKENS, VOCABULARY_SIZE
+from .render import SIDE
 
 
 class SceneOracleNetwork(nn.Module):
@@ -84,37 +73,3 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
-
-
-class DemoOracle(Oracle):
-    """Scores are log-odds: 0 where the network holds "shows the scene" and "does not" for equally likely.
-
-    Prompts are free text in the demo's language; other words raise ``PromptError``. Pictures of another size than
-    64x64 are resized.
-    """
-
-    family = "demo"
-    cpu_numbers = 256 * 3 * SIDE**2  # its layers are small
-
-    def __init__(self, network: SceneOracleNetwork, fingerprint: str):
-        self.network, self.fingerprint = network, fingerprint
-
-    def prepare(self, images: Tensor) -> Tensor:
-        images = without_alpha(images)
-        if images.shape[-2:] != (SIDE, SIDE):
-            images = F.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1)
-        return images
-
-    def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        weight = self.network.words.weight
-        tokens = torch.tensor([token_ids(parse(prompt)) for prompt in prompts], device=weight.device)
-        return self.network(pixels.to(weight.dtype), tokens)
-
-
-def fits(file: TensorFile) -> bool:
-    """Whether a file is a demo oracle; its metadata says so."""
-    return file.metadata.get("understudy") == MARK
-
-
-def load(file: TensorFile, family: str, fingerprint: str, dtype: torch.dtype, encoder: None) -> DemoOracle:
-    return DemoOracle(fill(file.path, SceneOracleNetwork(), file, dtype), fingerprint)

@@ -5,49 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from ...files import fill
+from ..base import Oracle
+from ..family import Family, Published, on_hub
+from ..heads import PLAIN, head, head_kind
+from ..preprocess import openai_clip
+from ..tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
-from ..files import fill
-from .base import Oracle
-from .heads import linear_head
-from .preprocess import openai_clip
-from .tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 LENGTH = 35  # tokens, [CLS] and [SEP] included
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the raw scores, removed
-VOCABULARY = Path(__file__).parent / "bert_wordpiece" / "vocab.txt"
+VOCABULARY = Path(__file__).parents[1] / "bert_wordpiece" / "vocab.txt"
+HEAD = "mlp.layers."
 UNUSED = ("blip.vision_proj.", "blip.text_proj.")  # of BLIP's contrastive loss
 
 
-class ImageRewardNetwork(nn.Module):
-    """transformers' BLIP image tower and text encoder with cross-attention, and the head, which stays in float32.
+class ImageReward(Oracle):
+    """Scores have mean 0 and standard deviation 1 over the authors' data; they can be negative.
 
-    forward: pixels ``[B, 3, S, S]``, token ids and mask ``[B, L]`` to standardised scores ``[B]``.
+    ``network`` holds transformers' BLIP: ``vision``, its image tower, and ``text``, its text encoder with
+    cross-attention; and ``head``, which stays in float32.
     """
 
-    def __init__(self, vision_config, text_config, head: nn.Module):
-        super().__init__()
-        from transformers.models.blip.modeling_blip import BlipVisionModel
-        from transformers.models.blip.modeling_blip_text import BlipTextModel
-
-        self.vision = BlipVisionModel(vision_config)
-        self.text = BlipTextModel(text_config, add_pooling_layer=False)
-        self.head = head
-
-    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        seen = self.vision(pixel_values=pixels).last_hidden_state
-        read = self.text(input_ids=ids, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
-        return (self.head(read[:, 0].float())[:, 0] - MEAN) / STD
-
-
-class ImageReward(Oracle):
-    """Scores have mean 0 and standard deviation 1 over the authors' data; they can be negative."""
-
-    family = "imagereward"
-
-    def __init__(self, network: ImageRewardNetwork, fingerprint: str):
+    def __init__(self, network: nn.Module, fingerprint: str):
         self.network = network
         self.fingerprint = fingerprint
         self.tokenizer = bert_tokenizer()
@@ -66,7 +50,10 @@ class ImageReward(Oracle):
         tokens = self.tokenizer(
             list(prompts), padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
         ).to(weight.device)
-        return self.network(pixels.to(weight.dtype), tokens["input_ids"], tokens["attention_mask"])
+        seen = self.network.vision(pixel_values=pixels.to(weight.dtype)).last_hidden_state
+        ids, mask = tokens["input_ids"], tokens["attention_mask"]
+        read = self.network.text(input_ids=ids, attention_mask=mask, encoder_hidden_states=seen).last_hidden_state
+        return (self.network.head(read[:, 0].float())[:, 0] - MEAN) / STD
 
 
 @cache
@@ -80,21 +67,32 @@ def bert_tokenizer():
 
 
 def fits(file: TensorFile) -> bool:
-    return {"blip.visual_encoder.pos_embed", "mlp.layers.0.weight"} <= file.keys()
+    return {"blip.visual_encoder.pos_embed", f"{HEAD}0.weight"} <= file.keys()
 
 
-def load(file: TensorFile, family: str, fingerprint: str, dtype, encoder) -> ImageReward:
+def load(file: TensorFile, fingerprint: str, dtype, encoder) -> ImageReward:
+    import torch
+    from transformers.models.blip.modeling_blip import BlipVisionModel
+    from transformers.models.blip.modeling_blip_text import BlipTextModel
+
     tensors = in_transformers_layout(file)
     shapes = shapes_of(tensors)
-    configs = _vision_config(file.path, shapes), _text_config(file.path, shapes)
     with torch.device("meta"):
-        network = ImageRewardNetwork(*configs, linear_head(file.path, shapes, "head."))
-    return ImageReward(fill(file.path, network, tensors, dtype, exact=("head.",)), fingerprint)
+        vision = BlipVisionModel(_vision_config(file.path, shapes))
+        text = BlipTextModel(_text_config(file.path, shapes), add_pooling_layer=False)
+        network = torch.nn.ModuleDict(
+            {"vision": vision, "text": text, "head": head(file.path, file.shapes, HEAD, PLAIN)}
+        )
+    return ImageReward(fill(file.path, network, tensors, dtype, exact=("head.",), name="ImageReward"), fingerprint)
+
+
+def details(file: TensorFile) -> dict[str, str]:
+    return {"head": head_kind(file.path, file.shapes, HEAD, PLAIN)}
 
 
 def in_transformers_layout(file: Mapping) -> Renamed:
-    """The tensors of the published file under the names of :class:`ImageRewardNetwork`."""
-    table = {f"head.{rest}": old for rest, old in without_prefix(file, "mlp.layers.").items()}
+    """The tensors of the published file under the names of :class:`ImageReward`'s network."""
+    table = {f"head.{rest}": old for rest, old in without_prefix(file, HEAD).items()}
     table |= {f"text.{rest}": old for rest, old in without_prefix(file, "blip.text_encoder.").items()}
     for rest, old in without_prefix(file, "blip.visual_encoder.").items():
         table[f"vision.{_of_transformers(rest)}"] = old
@@ -163,3 +161,25 @@ def _text_config(path: Path, shapes: dict[str, tuple[int, ...]]):
 
 def _count(shapes: dict[str, tuple[int, ...]], prefix: str) -> int:
     return len({key[len(prefix) :].split(".")[0] for key in shapes if key.startswith(prefix)})
+
+
+FAMILY = Family(
+    name="imagereward",
+    title="ImageReward",
+    unit="standard deviations; may be negative",
+    takes="`ImageReward.pt`",
+    fits=fits,
+    load=load,
+    details=details,
+    published=(
+        Published(
+            name="imagereward",
+            file="ImageReward.pt",
+            url=on_hub("zai-org/ImageReward", "ImageReward.pt"),
+            licence="Apache-2.0",
+            source="Xu et al. 2023, arXiv 2304.05977",
+            sha256="d71dc8d4912bc633c06ab8ef1ef6a81e8199d4369f14b47b29baf1d19de561f6",
+            size=1_786_880_927,
+        ),
+    ),
+)
