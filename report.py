@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .decisions import KEPT
 from .files import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER, write_whole
 
 GRID_LIMIT = 64
@@ -15,7 +16,8 @@ GRID_LIMIT = 64
 
 @dataclass(frozen=True)
 class ImageReport:
-    """One image. ``score_after`` is None for a kept image; ``evaluations`` counts student and teacher together."""
+    """One image. ``decision`` is one of ``decisions.DECISIONS``; ``score_after`` is None for a kept image;
+    ``threshold`` is None where no score divides its batch; ``evaluations`` counts student and teacher together."""
 
     prompt: str
     seed: int
@@ -55,7 +57,7 @@ class Report:
     @property
     def summary(self) -> str:
         """One line: how many images were redone, and what that cost beside the teacher alone."""
-        redone = [image.decision for image in self.images if image.decision != "kept"]
+        redone = [image.decision for image in self.images if image.decision != KEPT]
         totals = self.totals
         return (
             f"{len(redone)} of {len(self.images)} {redone[0] if redone else 'redone'}; "
@@ -64,9 +66,9 @@ class Report:
         )
 
 
-def finite(value: float) -> float | None:
-    """None for infinity, which JSON lacks."""
-    return value if math.isfinite(value) else None
+def finite(value: float | None) -> float | None:
+    """None for infinity, which JSON lacks, and for None."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def image_name(index: int) -> str:
@@ -92,7 +94,7 @@ def table(report: Report):
     for name in ("score", "threshold", "decision", "score after", "evaluations"):
         result.add_column(name, justify="left" if name == "decision" else "right")
     for image in report.images:
-        colour = "green" if image.decision == "kept" else "yellow"
+        colour = "green" if image.decision == KEPT else "yellow"
         decision = f"[{colour}]{image.decision}[/{colour}]"
         numbers = _number(image.score), _number(image.threshold), decision, _number(image.score_after)
         # Rich reads square brackets as markup, and prompts may hold them.
@@ -104,7 +106,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-INK, PALE, KEPT, REDONE, PAPER, CARD = "#1c1c1c", "#6b6b6b", "#1a7f37", "#b35900", "#f4f4f2", "#ffffff"
+INK, PALE, GREEN, ORANGE, PAPER, CARD = "#1c1c1c", "#6b6b6b", "#1a7f37", "#b35900", "#f4f4f2", "#ffffff"
 MARGIN, GAP, MIDDLE, LINE = 20, 12, 132, 21
 
 
@@ -154,8 +156,8 @@ def draw_grid(report: Report, folder: Path):
 
 
 def _draw_decision(draw, image: ImageReport, span, top: int, height: int, text, small) -> None:
-    kept = image.decision == "kept"
-    colour = KEPT if kept else REDONE
+    kept = image.decision == KEPT
+    colour = GREEN if kept else ORANGE
     lines = [(f"score {_number(image.score)}", small, INK)]
     if image.threshold is not None:
         lines.append((f"{'at or above' if kept else 'below'} {_number(image.threshold)}", small, PALE))

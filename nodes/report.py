@@ -9,16 +9,18 @@ from dataclasses import dataclass
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from ..decisions import KEPT, REDONE, REFINED, REGENERATED, REVERTED
+
 THUMBNAIL, GAP, MARGIN, TEXT = 176, 12, 24, 16
 BACKGROUND, CARD, INK, FAINT = "#f4f4f1", "#ffffff", "#1d1d1b", "#6b6b66"
-COLOURS = {"kept": "#2f7d4f", "refined": "#b3541e", "regenerated": "#7a3e9d", "reverted": "#2a5f9e"}
+COLOURS = {KEPT: "#2f7d4f", REFINED: "#b3541e", REGENERATED: "#7a3e9d", REDONE: "#8a6d1a", REVERTED: "#2a5f9e"}
 
 
 @dataclass(frozen=True)
 class Row:
     """One image's part of the receipt; ``before`` and ``after`` are ``[H, W, C]`` in [0, 1].
 
-    decision: "kept", "refined", "regenerated", or "reverted" where the teacher's version was no better.
+    decision: one of ``decisions.DECISIONS``. evaluations: the teacher's; None where they are not known.
     """
 
     before: torch.Tensor
@@ -26,7 +28,7 @@ class Row:
     decision: str
     score: float
     score_after: float | None
-    evaluations: int
+    evaluations: int | None
     prompt: str
 
 
@@ -62,8 +64,7 @@ def _card(row: Row, place: int, width: int, height: int) -> Image.Image:
     draw.polygon([(middle - 7, centre - 9), (middle + 8, centre), (middle - 7, centre + 9)], fill=colour)
     y = THUMBNAIL + 2 * GAP
     draw.text((GAP, y), f"{place}  {row.decision}", colour, _font(TEXT))
-    cost = f"{row.evaluations} evaluations" if row.evaluations else "no teacher"
-    _right(draw, width - GAP, y, cost, FAINT)
+    _right(draw, width - GAP, y, _cost(row), FAINT)
     y += TEXT + 6
     score = f"score {_number(row.score)}"
     if row.score_after is not None:
@@ -97,6 +98,12 @@ def _shortened(text: str, width: float) -> str:
     while text and font.getlength(text + "...") > width:
         text = text[:-1]
     return text.rstrip() + "..."
+
+
+def _cost(row: Row) -> str:
+    if row.decision == KEPT or (row.decision == REDONE and row.evaluations == 0):
+        return "no teacher"
+    return "cost not known" if row.evaluations is None else f"{row.evaluations} evaluations"
 
 
 def _number(value: float) -> str:

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..oracles.base import OracleError
 from ..oracles.scores import Scores, image_id
-from .batches import for_oracle, sizes_of, split
+from .batches import check_images, for_oracle, split
 from .display import listed, shown
 from .schema import schema
 from .types import ScoresSocket
@@ -44,11 +44,10 @@ class UnderstudyScoresFromList(io.ComfyNode):
 
     @classmethod
     def execute(cls, scores: list, images: list | None = None) -> io.NodeOutput:
-        settings = settings_of_graph(cls.hidden, ["images", "scores"])
         if images is None:
             sizes, ids = [len(scores)], ("",) * len(scores)
         else:
-            sizes = sizes_of(images)
+            sizes = check_images("images", images)
             ids = tuple(image_id(picture) for batch in images for picture in for_oracle(batch))
         if sum(sizes) != len(scores):
             raise ValueError(f"{len(scores)} scores for {sum(sizes)} images; expected one score per image")
@@ -57,6 +56,7 @@ class UnderstudyScoresFromList(io.ComfyNode):
         for index, value in enumerate(scores):
             if math.isnan(value):
                 raise OracleError(f"the score of image {index} is not a number (NaN); look at what scored it")
+        settings = settings_of_graph(cls.hidden, ["images", "scores"])
         batches = zip(split([float(value) for value in scores], sizes), split(ids, sizes), strict=True)
         made = [Scores(values, of, None, ("",) * len(values), settings) for values, of in batches]
         return io.NodeOutput(made, ui=shown(listed(scores), cls.hidden.unique_id))
