@@ -7,6 +7,7 @@ drawing leaves it out.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import struct
 import sys
@@ -23,7 +24,13 @@ OWN_FONT = Path(__file__).parent / "fonts" / "DejaVuSansCondensed.ttf"
 SYSTEM_FONTS = (
     # Chinese, Japanese, Korean
     *("NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "SourceHanSans-Regular.ttc", "NotoSansSC-Regular.*"),
-    *("NotoSansJP-Regular.*", "NotoSansKR-Regular.*", "wqy-microhei.ttc", "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf"),
+    *(
+        "NotoSansJP-Regular.*",
+        "NotoSansKR-Regular.*",
+        "wqy-microhei.ttc",
+        "wqy-zenhei.ttc",
+        "DroidSansFallbackFull.ttf",
+    ),
     *("msyh.ttc", "YuGothM.ttc", "malgun.ttf", "PingFang.ttc", "Hiragino Sans GB.ttc", "AppleSDGothicNeo.ttc"),
     # scripts of India, South-East Asia and others
     *("Nirmala.ttc", "Nirmala.ttf", "LeelawUI.ttf", "ebrima.ttf", "segoeui.ttf", "Kohinoor.ttc", "Thonburi.ttc"),
@@ -38,10 +45,11 @@ JOINER, TO_PICTURE = "\u200d", "\ufe0f"
 
 
 class Run(NamedTuple):
-    """A part of a text that one font draws."""
+    """A part of a text that one font draws. ``direction`` is the whole text's, None where Pillow has but one."""
 
     text: str
     font: Path
+    direction: str | None
 
 
 class Sized(NamedTuple):
@@ -64,7 +72,7 @@ def drawable(text: str) -> bool:
 def labels(texts: Sequence[str], where: str) -> tuple[list[str], str | None]:
     """What to write under pictures that belong to ``texts``, and a line about those that cannot be written whole.
 
-    Such a text becomes its picture's number, with what can be written of it. ``where`` says where the texts are whole.
+    Such a text becomes its picture's number, with what can be written of it. ``where`` names what has the whole texts.
     """
     written, numbers = [], []
     for number, text in enumerate(texts):
@@ -76,7 +84,7 @@ def labels(texts: Sequence[str], where: str) -> tuple[list[str], str | None]:
     if not numbers:
         return written, None
     of = f"images {', '.join(numbers)}" if len(numbers) > 1 else f"image {numbers[0]}"
-    return written, f"no font on this machine can write the whole prompt of {of}; {where}"
+    return written, f"no font on this machine can write the whole prompt of {of}; {where} has it"
 
 
 def write(picture, at: tuple[float, float], text: str, size: float, colour: str, anchor: str = "la") -> None:
@@ -93,7 +101,7 @@ def write(picture, at: tuple[float, float], text: str, size: float, colour: str,
     for run in _runs(text):
         font, scale = _sized(run.font, size)
         if scale == 1:
-            draw.text((x, baseline), run.text, colour, font, anchor="ls", embedded_color=True)
+            draw.text((x, baseline), run.text, colour, font, anchor="ls", direction=run.direction, embedded_color=True)
         else:
             _paste_bitmaps(picture, (x, baseline), run, size, colour)
         x += _length(run, size)
@@ -171,24 +179,30 @@ def _font_for(cluster: str) -> Path | None:
     """The first font that has all that is to be seen of a cluster; None if none has, or Pillow cannot set it."""
     if _right_to_left(cluster) and not _shapes():
         return None
-    visible = [letter for letter in cluster if unicodedata.category(letter) not in ("Cf", "Cc") and letter != TO_PICTURE]
+    visible = [
+        letter for letter in cluster if unicodedata.category(letter) not in ("Cf", "Cc") and letter != TO_PICTURE
+    ]
     return next((font for font in _fonts() if all(ord(letter) in _characters(font) for letter in visible)), None)
 
 
 @lru_cache(maxsize=1024)
 def _runs(text: str) -> tuple[Run, ...]:
-    """The text's runs from left to right; whole runs change places where its first letter is written to the left."""
+    """The text's runs from left to right: the first letter that has a direction decides where it begins.
+
+    Within a run Pillow orders letters exactly; runs of several fonts keep one order throughout the text.
+    """
+    kinds = (kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL"))
+    direction = "ltr" if next(kinds, "L") == "L" else "rtl"
     runs: list[Run] = []
-    first = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
     for cluster in _clusters(text):
         font = _font_for(cluster)
         if font is None:
             continue
-        if runs and (runs[-1].font == font or (not cluster.isalpha() and _has(runs[-1].font, cluster))):
+        if runs and runs[-1].font == font:
             runs[-1] = runs[-1]._replace(text=runs[-1].text + cluster)
         else:
-            runs.append(Run(cluster, font))
-    return tuple(runs if first == "L" else reversed(runs))
+            runs.append(Run(cluster, font, direction if _shapes() else None))
+    return tuple(runs if direction == "ltr" else reversed(runs))
 
 
 def _has(font: Path, cluster: str) -> bool:
@@ -224,7 +238,7 @@ def _sized(path: Path, size: float) -> Sized:
 
 def _length(run: Run, size: float) -> float:
     font, scale = _sized(run.font, size)
-    return font.getlength(run.text) * scale
+    return font.getlength(run.text, direction=run.direction) * scale
 
 
 def _paste_bitmaps(picture, at: tuple[float, float], run: Run, size: float, colour: str) -> None:
@@ -233,8 +247,10 @@ def _paste_bitmaps(picture, at: tuple[float, float], run: Run, size: float, colo
 
     font, scale = _sized(run.font, size)
     ascent, descent = font.getmetrics()
-    sheet = Image.new("RGBA", (max(1, round(font.getlength(run.text))), ascent + descent))
-    ImageDraw.Draw(sheet).text((0, ascent), run.text, colour, font, anchor="ls", embedded_color=True)
+    sheet = Image.new("RGBA", (max(1, round(_length(run, size) / scale)), ascent + descent))
+    ImageDraw.Draw(sheet).text(
+        (0, ascent), run.text, colour, font, anchor="ls", direction=run.direction, embedded_color=True
+    )
     sheet = sheet.resize([max(1, round(side * scale)) for side in sheet.size], Image.Resampling.LANCZOS)
     picture.paste(sheet, (round(at[0]), round(at[1] - ascent * scale)), sheet)
 
@@ -249,9 +265,7 @@ def _fonts() -> tuple[Path, ...]:
                 files.setdefault(name, Path(parent, name))
     found = [OWN_FONT]
     for pattern in SYSTEM_FONTS:
-        start, star, end = pattern.partition("*")
-        names = [pattern] if not star else sorted(n for n in files if n.startswith(start) and n.endswith(end))
-        found += [files[name] for name in names if name in files]
+        found += [files[name] for name in sorted(fnmatch.filter(files, pattern))]
     return tuple(dict.fromkeys(found))
 
 
@@ -301,14 +315,16 @@ def _mapped(file) -> Iterator[int]:
             for first, last, glyph in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
                 yield from range(first if glyph else first + 1, last + 1)
         elif kind == 4:
-            length, _, doubled = read(at + 2, "HHH")
+            size, _, doubled = read(at + 2, "HHH")
             count = doubled // 2
-            words = read(at, f"{length // 2}H")
+            words = read(at, f"{size // 2}H")
             ends, starts = words[7 : 7 + count], words[8 + count : 8 + 2 * count]
             deltas, offsets = words[8 + 2 * count : 8 + 3 * count], words[8 + 3 * count : 8 + 4 * count]
             for segment, (first, last, delta, shift) in enumerate(zip(starts, ends, deltas, offsets, strict=True)):
                 for code in range(first, min(last, 0xFFFE) + 1):
-                    place = 8 + 3 * count + segment + shift // 2 + code - first
-                    glyph = words[place] if shift and place < len(words) else 0 if shift else code
-                    if (glyph or not shift) and (glyph + delta) & 0xFFFF:
+                    glyph = code
+                    if shift:
+                        place = 8 + 3 * count + segment + shift // 2 + code - first
+                        glyph = words[place] if place < size // 2 else 0
+                    if (glyph or not shift) and (glyph + delta) & 0xFFFF:  # glyph 0 stands for what is missing
                         yield code
