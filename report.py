@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .decisions import KEPT
+from .decisions import KEPT, REDONE
 from .files import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER, write_whole
 from .lettering import labels, wrapped, write
 
@@ -60,7 +60,7 @@ class Report:
         redone = [image.decision for image in self.images if image.decision != KEPT]
         totals = self.totals
         return (
-            f"{len(redone)} of {len(self.images)} {redone[0] if redone else 'redone'}; "
+            f"{len(redone)} of {len(self.images)} {redone[0] if redone else REDONE}; "
             f"{totals.evaluations} network evaluations in {totals.seconds:.1f} s; teacher alone: "
             f"{totals.teacher_only_evaluations} in about {totals.teacher_only_seconds:.1f} s"
         )

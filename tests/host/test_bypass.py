@@ -93,20 +93,3 @@ def test_a_muted_node_gives_the_host_s_own_error_and_nothing_else(host):
         run = host.attempt(without(graph.nodes, node))
         assert f"Required input is missing: {missing}" in run.error and "Understudy" not in run.error
         assert graph.receipt not in run.outputs
-
-
-def test_worst_images_go_by_rank_and_none_of_a_single_one(host):
-    worst = {"mode": "worst_fraction", "fraction": 0.25}
-    for scores, redone in (([1, 1], [True, False]), ([5, 1, 1, 1], [False, True, False, False]), ([1], [False])):
-        graph = with_receipt(scores, seed=522, **worst)
-        graph.set(graph.threshold, scores=graph.scores[0])
-        graph.nodes = without(graph.nodes, graph.better, host.object_info()["UnderstudyKeepBetter"])
-        run = host.run(graph)
-        lines, facts, _ = told(host, run, graph)
-        before, after = (tensors(host, run, node)["images.0"] for node in (graph.before, graph.after))
-        assert [not torch.equal(*pair) for pair in zip(before, after, strict=True)] == redone
-        assert [each["decision"] == "refined" for each in facts] == redone
-        assert lines[1].startswith(f"threshold: the worst 25 %: {sum(redone)} of {len(scores)}")
-        (said,) = run.outputs[graph.threshold]["text"]
-        for text in (said, "\n".join(lines)):
-            assert ("a single image has no worst" in text) == (len(scores) == 1)
