@@ -125,7 +125,7 @@ def _only(value):
 
 def _described(threshold: Threshold, scores: list, interval: tuple[float, float] | None) -> str:
     values = [value for batch in scores for value in batch.values]
-    lines = [f"redoes {threshold.rule}"]
+    lines = [f"sends {threshold.rule}"]
     if interval is not None:
         lines.append(f"with 95 % confidence the true cut is {said(interval)}")
     if values:

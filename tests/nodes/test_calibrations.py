@@ -56,7 +56,7 @@ def test_the_true_share_of_a_judge_of_whole_numbers_is_stated(folder, count):
     table = Calibration("judge", {str(i): score for i, score in enumerate(scores)}, {}, "f" * 64, "")
     assert "10 % are below" in _how_sure(table)
     told = _described(Threshold.percentile(table, 30), [], None)
-    assert told == "redoes scores below 1.000, which are 10 % of calibration 'judge' (percentile 30)"
+    assert told == "sends scores below 1.000, which are 10 % of calibration 'judge' (percentile 30)"
 
 
 def test_a_batch_of_one_is_told_that_it_has_no_worst(folder):
@@ -71,7 +71,7 @@ def test_a_batch_of_one_is_told_that_it_has_no_worst(folder):
     for text in (told(1.0), told()):  # without scores the node does not know how many there are
         assert "a single image has no worst" in text and "percentile and fixed work for one" in text
     assert "of these 1 images: 0" in told(1.0)
-    assert told(1.0, 1.0) == "redoes the worst 25 %\nof these 2 images: 1"
+    assert told(1.0, 1.0) == "sends the worst 25 %\nof these 2 images: 1"
     assert "no worst" not in told(1.0, threshold=Threshold.fixed(2.0))
 
 
