@@ -6,7 +6,7 @@ import struct
 
 import pytest
 import torch
-from PIL import Image, ImageChops, ImageFont
+from PIL import Image, ImageChops, ImageFont, features
 from understudy import lettering
 from understudy.distill_train.grid import save_grid
 from understudy.lettering import OWN_FONT, _characters, _mapped, drawable, labels, length, shortened, wrapped, write
@@ -158,9 +158,11 @@ def test_fonts_of_bitmaps_are_scaled(fox, monkeypatch):
     assert all(abs(a - b) <= 2 for a, b in zip(one, other, strict=True)), (one, other)
 
 
-@pytest.mark.skipif(not lettering._shapes(), reason="Pillow without raqm")
 def test_right_to_left_is_shaped_where_pillow_can(own):
-    assert drawable(ARABIC) and drawable(HEBREW)
+    able = features.check("raqm")
+    assert (drawable(ARABIC), drawable(HEBREW)) == (able, able)
+    if not able:
+        return
     first, second = HEBREW.split()
     assert length(first, 16) != length(second, 16)
     left = ImageChops.invert(picture(HEBREW)).crop((0, 0, 10 + round(length(second, 16)), 60))
@@ -175,10 +177,11 @@ def test_where_pillow_cannot_shape_right_to_left_text_is_told_and_not_drawn_back
     assert labels(["a cat", f"cat {HEBREW}"], "report.json")[0] == ["a cat", "image 1: cat"]
 
 
-@pytest.mark.skipif(not lettering._shapes(), reason="Pillow without raqm")
 def test_runs_of_two_fonts_follow_the_text_s_direction(fox):
-    fonts = [[run.text.strip() for run in lettering._runs(text)] for text in (f"cat {FOX}", f"קט {FOX}")]
-    assert fonts == [["cat", FOX], [FOX, "קט"]]
+    runs = [[run.text.strip() for run in lettering._runs(text)] for text in (f"cat {FOX}", f"קט {FOX}")]
+    assert runs[0] == ["cat", FOX]
+    if features.check("raqm"):
+        assert runs[1] == [FOX, "קט"]
 
 
 @pytest.mark.parametrize("anchor", ["la", "ma", "ra"])
