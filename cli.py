@@ -86,7 +86,8 @@ def generate(
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Redo images that score below this.")] = None,
     worst_fraction: Annotated[
-        float | None, typer.Option(help="Redo the worst part of each batch, 0 to 1; 0.3 without any of the three.")
+        float | None,
+        typer.Option(help="Redo the worst part of each batch of two or more, 0 to 1; 0.3 without any of the three."),
     ] = None,
     calibration: Annotated[
         Path | None,

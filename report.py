@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .decisions import KEPT, REDONE
 from .files import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER, write_whole
+from .lettering import labels, wrapped, write
 
 GRID_LIMIT = 64
 
 
 @dataclass(frozen=True)
 class ImageReport:
-    """One image. ``score_after`` is None for a kept image; ``evaluations`` counts student and teacher together."""
+    """One image. ``decision`` is one of ``decisions.DECISIONS``; ``score_after`` is None for a kept image;
+    ``threshold`` is None where no score divides its batch; ``evaluations`` counts student and teacher together."""
 
     prompt: str
     seed: int
@@ -55,18 +57,18 @@ class Report:
     @property
     def summary(self) -> str:
         """One line: how many images were redone, and what that cost beside the teacher alone."""
-        redone = [image.decision for image in self.images if image.decision != "kept"]
+        redone = [image.decision for image in self.images if image.decision != KEPT]
         totals = self.totals
         return (
-            f"{len(redone)} of {len(self.images)} {redone[0] if redone else 'redone'}; "
+            f"{len(redone)} of {len(self.images)} {redone[0] if redone else REDONE}; "
             f"{totals.evaluations} network evaluations in {totals.seconds:.1f} s; teacher alone: "
             f"{totals.teacher_only_evaluations} in about {totals.teacher_only_seconds:.1f} s"
         )
 
 
-def finite(value: float) -> float | None:
-    """None for infinity, which JSON lacks."""
-    return value if math.isfinite(value) else None
+def finite(value: float | None) -> float | None:
+    """None for infinity, which JSON lacks, and for None."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def image_name(index: int) -> str:
@@ -92,7 +94,7 @@ def table(report: Report):
     for name in ("score", "threshold", "decision", "score after", "evaluations"):
         result.add_column(name, justify="left" if name == "decision" else "right")
     for image in report.images:
-        colour = "green" if image.decision == "kept" else "yellow"
+        colour = "green" if image.decision == KEPT else "yellow"
         decision = f"[{colour}]{image.decision}[/{colour}]"
         numbers = _number(image.score), _number(image.threshold), decision, _number(image.score_after)
         # Rich reads square brackets as markup, and prompts may hold them.
@@ -104,8 +106,9 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-INK, PALE, KEPT, REDONE, PAPER, CARD = "#1c1c1c", "#6b6b6b", "#1a7f37", "#b35900", "#f4f4f2", "#ffffff"
+INK, PALE, GREEN, ORANGE, PAPER, CARD = "#1c1c1c", "#6b6b6b", "#1a7f37", "#b35900", "#f4f4f2", "#ffffff"
 MARGIN, GAP, MIDDLE, LINE = 20, 12, 132, 21
+TITLE, TEXT, SMALL = 20, 16, 13
 
 
 def draw_grid(report: Report, folder: Path):
@@ -113,9 +116,8 @@ def draw_grid(report: Report, folder: Path):
 
     Reads the single images from ``folder``; after ``GRID_LIMIT`` cards it stops and says so.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    title, text, small = (ImageFont.load_default(size) for size in (20, 16, 13))
     shown = report.images[:GRID_LIMIT]
     pictures = [
         [Image.open(folder / name / image_name(i)) for name in (STUDENT_FOLDER, FINAL_FOLDER)]
@@ -124,51 +126,56 @@ def draw_grid(report: Report, folder: Path):
     columns = next(n for n, most in ((1, 1), (2, 4), (3, 9), (4, GRID_LIMIT)) if len(shown) <= most)
     width, height = _cell(*pictures[0][0].size, room=192 if columns < 4 else 128)
     card_width = 2 * width + MIDDLE + 2 * GAP
-    labels = [_wrapped(image.prompt, text, card_width - 2 * GAP, lines=2) for image in shown]
-    card_height = height + 22 * max(map(len, labels)) + 3 * GAP + 18
+    prompts, note = labels([image.prompt for image in shown], REPORT_FILE)
+    prompts = [wrapped(prompt, TEXT, card_width - 2 * GAP, lines=2) for prompt in prompts]
+    card_height = height + 22 * max(map(len, prompts)) + 3 * GAP + 18
     rows = -(-len(shown) // columns)
     headline = [report.summary]
     if len(shown) < len(report.images):
         headline.append(f"The first {len(shown)} of {len(report.images)} images; the others are in {FINAL_FOLDER}/.")
+    headline += filter(None, [note])
     total_width = columns * (card_width + GAP) - GAP + 2 * MARGIN
-    headline = [line for part in headline for line in _wrapped(part, title, total_width - 2 * MARGIN, lines=3)]
+    headline = [line for part in headline for line in wrapped(part, TITLE, total_width - 2 * MARGIN, lines=3)]
     top = MARGIN + 28 * len(headline) + GAP
     canvas = Image.new("RGB", (total_width, top + rows * (card_height + GAP) - GAP + MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
     for i, line in enumerate(headline):
-        draw.text((MARGIN, MARGIN + 28 * i), line, font=title, fill=INK)
+        write(canvas, (MARGIN, MARGIN + 28 * i), line, TITLE, INK)
 
-    for i, (image, pair, label) in enumerate(zip(shown, pictures, labels, strict=True)):
+    for i, (image, pair, label) in enumerate(zip(shown, pictures, prompts, strict=True)):
         x = MARGIN + (i % columns) * (card_width + GAP)
         y = top + (i // columns) * (card_height + GAP)
         draw.rounded_rectangle((x, y, x + card_width, y + card_height), 8, fill=CARD, outline="#d8d8d4")
         left, right = x + GAP, x + card_width - GAP - width
         picture_top = y + GAP + 18
         for at, name, picture in ((left, "student", pair[0]), (right, "final", pair[1])):
-            draw.text((at + width / 2, y + GAP), name, font=small, fill=PALE, anchor="mt")
+            write(canvas, (at + width / 2, y + GAP), name, SMALL, PALE, "ma")
             canvas.paste(_fitted(picture, width, height), (at, picture_top))
-        _draw_decision(draw, image, (left + width, right), picture_top, height, text, small)
+        _draw_decision(canvas, image, (left + width, right), picture_top, height)
         for j, line in enumerate(label):
-            draw.text((x + GAP, picture_top + height + GAP + 22 * j), line, font=text, fill=INK)
+            write(canvas, (x + GAP, picture_top + height + GAP + 22 * j), line, TEXT, INK)
     return canvas
 
 
-def _draw_decision(draw, image: ImageReport, span, top: int, height: int, text, small) -> None:
-    kept = image.decision == "kept"
-    colour = KEPT if kept else REDONE
-    lines = [(f"score {_number(image.score)}", small, INK)]
+def _draw_decision(canvas, image: ImageReport, span, top: int, height: int) -> None:
+    from PIL import ImageDraw
+
+    kept = image.decision == KEPT
+    colour = GREEN if kept else ORANGE
+    lines = [(f"score {_number(image.score)}", SMALL, INK)]
     if image.threshold is not None:
-        lines.append((f"{'at or above' if kept else 'below'} {_number(image.threshold)}", small, PALE))
-    lines.append((image.decision, text, colour))
+        lines.append((f"{'at or above' if kept else 'below'} {_number(image.threshold)}", SMALL, PALE))
+    lines.append((image.decision, TEXT, colour))
     if image.score_after is not None:
-        lines.append((f"score {_number(image.score_after)}", small, INK))
-    lines.append((f"{image.evaluations} evaluations", small, PALE))
+        lines.append((f"score {_number(image.score_after)}", SMALL, INK))
+    lines.append((f"{image.evaluations} evaluations", SMALL, PALE))
     height_used = LINE * (len(lines) if kept else len(lines) + 0.5)
     y = top + height / 2 - height_used / 2 + LINE / 2
-    for line, font, fill in lines:
-        draw.text((sum(span) / 2, y), line, font=font, fill=fill, anchor="mm")
+    for line, size, fill in lines:
+        write(canvas, (sum(span) / 2, y), line, size, fill, "mm")
         y += LINE
     if not kept:
+        draw = ImageDraw.Draw(canvas)
         draw.line((span[0] + 10, y, span[1] - 16, y), fill=colour, width=3)
         draw.polygon([(span[1] - 18, y - 7), (span[1] - 18, y + 7), (span[1] - 6, y)], fill=colour)
 
@@ -185,22 +192,3 @@ def _fitted(picture, width: int, height: int):
 
     enlarge = picture.width < width
     return picture.convert("RGB").resize((width, height), Image.NEAREST if enlarge else Image.LANCZOS)
-
-
-def _wrapped(text: str, font, width: int, lines: int) -> Sequence[str]:
-    """``text`` in at most ``lines`` lines of ``width`` pixels, cut with an ellipsis."""
-    result = [""]
-    for word in text.split():
-        longer = f"{result[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not result[-1]:
-            result[-1] = longer
-        else:
-            result.append(word)
-    cut = len(result) > lines
-    result = result[:lines]
-    for i, line in enumerate(result):
-        mark = "..." if cut and i == lines - 1 else ""
-        while line and font.getlength(line + mark) > width:
-            line, mark = line[:-1].rstrip(), "..."
-        result[i] = line + mark
-    return result

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..lettering import write
+
 
 def save_grid(images: Tensor, path: Path, columns: int = 8, headings: Sequence[str] = ()) -> None:
     """Images [N, 3, H, W] in [0, 1] as one PNG, ``columns`` in a row, below a heading for each column if there are."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image
 
     images = images[: len(images) // columns * columns].clamp(0, 1)
     count, channels, height, width = images.shape
@@ -20,8 +22,7 @@ def save_grid(images: Tensor, path: Path, columns: int = 8, headings: Sequence[s
         room = round(1.8 * size)
         sheet = Image.new("RGB", (grid.width, room + grid.height), "white")
         sheet.paste(grid, (0, room))
-        draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size)
         for column, heading in enumerate(headings):
-            draw.text(((column + 0.5) * width, room / 2), heading, fill="black", font=font, anchor="mm")
+            write(sheet, ((column + 0.5) * width, room / 2), heading, size, "black", "mm")
         grid = sheet
     grid.save(path)

@@ -7,36 +7,53 @@ from typing import TypeVar
 
 import torch
 
-from ..oracles.base import OracleError
-
 T = TypeVar("T")
 
 
 LOWEST, HIGHEST = -0.5, 1.5  # a VAE overshoots [0, 1] by less
 
 
-def for_oracle(images: torch.Tensor, numbers: Sequence[int] | None = None) -> torch.Tensor:
-    """The host's images ``[B, H, W, C]`` as ``[B, 3 or 4, H, W]`` in [0, 1]: alpha kept, grey three times, a
-    VAE's overshoots clipped.
+def check_images(name: str, images: Sequence[torch.Tensor], channels: Sequence[int] = (1, 3, 4)) -> list[int]:
+    """The number of images in each batch of the list that a node's input ``name`` brought.
 
-    numbers: the images' numbers, for error messages; 0, 1, ... without them.
-    Raises OracleError for other shapes, and for pixels so far outside of [0, 1] that they were not meant for it.
+    Raises ValueError where there are none, where one is no batch ``[B, H, W, C]`` of floats, and for pixels so far
+    outside of [0, 1] that they were not meant for it, with the image's number among all of them.
     """
-    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape[1:]:
-        raise OracleError(f"images have shape {list(images.shape)}; expected [batch, height, width, 1, 3 or 4]")
+    if not images:
+        raise ValueError(f"{name} is an empty list: connect at least one image.")
+    expected = f"expected [batch, height, width, {', '.join(map(str, channels[:-1]))} or {channels[-1]}]"
+    first = 0
+    for place, batch in enumerate(images):
+        where = name if len(images) == 1 else f"entry {place} of {name}"
+        if not isinstance(batch, torch.Tensor) or not batch.is_floating_point():
+            kind = batch.dtype if isinstance(batch, torch.Tensor) else type(batch).__name__
+            raise ValueError(f"{where} is {kind}; {expected} as floating-point numbers.")
+        if batch.ndim != 4 or batch.shape[-1] not in channels or 0 in batch.shape[1:]:
+            raise ValueError(f"{where} has shape {list(batch.shape)}; {expected}.")
+        if len(batch) == 0:
+            raise ValueError(f"{where} is an empty batch: connect at least one image.")
+        for number, image in enumerate(batch, start=first):
+            low, high = (value.item() for value in image.aminmax())
+            # The comparison is written so that NaN fails it too.
+            if not (low >= LOWEST and high <= HIGHEST):
+                raise ValueError(
+                    f"{name}: image {number} has values from {low:g} to {high:g}; expected [0, 1], "
+                    "so look at what made it"
+                )
+        first += len(batch)
+    return [len(batch) for batch in images]
+
+
+def for_oracle(images: torch.Tensor) -> torch.Tensor:
+    """The host's images ``[B, H, W, C]``, checked, as ``[B, 3 or 4, H, W]`` in [0, 1]: alpha kept, grey three times,
+    a VAE's overshoots clipped."""
     pixels = images.movedim(-1, 1)
-    for number, pixel in zip(numbers or range(len(pixels)), pixels, strict=True):
-        low, high = (value.item() for value in pixel.aminmax())
-        # The comparison is written so that NaN fails it too.
-        if not (low >= LOWEST and high <= HIGHEST):
-            raise OracleError(
-                f"image {number} has values from {low:g} to {high:g}; expected [0, 1], so look at what made it"
-            )
     return pixels.expand(-1, max(pixels.shape[1], 3), -1, -1).clamp(0, 1)
 
 
-def sizes_of(batches: Sequence[torch.Tensor]) -> list[int]:
-    return [len(batch) for batch in batches]
+def same_image(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two images ``[H, W, C]`` agree in every bit."""
+    return one.shape == other.shape and torch.equal(one, other.to(one))
 
 
 def split(values: Sequence[T], sizes: Sequence[int]) -> Iterator[tuple[T, ...]]:

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..files import preview
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.statistics import said
+from ..oracles.threshold import share
 from .calibrations import ENOUGH_FOR_INTERVALS
 from .display import shown
 from .folders import calibration_path, calibrations_folder
@@ -112,8 +113,15 @@ def _how_sure(calibration: Calibration) -> str:
     """Three percentiles, each with where it lies at 95 % confidence; fewer scores than that takes say so."""
     if calibration.n < ENOUGH_FOR_INTERVALS:
         missing = ENOUGH_FOR_INTERVALS - calibration.n
-        return f"half of them below {calibration.percentiles[50]:.3f}; {missing} more to say how sure that is"
+        median = calibration.percentiles[50]
+        lower = sum(score < median for score in calibration.scores_by_image.values()) / calibration.n
+        return f"{share(lower)} are below the median, {median:.3f}; {missing} more to say how sure that is"
     lines = []
     for k in (20, 30, 50):
-        lines.append(f"{k} % are below {calibration.value_at(k):.3f} (95 %: {said(calibration.interval(k))})")
+        value = calibration.value_at(k)
+        # Of equal scores none is below the others, so that whole numbers send less than their percentile.
+        lines.append(
+            f"percentile {k} is {value:.3f} (95 %: {said(calibration.interval(k))}): "
+            f"{share(calibration.share_below(value))} are below"
+        )
     return "\n".join(lines)

@@ -8,16 +8,13 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
+from ..decisions import KEPT, REDONE, REVERTED
 from ..oracles.base import NoScore
 from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, values_of
-from .batches import for_oracle, one_per_image, split
-from .pixels import check_images
+from .batches import check_images, for_oracle, one_per_image, same_image, split
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
-
-# What happened to an image: not redone; redone and better; redone and no better, so the student's image came back.
-KEPT, REDONE, REVERTED = "kept", "redone", "reverted"
 
 
 class UnderstudyKeepBetter(io.ComfyNode):
@@ -30,8 +27,9 @@ class UnderstudyKeepBetter(io.ComfyNode):
             search_aliases=["best of two", "compare scores", "undo refine", "pick best"],
             is_input_list=True,
             inputs=[
-                io.Image.Input("images_before", tooltip="The student's images."),
-                io.Image.Input("images_after", tooltip="The same images after the teacher, in the same order."),
+                # First, since a bypassed node passes its first input of the output's type on.
+                io.Image.Input("images_after", tooltip="The images after the teacher; what a bypass passes on."),
+                io.Image.Input("images_before", tooltip="The student's images, in the same order."),
                 ScoresSocket.Input("scores", tooltip="The scores of images_before."),
                 OracleSocket.Input(
                     "oracle", lazy=True, tooltip="Scores the redone images. Not even loaded if no image was redone."
@@ -106,7 +104,7 @@ class Judge:
     def __call__(self, images: torch.Tensor, prompts: Sequence[str], numbers: Sequence[int]) -> list[float]:
         """Scores of images ``[B, H, W, C]``; ``numbers`` are their places among all images, for error messages."""
         try:
-            return self.oracle(for_oracle(images, numbers), prompts).tolist()
+            return self.oracle(for_oracle(images), prompts).tolist()
         except NoScore as error:
             raise NoScore(error.reason, numbers[error.image], error.prompt, error.advice) from error
 
@@ -122,7 +120,7 @@ def redone(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> lis
             f"images_before have shape {shapes[0]}, but images_after {shapes[1]}: connect the same images."
         )
     return [
-        [not torch.equal(*pair) for pair in zip(old, new, strict=True)] for old, new in zip(before, after, strict=True)
+        [not same_image(*pair) for pair in zip(old, new, strict=True)] for old, new in zip(before, after, strict=True)
     ]
 
 

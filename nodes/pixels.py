@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-
-
-def check_images(name: str, images: Sequence[torch.Tensor]) -> list[int]:
-    """The number of images in each batch of a list; raises ValueError where one is empty or is no RGB or RGBA batch."""
-    if not images:
-        raise ValueError(f"{name} is an empty list: connect at least one image.")
-    for place, batch in enumerate(images):
-        where = f"{name}" if len(images) == 1 else f"entry {place} of {name}"
-        if batch.ndim != 4 or batch.shape[-1] not in (3, 4):
-            raise ValueError(f"{where} has shape {list(batch.shape)}; expected [batch, height, width, 3 or 4].")
-        if batch.shape[0] == 0:
-            raise ValueError(f"{where} is an empty batch: connect at least one image.")
-    return [batch.shape[0] for batch in images]
 
 
 def extended(tensor: torch.Tensor, height: int, width: int, dims: tuple[int, int]) -> torch.Tensor:

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from ..decisions import KEPT, REDONE, REFINED, REGENERATED, REVERTED
+from ..lettering import drawable, labels, shortened, wrapped, write
 
 THUMBNAIL, GAP, MARGIN, TEXT = 176, 12, 24, 16
 BACKGROUND, CARD, INK, FAINT = "#f4f4f1", "#ffffff", "#1d1d1b", "#6b6b66"
-COLOURS = {"kept": "#2f7d4f", "refined": "#b3541e", "regenerated": "#7a3e9d", "reverted": "#2a5f9e"}
+COLOURS = {KEPT: "#2f7d4f", REFINED: "#b3541e", REGENERATED: "#7a3e9d", REDONE: "#8a6d1a", REVERTED: "#2a5f9e"}
 
 
 @dataclass(frozen=True)
 class Row:
     """One image's part of the receipt; ``before`` and ``after`` are ``[H, W, C]`` in [0, 1].
 
-    decision: "kept", "refined", "regenerated", or "reverted" where the teacher's version was no better.
+    decision: one of ``decisions.DECISIONS``. evaluations: the teacher's; None where they are not known.
     """
 
     before: torch.Tensor
@@ -26,7 +29,7 @@ class Row:
     decision: str
     score: float
     score_after: float | None
-    evaluations: int
+    evaluations: int | None
     prompt: str
 
 
@@ -36,21 +39,25 @@ def report_picture(rows: Sequence[Row], totals: Sequence[str]) -> Image.Image:
     card_height = THUMBNAIL + 3 * GAP + 3 * (TEXT + 6)
     columns = min(len(rows), max(1, round(math.sqrt(len(rows) * card_height / card_width * 1.4))))
     lines = math.ceil(len(rows) / columns)
-    heading = TEXT * 2 + 14 + len(totals) * (TEXT + 8) + GAP
     width = 2 * MARGIN + max(columns, 2) * (card_width + GAP) - GAP
+    prompts, note = labels([row.prompt for row in rows], "the metadata")
+    totals = [*totals, *filter(None, [note])]
+    if not all(map(drawable, totals)):
+        totals.append("no font on this machine can write these lines whole; the metadata has them")
+    said = [line for text in totals for line in wrapped(text, TEXT, width - 2 * MARGIN, 3)]
+    heading = TEXT * 2 + 14 + len(said) * (TEXT + 8) + GAP
     picture = Image.new("RGB", (width, 2 * MARGIN + heading + lines * (card_height + GAP) - GAP), BACKGROUND)
-    draw = ImageDraw.Draw(picture)
-    draw.text((MARGIN, MARGIN), "Understudy receipt", INK, _font(TEXT * 1.7))
-    for line, text in enumerate(totals):
-        draw.text((MARGIN, MARGIN + TEXT * 2 + 10 + line * (TEXT + 8)), text, INK, _font(TEXT))
-    for place, row in enumerate(rows):
+    write(picture, (MARGIN, MARGIN), "Understudy receipt", TEXT * 1.7, INK)
+    for line, text in enumerate(said):
+        write(picture, (MARGIN, MARGIN + TEXT * 2 + 10 + line * (TEXT + 8)), text, TEXT, INK)
+    for place, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
         left = MARGIN + place % columns * (card_width + GAP)
         top = MARGIN + heading + place // columns * (card_height + GAP)
-        picture.paste(_card(row, place, card_width, card_height), (left, top))
+        picture.paste(_card(row, prompt, place, card_width, card_height), (left, top))
     return picture
 
 
-def _card(row: Row, place: int, width: int, height: int) -> Image.Image:
+def _card(row: Row, prompt: str, place: int, width: int, height: int) -> Image.Image:
     card = Image.new("RGB", (width, height), CARD)
     draw = ImageDraw.Draw(card)
     colour = COLOURS.get(row.decision, INK)
@@ -61,16 +68,15 @@ def _card(row: Row, place: int, width: int, height: int) -> Image.Image:
     middle, centre = (GAP + THUMBNAIL + right) / 2, GAP + THUMBNAIL / 2
     draw.polygon([(middle - 7, centre - 9), (middle + 8, centre), (middle - 7, centre + 9)], fill=colour)
     y = THUMBNAIL + 2 * GAP
-    draw.text((GAP, y), f"{place}  {row.decision}", colour, _font(TEXT))
-    cost = f"{row.evaluations} evaluations" if row.evaluations else "no teacher"
-    _right(draw, width - GAP, y, cost, FAINT)
+    write(card, (GAP, y), f"{place}  {row.decision}", TEXT, colour)
+    write(card, (width - GAP, y), _cost(row), TEXT, FAINT, "ra")
     y += TEXT + 6
     score = f"score {_number(row.score)}"
     if row.score_after is not None:
         score += f", teacher's {_number(row.score_after)}"
-    draw.text((GAP, y), score, INK, _font(TEXT))
+    write(card, (GAP, y), score, TEXT, INK)
     y += TEXT + 6
-    draw.text((GAP, y), _shortened(row.prompt, width - 2 * GAP), FAINT, _font(TEXT - 2))
+    write(card, (GAP, y), shortened(prompt, TEXT - 2, width - 2 * GAP), TEXT - 2, FAINT)
     return card
 
 
@@ -84,24 +90,11 @@ def _paste(card: Image.Image, image: torch.Tensor, left: int) -> None:
     card.paste(thumbnail, (left + (THUMBNAIL - size[0]) // 2, GAP + (THUMBNAIL - size[1]) // 2))
 
 
-def _right(draw: ImageDraw.ImageDraw, right: float, y: float, text: str, colour: str) -> None:
-    font = _font(TEXT)
-    draw.text((right - draw.textlength(text, font), y), text, colour, font)
-
-
-def _shortened(text: str, width: float) -> str:
-    """The text on one line, cut to ``width`` pixels with an ellipsis."""
-    text, font = " ".join(text.split()), _font(TEXT - 2)
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text.rstrip() + "..."
+def _cost(row: Row) -> str:
+    if row.decision == KEPT or (row.decision == REDONE and row.evaluations == 0):
+        return "no teacher"
+    return "cost not known" if row.evaluations is None else f"{row.evaluations} evaluations"
 
 
 def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
-
-
-def _font(size: float) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)

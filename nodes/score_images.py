@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..oracles.combine import CombinedOracle
 from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, image_id
-from .batches import for_oracle, one_per_image, sizes_of, split
+from .batches import check_images, for_oracle, one_per_image, split
 from .display import listed, shown
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
@@ -62,9 +62,7 @@ class UnderstudyScoreImages(io.ComfyNode):
     def execute(cls, oracle: list, images: list, prompt: list, literal_prompts: list = (False,)) -> io.NodeOutput:
         import comfy.utils
 
-        sizes = sizes_of(images)
-        if not sizes or 0 in sizes:
-            raise ValueError("there is a batch without images to score; connect at least one image")
+        sizes = check_images("images", images)
         prompts = one_per_image(prompt, sizes, "prompts")
         literal = literal_prompts[0]
         read, syntax = reading(prompts, literal or not oracle[0].reads_prompts)
@@ -75,7 +73,7 @@ class UnderstudyScoreImages(io.ComfyNode):
         scores = []
         for batch, texts, given in zip(images, split(read, sizes), split(prompts, sizes), strict=True):
             seen = sum(len(each.values) for each in scores)
-            pictures = for_oracle(batch, range(seen, seen + len(batch)))
+            pictures = for_oracle(batch)
             values = tuple(oracle[0](pictures, texts, seen, progress.update).tolist())
             ids = tuple(image_id(picture) for picture in pictures)
             made = Scores(values, ids, oracle[0].fingerprint, given, settings, family=oracle[0].family, literal=literal)

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..oracles.base import OracleError
 from ..oracles.scores import Scores, image_id
-from .batches import for_oracle, sizes_of, split
+from .batches import check_images, for_oracle, split
 from .display import listed, shown
 from .schema import schema
 from .types import ScoresSocket
@@ -46,16 +46,16 @@ class UnderstudyScoresFromList(io.ComfyNode):
 
     @classmethod
     def execute(cls, scores: list, images: list | None = None) -> io.NodeOutput:
-        settings = settings_of_graph(cls.hidden, ["images", "scores"])
         if images is None:
             sizes, ids = [len(scores)], ("",) * len(scores)
         else:
-            sizes = sizes_of(images)
+            sizes = check_images("images", images)
             ids = tuple(image_id(picture) for batch in images for picture in for_oracle(batch))
         if sum(sizes) != len(scores):
             raise ValueError(f"{len(scores)} scores for {sum(sizes)} images; expected one score per image")
         if not scores:
             raise OracleError("there are no scores; expected one number per image")
+        settings = settings_of_graph(cls.hidden, ["images", "scores"])
         numbers = [_number(value, index) for index, value in enumerate(scores)]
         batches = zip(split(numbers, sizes), split(ids, sizes), strict=True)
         made = [Scores(values, of, None, ("",) * len(values), settings) for values, of in batches]

@@ -8,18 +8,18 @@ from collections.abc import Iterator, Sequence
 import torch
 from comfy_api.latest import io
 
+from ..decisions import BY_STRATEGY, KEPT
 from ..oracles.scores import values_of
+from .batches import check_images
 from .display import shown
 from .latents import single
 from .patches import warning
-from .pixels import check_images
 from .redo import redo
 from .schema import schema
 from .seeds import KEY, samplers_upstream
 from .take import Shot, Take, places_of
 from .types import Receipt, ReceiptSocket, ScoresSocket, ThresholdSocket
 
-DECISIONS = {"refine": "refined", "regenerate": "regenerated"}
 LAZY = ("model", "positive", "negative", "vae")
 
 
@@ -72,7 +72,7 @@ class UnderstudyTeacher(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "strategy",
-                    options=list(DECISIONS),
+                    options=list(BY_STRATEGY),
                     default="refine",
                     tooltip="refine: put noise on the student's image and let the teacher denoise it. regenerate: let "
                     "the teacher make the image anew, from the noise that the student started from.",
@@ -164,20 +164,21 @@ class UnderstudyTeacher(io.ComfyNode):
         done = redo(takes)
         settings = {name: values[0] for name, values in inputs.items() if name not in LAZY}
         receipt = Receipt(
-            decisions=tuple(DECISIONS[take.strategy] if no else "kept" for take in takes for no in take.rejected),
+            decisions=tuple(BY_STRATEGY[take.strategy] if no else KEPT for take in takes for no in take.rejected),
             evaluations=tuple(count for each in done for count in each.evaluations),
             seconds=time.perf_counter() - began,
             settings=settings,
         )
-        text = "\n".join(remarks(takes, cls.hidden.dynprompt, cls.hidden.unique_id))
+        lines = [*remarks(takes, cls.hidden.dynprompt, cls.hidden.unique_id)]
+        lines += filter(None, [threshold[0].remark(sum(map(len, rejected)))])
         return io.NodeOutput(
-            [each.images for each in done], sum(rejected, []), receipt, ui=shown(text, cls.hidden.unique_id)
+            [each.images for each in done], sum(rejected, []), receipt, ui=shown("\n".join(lines), cls.hidden.unique_id)
         )
 
 
 def rejections(images: Sequence[torch.Tensor], scores: Sequence, threshold: Sequence) -> list[list[bool]]:
     """For each batch of the list of images, which of its images the threshold rejects."""
-    counts = check_images("images", images)
+    counts = check_images("images", images, (3, 4))
     values = values_of(scores, sum(counts))
     if any(each != threshold[0] for each in threshold):
         raise ValueError(f"a list of {len(threshold)} different thresholds; give one for all images.")

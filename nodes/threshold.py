@@ -30,7 +30,7 @@ class UnderstudyThreshold(io.ComfyNode):
                     default="worst_fraction",
                     tooltip=(
                         "percentile: below the k-th percentile of a calibration. fixed: below a value. "
-                        "worst_fraction: the lowest scores of these images, whatever they are."
+                        "worst_fraction: the lowest scores of these images, whatever they are; none of a single image."
                     ),
                 ),
                 io.Float.Input(
@@ -39,7 +39,8 @@ class UnderstudyThreshold(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=1.0,
-                    tooltip="Mode percentile: about this percentage of the student's images goes to the teacher.",
+                    tooltip="Mode percentile: about this percentage of the student's images goes to the teacher, and "
+                    "fewer where scores are equal; the node says how many.",
                 ),
                 io.Float.Input(
                     "value",
@@ -56,7 +57,8 @@ class UnderstudyThreshold(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Mode worst_fraction: this share of the images goes to the teacher, lowest scores first.",
+                    tooltip="Mode worst_fraction: this share of the images goes to the teacher, lowest scores "
+                    "first, and at least one of two or more.",
                 ),
                 io.Combo.Input(
                     "calibration",
@@ -123,18 +125,12 @@ def _only(value):
 
 def _described(threshold: Threshold, scores: list, interval: tuple[float, float] | None) -> str:
     values = [value for batch in scores for value in batch.values]
-    lines = []
-    if threshold.mode == "worst_fraction":
-        lines.append(f"refines the worst {threshold.expected_fraction:.0%} of the images")
-    elif threshold.expected_fraction is None:
-        lines.append(f"refines scores below {threshold.value:.3f}")
-    else:
-        lines.append(
-            f"refines scores below {threshold.value:.3f}: about {threshold.expected_fraction:.0%} "
-            f"by calibration {threshold.calibration!r}"
-        )
-        if interval is not None:
-            lines.append(f"with 95 % confidence the true cut is {said(interval)}")
+    lines = [f"sends {threshold.rule}"]
+    if interval is not None:
+        lines.append(f"with 95 % confidence the true cut is {said(interval)}")
     if values:
         lines.append(f"of these {len(values)} images: {sum(threshold.rejected(values))}")
+    # Without scores the number of images is not known here.
+    if remark := threshold.remark(len(values) or 1):
+        lines.append(remark)
     return "\n".join(lines)

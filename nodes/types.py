@@ -17,7 +17,7 @@ ReceiptSocket = io.Custom("UNDERSTUDY_RECEIPT")  # Receipt
 class Receipt:
     """What the teacher did to a batch, image by image; those of a list of batches are read one after another.
 
-    decisions: "kept", "refined" or "regenerated", one per image.
+    decisions: KEPT, REFINED or REGENERATED of ``decisions.py``, one per image.
     evaluations: the teacher's network evaluations, counted, one per image; 0 where the image was kept.
     seconds: the teacher's wall-clock time for the whole batch, encoding and decoding included.
     settings: the teacher's own widgets (steps, cfg, strategy, ...), for display.

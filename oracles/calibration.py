@@ -135,8 +135,15 @@ class Calibration:
             return math.copysign(math.inf, k - self.levels[0])
         return self.value_at(k)
 
+    def share_below(self, value: float) -> float:
+        """Which share of the scores, 0 to 1, is strictly below ``value``: counted; from a bare table, read off it."""
+        if self.table is not None:
+            return self.fraction_below(value)
+        self.require_enough()
+        return sum(score < value for score in self.scores_by_image.values()) / self.n
+
     def fraction_below(self, value: float) -> float:
-        """The share of the student's images, 0 to 1, that score below ``value``."""
+        """The share of the student's images, 0 to 1, that score below ``value``, interpolated between percentiles."""
         self.require_enough()
         table = self.percentiles
         above = bisect_left(table, value)

@@ -24,7 +24,9 @@ def interpolated(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
     """The value at ``x``, which lies in ``xs`` (rising), on the straight lines between the points."""
     above = min(max(bisect_left(xs, x), 1), len(xs) - 1)
     (x0, x1), (y0, y1) = xs[above - 1 : above + 1], ys[above - 1 : above + 1]
-    return y0 if x1 == x0 else y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    if x == x1:
+        return y1  # exactly, so that scores that equal a percentile are not below it
+    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 
 
 def places_around(n: int, k: float, confidence: float = 0.95) -> tuple[int, int]:

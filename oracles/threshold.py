@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from .base import OracleError
 
 MODES = ("fixed", "percentile", "worst_fraction")
+LONE = (
+    "worst_fraction compares the images of a batch, and a single image has no worst: it is not redone. "
+    "percentile and fixed work for one image"
+)
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class Threshold:
     """A rule that rejects images by score: below ``value`` (fixed, percentile), or the worst ``fraction`` of a batch.
 
     ``expected_fraction`` is the share that it should reject, None if unknown; ``calibration`` names where ``value``
-    comes from. Make one with :meth:`fixed`, :meth:`percentile` or :meth:`worst_fraction`.
+    comes from, and ``k`` is the percentile that was asked for. Make one with :meth:`fixed`, :meth:`percentile` or
+    :meth:`worst_fraction`.
     """
 
     mode: str
@@ -24,6 +29,7 @@ class Threshold:
     fraction: float | None = None
     expected_fraction: float | None = None
     calibration: str | None = None
+    k: float | None = None
 
     def __post_init__(self):
         if self.mode not in MODES:
@@ -40,34 +46,80 @@ class Threshold:
         """Reject scores below ``value``; a calibration, if given, says which share that should be."""
         if calibration is None:
             return cls("fixed", value=value)
-        return cls(
-            "fixed", value=value, expected_fraction=calibration.fraction_below(value), calibration=calibration.name
-        )
+        below = calibration.share_below(value)
+        return cls("fixed", value=value, expected_fraction=below, calibration=calibration.name)
 
     @classmethod
     def percentile(cls, calibration, k: float) -> Threshold:
-        """Reject scores below the k-th percentile of the student's own scores, so about k % (Starodubcev et al.)."""
+        """Reject scores below the k-th percentile of the student's own scores (Starodubcev et al.).
+
+        That is about k % of them, and less where several scores equal the percentile: they are kept.
+        """
         value = calibration.value_at(k)
-        return cls("percentile", value=value, expected_fraction=k / 100, calibration=calibration.name)
+        below = calibration.share_below(value)
+        return cls("percentile", value=value, expected_fraction=below, calibration=calibration.name, k=k)
 
     @classmethod
     def worst_fraction(cls, fraction: float) -> Threshold:
-        """Reject the worst ``round(fraction * B)`` images of each batch."""
+        """Reject the worst ``round(fraction * B)`` images of each batch, and at least one of two or more.
+
+        Of equal scores the first go. A single image has no worst: it is rejected only at fraction 1, which is all.
+        """
         return cls("worst_fraction", fraction=fraction, expected_fraction=fraction)
 
-    def cut(self, values: Iterable[float]) -> float:
-        """The score below which this rule rejects in a batch with these ``values``."""
+    @property
+    def rule(self) -> str:
+        """The rule in words: "the worst 25 %", or "scores below 0.500" and which share of a calibration's they are."""
+        if self.mode == "worst_fraction":
+            return f"the worst {share(self.fraction)}"
+        text = f"scores below {self.value:.3f}"
+        if self.calibration is not None:
+            text += f", which are {share(self.expected_fraction)} of calibration {self.calibration!r}"
+        return text if self.k is None else f"{text} (percentile {self.k:g})"
+
+    def remark(self, count: int) -> str | None:
+        """What a user should know who applies this rule to ``count`` images; None: nothing."""
+        if self.mode == "worst_fraction" and count == 1 and 0 < self.fraction < 1:
+            return LONE
+        return None
+
+    def cut(self, values: Iterable[float]) -> float | None:
+        """The score that divides a batch with these ``values``: those below it are rejected, the others kept.
+
+        None where no score does: the worst part holds all or none of them, or some of several equal scores.
+        """
         if self.mode != "worst_fraction":
             return self.value
-        ordered = sorted(values)
-        worst = round(self.fraction * len(ordered))
-        return ordered[worst] if worst < len(ordered) else math.inf
+        values = [float(value) for value in values]
+        flags = self.rejected(values)
+        if all(flags) or not any(flags):
+            return None
+        worst, best = (
+            [value for value, flag in zip(values, flags, strict=True) if flag is rejected] for rejected in (True, False)
+        )
+        return min(best) if max(worst) < min(best) else None
 
     def rejected(self, values: Iterable[float]) -> list[bool]:
-        """One decision per score. Ties at the cut are kept; NaN raises :class:`OracleError` naming the image."""
+        """One decision per score; NaN raises :class:`OracleError` naming the image.
+
+        Scores that equal ``value`` are kept. The worst part goes by rank, and of equal scores the first go.
+        """
         values = [float(value) for value in values]
         for index, value in enumerate(values):
             if math.isnan(value):
                 raise OracleError(f"the score of image {index} is not a number (NaN)")
-        cut = self.cut(values)
-        return [value < cut for value in values]
+        if self.mode != "worst_fraction":
+            return [value < self.value for value in values]
+        worst = set(sorted(range(len(values)), key=values.__getitem__)[: self._count(len(values))])
+        return [index in worst for index in range(len(values))]
+
+    def _count(self, images: int) -> int:
+        """How many of so many images are the worst part."""
+        if images == 1 or self.fraction == 0:
+            return images if self.fraction == 1 else 0
+        return max(1, round(self.fraction * images))
+
+
+def share(fraction: float) -> str:
+    """A fraction in words: "30 %", "2.5 %"."""
+    return f"{round(100 * fraction, 1):g} %"

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..files import GRID_FILE
 from ..oracles.calibration import Calibration
 from ..oracles.statistics import said
+from ..oracles.threshold import share
 from ..report import Report, table
 from .adaptive_run import Watcher
 from .processes import Processes
@@ -97,13 +98,14 @@ def byte_counter(name: str) -> Counter:
 
 
 def show_calibration(calibration: Calibration, out: Path) -> None:
-    """Print every tenth percentile with its 95 % interval."""
+    """Print every tenth percentile with its 95 % interval, and which share of the scores is below it."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table("percentile", "score", "95 % interval", title=f"{calibration.n} images")
+    shown = Table("percentile", "score", "95 % interval", "below", title=f"{calibration.n} images")
     for k in range(10, 100, 10):
-        shown.add_row(str(k), f"{calibration.value_at(k):.4f}", said(calibration.interval(k), 4))
+        value = calibration.value_at(k)
+        shown.add_row(str(k), f"{value:.4f}", said(calibration.interval(k), 4), share(calibration.share_below(value)))
     console = Console()
     console.print(shown)
     console.print(f"Calibration: {out}", soft_wrap=True, highlight=False)

@@ -105,6 +105,11 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
         texts, syntax = reading(prompts, request.literal_prompts or not oracle.reads_prompts)
         for remark in [*syntax, *oracle.remarks(texts)]:
             on_remark(remark)
+        if plan.threshold.remark(1) and (lone := _alone_in_their_batches(len(prompts), request.batch_size)):
+            on_remark(
+                f"--worst-fraction compares the images of a batch, and {lone} alone in a batch: never redone. "
+                "Give another --batch-size, or --percentile or --threshold, which work for one image"
+            )
     with progress(processes, len(prompts)) as watcher:
         result = run(cast, plan, jobs_for(prompts, request.seed), request.batch_size, request.out, processes, watcher)
     if result is None:
@@ -113,6 +118,15 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
     if calibration is not None and request.choice.percentile is None:
         _add(calibration, scores, settings, request.choice.calibration)
     return report
+
+
+def _alone_in_their_batches(images: int, batch_size: int) -> str:
+    """Which images have a batch of their own, in words; "" if none has."""
+    if images == 1:
+        return "the only image is"
+    if batch_size == 1:
+        return f"each of the {images} images is"
+    return f"the last of the {images} images is" if images % batch_size == 1 else ""
 
 
 def check_percentile(k: float) -> None:

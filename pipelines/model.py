@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 
+from ..decisions import BY_STRATEGY
 from ..samplers.consistency import sample_consistency
 from ..samplers.denoisers import Counted, DiscreteDenoiser, Guided
 from ..samplers.noise import PerImageNoise, initial_noise
@@ -19,7 +20,7 @@ from ..samplers.solvers import sample_dpmpp_2m, sample_euler
 SOLVERS = {"dpmpp_2m": sample_dpmpp_2m, "euler": sample_euler}
 STUDENT_SAMPLERS = ("consistency", *SOLVERS)
 SCHEDULERS = tuple(name for name in SCHEDULES if name != "consistency")
-STRATEGIES = ("refine", "regenerate")
+STRATEGIES = tuple(BY_STRATEGY)
 ROLLBACK_MODES = ("schedule", "noise_variance")
 
 # Every image has a seed of its own; these tell its three independent streams of noise apart.

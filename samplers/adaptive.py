@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-DECISIONS = {"refine": "refined", "regenerate": "regenerated"}
+from ..decisions import BY_STRATEGY, KEPT
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Adaptive:
 
     images: [B, ...], the student's where kept and the teacher's where rejected. student_images: [B, ...].
     scores: [B] float32 on the CPU, of the student's images. rejected: [B] bool on the CPU.
-    decisions: for each image "kept", "refined" or "regenerated".
+    decisions: for each image ``decisions.KEPT``, ``REFINED`` or ``REGENERATED``.
     """
 
     images: torch.Tensor
@@ -45,8 +45,8 @@ def adaptive(
     Kept images are the student's bit for bit. Raises ValueError for an unknown strategy, a score that is NaN, or a
     callable that returns another number or shape of images than it was asked for.
     """
-    if strategy not in DECISIONS:
-        raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(DECISIONS)}")
+    if strategy not in BY_STRATEGY:
+        raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(BY_STRATEGY)}")
     tell = on_stage or (lambda stage, images: None)
 
     tell("student", None)
@@ -78,5 +78,5 @@ def adaptive(
                 f"expected {(len(indices), *student_images.shape[1:])}"
             )
         images = student_images.index_copy(0, place, redone.to(student_images))
-    decisions = [DECISIONS[strategy] if bad else "kept" for bad in rejected.tolist()]
+    decisions = [BY_STRATEGY[strategy] if bad else KEPT for bad in rejected.tolist()]
     return Adaptive(images, student_images, scores, rejected, decisions)

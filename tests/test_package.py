@@ -64,7 +64,7 @@ def wheel_names(copy, tmp_path_factory):
 
 def test_wheel_has_every_module_and_data_file(wheel_names):
     outside = ("tests", "bench", "docs", "build", "dist")
-    shipped = (".py", ".safetensors", ".toml", ".json", ".jpg", ".md", ".txt", ".gz", ".yaml")
+    shipped = (".py", ".safetensors", ".toml", ".json", ".jpg", ".md", ".txt", ".gz", ".yaml", ".ttf")
     expected = {
         f"understudy/{name}"
         for name in tracked_files()

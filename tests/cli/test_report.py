@@ -2,7 +2,6 @@ import json
 
 import pytest
 import torch
-from PIL import ImageFont
 from understudy.report import (
     FINAL_FOLDER,
     GRID_LIMIT,
@@ -10,7 +9,6 @@ from understudy.report import (
     ImageReport,
     Report,
     Totals,
-    _wrapped,
     draw_grid,
     image_name,
     save_images,
@@ -89,16 +87,6 @@ def test_grid_says_where_it_stops(tmp_path):
     made = report(tmp_path, GRID_LIMIT + 2, (8, 8))
     shorter = Report({}, made.images[:GRID_LIMIT], TOTALS)
     assert draw_grid(made, tmp_path).height > draw_grid(shorter, tmp_path).height
-
-
-def test_long_prompts_are_cut_to_the_card(tmp_path):
-    font = ImageFont.load_default(16)
-    text = "a small red star left of a large blue circle on a gray background " * 3
-    lines = _wrapped(text, font, 300, lines=2)
-    assert len(lines) == 2 and lines[1].endswith("...") and all(font.getlength(line) <= 300 for line in lines)
-    assert text.startswith(lines[0])
-    assert _wrapped("x" * 200, font, 300, lines=2)[0].endswith("...")
-    assert _wrapped("short", font, 300, lines=2) == ["short"]
 
 
 def test_table_shows_prompts_as_they_are(tmp_path):

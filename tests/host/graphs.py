@@ -94,6 +94,43 @@ class Adaptive(Graph):
         self.after = self.add("TestSaveTensors", images=self.teacher[0], booleans=self.teacher[1])
 
 
+def passes_on(info):
+    """Which input the frontend hands on in place of each output of a bypassed node, as ``{output: input}``.
+
+    ``info`` is the class's ``/object_info``. An output takes the input in its own place if that has its type, else the
+    first that has it (as ``_getBypassSlotIndex`` of the frontend, 1.49.6, does); without one, its links go.
+    """
+    kinds = {name: kind for part in info["input"].values() for name, (kind, *_) in part.items()}
+    order = [name for part in ("required", "optional") for name in info["input_order"].get(part, ())]
+    found = {}
+    for place, (output, kind) in enumerate(zip(info["output_name"], info["output"], strict=True)):
+        candidates = [*order[place : place + 1], *order]
+        match = next((name for name in candidates if kinds[name] == kind), None)
+        if match is not None:
+            found[output] = match
+    return found
+
+
+def without(nodes, node, info=None):
+    """A prompt as the frontend sends it with ``node`` bypassed or, without its class's ``info``, muted."""
+    passed = {} if info is None else passes_on(info)
+    gone = nodes[node]["inputs"]
+    substitutes = [] if info is None else [gone.get(passed.get(output)) for output in info["output_name"]]
+    prompt = {}
+    for key, each in nodes.items():
+        if key == node:
+            continue
+        inputs = {}
+        for name, value in each["inputs"].items():
+            if isinstance(value, list) and value[0] == node:
+                value = substitutes[value[1]] if substitutes else None
+                if not isinstance(value, list):  # a widget's value is not handed on
+                    continue
+            inputs[name] = value
+        prompt[key] = {**each, "inputs": inputs}
+    return prompt
+
+
 def from_workflow(workflow, object_info):
     """A saved workflow (the frontend's JSON) as a prompt, for workflows of nodes, links, widgets and notes.
 

@@ -394,14 +394,17 @@ def check_the_student_s_seed_travels_with_its_latent():
     first, second = (student("LCM", blank(BATCH), seed=seed) for seed in (SEED, 77))
     plain = {seed: {"samples": latent["samples"]} for seed, latent in ((SEED, first), (77, second))}
 
+    def shown_as(samples):  # as the host's VAE clips them, which this network's latents need
+        return VAE.decode(samples).clamp(0, 1)
+
     def redone(latent, **more):
-        return taught(VAE.decode(latent["samples"]), range(len(latent["samples"])), latent=latent, **options | more)
+        return taught(shown_as(latent["samples"]), range(len(latent["samples"])), latent=latent, **options | more)
 
     def in_own_noise(latent, seeds, places):
         """Each image as it is redone with its seed, in the batch in which its student made it."""
         images = redone(latent).result[0][0]
         for image, seed, place in zip(images, seeds, places, strict=True):
-            close(image, teach(VAE.decode(plain[seed]["samples"]), [place], latent=plain[seed], seed_from="widget",
+            close(image, teach(shown_as(plain[seed]["samples"]), [place], latent=plain[seed], seed_from="widget",
                                **{**options, "seed": seed})[0][place])  # fmt: skip
 
     def by_the_widget(latent, reason):
@@ -423,7 +426,7 @@ def check_the_student_s_seed_travels_with_its_latent():
     assert "seed 999 of the widget: images 4, 5, 6, 7\nbecause the latent is no longer what" in said(output)
     in_own_noise(host_nodes.LatentFromBatch().frombatch(both, 0, 4)[0], [SEED] * BATCH, every)
     as_list = taught(
-        list(VAE.decode(torch.cat([first["samples"], second["samples"]])).split(1)), range(8),
+        list(shown_as(torch.cat([first["samples"], second["samples"]])).split(1)), range(8),
         latent=[first, second], **options,
     )  # fmt: skip
     expected = torch.cat([redone(latent).result[0][0] for latent in (first, second)])

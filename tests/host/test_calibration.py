@@ -48,7 +48,7 @@ def test_a_percentile_of_too_few_scores_is_an_error(host):
 
 def test_a_percentile_rejects_about_its_share(host):
     text = said(host, Calibrating("a share", seed=4, count=40, percentile=25.0))
-    assert "25%" in text
+    assert "25 %" in text
     assert "of these 40 images: 10" in text
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from understudy.nodes.batches import for_oracle, one_per_image, split
-from understudy.oracles.base import OracleError
+from understudy.nodes.batches import check_images, for_oracle, one_per_image, split
 
 
 def test_images_keep_alpha_and_lose_overshoots():
@@ -20,22 +19,65 @@ def test_grey_images_become_three_channels():
 
 
 @pytest.mark.parametrize("value", [255.0, 1.51, -0.51, float("inf"), float("nan")])
-def test_pixels_that_were_not_meant_for_0_to_1_are_refused_and_not_clipped(value):
-    images = torch.rand(3, 4, 6, 3)
-    images[1, 2, 3, 0] = value
-    with pytest.raises(OracleError, match=r"image 1 has values from .*; expected \[0, 1\], so look at what made it"):
-        for_oracle(images)
-    with pytest.raises(OracleError, match="image 18 has"):
-        for_oracle(images, [11, 18, 19])
-    alpha = torch.cat([torch.rand(1, 4, 6, 3), torch.full((1, 4, 6, 1), value)], -1)
-    with pytest.raises(OracleError, match="image 0 "):
-        for_oracle(alpha)
+def test_pixels_that_were_not_meant_for_0_to_1_are_refused(value):
+    images = [torch.rand(2, 4, 6, 3), torch.rand(3, 4, 6, 4)]
+    for channel in (0, 3):
+        images[1][1, 2, 3] = 0.5
+        images[1][1, 2, 3, channel] = value
+        with pytest.raises(ValueError, match=r"pictures: image 3 has values from .*; expected \[0, 1\], so look"):
+            check_images("pictures", images)
 
 
-@pytest.mark.parametrize("shape", [(4, 6, 3), (1, 4, 6, 2), (1, 3, 4, 6), (1, 0, 6, 3)])
-def test_other_shapes_are_refused_as_the_host_has_them(shape):
-    with pytest.raises(OracleError, match=rf"shape \[{', '.join(map(str, shape))}\]; expected \[batch, height, width"):
-        for_oracle(torch.zeros(shape))
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        ([], "images is an empty list"),
+        ([torch.zeros(0, 8, 8, 3)], "images is an empty batch"),
+        ([torch.zeros(1, 8, 8, 3), torch.zeros(0, 8, 8, 3)], "entry 1 of images is an empty batch"),
+        ([torch.zeros(8, 8, 3)], r"images has shape \[8, 8, 3\]; expected \[batch, height, width, 1, 3 or 4\]"),
+        ([torch.zeros(1, 8, 8, 2)], r"\[1, 8, 8, 2\]"),
+        ([torch.zeros(1, 3, 8, 8)], r"\[1, 3, 8, 8\]"),
+        ([torch.zeros(1, 0, 8, 3)], r"\[1, 0, 8, 3\]"),
+        ([torch.zeros(1, 8, 8, 3, dtype=torch.uint8)], "images is torch.uint8; expected .* as floating-point"),
+        ([torch.zeros(1, 8, 8, 3), None], "entry 1 of images is NoneType; expected"),
+    ],
+)
+def test_what_is_no_batch_of_images_is_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        check_images("images", images)
+
+
+def test_images_are_counted_and_channels_may_be_fewer():
+    grey, colour = torch.rand(2, 4, 6, 1), torch.rand(1, 4, 6, 3)
+    assert check_images("images", [grey, colour]) == [2, 1]
+    with pytest.raises(ValueError, match=r"shape \[2, 4, 6, 1\]; expected \[batch, height, width, 3 or 4\]"):
+        check_images("images", [grey], (3, 4))
+
+
+def test_every_node_with_images_checks_them_in_the_same_way(without_host):
+    """Whatever the node, the same words for the same image, before anything else is looked at."""
+    from understudy.nodes.keep_better import UnderstudyKeepBetter
+    from understudy.nodes.receipt import UnderstudyReceipt
+    from understudy.nodes.score_images import UnderstudyScoreImages
+    from understudy.nodes.scores_from_list import UnderstudyScoresFromList
+    from understudy.nodes.teacher import UnderstudyTeacher
+
+    bad = [torch.rand(1, 4, 6, 3), torch.full((1, 4, 6, 3), 255.0)]
+    good = [torch.rand(1, 4, 6, 3)] * 2
+    nothing = dict.fromkeys(("scores", "threshold", "oracle", "prompt", "receipt"))
+    for node, inputs in (
+        (UnderstudyScoreImages.execute, ("images", "oracle", "prompt")),
+        (UnderstudyScoresFromList.execute, ("images", "scores")),
+        (UnderstudyTeacher.check_lazy_status, ("images", "scores", "threshold")),
+        (UnderstudyTeacher.execute, ("images", "scores", "threshold")),
+        (UnderstudyKeepBetter.check_lazy_status, ("images_after", "images_before", "scores")),
+        (UnderstudyKeepBetter.execute, ("images_after", "images_before", "scores", "oracle", "prompt")),
+        (UnderstudyReceipt.execute, ("images", "images_before", "scores", "threshold")),
+    ):
+        for name in (each for each in inputs if each.startswith("images")):
+            given = {each: nothing.get(each, good) for each in inputs} | {name: bad}
+            with pytest.raises(ValueError, match=f"{name}: image 1 has values from 255 to 255; expected"):
+                node(**given)
 
 
 @pytest.mark.parametrize(

@@ -38,11 +38,41 @@ def test_how_sure_a_percentile_is_shows_from_50_images_on(folder):
 
     assert "95 %" not in _how_sure(calibration(49)) and "1 more to say how sure" in _how_sure(calibration(49))
     low, high = calibration(50).interval(20)
-    assert f"20 % are below 9.800 (95 %: {low:.3f} to {high:.3f})" in _how_sure(calibration(50))
+    assert f"percentile 20 is 9.800 (95 %: {low:.3f} to {high:.3f}): 20 % are below" in _how_sure(calibration(50))
     for count, sure in ((49, False), (50, True)):
         calibration(count).save(folder / "mine.json")
         text = _described(Threshold.percentile(calibration(count), 20), [], _interval("mine", 20))
         assert ("95 % confidence" in text) == sure
+
+
+@pytest.mark.parametrize("count", [40, 80])
+def test_the_true_share_of_a_judge_of_whole_numbers_is_stated(folder, count):
+    """Of scores of which most are equal, a percentile sends what is below it, whatever its name says."""
+    from understudy.nodes.calibrate import _how_sure
+    from understudy.nodes.threshold import _described
+    from understudy.oracles.threshold import Threshold
+
+    scores = [0.0] * (count // 10) + [1.0] * (count * 9 // 10)
+    table = Calibration("judge", {str(i): score for i, score in enumerate(scores)}, {}, "f" * 64, "")
+    assert "10 % are below" in _how_sure(table)
+    told = _described(Threshold.percentile(table, 30), [], None)
+    assert told == "sends scores below 1.000, which are 10 % of calibration 'judge' (percentile 30)"
+
+
+def test_a_batch_of_one_is_told_that_it_has_no_worst(folder):
+    from understudy.nodes.threshold import _described
+    from understudy.oracles.scores import Scores
+    from understudy.oracles.threshold import Threshold
+
+    def told(*values, threshold=None):
+        scores = [Scores((value,), ("",), None, ("",)) for value in values]
+        return _described(threshold or Threshold.worst_fraction(0.25), scores, None)
+
+    for text in (told(1.0), told()):  # without scores the node does not know how many there are
+        assert "a single image has no worst" in text and "percentile and fixed work for one" in text
+    assert "of these 1 images: 0" in told(1.0)
+    assert told(1.0, 1.0) == "sends the worst 25 %\nof these 2 images: 1"
+    assert "no worst" not in told(1.0, threshold=Threshold.fixed(2.0))
 
 
 def test_an_open_interval_is_told_as_one_bound(folder):

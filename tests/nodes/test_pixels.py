@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.nodes.pixels import check_images, decode, encode, extended, extended_to_multiple, like
+from understudy.nodes.pixels import decode, encode, extended, extended_to_multiple, like
 
 
 def test_sides_grow_by_repeating_the_edge():
@@ -44,18 +44,3 @@ def test_a_video_vae_takes_images_one_by_one():
 def test_a_decoder_that_makes_another_number_of_images_is_an_error():
     with pytest.raises(ValueError, match="6 images of 3 latents"):
         decode(Vae(latent_dim=3, frames=2), torch.zeros(3, 4, 2, 8, 8))
-
-
-@pytest.mark.parametrize(
-    "images, message",
-    [
-        ([], "images is an empty list"),
-        ([torch.zeros(0, 8, 8, 3)], "images is an empty batch"),
-        ([torch.zeros(1, 8, 8, 3), torch.zeros(0, 8, 8, 3)], "entry 1 of images is an empty batch"),
-        ([torch.zeros(1, 8, 8, 1)], r"\[1, 8, 8, 1\]"),
-        ([torch.zeros(8, 8, 3)], r"\[8, 8, 3\]"),
-    ],
-)
-def test_what_is_no_batch_of_images_is_refused(images, message):
-    with pytest.raises(ValueError, match=message):
-        check_images("images", images)

@@ -21,15 +21,74 @@ def test_fixed_keeps_ties():
         (0.25, [4, 1, 3, 2, 8, 7, 6, 5], [False, True, False, True, False, False, False, False]),
         (0.0, [1, 2], [False, False]),
         (1.0, [1, 2, 2], [True, True, True]),
-        (0.5, [1, 1, 1, 2], [False, False, False, False]),
-        (0.5, [0, 1, 1, 2], [True, False, False, False]),
+        (0.5, [1, 1, 1, 5], [True, True, False, False]),  # of equal scores the first go
+        (0.5, [5, 1, 1, 1], [False, True, True, False]),
+        (0.5, [2, 2, 2, 2], [True, True, False, False]),
         (0.4, [5, 1, 2, 3], [False, True, True, False]),
-        (0.3, [5], [False]),
+        (0.25, [2, 1], [False, True]),  # at least one of two or more
+        (0.01, [3, 1, 2], [False, True, False]),
+        (0.3, [5], [False]),  # a single image has no worst
+        (0.99, [5], [False]),
+        (1.0, [5], [True]),  # but this is no worst part
+        (0.0, [5], [False]),
         (0.5, [], []),
+        (1.0, [], []),
     ],
 )
 def test_worst_fraction(fraction, values, expected):
     assert Threshold.worst_fraction(fraction).rejected(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("fraction", "values", "cut"),
+    [
+        (0.25, [4, 1, 3, 2], 2),
+        (0.5, [1, 1, 1, 5], None),  # equal scores on both sides
+        (0.5, [1, 1, 2, 5], 2),
+        (0.5, [7], None),
+        (0.0, [7, 8], None),
+        (1.0, [7, 8], None),
+    ],
+)
+def test_the_cut_of_the_worst_part_is_a_score_that_divides_it_from_the_others(fraction, values, cut):
+    threshold = Threshold.worst_fraction(fraction)
+    assert threshold.cut(values) == cut
+    if cut is not None:
+        assert threshold.rejected(values) == [value < cut for value in values]
+
+
+def test_a_single_image_s_owner_is_told_which_modes_work_for_one():
+    told = Threshold.worst_fraction(0.25).remark(1)
+    assert "a single image has no worst" in told and "percentile and fixed work for one" in told
+    whatever = [Threshold.worst_fraction(0.25).remark(2), Threshold.worst_fraction(1).remark(1)]
+    assert [*whatever, Threshold.fixed(0.5).remark(1)] == [None] * 3
+
+
+def judged(counts, step=1.0):
+    """A calibration by a judge of few different scores: ``counts`` of each, ``step`` apart."""
+    values = [step * score for score, count in enumerate(counts) for _ in range(count)]
+    return Calibration("judge", {str(i): v for i, v in enumerate(values)}, {}, "oracle", "cats"), values
+
+
+@pytest.mark.parametrize("step", [1.0, 0.1, 0.7, 1 / 3])
+def test_the_share_of_a_judge_of_whole_numbers_is_counted(step):
+    calibration, values = judged([4, 10, 26], step)
+    for k in range(101):
+        threshold = Threshold.percentile(calibration, k)
+        sent = sum(threshold.rejected(values)) / len(values)
+        assert threshold.expected_fraction == sent and threshold.calibration == "judge"
+        assert Threshold.fixed(threshold.value, calibration).expected_fraction == sent
+    shares = [Threshold.percentile(calibration, k).expected_fraction for k in (30, 90)]
+    assert shares == [0.1, 0.35]
+    rule = Threshold.percentile(calibration, 30).rule
+    assert rule == f"scores below {step:.3f}, which are 10 % of calibration 'judge' (percentile 30)"
+
+
+def test_a_score_that_equals_a_percentile_is_kept_to_the_last_bit():
+    """0.3 + (0.9 - 0.3) is above 0.9: a percentile that is read so would lie above the scores that it is."""
+    values = [0.3] * 31 + [0.9] * 70
+    calibration = Calibration("tenths", {str(i): value for i, value in enumerate(values)}, {}, "oracle", "cats")
+    assert [sum(Threshold.percentile(calibration, k).rejected(values)) for k in (30, 31, 100)] == [0, 31, 31]
 
 
 def test_percentile_sends_its_share():

@@ -184,6 +184,28 @@ def test_cut_prompts_are_remarked_once(command, tmp_path, capsys):
     assert len(report["images"]) == 2, "the header is no prompt"
 
 
+@pytest.mark.parametrize(
+    ("prompts", "change", "alone"),
+    [
+        (3, {"batch_size": 2}, "the last of the 3 images is alone in a batch"),
+        (2, {"batch_size": 1}, "each of the 2 images is alone in a batch"),
+        (1, {}, "the only image is alone in a batch"),
+        (2, {"batch_size": 2}, None),
+        (1, {"worst_fraction": 1}, None),
+        (1, {"threshold": 1000.0}, None),
+    ],
+)
+def test_images_that_no_worst_fraction_can_choose_are_told(command, tmp_path, capsys, prompts, change, alone):
+    file = tmp_path / "few.txt"
+    file.write_text("a tree\n" * prompts)
+    report = generate(command, prompts=file, size="16", **change)
+    told = " ".join(capsys.readouterr().err.split())
+    assert (f"note: --worst-fraction compares the images of a batch, and {alone}" in told) == (alone is not None)
+    assert ("note: " in told) == (alone is not None)
+    redone = sum(image["decision"] != "kept" for image in report["images"])
+    assert redone == (1 if alone is None or prompts == 3 else 0)
+
+
 def refused(options, message, capsys):
     """The run ends with code 2 and one line on stderr, and leaves the folder as it was."""
     folder = options["out"].parent

@@ -1,0 +1,28 @@
+"""What can become of an image is spelt in one place, so that nodes, reports and metadata cannot drift apart."""
+
+import ast
+from pathlib import Path
+
+from understudy import decisions
+from understudy.nodes.report import COLOURS
+
+PACK = Path(__file__).parents[1]
+FOLDERS = ("distill_train", "models", "nodes", "oracles", "pipelines", "samplers")
+
+
+def test_no_other_file_spells_a_decision():
+    spelt = set()
+    for path in [*PACK.glob("*.py"), *(file for folder in FOLDERS for file in (PACK / folder).rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and node.value in decisions.DECISIONS:
+                spelt.add((path.relative_to(PACK).as_posix(), node.value))
+    own = {("decisions.py", word) for word in decisions.DECISIONS}
+    # Teacher's output of this name is a flag, not a decision.
+    assert spelt - own <= {("nodes/teacher.py", "refined")}
+
+
+def test_every_decision_has_its_colour_and_its_line_in_the_help():
+    assert set(COLOURS) == set(decisions.DECISIONS) >= set(decisions.BY_STRATEGY.values())
+    page = (PACK / "web" / "docs" / "UnderstudyReceipt.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")]
+    assert set(decisions.DECISIONS) <= {word.strip() for row in rows for word in row.split(",")}
