@@ -135,6 +135,29 @@ class OddLatent:
         return ({**odd, "samples": NestedTensor([odd["samples"]] * 2)} if nested else odd,)
 
 
+class ChangedLatent:
+    """A latent with keys that are not its own: a list of sizes is a mask of ones or latents of zeros."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "change", ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"latent": ("LATENT",), "changes": ("STRING", {"default": "{}"})}}
+
+    def change(self, latent, changes):
+        import torch
+        from comfy.nested_tensor import NestedTensor
+
+        changes = json.loads(changes)
+        if changes.get("noise_mask"):
+            changes["noise_mask"] = torch.ones(changes["noise_mask"])
+        if changes.get("samples") == "nested":
+            changes["samples"] = NestedTensor([latent["samples"]] * 2)
+        elif "samples" in changes:
+            changes["samples"] = torch.zeros(changes["samples"])
+        return ({**latent, **changes},)
+
+
 class Lazy:
     """Asks for its value only if it is wanted."""
 
@@ -264,6 +287,7 @@ NODE_CLASS_MAPPINGS = {
     "TestStrings": Strings,
     "TestNumbers": Numbers,
     "TestOddLatent": OddLatent,
+    "TestChangedLatent": ChangedLatent,
     "TestLazy": Lazy,
     "TestLoop": Loop,
     "TestCarry": Carry,

@@ -1,0 +1,31 @@
+"""Generated graphs in a real ComfyUI: exactly the right images change, or one line says what is wrong."""
+
+import pytest
+import torch
+
+from .generated_graphs import odd_graphs
+from .tensors import tensors
+
+RAW = ("Traceback", "TypeError", "AttributeError", "KeyError", "takes", "positional", "NoneType", "unexpected keyword")
+
+
+@pytest.mark.parametrize("case", odd_graphs(seed=15, count=60), ids=str)
+def test_odd_graph(host, case):
+    graph = case.make()
+    run = host.attempt(graph)
+    if case.says:
+        assert run.error and run.error_node == getattr(graph, case.at), run.error
+        assert all(word in run.error for word in case.says), run.error
+        assert not any(word in run.error for word in RAW), run.error
+        return
+    assert not run.error, run.error
+    before, after = (flattened(host, run, node) for node in (graph.before, graph.after))
+    assert [not torch.equal(b, a) for b, a in zip(before, after, strict=True)] == list(case.redone)
+    assert tensors(host, run, graph.after)["booleans"].tolist() == list(case.redone)
+
+
+def flattened(host, run, node):
+    """All images of a list of batches, in order."""
+    found = tensors(host, run, node)
+    batches = [found[f"images.{k}"] for k in range(sum(name.startswith("images.") for name in found))]
+    return [image for batch in batches for image in batch]
