@@ -1,4 +1,4 @@
-"""Run by ComfyUI Manager and by A1111 after cloning: check versions and make the folder for oracle files.
+"""Run by ComfyUI Manager after cloning: check versions and make the folder for oracle files.
 
 Installs nothing and imports nothing of the host or of this pack.
 """
@@ -42,8 +42,8 @@ def main():
     logging.basicConfig(level=logging.INFO, format="Understudy: %(message)s")
     # Not resolved: a pack that is linked into custom_nodes belongs to the host that it is linked into.
     extensions, _ = os.path.split(os.path.dirname(os.path.abspath(__file__)))
-    if os.path.basename(extensions) not in ("custom_nodes", "extensions"):
-        logging.info("nothing to prepare: this folder is not in a ComfyUI custom_nodes or an A1111 extensions folder.")
+    if os.path.basename(extensions) != "custom_nodes":
+        logging.info("nothing to prepare: this folder is not in a ComfyUI custom_nodes folder.")
         return
     root = os.path.dirname(extensions)
     for line in complaints(root):

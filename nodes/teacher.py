@@ -162,12 +162,10 @@ class UnderstudyTeacher(io.ComfyNode):
             for k, entry in enumerate(zip(images, rejected, places, strict=True))
         ]
         done = redo(takes)
-        settings = {name: values[0] for name, values in inputs.items() if name not in LAZY}
         receipt = Receipt(
             decisions=tuple(BY_STRATEGY[take.strategy] if no else KEPT for take in takes for no in take.rejected),
             evaluations=tuple(count for each in done for count in each.evaluations),
             seconds=time.perf_counter() - began,
-            settings=settings,
         )
         lines = [*remarks(takes, cls.hidden.dynprompt, cls.hidden.unique_id)]
         lines += filter(None, [threshold[0].remark(sum(map(len, rejected)))])

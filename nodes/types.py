@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from comfy_api.latest import io
 
@@ -20,10 +19,8 @@ class Receipt:
     decisions: KEPT, REFINED or REGENERATED of ``decisions.py``, one per image.
     evaluations: the teacher's network evaluations, counted, one per image; 0 where the image was kept.
     seconds: the teacher's wall-clock time for the whole batch, encoding and decoding included.
-    settings: the teacher's own widgets (steps, cfg, strategy, ...), for display.
     """
 
     decisions: tuple[str, ...]
     evaluations: tuple[int, ...]
     seconds: float = 0.0
-    settings: dict[str, Any] = field(default_factory=dict)
