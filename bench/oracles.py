@@ -68,13 +68,14 @@ def one_by_one(oracle, pictures, size, prompts):
         pixels = functional.normalize(pixels, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))[None].to(dtype)
         with torch.no_grad():
             if not oracle.reads_prompts:
-                oracle.network(pixels)
+                oracle.score_prepared(pixels, [prompt])
                 continue
             length = oracle.longest()
             text = oracle.tokenizer([prompt], padding="max_length", max_length=length, truncation=True)
             ids, mask = (torch.tensor(text[key]) for key in ("input_ids", "attention_mask"))
             if oracle.family == "imagereward":
-                oracle.network(pixels, ids, mask)
+                seen = oracle.network.vision(pixel_values=pixels).last_hidden_state
+                oracle.network.text(input_ids=ids, attention_mask=mask, encoder_hidden_states=seen)
             else:
                 oracle.network(pixel_values=pixels, input_ids=ids)
 

@@ -114,10 +114,12 @@ def write(tensors, path, metadata=None):
     return path
 
 
+def write_family(module, folder):
+    """(file, encoder or None) of a family, by the name of its module: what its own test makes."""
+    (folder / module).mkdir()
+    return import_module(f".families.test_{module}", __package__).small(folder / module)
+
+
 def write_families(folder):
-    """{family: (file, encoder or None)}: the small files that each family's own test makes."""
-    written = {}
-    for module, family in zip(MODULES, FAMILIES, strict=True):
-        (folder / module).mkdir()
-        written[family] = import_module(f".families.test_{module}", __package__).small(folder / module)
-    return written
+    """{family: (file, encoder or None)} of all."""
+    return {family: write_family(module, folder) for module, family in zip(MODULES, FAMILIES, strict=True)}
