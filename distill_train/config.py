@@ -89,7 +89,7 @@ class Samples(Strict):
 
     prompts: tuple[str, ...] = Field((), description="one row each; built-in ones without any")
     seed: int = Field(0, ge=0, description="of the noise")
-    size: int | None = Field(None, gt=0, description="side in pixels; the family's own without it")
+    size: int | None = Field(None, gt=0, description="side in pixels; the teacher's own without it")
     teacher_steps: int = Field(25, gt=0, description="of the teacher, by DPM-Solver++ 2M")
     teacher_cfg: float = Field(7.5, ge=1, description="guidance scale of the teacher; 1 is none")
     oracle: Path | None = Field(None, description="an oracle's file; its mean score of each column goes to the log")

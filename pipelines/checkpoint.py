@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from .folder import load_folder, read_folder
-from .layout import Family
+from .layout import Architecture
 from .single_file import load_single_file, read_single_file
 from .stable_diffusion import Components
 
@@ -18,7 +18,7 @@ class Checkpoint:
     """A pipeline on disk, already known to be one; nothing is loaded before :meth:`load`."""
 
     path: Path
-    family: Family
+    architecture: Architecture
 
     def load(self, dtype: torch.dtype) -> Components:
         return (load_folder if self.path.is_dir() else load_single_file)(self.path, dtype)

@@ -10,14 +10,14 @@ from torch import nn
 from ..files import Header, fill, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
 from ..samplers.denoisers import scaled_linear
-from .layout import Family, family_of, text_config, unet_config, vae_config
+from .layout import Architecture, architecture_of, text_config, unet_config, vae_config
 from .stable_diffusion import Components, TextEncoder
 
 
-def read_single_file(path: str | Path) -> tuple[Family, Header]:
-    """The family and header of a checkpoint file. Raises FileNotFoundError or CheckpointError; reads no weights."""
+def read_single_file(path: str | Path) -> tuple[Architecture, Header]:
+    """The architecture and header of a file. Raises FileNotFoundError or CheckpointError; reads no weights."""
     header = read_header(path)
-    return family_of(path, header.shapes), header
+    return architecture_of(path, header.shapes), header
 
 
 def load_single_file(path: str | Path, dtype: torch.dtype) -> Components:
@@ -32,14 +32,14 @@ def load_single_file(path: str | Path, dtype: torch.dtype) -> Components:
     from safetensors.torch import load_file
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    family, header = read_single_file(path)
+    architecture, header = read_single_file(path)
     weights = load_file(path)
-    config = unet_config(family, header.shapes)
+    config = unet_config(architecture, header.shapes)
     unet = _filled(path, UNet2DConditionModel, config, convert_ldm_unet_checkpoint(weights, config), dtype)
-    config = vae_config(family, header.shapes)
+    config = vae_config(architecture, header.shapes)
     vae = _filled(path, AutoencoderKL, config, convert_ldm_vae_checkpoint(weights, config), torch.float32)
     texts = []
-    for layout in family.texts:
+    for layout in architecture.texts:
         config = CLIPTextConfig(**text_config(layout, header.shapes))
         kind = CLIPTextModelWithProjection if layout.open_clip else CLIPTextModel
         with torch.device("meta"):
@@ -59,7 +59,7 @@ def load_single_file(path: str | Path, dtype: torch.dtype) -> Components:
         texts=tuple(texts),
         alphas_cumprod=_alphas_cumprod(header),
         prediction=_prediction(header),
-        empty_negative_is_zero=family.empty_negative_is_zero,
+        empty_negative_is_zero=architecture.empty_negative_is_zero,
     )
 
 

@@ -77,9 +77,9 @@ class StudentRequest:
 
 
 def read_size(text: str, student: Checkpoint) -> tuple[int, int]:
-    """(height, width) from "512" or "768x512" (width first); empty is the student family's own size."""
+    """(height, width) from "512" or "768x512" (width first); empty is the size of the student's architecture."""
     if not text:
-        return student.family.default_size, student.family.default_size
+        return student.architecture.default_size, student.architecture.default_size
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
     if not match or not all(0 < int(side) <= 16384 for side in match.groups() if side):
         raise ValueError(f"--size is {text!r}; expected one number, or width and height as in 768x512")

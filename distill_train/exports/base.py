@@ -8,7 +8,7 @@ import torch
 
 from ...files import CheckpointError, read_header
 from ...pipelines.folder import read_folder
-from ...pipelines.layout import UNET, Family, original_unet_names, unet_config
+from ...pipelines.layout import UNET, Architecture, original_unet_names, unet_config
 from ...pipelines.single_file import read_single_file
 
 Shapes = dict[str, tuple[int, ...]]
@@ -26,7 +26,7 @@ class Base:
     """
 
     path: Path
-    family: Family
+    architecture: Architecture
     names: dict[str, str]
     shapes: Shapes
     others: Shapes
@@ -60,12 +60,12 @@ def open_base(path: Path) -> Base:
 def _of_file(path: Path) -> Base:
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    family, header = read_single_file(path)
+    architecture, header = read_single_file(path)
     # Diffusers' converter moves whatever it is given: moving names shows which one becomes which.
-    moved = convert_ldm_unet_checkpoint({key: key for key in header.shapes}, unet_config(family, header.shapes))
+    moved = convert_ldm_unet_checkpoint({key: key for key in header.shapes}, unet_config(architecture, header.shapes))
     return Base(
         path=path,
-        family=family,
+        architecture=architecture,
         names={key: name.removeprefix(UNET) for key, name in moved.items()},
         shapes={key: header.shapes[name] for key, name in moved.items()},
         # An average of the teacher's UNet is not the student's.
@@ -75,12 +75,12 @@ def _of_file(path: Path) -> Base:
 
 
 def _of_folder(path: Path) -> Base:
-    family, shapes = read_folder(path), {}
+    architecture, shapes = read_folder(path), {}
     for file in _unet_files(path):
         shapes |= read_header(file).shapes
     layers = _config(path / "unet" / "config.json")["layers_per_block"]
     zero_snr = _config(path / "scheduler" / "scheduler_config.json").get("rescale_betas_zero_snr", False)
-    return Base(path, family, original_unet_names(shapes, layers), shapes, {}, zero_snr)
+    return Base(path, architecture, original_unet_names(shapes, layers), shapes, {}, zero_snr)
 
 
 def _config(path: Path) -> dict:

@@ -45,7 +45,7 @@ class Exported:
         """What to tell the user, a few lines."""
         student = self.student
         sampling = f"{student.steps} steps, cfg {student.guidance:g}, {student.sampler}, {student.scheduler}"
-        only = ", which no other node has" if student.family == "consistency" else ""
+        only = ", which no other node has" if student.preset == "consistency" else ""
         fixed = "" if student.folded_guidance is None else f"; guidance {student.folded_guidance:g} is fixed in them"
         lines = [
             f"{self.path}: {self.tensors} tensors, each of a name and shape that the base has{fixed}",
@@ -74,7 +74,9 @@ def export(
     file, recipe = _student_file(run)
     student = StudentFile.read(file)
     if student.base not in ("sd1", "sdxl"):
-        raise ExportError(f"{file} is a student of the {student.base} family; only SD 1.x and SDXL ones are exported")
+        raise ExportError(
+            f"{file} is a student of the {student.base} architecture; only SD 1.x and SDXL ones are exported"
+        )
     if dtype not in ("auto", *DTYPES):
         raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
     to = to or {"lora": "lora", "full": "unet"}[student.trained]
@@ -83,9 +85,9 @@ def export(
     model = _base(base, recipe, student)
     if model.zero_snr:
         student = replace(student, terminal_snr="zero")
-    if student.base != ("sdxl" if model.family is SDXL else "sd1"):
+    if student.base != ("sdxl" if model.architecture is SDXL else "sd1"):
         raise ExportError(
-            f"{model.path} is {model.family.name}, but the student was distilled from {student.teacher_file}"
+            f"{model.path} is {model.architecture.name}, but the student was distilled from {student.teacher_file}"
         )
     tensors, expected, student = _tensors(file, student, to, guidance, model, DTYPES.get(dtype))
     folder, node = PLACES[to]

@@ -38,7 +38,7 @@ def read_pairs(weights: Mapping[str, torch.Tensor], base: Base) -> dict[str, Pai
 
 def kohya_name(module: str, base: Base) -> str:
     """Kohya's trainer names SD 1.x layers as diffusers does and SDXL's as the original layout, and its readers too."""
-    if base.family is SDXL:
+    if base.architecture is SDXL:
         module = base.names[f"{module}.weight"].removesuffix(".weight")
     return "lora_unet_" + module.replace(".", "_")
 

@@ -87,7 +87,7 @@ class CD(Distillation):
     def usage(self) -> dict[str, str]:
         cfg, grid = f"{self.settings.cfg:g}", str(self.settings.intervals)
         return {"steps": "5", "guidance": cfg, "sampler": "consistency", "scheduler": "leading", "intervals": grid} | {
-            "family": "consistency"
+            "preset": "consistency"
         }
 
 

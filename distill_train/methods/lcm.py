@@ -99,6 +99,6 @@ class LCM(Distillation):
         settings = self.settings
         w = {"w_min": f"{settings.w_min:g}", "w_max": f"{settings.w_max:g}"}
         guidance = {"guidance": "embedded", **w} if settings.embed_guidance else {"guidance": "1"}
-        family = "LCM" if self.recipe.student.train == "full" else "LCM-LoRA"
+        preset = "LCM" if self.recipe.student.train == "full" else "LCM-LoRA"
         grid = {"intervals": str(settings.intervals), "timestep_scaling": f"{settings.timestep_scaling:g}"}
-        return {"steps": "4", **guidance, "sampler": "lcm", "scheduler": "sgm_uniform", "family": family, **grid}
+        return {"steps": "4", **guidance, "sampler": "lcm", "scheduler": "sgm_uniform", "preset": preset, **grid}

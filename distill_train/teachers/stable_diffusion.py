@@ -38,7 +38,7 @@ class StableDiffusionTeacher(Teacher):
         parts = checkpoint.load(dtype)
         self.text_dtype = dtype
         self.device, self.file, self.fingerprint = device, checkpoint.path.name, fingerprint(checkpoint.path)
-        self.kind = "sdxl" if checkpoint.family is SDXL else "sd1"
+        self.kind = "sdxl" if checkpoint.architecture is SDXL else "sd1"
         self.prediction = PREDICTION[parts.prediction] if prediction == "auto" else prediction
         self.alphas_cumprod = parts.alphas_cumprod.float()
         if zero_snr and self.prediction == "epsilon":
@@ -50,7 +50,7 @@ class StableDiffusionTeacher(Teacher):
             self.alphas_cumprod = zero_terminal_snr(parts.alphas_cumprod).float()
         self.unet, self.vae, self.texts = parts.unet.to(device), parts.vae, parts.texts
         self.latent_channels = self.unet.config.in_channels
-        self.default_size = checkpoint.family.default_size
+        self.default_size = checkpoint.architecture.default_size
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.vae.tile_sample_min_size, self.vae.tile_latent_min_size = TILE, TILE // self.factor
         self.empty_is_zero = parts.empty_negative_is_zero

@@ -16,7 +16,7 @@ def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **mo
     """A run that ended; ``more`` goes into the student's metadata."""
     from understudy.student_file import StudentFile
 
-    said = {"method": "lcm", "prediction": "epsilon", "steps": 4, "guidance": 1.0} | {"family": "LCM"} | more
+    said = {"method": "lcm", "prediction": "epsilon", "steps": 4, "guidance": 1.0} | {"preset": "LCM"} | more
     student = StudentFile(
         base=base,
         trained=trained,

@@ -184,7 +184,7 @@ def test_another_checkpoint_is_refused_with_what_it_looks_like(tmp_path, tensors
         ),
     ],
 )
-def test_a_folder_of_another_family_is_refused_too(pairs, tmp_path, part, config, said):
+def test_a_folder_of_another_architecture_is_refused_too(pairs, tmp_path, part, config, said):
     folder = shutil.copytree(pairs["sd1"][0], tmp_path / "folder")
     file = folder / part / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | config))

@@ -21,10 +21,10 @@ from understudy.pipelines.stable_diffusion import (
 from understudy.samplers.denoisers import scaled_linear
 
 
-@pytest.mark.parametrize(("name", "family"), [("sd15", SD1), ("sdxl", SDXL)])
-def test_single_file_is_the_folder(request, name, family):
+@pytest.mark.parametrize(("name", "architecture"), [("sd15", SD1), ("sdxl", SDXL)])
+def test_single_file_is_the_folder(request, name, architecture):
     folder, file = map(open_checkpoint, request.getfixturevalue(name))
-    assert folder.family is file.family is family
+    assert folder.architecture is file.architecture is architecture
     first, second = folder.load(torch.float32), file.load(torch.float32)
     pairs = [(first.unet, second.unet), (first.vae, second.vae)]
     pairs += [(a.network, b.network) for a, b in zip(first.texts, second.texts, strict=True)]
