@@ -9,20 +9,24 @@ import torch
 
 from ..files import CheckpointError, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
+from .folder_files import weight_files
 from .layout import EDM, SD1, SDXL, Architecture
 from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
+from .vae import load_vae
 
 CLIP_TEXT = "clip_text_model"
 
 
-def read_folder(path: str | Path) -> Architecture:
+def read_folder(path: str | Path, needs_vae: bool = True) -> Architecture:
     """The architecture of a folder. Raises CheckpointError naming what is missing or damaged; reads no weights."""
     path = Path(path)
     kind = _json(path / "model_index.json").get("_class_name", "pipeline of an unknown kind")
-    for name in ("unet", "vae", "text_encoder", "scheduler"):
+    for name in ("unet", *["vae"] * needs_vae, "text_encoder", "scheduler"):
         if not (path / name).is_dir():
+            hint = "; --vae (teacher.vae in a recipe) may name one" if name == "vae" else ""
             raise CheckpointError(
                 f"{path} is a {kind} and has no {name}/; expected a diffusers folder of an SD 1.x or SDXL pipeline"
+                + hint
             )
     scheduler = _json(path / "scheduler" / "scheduler_config.json")
     if "FlowMatch" in scheduler.get("_class_name", ""):
@@ -47,13 +51,16 @@ def read_folder(path: str | Path) -> Architecture:
     return architecture
 
 
-def load_folder(path: str | Path, dtype: torch.dtype) -> Components:
-    """Every network of a diffusers folder. Raises CheckpointError as :func:`read_folder` does."""
+def load_folder(path: str | Path, dtype: torch.dtype, vae: Path | None = None) -> Components:
+    """Every network of a diffusers folder; the autoencoder of ``vae`` where that is given.
+
+    Raises CheckpointError as :func:`read_folder` does.
+    """
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     path = Path(path)
-    architecture = read_folder(path)
+    architecture = read_folder(path, needs_vae=vae is None)
     encoders = ["text_encoder", "text_encoder_2"] if architecture is SDXL else ["text_encoder"]
     texts = tuple(
         TextEncoder(
@@ -67,7 +74,7 @@ def load_folder(path: str | Path, dtype: torch.dtype) -> Components:
     alphas_cumprod = ours.alphas_cumprod.double()
     return Components(
         unet=_network(UNet2DConditionModel, path / "unet", dtype),
-        vae=_network(AutoencoderKL, path / "vae", torch.float32),
+        vae=load_vae(vae, architecture) if vae else _network(AutoencoderKL, path / "vae", torch.float32),
         texts=texts,
         alphas_cumprod=zero_terminal_snr(alphas_cumprod) if scheduler.get("rescale_betas_zero_snr") else alphas_cumprod,
         prediction=_prediction(path, scheduler),
@@ -88,10 +95,7 @@ def _prediction(path: Path, scheduler: dict) -> str:
 
 
 def _network(kind, folder: Path, dtype: torch.dtype):
-    files = sorted(file.name for file in folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder} has no .safetensors file")
-    variant = "fp16" if all(".fp16." in name for name in files) else None
+    variant = "fp16" if all(".fp16." in file.name for file in weight_files(folder)) else None
     # Keyword arguments for the dtype differ between versions, hence the cast afterwards.
     network, problems = kind.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, variant=variant, output_loading_info=True

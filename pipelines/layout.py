@@ -14,6 +14,7 @@ from ..files import CheckpointError, preview
 Shapes = dict[str, tuple[int, ...]]
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
+GUIDANCE_INPUT = "time_embedding.cond_proj.weight"  # in diffusers' UNet only, of a student that is told its guidance
 # Diffusers' names of a residual block's parts, and the original ones.
 RESIDUAL = {
     "norm1": "in_layers.0",
@@ -46,6 +47,7 @@ class Architecture:
     vae_force_upcast: bool
     default_size: int
     empty_negative_is_zero: bool
+    latent_channels: int = 4
 
 
 SD1 = Architecture(
@@ -99,10 +101,7 @@ def architecture_of(path, shapes: Shapes) -> Architecture:
     if some("edm_mean", "edm_std", "edm_vpred."):
         raise CheckpointError(f"{path} {EDM}")
     for architecture in (SD1, SDXL):
-        missing = [text.prefix for text in architecture.texts if not some(text.prefix)]
-        if not missing:
-            if not some(VAE):
-                raise CheckpointError(f"{path} has no autoencoder ('{VAE}' tensors); expected a full checkpoint")
+        if all(some(text.prefix) for text in architecture.texts):
             return architecture
     looks = [name for prefix, name in OTHER_TEXTS.items() if some(prefix)]
     hint = f"it looks like {looks[0]}" if looks else "other architectures cannot be read"

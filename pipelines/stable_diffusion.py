@@ -128,6 +128,11 @@ def guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:
     return nn.functional.pad(embedding, (0, width % 2))
 
 
+def ends_in_noise(alphas_cumprod: torch.Tensor) -> bool:
+    """Whether the last timestep is noise alone, or all but; that of the usual schedules is far from it."""
+    return bool(alphas_cumprod[-1] < 1e-6)
+
+
 def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
     """A schedule rescaled so that the last timestep is all but pure noise (Lin et al. 2024, algorithm 1)."""
     root = alphas_cumprod.sqrt()

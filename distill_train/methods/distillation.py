@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ...files import save_tensors
 from ..batch import Batch, Source
 from ..config import RecipeError
+from ..exports.written import cast, check
 from ..precision import DTYPES
 from ..preview import Preview
 from ..process import Levels, guided, x0_and_eps
@@ -124,11 +126,11 @@ class Distillation(Method):
         self.export_sharded(network, path, write=True)
 
     def export_sharded(self, network: nn.Module, path: Path, write: bool) -> None:
-        dtype = DTYPES[self.recipe.student.dtype]
-        weights = self.student.state_dict()
-        weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in weights.items()}
+        weights, expected = self.student.exported()
         if write:
-            save_tensors(weights, path, self.metadata())
+            weights = cast(weights, DTYPES[self.recipe.student.dtype])
+            readable = partial(check, expected=expected, base=self.teacher.file)
+            save_tensors(weights, path, self.metadata(), check=readable)
 
     def metadata(self) -> dict[str, str]:
         """Texts that say what an export is, what it was made from and how to use it."""

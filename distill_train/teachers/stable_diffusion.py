@@ -1,14 +1,12 @@
 """Stable Diffusion 1.x and SDXL as teachers, from a single file or a diffusers folder."""
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ...files import sha256
 from ...pipelines.checkpoint import Checkpoint
+from ...pipelines.folder_files import fingerprint
 from ...pipelines.layout import SDXL
 from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, zero_terminal_snr
 from ..config import RecipeError
@@ -121,12 +119,3 @@ class StableDiffusionTeacher(Teacher):
 
     def _at_hand(self, network: nn.Module) -> nn.Module:
         return network.to(self.device)
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or for a folder of its files' names and hashes."""
-    if path.is_file():
-        return sha256(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    listed = "".join(f"{p.relative_to(path).as_posix()} {sha256(p)}\n" for p in files)
-    return hashlib.sha256(listed.encode()).hexdigest()

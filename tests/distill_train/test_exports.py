@@ -11,8 +11,8 @@ from understudy.distill_train.config import RecipeError
 from understudy.distill_train.exports.base import open_base
 from understudy.distill_train.exports.export import ExportError, export
 from understudy.distill_train.exports.guidance import fold_guidance
-from understudy.distill_train.teachers.stable_diffusion import fingerprint
 from understudy.files import CheckpointError, read_header, sha256
+from understudy.pipelines.folder_files import fingerprint
 from understudy.pipelines.layout import original_unet_names
 from understudy.pipelines.lora import merge_lora
 from understudy.pipelines.single_file import load_single_file
