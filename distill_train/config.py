@@ -65,7 +65,15 @@ class TeacherSettings(Strict):
     zero_snr: bool = Field(
         False, description="its last timestep is noise alone (zero terminal SNR), also where the file does not say so"
     )
-    vae: Path | None = Field(None, description="the demo family's autoencoder, where it is not the pack's own")
+    vae: Path | None = Field(
+        None,
+        description="autoencoder in the place of its own: a file, or a folder of diffusers",
+    )
+    empty: Literal["auto", "zeros", "text"] = Field(
+        "auto",
+        description="what guidance takes for no prompt: zeros, as SDXL's own training, or the empty text's embedding, "
+        "as many finetunes of it; auto asks the folder, and takes zeros for an SDXL file, text for SD 1.x",
+    )
 
 
 class StudentSettings(Strict):

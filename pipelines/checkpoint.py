@@ -47,13 +47,17 @@ class Checkpoint:
 def open_checkpoint(path: str | Path, vae: str | Path | None = None) -> Checkpoint:
     """Look at the headers of a folder or file. Raises FileNotFoundError, or CheckpointError saying what it is not."""
     path, vae = Path(path), None if vae is None else Path(vae)
-    if path.is_dir():
-        architecture = read_folder(path, needs_vae=vae is None)
-    else:
-        file = read_single_file(path)
-        architecture = file.architecture
-        if vae is None and not file.has_vae:
-            raise CheckpointError(f"{path} has no autoencoder inside; name one with --vae (teacher.vae in a recipe)")
+    architecture = architecture_at(path, needs_vae=vae is None)
     if vae is not None or path.is_file():
         read_vae(vae or path, architecture)
     return Checkpoint(path, architecture, vae)
+
+
+def architecture_at(path: Path, needs_vae: bool = False) -> Architecture:
+    """The same for the architecture alone."""
+    if path.is_dir():
+        return read_folder(path, needs_vae)
+    file = read_single_file(path)
+    if needs_vae and not file.has_vae:
+        raise CheckpointError(f"{path} has no autoencoder inside; name one with --vae (teacher.vae in a recipe)")
+    return file.architecture

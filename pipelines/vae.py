@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 
+def vae_files(path: Path) -> list[Path]:
+    """The files that an autoencoder is read from."""
+    return weight_files(_folder(path)) if path.is_dir() else [path]
+
+
 def read_vae(path: str | Path, architecture: Architecture) -> dict:
     """Arguments of diffusers' AutoencoderKL for what lies there; reads no weights.
 
     Raises FileNotFoundError, or CheckpointError for what is no autoencoder of these latents.
     """
     path, shapes = Path(path), {}
-    for file in _files(path):
+    for file in vae_files(path):
         named, header = _names(file)
         shapes |= {f"{VAE}{name}": original_shape(key, name, header.shapes[key]) for key, name in named.items()}
     try:
@@ -47,7 +52,7 @@ def load_vae(path: str | Path, architecture: Architecture) -> AutoencoderKL:
 
     path = Path(path)
     config, weights = read_vae(path, architecture), {}
-    for file in _files(path):
+    for file in vae_files(path):
         named, header = _names(file)
         with safe_open(file, framework="pt") as opened:
 
@@ -62,10 +67,6 @@ def load_vae(path: str | Path, architecture: Architecture) -> AutoencoderKL:
 
 def _folder(path: Path) -> Path:
     return path / "vae" if (path / "vae").is_dir() else path
-
-
-def _files(path: Path) -> list[Path]:
-    return weight_files(_folder(path)) if path.is_dir() else [path]
 
 
 def _names(file: Path) -> tuple[dict[str, str], Header]:

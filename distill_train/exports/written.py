@@ -16,9 +16,7 @@ def cast(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, t
     if broken := [key for key, value in cast.items() if not value.isfinite().all()]:
         finite = all(tensors[key].isfinite().all() for key in broken)
         name = str(dtype).removeprefix("torch.")
-        where = (
-            "too large for it; choose bfloat16 or float32" if finite else "infinite or no numbers in the run already"
-        )
+        where = "too large for it; take bfloat16 or float32" if finite else "infinite or not numbers already"
         raise CheckpointError(f"as {name} the weights {preview(broken)} are {where}")
     return cast
 

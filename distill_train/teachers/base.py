@@ -32,6 +32,14 @@ class Teacher(ABC):
         """A name for everything that latents and embeddings follow from."""
         return self.fingerprint
 
+    def is_of(self, said: str) -> bool:
+        """Whether it is the checkpoint of this fingerprint."""
+        return said == self.fingerprint
+
+    def too_long(self, prompts: Sequence[str]) -> str:
+        """How many of the prompts are longer than what it reads of one; empty for none."""
+        return ""
+
     @property
     def zero_snr(self) -> bool:
         """Whether the last timestep is noise alone, or all but."""
