@@ -133,10 +133,10 @@ def test_an_autoencoder_of_its_own_serves_a_checkpoint_without_one(command, sd15
     with pytest.raises(SystemExit):
         main(arguments(command | {"student": tmp_path / "bare.safetensors"}))
     report = generate(command, student=tmp_path / "bare.safetensors", vae=sd15[0] / "vae")
-    assert pictures(command["out"], "student") == pictures(first[0], "student")
+    assert levels_apart(command["out"] / "student", first[0] / "student") <= 1
     assert report["settings"]["student"]["vae"] == "vae"
     assert "vae" not in report["settings"]["teacher"], "it is of another architecture and keeps its own"
-    assert pictures(command["out"]) == pictures(first[0])
+    assert levels_apart(command["out"] / "final", first[0] / "final") <= 1
     report = generate(command, teacher=tmp_path / "bare.safetensors", vae=sd15[1])
     assert report["settings"]["teacher"]["vae"] == sd15[1].name
 
