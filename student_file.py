@@ -58,8 +58,7 @@ class StudentFile:
         metadata = read_header(path).metadata
         if METHOD not in metadata:
             raise CheckpointError(
-                f"{path} does not say how to sample it; expected a student of lcm, cd, pd or cfd, from 'understudy "
-                "train' or 'understudy export'"
+                f"{path} does not say how to sample it; expected a file of 'understudy train' or 'understudy export'"
             )
         given = {field.name: metadata.get(field.name) for field in fields(cls)} | {"method": metadata[METHOD]}
         required = [field.name for field in fields(cls) if "None" not in str(field.type)]

@@ -111,9 +111,9 @@ class Recipe(Strict):
     seed: int = Field(ge=0, description="every draw of the run follows from it")
     export: str = Field(description="file name of the exported weights, in the run's exports folder")
     loop: Loop = Field(description="how long, how fast and how often")
-    teacher: TeacherSettings | None = Field(None, description="the model to distil, a table; for lcm, cd, pd and cfd")
+    teacher: TeacherSettings | None = Field(None, description="the model to distil, a table")
     student: StudentSettings = Field(StudentSettings(), description="what trains, and how it is saved")
-    data: dict[str, Any] = Field(default_factory=dict, description="what is learned from; for lcm, cd, pd and cfd")
+    data: dict[str, Any] = Field(default_factory=dict, description="what is learned from, where a model is distilled")
     samples: Samples = Field(Samples(), description="what the sample grid shows")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own keys")
 

@@ -25,6 +25,10 @@ class LCM(Distillation):
     ``embed_guidance`` the student is told w, else it learns the average guidance; a LoRA cannot be told.
     """
 
+    name = "lcm"
+    summary = "students of 2 to 8 steps without guidance, or with its scale as an input"
+    source = "Luo et al. 2023, LCM and LCM-LoRA"
+
     class Settings(Strict):
         intervals: int = Field(50, ge=4, description="timesteps of the grid; must divide the teacher's 1000")
         w_min: float = Field(3.0, description="smallest guidance of the teacher; LCM's w is cfg - 1")
