@@ -70,7 +70,8 @@ class Change:
         """``weight`` [out, in, ...] with the change, in float32.
 
         With magnitudes m it is ``m W' / |W'|`` of the changed weight W' (DoRA, Liu et al. 2024, eq. 5), as LyCORIS and
-        peft train it. Raises ValueError where shapes do not fit.
+        peft train it; where there is one length for each output, ComfyUI divides by that of the unchanged weight.
+        Raises ValueError where shapes do not fit.
         """
         up, down = self.up.float().flatten(1), self.down.float().flatten(1)
         if self.mid is not None and self.mid.shape[:2] == (up.shape[1], len(down)):

@@ -108,6 +108,12 @@ def test_lora_in_kohya_s_names_equals_the_adapter(lora_run, architecture):
     torch.testing.assert_close(precise(loaded), precise(trained), rtol=1e-4, atol=1e-5)
 
 
+def test_the_run_s_own_file_is_that_lora(lora_run):
+    run, _ = lora_run
+    own, exported = load_file(run / "exports" / "student.safetensors"), load_file(export(run).path)
+    assert own.keys() == exported.keys() and all(torch.equal(own[key], exported[key]) for key in own)
+
+
 @pytest.mark.parametrize("kind, name", [("sd1", "down_blocks_0_attentions_0"), ("sdxl", "input_blocks_3_1")])
 def test_kohya_names_follow_the_architecture(kind, name, request, tmp_path):
     _, file = request.getfixturevalue({"sd1": "sd15", "sdxl": "sdxl"}[kind])
