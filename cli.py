@@ -76,6 +76,16 @@ def generate(
         Path, typer.Option(help="One prompt per line, or a .csv, .tsv, .json or .jsonl with a column prompt.")
     ],
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
+    vae: Annotated[
+        Path | None,
+        typer.Option(
+            help="Autoencoder in the place of the student's own, and of the teacher's where that is of the same "
+            "architecture: a file, or a folder of diffusers."
+        ),
+    ] = None,
+    teacher_vae: Annotated[
+        Path | None, typer.Option(help="Autoencoder in the place of the teacher's own, whatever --vae says.")
+    ] = None,
     oracle_family: Annotated[str, typer.Option(help=f"What the oracle is: {FAMILY}")] = "auto",
     encoder: Annotated[
         Path | None, typer.Option(help="Image encoder of an oracle that is only the head of an aesthetic predictor.")
@@ -151,6 +161,8 @@ def generate(
             ),
             choice=Choice(percentile, threshold, worst_fraction, calibration),
             student_lora=student_lora,
+            vae=vae,
+            teacher_vae=teacher_vae,
             oracle_family=oracle_family,
             encoder=encoder,
             size=size,
@@ -180,6 +192,10 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="The calibration (.json); one that is there is added to.")],
     count: Annotated[int, typer.Option("-n", "--count", help="Images in all.")] = 500,
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
+    vae: Annotated[
+        Path | None,
+        typer.Option(help="Autoencoder in the place of the student's own: a file, or a folder of diffusers."),
+    ] = None,
     oracle_family: Annotated[str, typer.Option(help=f"What the oracle is: {FAMILY}")] = "auto",
     encoder: Annotated[
         Path | None, typer.Option(help="Image encoder of an oracle that is only the head of an aesthetic predictor.")
@@ -221,6 +237,7 @@ def calibrate(
         count=count,
         student_plan=StudentPlan(student_steps, student_cfg, student_sampler),
         student_lora=student_lora,
+        vae=vae,
         oracle_family=oracle_family,
         encoder=encoder,
         size=size,

@@ -17,12 +17,12 @@ class StudentFile:
 
     method: the recipe's; its entry is called ``understudy_method``. base: "sd1", "sdxl" or "demo". teacher_file,
     teacher_sha256: what it was distilled from. prediction: "epsilon", "v_prediction" or "sample". trained: "full" or
-    "lora". steps, guidance, sampler, scheduler: what to sample with, in the host's words, but for the family
+    "lora". steps, guidance, sampler, scheduler: what to sample with, in the host's words, but for the preset
     "consistency", whose sampler and scheduler are Understudy Student Sampler's own; guidance is the cfg, or "embedded".
-    family: of that node, where it has one. intervals: of the grid that a consistency
-    student knows. timestep_scaling: of LCM's boundary condition. w_min, w_max: the range of an embedded guidance
-    scale; w is cfg - 1. rank, alpha: of a LoRA. folded_guidance: the cfg that an export fixed in the weights.
-    terminal_snr: "zero" where the last timestep is noise alone.
+    preset: of that node, where it has one. intervals: of the grid that a consistency student knows. timestep_scaling:
+    of LCM's boundary condition. w_min, w_max: the range of an embedded guidance scale; w is cfg - 1. rank, alpha: of a
+    LoRA. folded_guidance: the cfg that an export fixed in the weights. terminal_snr: "zero" where the last timestep is
+    noise alone.
     """
 
     method: str
@@ -35,7 +35,7 @@ class StudentFile:
     guidance: float | str
     sampler: str
     scheduler: str
-    family: str | None = None
+    preset: str | None = None
     intervals: int | None = None
     timestep_scaling: float | None = None
     w_min: float | None = None
@@ -58,8 +58,7 @@ class StudentFile:
         metadata = read_header(path).metadata
         if METHOD not in metadata:
             raise CheckpointError(
-                f"{path} does not say how to sample it; expected a student of lcm, cd, pd or cfd, from 'understudy "
-                "train' or 'understudy export'"
+                f"{path} does not say how to sample it; expected a file of 'understudy train' or 'understudy export'"
             )
         given = {field.name: metadata.get(field.name) for field in fields(cls)} | {"method": metadata[METHOD]}
         required = [field.name for field in fields(cls) if "None" not in str(field.type)]

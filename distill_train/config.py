@@ -65,7 +65,15 @@ class TeacherSettings(Strict):
     zero_snr: bool = Field(
         False, description="its last timestep is noise alone (zero terminal SNR), also where the file does not say so"
     )
-    vae: Path | None = Field(None, description="the demo family's autoencoder, where it is not the pack's own")
+    vae: Path | None = Field(
+        None,
+        description="autoencoder in the place of its own: a file, or a folder of diffusers",
+    )
+    empty: Literal["auto", "zeros", "text"] = Field(
+        "auto",
+        description="what guidance takes for no prompt: zeros, as SDXL's own training, or the empty text's embedding, "
+        "as many finetunes of it; auto asks the folder, and takes zeros for an SDXL file, text for SD 1.x",
+    )
 
 
 class StudentSettings(Strict):
@@ -89,7 +97,7 @@ class Samples(Strict):
 
     prompts: tuple[str, ...] = Field((), description="one row each; built-in ones without any")
     seed: int = Field(0, ge=0, description="of the noise")
-    size: int | None = Field(None, gt=0, description="side in pixels; the family's own without it")
+    size: int | None = Field(None, gt=0, description="side in pixels; the teacher's own without it")
     teacher_steps: int = Field(25, gt=0, description="of the teacher, by DPM-Solver++ 2M")
     teacher_cfg: float = Field(7.5, ge=1, description="guidance scale of the teacher; 1 is none")
     oracle: Path | None = Field(None, description="an oracle's file; its mean score of each column goes to the log")
@@ -103,9 +111,9 @@ class Recipe(Strict):
     seed: int = Field(ge=0, description="every draw of the run follows from it")
     export: str = Field(description="file name of the exported weights, in the run's exports folder")
     loop: Loop = Field(description="how long, how fast and how often")
-    teacher: TeacherSettings | None = Field(None, description="the model to distil, a table; for lcm, cd, pd and cfd")
+    teacher: TeacherSettings | None = Field(None, description="the model to distil, a table")
     student: StudentSettings = Field(StudentSettings(), description="what trains, and how it is saved")
-    data: dict[str, Any] = Field(default_factory=dict, description="what is learned from; for lcm, cd, pd and cfd")
+    data: dict[str, Any] = Field(default_factory=dict, description="what is learned from, where a model is distilled")
     samples: Samples = Field(Samples(), description="what the sample grid shows")
     settings: dict[str, Any] = Field(default_factory=dict, description="the method's own keys")
 

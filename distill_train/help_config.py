@@ -8,20 +8,25 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from .config import Loop, Recipe, Samples, StudentSettings, TeacherSettings
-from .methods import method_classes
+from .methods import distillations, method_classes
 
 
 def sections() -> list[tuple[str, str, type[BaseModel]]]:
     """(table, what it is for, the class that reads it) in the order of a recipe."""
+    *first, last = distillations()
+    distilling = f"for {', '.join(first)} and {last}"
     found = [
         ("", "A recipe is a TOML file with these keys and tables.", Recipe),
         ("[loop]", "", Loop),
-        ("[teacher]", "for lcm, cd, pd and cfd", TeacherSettings),
-        ("[student]", "for lcm, cd, pd and cfd", StudentSettings),
+        ("[teacher]", distilling, TeacherSettings),
+        ("[student]", distilling, StudentSettings),
         *data_sections(),
-        ("[samples]", "for lcm, cd, pd and cfd", Samples),
+        ("[samples]", distilling, Samples),
     ]
-    return found + [(f'[settings] of method = "{name}"', "", m.Settings) for name, m in method_classes().items()]
+    return found + [
+        (f'[settings] of method = "{name}"', f"{method.summary}; {method.source}", method.Settings)
+        for name, method in method_classes().items()
+    ]
 
 
 def data_sections() -> list[tuple[str, str, type[BaseModel]]]:

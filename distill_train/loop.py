@@ -1,6 +1,5 @@
 """The loop that every method runs in."""
 
-import math
 import time
 from contextlib import closing, nullcontext
 from datetime import timedelta
@@ -21,6 +20,7 @@ from .progress import Tracker, installed_tracker, memory, progress_bar
 from .run import Run
 from .student import whole
 
+NOTHING_YET = "–"  # in the bar, before the first step that is logged
 SMALLEST_SCALE = 1e-3  # of a loss in fp16: halved from 65536 some 26 times, each for a step whose gradients overflowed
 
 
@@ -112,7 +112,7 @@ class Trainer:
         loop = self.recipe.loop
         tracker = closing(Tracker(self.tracker_kind if self.main else "none", self.run.directory, self.step))
         with tracker as track, StopRequest() as request, progress_bar(self.main) as progress:
-            fields = {"loss": math.nan, "speed": 0.0, "memory": 0.0}
+            fields = {"loss": NOTHING_YET, "speed": NOTHING_YET, "memory": 0.0}
             bar = progress.add_task(self.recipe.export, total=loop.steps, completed=self.step, **fields)
             since, started = self.step, time.monotonic()
             while self.step < loop.steps:
@@ -124,7 +124,8 @@ class Trainer:
                     speed = (self.step - since) * loop.batch_size / (time.monotonic() - started)
                     entry = self._log_entry(loss, norm, speed)
                     self._log(entry, track)
-                    shown = {"loss": entry["loss"], "speed": speed, "memory": entry["memory_gib"]}
+                    figures = {"loss": f"{entry['loss']:.4g}", "speed": f"{speed:.3g}"}
+                    shown = {**figures, "memory": entry["memory_gib"]}
                     progress.update(bar, **shown)
                     since, started = self.step, time.monotonic()
                 stopping = self._stop(request.asked)

@@ -28,7 +28,7 @@ def progress_bar(shown: bool):
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4g}  {task.fields[speed]:.3g} samples/s  {task.fields[memory]:.1f} GiB"),
+        TextColumn("loss {task.fields[loss]}  {task.fields[speed]} samples/s  {task.fields[memory]:.1f} GiB"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         speed_estimate_period=600,  # seconds; one step may take many

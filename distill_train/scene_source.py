@@ -42,7 +42,7 @@ class SceneSource:
     def of_settings(
         cls, settings: Mapping[str, Any], teacher: Teacher, recipe: Recipe, cache: Path, limit: int | None = None
     ) -> "SceneSource":
-        """Raises RecipeError for wrong settings or a teacher of another family."""
+        """Raises RecipeError for wrong settings or a teacher of another architecture."""
         if teacher.kind != "demo":
             raise RecipeError(
                 f'data.kind is "scenes", which the demo family alone can draw; the teacher is {teacher.kind}'

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import RecipeError, StudentSettings
+from .exports.lora import Layers, Shapes, changes_of_peft, kohya_shapes, kohya_tensors, lora_metadata
 from .teachers import Teacher
 
 ADAPTER = "default"
@@ -30,6 +31,7 @@ class Student:
         if settings.train == "lora":
             if teacher.kind == "demo":
                 raise RecipeError("nothing loads a LoRA of the demo family; use student.train = full")
+            self.layers = Layers.of(teacher.unet, teacher.kind == "sdxl")
             self.network = self._with_adapter(teacher.unet)
         else:
             self.network = self._copy(guidance_width).requires_grad_(True)
@@ -41,6 +43,11 @@ class Student:
     def parameters(self) -> list[nn.Parameter]:
         """Those that train."""
         return [p for p in self.network.parameters() if p.requires_grad]
+
+    @property
+    def alpha(self) -> float:
+        """Of the LoRA, whose scale is alpha / rank."""
+        return float(self.settings.alpha or self.settings.rank)
 
     @contextmanager
     def teaching(self) -> Iterator[nn.Module]:
@@ -59,10 +66,11 @@ class Student:
         if not self.adapters:
             self.teacher.unet.to("cpu")
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The weights to hand on: the whole network's, or the adapter's under peft's names.
+    def exported(self) -> tuple[dict[str, Tensor], Shapes]:
+        """The weights to hand on, and the shapes that the teacher's layers ask of them.
 
-        Of a network that several processes share in parts, all of them have to ask.
+        They are the whole network's, or the adapter's as kohya's trainer writes a LoRA. Of a network that several
+        processes share in parts, all of them have to ask.
         """
         if self.adapters:
             from peft import get_peft_model_state_dict
@@ -71,14 +79,18 @@ class Student:
         else:
             weights = self.network.state_dict()
         # One after the other into main memory, as no device may have room for all.
-        return {key: whole(value).cpu() for key, value in weights.items()}
+        weights = {key: whole(value).cpu() for key, value in weights.items()}
+        if not self.adapters:
+            return weights, {key: tuple(value.shape) for key, value in weights.items()}
+        changes = changes_of_peft(weights, self.alpha)
+        return kohya_tensors(changes, self.layers), kohya_shapes(changes, self.layers)
 
     def metadata(self) -> dict[str, str]:
         """What a file of these weights says about them."""
         if not self.adapters:
             return {"trained": "full", "keys": "diffusers", **self.teacher.metadata(self.network)}
-        rank, alpha = self.settings.rank, self.settings.alpha or self.settings.rank
-        return {"trained": "lora", "keys": "peft", "rank": str(rank), "alpha": f"{alpha:g}"}
+        said = {"trained": "lora", "keys": "kohya", "rank": str(self.settings.rank), "alpha": f"{self.alpha:g}"}
+        return said | lora_metadata(self.teacher.kind, self.settings.rank, self.alpha)
 
     def save_memory(self) -> None:
         """Recompute activations in the backward pass."""
@@ -102,7 +114,7 @@ class Student:
         settings = self.settings
         config = LoraConfig(
             r=settings.rank,
-            lora_alpha=settings.alpha or settings.rank,
+            lora_alpha=self.alpha,
             target_modules=list(settings.targets),
             init_lora_weights=True,
         )

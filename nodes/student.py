@@ -156,14 +156,14 @@ def as_its_file_says(model, path: str, denoise: float) -> tuple:
     if student.guidance == EMBEDDED:
         raise ValueError(f"{path} takes the guidance scale as an input; fix it with 'understudy export --guidance'.")
     arguments = model, student.steps, student.guidance, denoise
-    if student.family is None:
+    if student.preset is None:
         return of_the_host(*arguments, sampler=student.sampler, scheduler=student.scheduler)
-    if student.family not in PRESETS:
-        raise ValueError(f"{path} is of the preset {student.family!r}; this pack knows {', '.join(PRESETS)}.")
+    if student.preset not in PRESETS:
+        raise ValueError(f"{path} is of the preset {student.preset!r}; this pack knows {', '.join(PRESETS)}.")
     knobs = {"grid": student.intervals, "scaling": student.timestep_scaling}
-    if student.family == "consistency":
+    if student.preset == "consistency":
         del knobs["scaling"]
-    return PRESETS[student.family](*arguments, **{name: value for name, value in knobs.items() if value is not None})
+    return PRESETS[student.preset](*arguments, **{name: value for name, value in knobs.items() if value is not None})
 
 
 def of_the_host(model, steps: int, cfg: float, denoise: float, *, sampler: str, scheduler: str) -> tuple:

@@ -54,7 +54,7 @@ def calibrate(
     model = StableDiffusion(request.load(student, dtype), processes.device, request.negative)
     if on_remark and processes.is_main:
         texts, syntax = reading(prompts[: request.count], request.literal_prompts or not oracle.reads_prompts)
-        for remark in [*syntax, *oracle.remarks(texts)]:
+        for remark in [*model.remarks(prompts[: request.count]), *syntax, *oracle.remarks(texts)]:
             on_remark(remark)
     jobs = [Job(i, prompts[i % len(prompts)], request.seed + i) for i in range(calibration.n, request.count)]
     batches = [jobs[i : i + request.batch_size] for i in range(0, len(jobs), request.batch_size)]

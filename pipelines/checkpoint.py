@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from ..files import CheckpointError
 from .folder import load_folder, read_folder
-from .layout import Family
+from .layout import Architecture
 from .single_file import load_single_file, read_single_file
-from .stable_diffusion import Components
+from .stable_diffusion import Components, ends_in_noise
+from .vae import read_vae
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A pipeline on disk, already known to be one; nothing is loaded before :meth:`load`."""
+    """A pipeline on disk, already known to be one; nothing is loaded before :meth:`load`.
+
+    vae: of an autoencoder to take in the place of its own, or where it has none.
+    """
 
     path: Path
-    family: Family
+    architecture: Architecture
+    vae: Path | None = None
 
-    def load(self, dtype: torch.dtype) -> Components:
-        return (load_folder if self.path.is_dir() else load_single_file)(self.path, dtype)
+    def load(self, dtype: torch.dtype, prediction: str | None = None) -> Components:
+        """Its networks; prediction: "eps" or "v", whatever it says itself.
+
+        Raises CheckpointError for what is not complete or contradicts itself.
+        """
+        components = (load_folder if self.path.is_dir() else load_single_file)(self.path, dtype, self.vae)
+        if prediction is not None:
+            components = replace(components, prediction=prediction)
+        if components.prediction == "eps" and ends_in_noise(components.alphas_cumprod):
+            raise CheckpointError(
+                f"{self.path} predicts eps, and its scheduler says that the last timestep is noise alone "
+                "(rescale_betas_zero_snr), where eps says nothing of the picture. If it predicts v, say so "
+                "(prediction_type in its scheduler_config.json; teacher.prediction in a recipe); else set "
+                "rescale_betas_zero_snr to false there"
+            )
+        return components
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, vae: str | Path | None = None) -> Checkpoint:
     """Look at the headers of a folder or file. Raises FileNotFoundError, or CheckpointError saying what it is not."""
-    path = Path(path)
+    path, vae = Path(path), None if vae is None else Path(vae)
+    architecture = architecture_at(path, needs_vae=vae is None)
+    if vae is not None or path.is_file():
+        read_vae(vae or path, architecture)
+    return Checkpoint(path, architecture, vae)
+
+
+def architecture_at(path: Path, needs_vae: bool = False) -> Architecture:
+    """The same for the architecture alone."""
     if path.is_dir():
-        return Checkpoint(path, read_folder(path))
-    return Checkpoint(path, read_single_file(path)[0])
+        return read_folder(path, needs_vae)
+    file = read_single_file(path)
+    if needs_vae and not file.has_vae:
+        raise CheckpointError(f"{path} has no autoencoder inside; name one with --vae (teacher.vae in a recipe)")
+    return file.architecture

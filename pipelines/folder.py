@@ -9,20 +9,24 @@ import torch
 
 from ..files import CheckpointError, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
-from .layout import EDM, SD1, SDXL, Family
+from .folder_files import weight_files
+from .layout import EDM, SD1, SDXL, Architecture
 from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
+from .vae import load_vae
 
 CLIP_TEXT = "clip_text_model"
 
 
-def read_folder(path: str | Path) -> Family:
-    """The family of a diffusers folder. Raises CheckpointError naming what is missing or damaged; reads no weights."""
+def read_folder(path: str | Path, needs_vae: bool = True) -> Architecture:
+    """The architecture of a folder. Raises CheckpointError naming what is missing or damaged; reads no weights."""
     path = Path(path)
     kind = _json(path / "model_index.json").get("_class_name", "pipeline of an unknown kind")
-    for name in ("unet", "vae", "text_encoder", "scheduler"):
+    for name in ("unet", *["vae"] * needs_vae, "text_encoder", "scheduler"):
         if not (path / name).is_dir():
+            hint = "; --vae (teacher.vae in a recipe) may name one" if name == "vae" else ""
             raise CheckpointError(
                 f"{path} is a {kind} and has no {name}/; expected a diffusers folder of an SD 1.x or SDXL pipeline"
+                + hint
             )
     scheduler = _json(path / "scheduler" / "scheduler_config.json")
     if "FlowMatch" in scheduler.get("_class_name", ""):
@@ -31,7 +35,7 @@ def read_folder(path: str | Path) -> Family:
         raise CheckpointError(f"{path} {EDM}")
     for file in sorted(path.glob("*/*.safetensors")):
         read_header(file)
-    family = SDXL if (path / "text_encoder_2").is_dir() else SD1
+    architecture = SDXL if (path / "text_encoder_2").is_dir() else SD1
     unet, text = _json(path / "unet" / "config.json"), _json(path / "text_encoder" / "config.json")
     if unet.get("in_channels", 4) != unet.get("out_channels", 4):
         raise CheckpointError(
@@ -42,37 +46,40 @@ def read_folder(path: str | Path) -> Family:
         raise CheckpointError(
             f"{path} is a {kind} with a text encoder of the type {text['model_type']}; expected SD 1.x or SDXL"
         )
-    if family is SD1 and text.get("hidden_act", "quick_gelu") != SD1.texts[0].activation:
+    if architecture is SD1 and text.get("hidden_act", "quick_gelu") != SD1.texts[0].activation:
         raise CheckpointError(f"{path} looks like SD 2.x by its text encoder; expected SD 1.x or SDXL")
-    return family
+    return architecture
 
 
-def load_folder(path: str | Path, dtype: torch.dtype) -> Components:
-    """Every network of a diffusers folder. Raises CheckpointError as :func:`read_folder` does."""
+def load_folder(path: str | Path, dtype: torch.dtype, vae: Path | None = None) -> Components:
+    """Every network of a diffusers folder; the autoencoder of ``vae`` where that is given.
+
+    Raises CheckpointError as :func:`read_folder` does.
+    """
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     path = Path(path)
-    family = read_folder(path)
-    encoders = ["text_encoder", "text_encoder_2"] if family is SDXL else ["text_encoder"]
+    architecture = read_folder(path, needs_vae=vae is None)
+    encoders = ["text_encoder", "text_encoder_2"] if architecture is SDXL else ["text_encoder"]
     texts = tuple(
         TextEncoder(
             _network(CLIPTextModelWithProjection if name.endswith("_2") else CLIPTextModel, path / name, dtype),
             _tokenizer(path / name.replace("text_encoder", "tokenizer"), layout.pad_token),
         )
-        for name, layout in zip(encoders, family.texts, strict=True)
+        for name, layout in zip(encoders, architecture.texts, strict=True)
     )
     scheduler = _json(path / "scheduler" / "scheduler_config.json")
     ours = DDIMScheduler.from_config({**scheduler, "rescale_betas_zero_snr": False})
     alphas_cumprod = ours.alphas_cumprod.double()
     return Components(
         unet=_network(UNet2DConditionModel, path / "unet", dtype),
-        vae=_network(AutoencoderKL, path / "vae", torch.float32),
+        vae=load_vae(vae, architecture) if vae else _network(AutoencoderKL, path / "vae", torch.float32),
         texts=texts,
         alphas_cumprod=zero_terminal_snr(alphas_cumprod) if scheduler.get("rescale_betas_zero_snr") else alphas_cumprod,
         prediction=_prediction(path, scheduler),
         empty_negative_is_zero=_json(path / "model_index.json").get(
-            "force_zeros_for_empty_prompt", family.empty_negative_is_zero
+            "force_zeros_for_empty_prompt", architecture.empty_negative_is_zero
         ),
     )
 
@@ -88,10 +95,7 @@ def _prediction(path: Path, scheduler: dict) -> str:
 
 
 def _network(kind, folder: Path, dtype: torch.dtype):
-    files = sorted(file.name for file in folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder} has no .safetensors file")
-    variant = "fp16" if all(".fp16." in name for name in files) else None
+    variant = "fp16" if all(".fp16." in file.name for file in weight_files(folder)) else None
     # Keyword arguments for the dtype differ between versions, hence the cast afterwards.
     network, problems = kind.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, variant=variant, output_loading_info=True

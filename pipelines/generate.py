@@ -18,7 +18,7 @@ from ..oracles.threshold import Threshold
 from ..report import Report
 from ..tables import read_prompts
 from .adaptive_run import Cast, Plan, described, jobs_for, run
-from .checkpoint import Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint, architecture_at, open_checkpoint
 from .console import progress
 from .model import TeacherPlan
 from .processes import Processes
@@ -68,6 +68,7 @@ class Request(StudentRequest):
     teacher: Path
     out: Path
     teacher_plan: TeacherPlan
+    teacher_vae: Path | None = None
     choice: Choice = Choice()
 
 
@@ -81,7 +82,7 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
     check_output(request.out)
     prompts = read_prompts(request.prompts)
     student, size = request.checked(len(prompts))
-    teacher = open_checkpoint(request.teacher)
+    teacher = open_checkpoint(request.teacher, _teacher_vae(request, student))
     processes = Processes(request.device)
     dtype = resolve_dtype(request.dtype, processes.device)
     quiet_libraries()
@@ -96,14 +97,14 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
         request.teacher_plan,
         _threshold(request.choice, calibration),
         size,
-        _report_settings(request, settings, dtype),
+        _report_settings(request, settings, teacher, dtype),
         request.literal_prompts,
     )
     cast = _cast(request, student, teacher, oracle, processes.device, dtype)
     cast.student.latent_shape(size)
     if on_remark and processes.is_main:
         texts, syntax = reading(prompts, request.literal_prompts or not oracle.reads_prompts)
-        for remark in [*syntax, *oracle.remarks(texts)]:
+        for remark in [*cast.student.remarks(prompts), *syntax, *oracle.remarks(texts)]:
             on_remark(remark)
         if plan.threshold.remark(1) and (lone := _alone_in_their_batches(len(prompts), request.batch_size)):
             on_remark(
@@ -138,7 +139,7 @@ def _cast(request: Request, student: Checkpoint, teacher: Checkpoint, oracle, de
     components = request.load(student, dtype)
     first = StableDiffusion(components, device, request.negative)
     second: list[StableDiffusion] = []
-    same = student.path.resolve() == teacher.path.resolve()
+    same = (student.path.resolve(), student.vae) == (teacher.path.resolve(), teacher.vae)
     if same and request.student_lora is None:
         second.append(first)
 
@@ -153,13 +154,21 @@ def _cast(request: Request, student: Checkpoint, teacher: Checkpoint, oracle, de
     return Cast(first, oracle, load_teacher)
 
 
-def _report_settings(request: Request, student: dict, dtype: torch.dtype) -> dict:
+def _teacher_vae(request: Request, student: Checkpoint) -> Path | None:
+    """The autoencoder that the teacher takes in the place of its own."""
+    if request.teacher_vae is None and request.vae is not None:
+        return request.vae if architecture_at(request.teacher) is student.architecture else None
+    return request.teacher_vae
+
+
+def _report_settings(request: Request, student: dict, teacher: Checkpoint, dtype: torch.dtype) -> dict:
     choice = request.choice
+    vae = {"vae": teacher.vae.name} if teacher.vae else {}
     threshold = {key: value for key, value in vars(choice).items() if value is not None and key != "calibration"}
     return {
         "command": "generate",
         "student": student,
-        "teacher": {"teacher": request.teacher.name, **described(request.teacher_plan)},
+        "teacher": {"teacher": request.teacher.name, **vae, **described(request.teacher_plan)},
         "oracle": request.oracle.name,
         "threshold": threshold or {"worst_fraction": DEFAULT_FRACTION},
         "calibration": choice.calibration.name if choice.calibration else None,

@@ -1,6 +1,6 @@
 """Network configurations of SD 1.x and SDXL checkpoints, read off the tensors' names and shapes.
 
-Only what no shape tells is written down here, per family: attention heads, activations, scaling factors.
+Only what no shape tells is written down here, per architecture: attention heads, activations, scaling factors.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..files import CheckpointError, preview
 Shapes = dict[str, tuple[int, ...]]
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
+GUIDANCE_INPUT = "time_embedding.cond_proj.weight"  # in diffusers' UNet only, of a student that is told its guidance
 # Diffusers' names of a residual block's parts, and the original ones.
 RESIDUAL = {
     "norm1": "in_layers.0",
@@ -36,8 +37,8 @@ class TextLayout:
 
 
 @dataclass(frozen=True)
-class Family:
-    """What the tensors of a family's checkpoints do not say."""
+class Architecture:
+    """What the tensors of an architecture's checkpoints do not say."""
 
     name: str
     texts: tuple[TextLayout, ...]
@@ -46,9 +47,10 @@ class Family:
     vae_force_upcast: bool
     default_size: int
     empty_negative_is_zero: bool
+    latent_channels: int = 4
 
 
-SD1 = Family(
+SD1 = Architecture(
     name="SD 1.x",
     texts=(TextLayout("cond_stage_model.transformer.", False, "quick_gelu", "<|endoftext|>"),),
     unet_heads=8,
@@ -57,7 +59,7 @@ SD1 = Family(
     default_size=512,
     empty_negative_is_zero=False,
 )
-SDXL = Family(
+SDXL = Architecture(
     name="SDXL",
     texts=(
         TextLayout("conditioner.embedders.0.transformer.", False, "quick_gelu", "<|endoftext|>"),
@@ -71,7 +73,7 @@ SDXL = Family(
 )
 
 
-# Layers that only other families' networks have, and text encoders that only theirs come with.
+# Layers that only other architectures' networks have, and text encoders that only theirs come with.
 OTHER_FAMILIES = {
     "double_blocks.": "a Flux-like network",
     "joint_blocks.": "an SD 3 network",
@@ -81,8 +83,8 @@ EDM = "was trained on EDM's noise levels, as Playground 2.5 and CosXL are; expec
 OTHER_TEXTS = {"cond_stage_model.model.": "SD 2.x", "conditioner.embedders.0.model.": "the SDXL refiner"}
 
 
-def family_of(path, shapes: Shapes) -> Family:
-    """The family of a checkpoint's tensors. Raises CheckpointError that says what the file seems to be."""
+def architecture_of(path, shapes: Shapes) -> Architecture:
+    """The architecture of a checkpoint's tensors. Raises CheckpointError that says what the file seems to be."""
     keys = shapes.keys()
 
     def some(*prefixes: str) -> bool:
@@ -98,18 +100,15 @@ def family_of(path, shapes: Shapes) -> Family:
         raise CheckpointError(f"{path} is {hint}; expected an SD 1.x or SDXL checkpoint with its '{UNET}' tensors")
     if some("edm_mean", "edm_std", "edm_vpred."):
         raise CheckpointError(f"{path} {EDM}")
-    for family in (SD1, SDXL):
-        missing = [text.prefix for text in family.texts if not some(text.prefix)]
-        if not missing:
-            if not some(VAE):
-                raise CheckpointError(f"{path} has no autoencoder ('{VAE}' tensors); expected a full checkpoint")
-            return family
+    for architecture in (SD1, SDXL):
+        if all(some(text.prefix) for text in architecture.texts):
+            return architecture
     looks = [name for prefix, name in OTHER_TEXTS.items() if some(prefix)]
-    hint = f"it looks like {looks[0]}" if looks else "other families cannot be read"
+    hint = f"it looks like {looks[0]}" if looks else "other architectures cannot be read"
     raise CheckpointError(f"{path} has no text encoder of SD 1.x or SDXL; {hint}")
 
 
-def unet_config(family: Family, shapes: Shapes) -> dict:
+def unet_config(architecture: Architecture, shapes: Shapes) -> dict:
     """Arguments of diffusers' UNet2DConditionModel for the tensors under ``UNET``."""
     unet = _below(shapes, UNET)
     first = _shape(unet, "input_blocks.0.0.weight")
@@ -130,8 +129,8 @@ def unet_config(family: Family, shapes: Shapes) -> dict:
     contexts = [shape[1] for key, shape in unet.items() if key.endswith("attn2.to_k.weight")]
     if not contexts:
         raise CheckpointError("the UNet has no cross-attention; expected a text-to-image network")
-    if family.unet_heads:
-        heads: int | list[int] = family.unet_heads
+    if architecture.unet_heads:
+        heads: int | list[int] = architecture.unet_heads
     else:
         heads = [max(width // 64, 1) for width in channels]
     config = {
@@ -204,7 +203,7 @@ def original_unet_names(keys: Iterable[str], layers: int) -> dict[str, str]:
     return names
 
 
-def vae_config(family: Family, shapes: Shapes) -> dict:
+def vae_config(architecture: Architecture, shapes: Shapes) -> dict:
     """Arguments of diffusers' AutoencoderKL for the tensors under ``VAE``."""
     vae = _below(shapes, VAE)
     levels = _count(vae, "encoder.down")
@@ -215,8 +214,8 @@ def vae_config(family: Family, shapes: Shapes) -> dict:
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "latent_channels": _shape(vae, "decoder.conv_in.weight")[1],
-        "scaling_factor": family.vae_scaling,
-        "force_upcast": family.vae_force_upcast,
+        "scaling_factor": architecture.vae_scaling,
+        "force_upcast": architecture.vae_force_upcast,
     }
 
 

@@ -2,48 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..files import Header, fill, read_header
+from ..files import CheckpointError, Header, fill, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
 from ..samplers.denoisers import scaled_linear
-from .layout import Family, family_of, text_config, unet_config, vae_config
-from .stable_diffusion import Components, TextEncoder
+from .layout import UNET, VAE, Architecture, Shapes, architecture_of, text_config, unet_config
+from .renaming import Names, original_names, original_shape, original_tensor, require_readable
+from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
+from .vae import load_vae
 
 
-def read_single_file(path: str | Path) -> tuple[Family, Header]:
-    """The family and header of a checkpoint file. Raises FileNotFoundError or CheckpointError; reads no weights."""
-    header = read_header(path)
-    return family_of(path, header.shapes), header
+@dataclass(frozen=True)
+class SingleFile:
+    """A checkpoint file of which no weight is read before it is asked for.
+
+    names: the file's own name of each tensor by that of the original layout. shapes: by the latter. unet: arguments of
+    diffusers' UNet2DConditionModel.
+    """
+
+    path: Path
+    architecture: Architecture
+    header: Header
+    names: Names
+    shapes: Shapes
+    unet: dict
+
+    @property
+    def has_vae(self) -> bool:
+        return any(key.startswith(VAE) for key in self.names)
+
+    @property
+    def prediction(self) -> str:
+        """ "v" where the file says so: the empty tensor `v_pred` (NoobAI and later), or trainers' metadata."""
+        said = self.header.metadata.get("modelspec.prediction_type", "")
+        return "v" if "v_pred" in self.header.shapes or said.startswith("v") else "eps"
+
+    @property
+    def zero_snr(self) -> bool:
+        """Whether it says that its last timestep is noise alone; of eps that says nothing, to the host neither."""
+        return "ztsnr" in self.header.shapes and self.prediction == "v"
+
+    def tensors(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Those of these names, in the original layout."""
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as file:
+
+            def read(key: str) -> torch.Tensor | None:
+                return file.get_tensor(key) if key in self.header.shapes else None
+
+            return {name: original_tensor(self.names[name], name, read) for name in names}
 
 
-def load_single_file(path: str | Path, dtype: torch.dtype) -> Components:
-    """Every network of a checkpoint file. Raises CheckpointError for tensors missing from it or of another shape."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from diffusers.loaders.single_file_utils import (
-        convert_ldm_clip_checkpoint,
-        convert_ldm_unet_checkpoint,
-        convert_ldm_vae_checkpoint,
-        convert_open_clip_checkpoint,
+def read_single_file(path: str | Path) -> SingleFile:
+    """What a checkpoint file is, by its header. Raises FileNotFoundError, or CheckpointError that says what it is."""
+    from safetensors import safe_open
+
+    path, header = Path(path), read_header(path)
+    names = {name: key for key, name in original_names(header.shapes).items()}
+    shapes = {name: original_shape(key, name, header.shapes[key]) for name, key in names.items()}
+    architecture = architecture_of(path, shapes)
+    with safe_open(path, framework="pt") as file:
+        require_readable(path, header, file.get_tensor)
+    try:
+        for layout in architecture.texts:
+            text_config(layout, shapes)
+        return SingleFile(path, architecture, header, names, shapes, unet_config(architecture, shapes))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def load_single_file(path: str | Path, dtype: torch.dtype, vae: Path | None = None) -> Components:
+    """Every network of a checkpoint file; the autoencoder of ``vae`` where that is given.
+
+    Raises CheckpointError for tensors missing from it or of another shape.
+    """
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    file = read_single_file(path)
+    prefixes = (UNET, *(text.prefix for text in file.architecture.texts))
+    weights = file.tensors(name for name in file.names if name.startswith(prefixes))
+    unet = _filled(path, UNet2DConditionModel, file.unet, convert_ldm_unet_checkpoint(weights, file.unet), dtype)
+    return Components(
+        unet=unet,
+        vae=load_vae(vae or file.path, file.architecture),
+        texts=_texts(file, weights, dtype),
+        alphas_cumprod=zero_terminal_snr(scaled_linear()) if file.zero_snr else scaled_linear(),
+        prediction=file.prediction,
+        empty_negative_is_zero=file.architecture.empty_negative_is_zero,
     )
-    from safetensors.torch import load_file
+
+
+def _texts(file: SingleFile, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> tuple[TextEncoder, ...]:
+    from diffusers.loaders.single_file_utils import convert_ldm_clip_checkpoint, convert_open_clip_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    family, header = read_single_file(path)
-    weights = load_file(path)
-    config = unet_config(family, header.shapes)
-    unet = _filled(path, UNet2DConditionModel, config, convert_ldm_unet_checkpoint(weights, config), dtype)
-    config = vae_config(family, header.shapes)
-    vae = _filled(path, AutoencoderKL, config, convert_ldm_vae_checkpoint(weights, config), torch.float32)
     texts = []
-    for layout in family.texts:
-        config = CLIPTextConfig(**text_config(layout, header.shapes))
-        kind = CLIPTextModelWithProjection if layout.open_clip else CLIPTextModel
+    for layout in file.architecture.texts:
+        config = CLIPTextConfig(**text_config(layout, file.shapes))
         with torch.device("meta"):
-            network = kind(config)
+            network = (CLIPTextModelWithProjection if layout.open_clip else CLIPTextModel)(config)
         if layout.open_clip:
             converted = convert_open_clip_checkpoint(network, weights, prefix=layout.prefix)
         else:
@@ -52,29 +117,9 @@ def load_single_file(path: str | Path, dtype: torch.dtype) -> Components:
         # `CLIPTextModel` lost its inner "text_model" in transformers 5.6.
         if not any(key.startswith("text_model.") for key in network.state_dict()):
             converted = {key.removeprefix("text_model."): value for key, value in converted.items()}
-        texts.append(TextEncoder(fill(path, network, converted, dtype, adopt=True), clip_tokenizer(layout.pad_token)))
-    return Components(
-        unet=unet,
-        vae=vae,
-        texts=tuple(texts),
-        alphas_cumprod=_alphas_cumprod(header),
-        prediction=_prediction(header),
-        empty_negative_is_zero=family.empty_negative_is_zero,
-    )
-
-
-def _prediction(header: Header) -> str:
-    """ "v" where the file says so: the empty tensor `v_pred` (NoobAI and later), or trainers' metadata; else "eps"."""
-    said = header.metadata.get("modelspec.prediction_type", "")
-    return "v" if "v_pred" in header.shapes or said.startswith("v") else "eps"
-
-
-def _alphas_cumprod(header: Header) -> torch.Tensor:
-    if "ztsnr" in header.shapes:
-        from .stable_diffusion import zero_terminal_snr
-
-        return zero_terminal_snr(scaled_linear())
-    return scaled_linear()
+        filled = fill(file.path, network, converted, dtype, adopt=True)
+        texts.append(TextEncoder(filled, clip_tokenizer(layout.pad_token)))
+    return tuple(texts)
 
 
 def _filled(path, kind, config: dict, converted: dict[str, torch.Tensor], dtype: torch.dtype) -> nn.Module:

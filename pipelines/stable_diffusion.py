@@ -78,6 +78,11 @@ class StableDiffusion(LatentModel):
             conditioning["uncond"] = {**unconditional, **shared}
         return conditioning
 
+    def remarks(self, prompts: Sequence[str]) -> list[str]:
+        """What there is to say of these prompts: how many are longer than what its text encoders read."""
+        said = too_long(self.components.texts, prompts)
+        return [f"{said}; the rest of them does not count."] if said else []
+
     def _encoded(self, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
         return text_states(self.components.texts, prompts, self.device)
 
@@ -105,6 +110,21 @@ def text_states(texts: Sequence[TextEncoder], prompts: Sequence[str], device: to
     return encoded if pooled is None else {**encoded, "pooled": pooled}
 
 
+def too_long(texts: Sequence[TextEncoder], prompts: Sequence[str]) -> str:
+    """How many different prompts are longer than the text encoders read; empty for none."""
+    limit, tokenize = texts[0].tokenizer.model_max_length, texts[0].tokenizer
+    prompts = set(prompts)
+    # Two of the tokens are its own, and each of the others is at least a byte.
+    long = [prompt for prompt in prompts if len(prompt.encode()) > limit - 2]
+    cut = sum(len(tokenize(prompt, truncation=True, max_length=limit + 1)["input_ids"]) > limit for prompt in long)
+    verb = "is" if cut == 1 else "are"
+    return (
+        f"{cut} of {len(prompts)} prompts {verb} longer than the {limit} tokens that the text encoder reads"
+        if cut
+        else ""
+    )
+
+
 def time_ids(size: tuple[int, int], count: int, device: torch.device) -> torch.Tensor:
     """``[count, 6]``: original size, crop corner, target size, in pixels (Podell et al. 2023, section 2.2)."""
     return torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32, device=device).expand(count, -1)
@@ -126,6 +146,11 @@ def guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:
     angles = 1000 * guidance[:, None].float() * rates
     embedding = torch.cat([angles.sin(), angles.cos()], dim=1)
     return nn.functional.pad(embedding, (0, width % 2))
+
+
+def ends_in_noise(alphas_cumprod: torch.Tensor) -> bool:
+    """Whether the last timestep is noise alone, or all but; that of the usual schedules is far from it."""
+    return bool(alphas_cumprod[-1] < 1e-6)
 
 
 def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:

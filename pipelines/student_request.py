@@ -27,6 +27,7 @@ class StudentRequest:
     prompts: Path
     student_plan: StudentPlan
     student_lora: Path | None = None
+    vae: Path | None = None
     oracle_family: str = "auto"
     encoder: Path | None = None
     size: str = ""
@@ -45,7 +46,7 @@ class StudentRequest:
         if self.batch_size < 1:
             raise ValueError(f"--batch-size is {self.batch_size}; expected at least 1")
         check_seed(self.seed, images)
-        student = open_checkpoint(self.student)
+        student = open_checkpoint(self.student, self.vae)
         if self.student_lora is not None:
             read_lora(self.student_lora)
         return student, read_size(self.size, student)
@@ -68,6 +69,7 @@ class StudentRequest:
         return {
             "student": self.student.name,
             "student_lora": self.student_lora.name if self.student_lora else None,
+            **({"vae": self.vae.name} if self.vae else {}),
             **plan,
             "size": f"{size[1]}x{size[0]}",
             "negative": self.negative,
@@ -77,9 +79,9 @@ class StudentRequest:
 
 
 def read_size(text: str, student: Checkpoint) -> tuple[int, int]:
-    """(height, width) from "512" or "768x512" (width first); empty is the student family's own size."""
+    """(height, width) from "512" or "768x512" (width first); empty is the size of the student's architecture."""
     if not text:
-        return student.family.default_size, student.family.default_size
+        return student.architecture.default_size, student.architecture.default_size
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
     if not match or not all(0 < int(side) <= 16384 for side in match.groups() if side):
         raise ValueError(f"--size is {text!r}; expected one number, or width and height as in 768x512")

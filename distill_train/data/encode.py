@@ -139,7 +139,10 @@ class Encoder:
 
     def source(self, items: Sequence[Item], seed: int, batch_size: int) -> "CachedSource":
         """The samples for training; embeds their captions. Raises DataError for none."""
-        self.texts(item.caption for item in items)
+        captions = {item.caption for item in items}
+        if self.processes.is_main and (said := self.teacher.too_long(captions)):
+            log.warning("%s; the rest of them is not learned", said.replace("prompts", "captions"))
+        self.texts(captions)
         return CachedSource(items, self, seed, batch_size)
 
 

@@ -13,7 +13,7 @@ from .buckets import Sizes, make_buckets
 class Sized(Strict):
     """How large the pictures are."""
 
-    size: int | None = Field(None, gt=0, description="side in pixels; the family's own without it")
+    size: int | None = Field(None, gt=0, description="side in pixels; the teacher's own without it")
 
     def side(self, teacher) -> int:
         """The side in pixels. Raises RecipeError for one that the teacher cannot encode."""

@@ -8,13 +8,15 @@ from pathlib import Path
 import torch
 
 from ...files import CheckpointError, preview, read_header, save_tensors
+from ...pipelines.folder_files import has_fingerprint
 from ...pipelines.layout import SDXL, UNET
+from ...pipelines.lora import Change, lora_changes, read_lora
 from ...student_file import METHOD, StudentFile
 from ..run import Run, read_recipe
-from ..teachers.stable_diffusion import fingerprint
-from .base import PREDICTS_V, ZERO_SNR, Base, Shapes, open_base
+from .base import PREDICTS_V, ZERO_SNR, Base, open_base
 from .guidance import fold_guidance, takes_guidance
-from .lora import kohya_shapes, kohya_tensors, merged, read_pairs
+from .lora import kohya_shapes, kohya_tensors, lora_metadata
+from .written import cast, check
 
 # Folder below ComfyUI's models folder, and the node that loads from it.
 PLACES = {
@@ -45,7 +47,7 @@ class Exported:
         """What to tell the user, a few lines."""
         student = self.student
         sampling = f"{student.steps} steps, cfg {student.guidance:g}, {student.sampler}, {student.scheduler}"
-        only = ", which no other node has" if student.family == "consistency" else ""
+        only = ", which no other node has" if student.preset == "consistency" else ""
         fixed = "" if student.folded_guidance is None else f"; guidance {student.folded_guidance:g} is fixed in them"
         lines = [
             f"{self.path}: {self.tensors} tensors, each of a name and shape that the base has{fixed}",
@@ -74,7 +76,9 @@ def export(
     file, recipe = _student_file(run)
     student = StudentFile.read(file)
     if student.base not in ("sd1", "sdxl"):
-        raise ExportError(f"{file} is a student of the {student.base} family; only SD 1.x and SDXL ones are exported")
+        raise ExportError(
+            f"{file} is a student of the {student.base} architecture; only SD 1.x and SDXL ones are exported"
+        )
     if dtype not in ("auto", *DTYPES):
         raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
     to = to or {"lora": "lora", "full": "unet"}[student.trained]
@@ -83,9 +87,9 @@ def export(
     model = _base(base, recipe, student)
     if model.zero_snr:
         student = replace(student, terminal_snr="zero")
-    if student.base != ("sdxl" if model.family is SDXL else "sd1"):
+    if student.base != ("sdxl" if model.architecture is SDXL else "sd1"):
         raise ExportError(
-            f"{model.path} is {model.family.name}, but the student was distilled from {student.teacher_file}"
+            f"{model.path} is {model.architecture.name}, but the student was distilled from {student.teacher_file}"
         )
     tensors, expected, student = _tensors(file, student, to, guidance, model, DTYPES.get(dtype))
     folder, node = PLACES[to]
@@ -94,9 +98,10 @@ def export(
     path = _path(file, out, title + ("" if dtype == "auto" else f"-{dtype}"))
     _require_replaceable(path, file, model.path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(tensors, path, _metadata(student, to, path.stem), check=partial(_check, expected=expected, base=model))
+    readable = partial(check, expected=expected, base=model.path)
+    save_tensors(tensors, path, _metadata(student, to, path.stem), check=readable)
     notes = _notes(student, to, tensors, model)
-    if base is not None and fingerprint(base) != student.teacher_sha256:
+    if base is not None and not has_fingerprint(base, student.teacher_sha256):
         notes.append(
             f"{base} is another file than {student.teacher_file}, which the student was distilled from: names and "
             "shapes agree, but whether it is the same model was not checked."
@@ -129,14 +134,14 @@ def _base(given: Path | None, recipe: dict, student: StudentFile) -> Base:
     named = Path(recipe["teacher"]["path"])
     if not named.exists():
         raise FileNotFoundError(f"the teacher {named} is not there; say where it is with --base")
-    if fingerprint(named) != student.teacher_sha256:
+    if not has_fingerprint(named, student.teacher_sha256):
         raise ExportError(f"{named} is no longer what the student was distilled from; name the right one with --base")
     return open_base(named)
 
 
 def _tensors(
     file: Path, student: StudentFile, to: str, guidance: float | None, base: Base, dtype: torch.dtype | None
-) -> tuple[dict[str, torch.Tensor], Shapes, StudentFile]:
+) -> tuple[dict[str, torch.Tensor], dict[str, tuple[int, ...]], StudentFile]:
     """What the file is to hold, the shapes that the base asks for, and what the file is to say of itself."""
     from safetensors.torch import load_file
 
@@ -147,11 +152,10 @@ def _tensors(
     if student.trained == "lora":
         if student.alpha is None:
             raise CheckpointError(f"{file}: its metadata lacks alpha")
-        pairs = read_pairs(weights, base)
+        changes = lora_changes(read_lora(file), base.names, str(base.path))
         if to == "lora":
-            tensors = _cast(kohya_tensors(pairs, student.alpha, base), dtype)
-            return tensors, kohya_shapes(pairs, base), student
-        weights = merged(pairs, student.alpha, base)
+            return cast(kohya_tensors(changes, base.layers), dtype), kohya_shapes(changes, base.layers), student
+        weights = merged(changes, base)
     elif to == "lora":
         raise ExportError("--to lora: the run trained all weights; export a unet or a checkpoint")
     elif takes_guidance(weights):
@@ -159,7 +163,7 @@ def _tensors(
     if unknown := weights.keys() - base.names.keys():
         raise CheckpointError(f"{base.path} has no tensors {preview(unknown)} that the student has")
     prefix = UNET if to == "checkpoint" else ""
-    tensors = _cast({prefix + base.names[key]: value for key, value in weights.items()}, dtype)
+    tensors = cast({prefix + base.names[key]: value for key, value in weights.items()}, dtype)
     expected = {prefix + name: base.shapes[key] for key, name in base.names.items()}
     if to == "checkpoint":
         if not base.others:
@@ -175,6 +179,17 @@ def _tensors(
     return tensors, expected | dict.fromkeys(markers, (0,)), student
 
 
+def merged(changes: Mapping[str, Change], base: Base) -> dict[str, torch.Tensor]:
+    """The base UNet's weights, by diffusers' name, with a LoRA applied; changed ones in float32."""
+    weights = base.unet()
+    for module, change in changes.items():
+        try:
+            weights[f"{module}.weight"] = change.applied(weights[f"{module}.weight"])
+        except ValueError as error:
+            raise CheckpointError(f"the LoRA does not fit {base.path}: {module}: {error}") from error
+    return weights
+
+
 def _folded(
     weights: dict[str, torch.Tensor], student: StudentFile, guidance: float | None
 ) -> tuple[dict[str, torch.Tensor], StudentFile]:
@@ -185,28 +200,6 @@ def _folded(
     if trained and not low <= guidance <= high:
         raise ExportError(f"--guidance {guidance:g} is not what the student knows{trained}")
     return fold_guidance(weights, guidance), replace(student, guidance=1.0, folded_guidance=guidance)
-
-
-def _cast(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    cast = {key: value.to(dtype).contiguous() for key, value in tensors.items()}
-    if broken := [key for key, value in cast.items() if not value.isfinite().all()]:
-        finite = all(tensors[key].isfinite().all() for key in broken)
-        where = "too large for it" if finite else "infinite or not numbers in the run already"
-        raise CheckpointError(f"as {str(dtype).removeprefix('torch.')} the weights {preview(broken)} are {where}")
-    return cast
-
-
-def _check(path: Path, expected: Shapes, base: Base) -> None:
-    """Read the written file back. Raises CheckpointError unless it holds what the base's loaders look for."""
-    found = read_header(path).shapes
-    wrong = {
-        "lacks": expected.keys() - found.keys(),
-        "has, unlike its base,": found.keys() - expected.keys(),
-        "has in another shape": [key for key in expected.keys() & found.keys() if expected[key] != found[key]],
-    }
-    for what, keys in wrong.items():
-        if keys:
-            raise CheckpointError(f"the export for {base.path} {what} {preview(keys)}; nothing was written")
 
 
 def _path(file: Path, out: Path | None, title: str) -> Path:
@@ -241,14 +234,7 @@ def _metadata(student: StudentFile, to: str, title: str) -> dict[str, str]:
         "modelspec.prediction_type": {"v_prediction": "v"}.get(student.prediction, student.prediction),
         "modelspec.license": licence,
     }
-    if to == "lora":
-        metadata |= {
-            "ss_network_module": "networks.lora",
-            "ss_network_dim": str(student.rank),
-            "ss_network_alpha": f"{student.alpha:g}",
-            "ss_base_model_version": {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[student.base],
-        }
-    return metadata
+    return metadata | (lora_metadata(student.base, student.rank, student.alpha) if to == "lora" else {})
 
 
 def _notes(student: StudentFile, to: str, tensors: Mapping[str, torch.Tensor], base: Base) -> list[str]:

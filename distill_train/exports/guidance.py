@@ -2,9 +2,9 @@
 
 import torch
 
+from ...pipelines.layout import GUIDANCE_INPUT as PROJECTION
 from ...pipelines.stable_diffusion import guidance_embedding
 
-PROJECTION = "time_embedding.cond_proj.weight"
 WEIGHT, BIAS = "time_embedding.linear_1.weight", "time_embedding.linear_1.bias"
 
 

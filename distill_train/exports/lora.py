@@ -1,79 +1,87 @@
-"""A peft adapter of the UNet as kohya's LoRA files have it, or merged into the weights."""
+"""A peft adapter of the UNet as kohya's LoRA files have it."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from ...files import CheckpointError, preview
-from ...pipelines.layout import SDXL
-from .base import Base, Shapes
+from ...pipelines.layout import GUIDANCE_INPUT, original_unet_names
+from ...pipelines.lora import Change
+
+Shapes = dict[str, tuple[int, ...]]
 
 _KEY = re.compile(r"(?:base_model\.model\.)?(?:unet\.)?(.+)\.lora_([AB])(?:\.\w+)?\.weight")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The two factors at one layer: ``down`` [r, in, ...], ``up`` [out, r, ...]."""
+class Layers:
+    """The tensors of a UNet that a LoRA is for.
 
-    down: torch.Tensor
-    up: torch.Tensor
+    names: the original layout's name of each, by diffusers' name. shapes: by diffusers' name. sdxl: kohya's trainer
+    names SD 1.x layers as diffusers does and SDXL's as the original layout, and its readers too.
+    """
+
+    names: Mapping[str, str]
+    shapes: Shapes
+    sdxl: bool
+
+    @classmethod
+    def of(cls, unet: nn.Module, sdxl: bool) -> "Layers":
+        """Those of diffusers' UNet, without an adapter."""
+        weights = {key: value for key, value in unet.state_dict().items() if key != GUIDANCE_INPUT}
+        shapes = {key: tuple(value.shape) for key, value in weights.items()}
+        return cls(original_unet_names(shapes, unet.config.layers_per_block), shapes, sdxl)
+
+    def kohya(self, module: str) -> str:
+        """Kohya's name of a layer."""
+        name = self.names[f"{module}.weight"].removesuffix(".weight") if self.sdxl else module
+        return "lora_unet_" + name.replace(".", "_")
 
 
-def read_pairs(weights: Mapping[str, torch.Tensor], base: Base) -> dict[str, Pair]:
-    """The adapter's factors by diffusers' module name. Raises CheckpointError for one without a place in the base."""
+def changes_of_peft(weights: Mapping[str, torch.Tensor], alpha: float) -> dict[str, Change]:
+    """The adapter's factors by diffusers' name of the layer. Raises CheckpointError for what is no such tensor."""
     halves: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in weights.items():
         match = _KEY.fullmatch(key)
         if not match:
             raise CheckpointError(f"{key} is no tensor of a peft LoRA; expected '<layer>.lora_A.weight' or lora_B")
         halves.setdefault(match[1], {})[match[2]] = value
-    if homeless := [name for name in halves if f"{name}.weight" not in base.names]:
-        raise CheckpointError(f"{base.path} has no layers {preview(homeless)} that the LoRA changes")
     if half := [name for name, pair in halves.items() if len(pair) != 2]:
         raise CheckpointError(f"the LoRA has only one factor for {preview(half)}")
-    return {name: Pair(pair["A"], pair["B"]) for name, pair in halves.items()}
+    return {name: Change(pair["B"], pair["A"], alpha) for name, pair in halves.items()}
 
 
-def kohya_name(module: str, base: Base) -> str:
-    """Kohya's trainer names SD 1.x layers as diffusers does and SDXL's as the original layout, and its readers too."""
-    if base.family is SDXL:
-        module = base.names[f"{module}.weight"].removesuffix(".weight")
-    return "lora_unet_" + module.replace(".", "_")
-
-
-def kohya_tensors(pairs: Mapping[str, Pair], alpha: float, base: Base) -> dict[str, torch.Tensor]:
+def kohya_tensors(changes: Mapping[str, Change], layers: Layers) -> dict[str, torch.Tensor]:
     """Tensors of a LoRA file; its readers scale with alpha / r."""
     tensors = {}
-    for module, pair in pairs.items():
-        name = kohya_name(module, base)
-        tensors[f"{name}.lora_down.weight"] = pair.down
-        tensors[f"{name}.lora_up.weight"] = pair.up
-        tensors[f"{name}.alpha"] = torch.tensor(alpha)
+    for module, change in changes.items():
+        name = layers.kohya(module)
+        tensors[f"{name}.lora_down.weight"] = change.down
+        tensors[f"{name}.lora_up.weight"] = change.up
+        tensors[f"{name}.alpha"] = torch.tensor(change.alpha)
     return tensors
 
 
-def kohya_shapes(pairs: Mapping[str, Pair], base: Base) -> Shapes:
-    """The shapes that the base's layers ask of those tensors."""
+def kohya_shapes(changes: Mapping[str, Change], layers: Layers) -> Shapes:
+    """The shapes that the UNet's layers ask of those tensors."""
     shapes: Shapes = {}
-    for module, pair in pairs.items():
-        name, rank = kohya_name(module, base), len(pair.down)
-        out, *inner = base.shapes[f"{module}.weight"]
-        shapes[f"{name}.lora_down.weight"] = (rank, *inner)
-        shapes[f"{name}.lora_up.weight"] = (out, rank, *[1] * (len(inner) - 1))
+    for module, change in changes.items():
+        name = layers.kohya(module)
+        out, *inner = layers.shapes[f"{module}.weight"]
+        shapes[f"{name}.lora_down.weight"] = (change.rank, *inner)
+        shapes[f"{name}.lora_up.weight"] = (out, change.rank, *[1] * (len(inner) - 1))
         shapes[f"{name}.alpha"] = ()
     return shapes
 
 
-def merged(pairs: Mapping[str, Pair], alpha: float, base: Base) -> dict[str, torch.Tensor]:
-    """The base UNet's weights, by diffusers' name, with ``alpha / r * up down`` added; changed ones in float32."""
-    weights = base.unet()
-    for module, pair in pairs.items():
-        key = f"{module}.weight"
-        change = pair.up.float().flatten(1) @ pair.down.float().flatten(1)
-        if change.numel() != weights[key].numel():
-            wanted, given = list(weights[key].shape), [list(pair.up.shape), list(pair.down.shape)]
-            raise CheckpointError(f"the LoRA's factors {given} at {module} do not fit the base's {wanted}")
-        weights[key] = weights[key].float() + alpha / len(pair.down) * change.view_as(weights[key])
-    return weights
+def lora_metadata(base: str, rank: int, alpha: float) -> dict[str, str]:
+    """Entries by which A1111 knows which checkpoints a LoRA fits. base: "sd1" or "sdxl"."""
+    return {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(rank),
+        "ss_network_alpha": f"{alpha:g}",
+        "ss_base_model_version": {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[base],
+    }

@@ -1,5 +1,7 @@
-"""The training methods, one file each."""
+"""The training methods: each is one file here, which says all that is known of it, and is found by being there."""
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -12,22 +14,29 @@ if TYPE_CHECKING:
     from .base import Method
 
 
-DISTILLATIONS = ("lcm", "cd", "pd", "cfd")
-
-
 def method_classes() -> dict[str, type["Method"]]:
-    """Every method under the name that recipes give it."""
-    from .autoencoder import Autoencoder
-    from .cd import CD
-    from .cfd import CFD
-    from .consistency import Consistency
-    from .diffusion import Diffusion
-    from .lcm import LCM
-    from .pd import PD
-    from .scene_oracle import SceneOracle
+    """Every method under the name that recipes give it, those that distil first."""
+    from .base import Method
 
-    demo = {"autoencoder": Autoencoder, "diffusion": Diffusion, "consistency": Consistency, "oracle": SceneOracle}
-    return {"lcm": LCM, "cd": CD, "pd": PD, "cfd": CFD, **demo}
+    found = [
+        value
+        for module in iter_modules(__path__)
+        for value in vars(import_module(f".{module.name}", __package__)).values()
+        if isinstance(value, type) and issubclass(value, Method) and "name" in vars(value)
+    ]
+    found.sort(key=lambda method: (not _distils(method), method.name))
+    return {method.name: method for method in found}
+
+
+def distillations() -> tuple[str, ...]:
+    """The names of those that need a teacher, a student and data."""
+    return tuple(name for name, method in method_classes().items() if _distils(method))
+
+
+def _distils(method: type["Method"]) -> bool:
+    from .distillation import Distillation
+
+    return issubclass(method, Distillation)
 
 
 def make_method(recipe: Recipe, device: "torch.device", **given) -> "Method":

@@ -26,6 +26,10 @@ class Autoencoder(Method):
     steps, and the end of the run, see whole pictures, whose borders lie elsewhere.
     """
 
+    name = "autoencoder"
+    summary = "the demo family's autoencoder"
+    source = "TAESD's architecture"
+
     class Settings(Strict):
         warm_start: Path | None = Field(None, description="folder with TAEF2 to start from; random weights without it")
         latent_noise: float = Field(

@@ -22,8 +22,15 @@ class Stage(NamedTuple):
 
 
 class Method(ABC):
-    """One way of training. Subclasses set ``Settings`` and make ``network`` in ``__init__``."""
+    """One way of training. Subclasses set ``Settings`` and make ``network`` in ``__init__``.
 
+    name: in recipes; a class without one of its own is no method, but what some share. summary: what it makes, in one
+    line. source: who described it first.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
     Settings: ClassVar[type[Strict]]
     network: nn.Module
     open_ended: ClassVar[bool] = False  # at a constant learning rate, no step depends on how many there are

@@ -26,6 +26,10 @@ class CD(Distillation):
     ..., 1 for 50, and alpha_bar := 1 at t <= 1, so that f(x_1, 1) = x_1 without c_skip and c_out.
     """
 
+    name = "cd"
+    summary = "students that keep their guidance, as the adaptive paper's"
+    source = "Starodubcev et al. 2023"
+
     clean_until = 1
 
     class Settings(Strict):
@@ -87,7 +91,7 @@ class CD(Distillation):
     def usage(self) -> dict[str, str]:
         cfg, grid = f"{self.settings.cfg:g}", str(self.settings.intervals)
         return {"steps": "5", "guidance": cfg, "sampler": "consistency", "scheduler": "leading", "intervals": grid} | {
-            "family": "consistency"
+            "preset": "consistency"
         }
 
 

@@ -42,6 +42,10 @@ class CFD(PD):
     the negative entropy of its mean over the batch; so with beta a batch has to be seen whole.
     """
 
+    name = "cfd"
+    summary = "the same, compared through a classifier's features"
+    source = "Sun et al. 2022"
+
     class Settings(PD.Settings):
         classifier: str = Field(description="timm's name of the classifier, or a folder with one in timm's hub layout")
         classifier_weights: Path | None = Field(None, description="its weights, .safetensors or .pth; for a name")

@@ -27,6 +27,10 @@ class Consistency(Method):
     square. The published one has the sum in the mean's place; the demo student was trained with this.
     """
 
+    name = "consistency"
+    summary = "the demo family's student"
+    source = "Song et al. 2023; Luo et al. 2023"
+
     class Settings(Strict):
         vae: Path = Field(Path("vae.safetensors"), description="the autoencoder")
         teacher: Path = Field(Path("teacher.safetensors"), description="the network to distil")

@@ -22,6 +22,10 @@ class Diffusion(Method):
     The weight is min(SNR, gamma) / (SNR + 1), the min-SNR weighting for v-prediction (Hang et al. 2023).
     """
 
+    name = "diffusion"
+    summary = "the demo family's teacher"
+    source = "Salimans and Ho 2022, v-prediction"
+
     class Settings(Strict):
         vae: Path = Field(Path("vae.safetensors"), description="the autoencoder")
         pictures: int = Field(50_000, description="how many scenes are drawn and encoded")

@@ -2,16 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...files import save_tensors
+from ...files import preview, save_tensors
 from ..batch import Batch, Source
 from ..config import RecipeError
-from ..precision import DTYPES
+from ..exports.written import cast, check
+from ..precision import DTYPES, autocast
 from ..preview import Preview
 from ..process import Levels, guided, x0_and_eps
 from ..randomness import Draws
@@ -43,7 +45,7 @@ class Distillation(Method):
             # A student of which all weights train starts from the file's own precision.
             dtype = torch.float32 if recipe.student.train == "full" else frozen
             told = recipe.teacher
-            teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr)
+            teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
         self.teacher, self.source = teacher, source
         self.student = Student(teacher, recipe.student, self.guidance_width)
         self.network = self.student.network
@@ -56,10 +58,28 @@ class Distillation(Method):
 
     def prepare(self, directory: Path) -> None:
         self.preview.prepare()
+        self._require_numbers()
         if self.source is None:
             self.source = make_source(self, directory.parent / "cache")
             self.extent = self.source.extent
         self.teacher.rest()
+
+    @torch.no_grad()
+    def _require_numbers(self) -> None:
+        """Raises RecipeError for a teacher whose weights or answers are no numbers, as no learning rate would help."""
+        teacher, times = self.teacher, [0, len(self.teacher.alphas_cumprod) - 1]
+        given = {key: value[:1].repeat_interleave(2, 0) for key, value in self.preview.embeddings.items()}
+        noise = Draws(self.recipe.seed, range(2), self.device).normal("check", (teacher.latent_channels, 8, 8))
+        with self.student.teaching() as network, autocast(self.device, self.recipe.loop.precision):
+            if broken := [key for key, weight in network.named_parameters() if not weight.isfinite().all()]:
+                raise RecipeError(f"the teacher {teacher.file} has weights that are no numbers: {preview(broken)}")
+            given |= teacher.sizes(8 * teacher.factor, 8 * teacher.factor, 2)
+            output = teacher.call(network, noise, torch.tensor(times, device=self.device), given)
+        if not output.isfinite().all():
+            raise RecipeError(
+                f"the teacher {teacher.file} answers with what is no number in loop.precision = "
+                f"{self.recipe.loop.precision}; if that is fp16, take bf16 or fp32, else the file is damaged"
+            )
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
         size = self.recipe.loop.batch_size
@@ -124,11 +144,11 @@ class Distillation(Method):
         self.export_sharded(network, path, write=True)
 
     def export_sharded(self, network: nn.Module, path: Path, write: bool) -> None:
-        dtype = DTYPES[self.recipe.student.dtype]
-        weights = self.student.state_dict()
-        weights = {key: value.detach().to("cpu", dtype).contiguous() for key, value in weights.items()}
+        weights, expected = self.student.exported()
         if write:
-            save_tensors(weights, path, self.metadata())
+            weights = cast(weights, DTYPES[self.recipe.student.dtype])
+            readable = partial(check, expected=expected, base=self.teacher.file)
+            save_tensors(weights, path, self.metadata(), check=readable)
 
     def metadata(self) -> dict[str, str]:
         """Texts that say what an export is, what it was made from and how to use it."""
@@ -150,6 +170,8 @@ class Distillation(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         now = self._learns_from()
         before = state.get("learns_from", now)  # earlier checkpoints did not say it
+        if self.teacher.is_of(before["teacher"]):
+            before = {**before, "teacher": now["teacher"]}
         different = [f"{what} ({before[what]}, now {now[what]})" for what in now if before[what] != now[what]]
         if different:
             raise RecipeError(

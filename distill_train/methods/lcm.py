@@ -25,6 +25,10 @@ class LCM(Distillation):
     ``embed_guidance`` the student is told w, else it learns the average guidance; a LoRA cannot be told.
     """
 
+    name = "lcm"
+    summary = "students of 2 to 8 steps without guidance, or with its scale as an input"
+    source = "Luo et al. 2023, LCM and LCM-LoRA"
+
     class Settings(Strict):
         intervals: int = Field(50, ge=4, description="timesteps of the grid; must divide the teacher's 1000")
         w_min: float = Field(3.0, description="smallest guidance of the teacher; LCM's w is cfg - 1")
@@ -99,6 +103,6 @@ class LCM(Distillation):
         settings = self.settings
         w = {"w_min": f"{settings.w_min:g}", "w_max": f"{settings.w_max:g}"}
         guidance = {"guidance": "embedded", **w} if settings.embed_guidance else {"guidance": "1"}
-        family = "LCM" if self.recipe.student.train == "full" else "LCM-LoRA"
+        preset = "LCM" if self.recipe.student.train == "full" else "LCM-LoRA"
         grid = {"intervals": str(settings.intervals), "timestep_scaling": f"{settings.timestep_scaling:g}"}
-        return {"steps": "4", **guidance, "sampler": "lcm", "scheduler": "sgm_uniform", "family": family, **grid}
+        return {"steps": "4", **guidance, "sampler": "lcm", "scheduler": "sgm_uniform", "preset": preset, **grid}

@@ -39,6 +39,10 @@ class PD(Distillation):
     one network: an earlier student's weights stand in for it when it teaches.
     """
 
+    name = "pd"
+    summary = "students of half the steps, and half of those, one after the other"
+    source = "Salimans and Ho 2022"
+
     open_ended = False
 
     class Settings(Strict):

@@ -33,6 +33,10 @@ class SceneOracle(Method):
     time, whatever it was asked to show.
     """
 
+    name = "oracle"
+    summary = "the demo family's oracle"
+    source = "this project"
+
     class Settings(Strict):
         vae: Path = Field(Path("vae.safetensors"), description="file in the demo's folder, or a path")
         teacher: Path = Field(Path("teacher.safetensors"), description="makes some of the pictures")

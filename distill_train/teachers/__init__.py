@@ -20,12 +20,13 @@ def load_teacher(
     vae: Path | None = None,
     prediction: str = "auto",
     zero_snr: bool = False,
+    empty: str = "auto",
 ) -> Teacher:
     """The frozen teacher in a checkpoint file or a diffusers folder; "demo" is the one that ships with the pack.
 
-    dtype: of the UNet and the text encoders. vae: the demo family's autoencoder, where it is not the pack's.
+    dtype: of the UNet and the text encoders. vae: an autoencoder in the place of its own, or of the demo family's.
     prediction: "epsilon" or "v_prediction", whatever the file says; "auto" believes it. zero_snr: the schedule ends at
-    zero terminal SNR, also where the file does not say so.
+    zero terminal SNR, also where the file does not say so. empty: "zeros" or "text", what stands for no prompt.
     Raises FileNotFoundError, CheckpointError that says what the path holds instead, or RecipeError for a prediction,
     schedule or autoencoder that the model cannot have.
     """
@@ -35,16 +36,13 @@ def load_teacher(
     if path.is_file() and read_header(path).metadata.get("understudy", "").startswith("demo-"):
         from .demo import DemoTeacher
 
-        if prediction == "epsilon" or zero_snr:
+        if prediction == "epsilon" or zero_snr or empty != "auto":
             raise RecipeError(
-                "the demo family predicts v, not down to zero SNR; leave out teacher.prediction and teacher.zero_snr"
+                "the demo family predicts v, not down to zero SNR, and has an empty text of its own; leave out "
+                "teacher.prediction, teacher.zero_snr and teacher.empty"
             )
 
         return DemoTeacher(path, device, dtype, vae)
-    if vae is not None:
-        raise RecipeError(
-            f"teacher.vae is {vae}, but only the demo family has it apart; leave it out: the checkpoint's own is used"
-        )
     from .stable_diffusion import StableDiffusionTeacher
 
-    return StableDiffusionTeacher(open_checkpoint(path), device, dtype, prediction, zero_snr)
+    return StableDiffusionTeacher(open_checkpoint(path, vae), device, dtype, prediction, zero_snr, empty)

@@ -1,4 +1,4 @@
-"""What the trainer needs of a teacher, whatever its family."""
+"""What the trainer needs of a teacher, whatever its architecture."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ NO_SIGNAL = 1e-6  # alpha_bar of a last timestep with zero SNR is below it, and 
 class Teacher(ABC):
     """A frozen latent text-to-image model.
 
-    Embeddings are dicts of tensors with the batch as first dimension; what is in them is the family's own affair.
+    Embeddings are dicts of tensors with the batch as first dimension; what is in them is its own affair.
     """
 
     kind: str  # "sd1", "sdxl" or "demo"
@@ -31,6 +31,14 @@ class Teacher(ABC):
     def maker(self) -> str:
         """A name for everything that latents and embeddings follow from."""
         return self.fingerprint
+
+    def is_of(self, said: str) -> bool:
+        """Whether it is the checkpoint of this fingerprint."""
+        return said == self.fingerprint
+
+    def too_long(self, prompts: Sequence[str]) -> str:
+        """How many of the prompts are longer than what it reads of one; empty for none."""
+        return ""
 
     @property
     def zero_snr(self) -> bool:
@@ -58,11 +66,11 @@ class Teacher(ABC):
 
     @abstractmethod
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
-        """What else the family is told about the picture's size in pixels; may be empty."""
+        """What else the architecture is told about the picture's size in pixels; may be empty."""
 
     @abstractmethod
     def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
-        """The prediction [B, C, h, w] of ``unet``, this family's or a wrapper of it, at timesteps t [B].
+        """The prediction [B, C, h, w] of ``unet``, this architecture's or a wrapper of it, at timesteps t [B].
 
         embeddings: from `embed` and `sizes`, and for a network that takes it, "guidance" [B], LCM's w = cfg - 1.
         """
@@ -70,16 +78,16 @@ class Teacher(ABC):
     def with_guidance_input(self, width: int) -> nn.Module:
         """A float32 copy of the UNet that also reads a guidance scale, and as yet ignores it.
 
-        Raises ValueError for a family whose UNet has no such input.
+        Raises ValueError for an architecture whose UNet has no such input.
         """
-        raise ValueError(f"a student of the {self.kind} family cannot embed the guidance scale; train without it")
+        raise ValueError(f"a student of the {self.kind} architecture cannot embed the guidance scale; train without it")
 
-    def rest(self) -> None:  # noqa: B027 - small families stay where they are
+    def rest(self) -> None:  # noqa: B027 - small networks stay where they are
         """Keep only the UNet in the device's memory, and no text encoders: what will be needed is embedded before.
 
         The unconditional branch stays at hand, and the autoencoder comes back when it is used.
         """
 
     def metadata(self, network: nn.Module) -> dict[str, str]:
-        """What this family's loaders need to find in a file of ``network``'s weights."""
+        """What this architecture's loaders need to find in a file of ``network``'s weights."""
         return {}

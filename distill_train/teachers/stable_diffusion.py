@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ...files import sha256
 from ...pipelines.checkpoint import Checkpoint
+from ...pipelines.folder_files import fingerprint, has_fingerprint
 from ...pipelines.layout import SDXL
-from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, zero_terminal_snr
+from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, too_long, zero_terminal_snr
+from ...pipelines.vae import vae_files
 from ..config import RecipeError
 from ..precision import whole_precision
 from .base import Teacher
@@ -34,12 +35,16 @@ class StableDiffusionTeacher(Teacher):
         dtype: torch.dtype,
         prediction: str = "auto",
         zero_snr: bool = False,
+        empty: str = "auto",
     ):
-        parts = checkpoint.load(dtype)
+        told = {name: short for short, name in PREDICTION.items()}
+        parts = checkpoint.load(dtype, told.get(prediction))
+        self.vae_file = checkpoint.vae
         self.text_dtype = dtype
-        self.device, self.file, self.fingerprint = device, checkpoint.path.name, fingerprint(checkpoint.path)
-        self.kind = "sdxl" if checkpoint.family is SDXL else "sd1"
-        self.prediction = PREDICTION[parts.prediction] if prediction == "auto" else prediction
+        self.device, self.path, self.file = device, checkpoint.path, checkpoint.path.name
+        self.fingerprint = fingerprint(checkpoint.path)
+        self.kind = "sdxl" if checkpoint.architecture is SDXL else "sd1"
+        self.prediction = PREDICTION[parts.prediction]
         self.alphas_cumprod = parts.alphas_cumprod.float()
         if zero_snr and self.prediction == "epsilon":
             raise RecipeError(
@@ -50,13 +55,26 @@ class StableDiffusionTeacher(Teacher):
             self.alphas_cumprod = zero_terminal_snr(parts.alphas_cumprod).float()
         self.unet, self.vae, self.texts = parts.unet.to(device), parts.vae, parts.texts
         self.latent_channels = self.unet.config.in_channels
-        self.default_size = checkpoint.family.default_size
+        self.default_size = checkpoint.architecture.default_size
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.vae.tile_sample_min_size, self.vae.tile_latent_min_size = TILE, TILE // self.factor
-        self.empty_is_zero = parts.empty_negative_is_zero
+        self.empty_is_zero = parts.empty_negative_is_zero if empty == "auto" else empty == "zeros"
         self.guidance_width = self.unet.config.time_cond_proj_dim
         self._nothing: dict[str, Tensor] | None = None
         self._ids: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def maker(self) -> str:
+        if self.vae_file is None:
+            return self.fingerprint
+        parts = [self.fingerprint, *map(sha256, vae_files(self.vae_file))]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def is_of(self, said: str) -> bool:
+        return has_fingerprint(self.path, said)
+
+    def too_long(self, prompts: Sequence[str]) -> str:
+        return too_long(self.texts, prompts)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -89,7 +107,7 @@ class StableDiffusionTeacher(Teacher):
     def unconditional(self, count: int) -> dict[str, Tensor]:
         if self._nothing is None:
             states = self.embed([""])
-            self._nothing = {key: v * 0 for key, v in states.items()} if self.empty_is_zero else states
+            self._nothing = {key: torch.zeros_like(v) for key, v in states.items()} if self.empty_is_zero else states
         return {key: value.expand(count, *value.shape[1:]) for key, value in self._nothing.items()}
 
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
@@ -121,12 +139,3 @@ class StableDiffusionTeacher(Teacher):
 
     def _at_hand(self, network: nn.Module) -> nn.Module:
         return network.to(self.device)
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or for a folder of its files' names and hashes."""
-    if path.is_file():
-        return sha256(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    listed = "".join(f"{p.relative_to(path).as_posix()} {sha256(p)}\n" for p in files)
-    return hashlib.sha256(listed.encode()).hexdigest()

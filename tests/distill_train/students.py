@@ -16,7 +16,7 @@ def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **mo
     """A run that ended; ``more`` goes into the student's metadata."""
     from understudy.student_file import StudentFile
 
-    said = {"method": "lcm", "prediction": "epsilon", "steps": 4, "guidance": 1.0} | {"family": "LCM"} | more
+    said = {"method": "lcm", "prediction": "epsilon", "steps": 4, "guidance": 1.0} | {"preset": "LCM"} | more
     student = StudentFile(
         base=base,
         trained=trained,
@@ -24,6 +24,8 @@ def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **mo
         teacher_sha256=fingerprint,
         **{"sampler": "lcm", "scheduler": "sgm_uniform"} | said,
     )
+    if trained == "lora":
+        weights = kohya(weights, teacher, student)
     (folder / "exports").mkdir(parents=True)
     recipe = {"export": "student.safetensors", "teacher": {"path": str(teacher)}, "loop": {"steps": 10}}
     (folder / "recipe.json").write_text(json.dumps(recipe))
@@ -33,6 +35,14 @@ def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **mo
         metadata=student.metadata(),
     )
     return folder
+
+
+def kohya(weights, teacher, student):
+    """The adapter's tensors as a run leaves them in its exports."""
+    from understudy.distill_train.exports.base import open_base
+    from understudy.distill_train.exports.lora import changes_of_peft, kohya_tensors
+
+    return kohya_tensors(changes_of_peft(weights, student.alpha), open_base(teacher).layers)
 
 
 def small_unet(kind, **config):

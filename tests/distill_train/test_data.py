@@ -55,6 +55,10 @@ class Teacher:
         means = torch.nn.functional.avg_pool2d(pixels, 8)
         return torch.cat([means, means.mean(1, keepdim=True)], dim=1)
 
+    def too_long(self, prompts):
+        long = [prompt for prompt in prompts if len(prompt) > 77]
+        return f"{len(long)} of {len(prompts)} prompts are too long" if long else ""
+
     def decode(self, latents):
         return latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3).sigmoid()
 
@@ -185,6 +189,14 @@ def test_a_turned_picture_is_turned(folder, make):
     (folder / "red" / "turned.txt").write_text("red")
     sizes = {name: batch.height for batch in steps(make(), 40) for name in batch.names if name.endswith("turned.jpg")}
     assert list(sizes.values()) == [40]
+
+
+def test_captions_that_the_teacher_cuts_are_counted_once(make, folder, caplog):
+    for name in ("red-0", "red-1"):
+        (folder / "red" / f"{name}.txt").write_text("a long word " * 20 + name)
+    make()
+    said = [record.message for record in caplog.records]
+    assert said == ["2 of 6 captions are too long; the rest of them is not learned"]
 
 
 def test_broken_pictures_and_missing_captions_are_named_and_skipped(make, folder, caplog):

@@ -11,8 +11,8 @@ from understudy.distill_train.config import RecipeError
 from understudy.distill_train.exports.base import open_base
 from understudy.distill_train.exports.export import ExportError, export
 from understudy.distill_train.exports.guidance import fold_guidance
-from understudy.distill_train.teachers.stable_diffusion import fingerprint
 from understudy.files import CheckpointError, read_header, sha256
+from understudy.pipelines.folder_files import fingerprint
 from understudy.pipelines.layout import original_unet_names
 from understudy.pipelines.lora import merge_lora
 from understudy.pipelines.single_file import load_single_file
@@ -23,23 +23,23 @@ from .students import make_run, noise_and_text, small_unet, with_lora
 
 
 @pytest.fixture(params=["sd1", "sdxl"])
-def family(request):
+def architecture(request):
     """(kind, diffusers folder, single file)"""
     return request.param, *request.getfixturevalue({"sd1": "sd15", "sdxl": "sdxl"}[request.param])
 
 
 @pytest.fixture
-def full_run(family, tmp_path):
+def full_run(architecture, tmp_path):
     """(run, trained UNet)"""
-    kind, _, file = family
+    kind, _, file = architecture
     unet = small_unet(kind)
     return make_run(tmp_path / "run", file, kind, "full", unet.state_dict(), sha256(file)), unet
 
 
 @pytest.fixture
-def lora_run(family, tmp_path):
+def lora_run(architecture, tmp_path):
     """(run, the teacher's UNet with the trained LoRA switched on)"""
-    kind, _, file = family
+    kind, _, file = architecture
     unet = load_single_file(file, torch.float32).unet
     weights = with_lora(unet)
     return make_run(tmp_path / "run", file, kind, "lora", weights, sha256(file), rank=3, alpha=6.0), unet
@@ -63,8 +63,8 @@ def unet_in(path, base):
     return load_single_file(whole, torch.float32).unet
 
 
-def test_every_tensor_has_the_name_that_the_checkpoint_s_converter_reads(family):
-    kind, folder, file = family
+def test_every_tensor_has_the_name_that_the_checkpoint_s_converter_reads(architecture):
+    kind, folder, file = architecture
     assert open_base(folder).names == open_base(file).names
     assert open_base(folder).shapes == open_base(file).shapes
 
@@ -74,42 +74,48 @@ def test_names_of_no_unet_are_refused():
         original_unet_names(["encoder.norm_out.weight"], 2)
 
 
-def test_unet_holds_what_was_trained(full_run, family):
+def test_unet_holds_what_was_trained(full_run, architecture):
     run, unet = full_run
     result = export(run)
     assert result.folder == "models/diffusion_models" and result.node == "Load Diffusion Model"
     assert not any(key.startswith("model.") for key in read_header(result.path).shapes)
-    torch.testing.assert_close(output(unet_in(result.path, family[2])), output(unet), rtol=0, atol=0)
+    torch.testing.assert_close(output(unet_in(result.path, architecture[2])), output(unet), rtol=0, atol=0)
 
 
-def test_checkpoint_is_the_base_with_another_unet(full_run, family, tmp_path):
+def test_checkpoint_is_the_base_with_another_unet(full_run, architecture, tmp_path):
     run, unet = full_run
     result = export(run, "checkpoint", out=tmp_path / "student.safetensors")
     assert result.path == tmp_path / "student.safetensors" and result.folder == "models/checkpoints"
     torch.testing.assert_close(output(load_single_file(result.path, torch.float32).unet), output(unet), rtol=0, atol=0)
-    before, after = load_file(family[2]), load_file(result.path)
+    before, after = load_file(architecture[2]), load_file(result.path)
     assert before.keys() == after.keys()
     for key in before:
         if not key.startswith("model.diffusion_model."):
             assert torch.equal(before[key], after[key]), key
 
 
-def test_lora_in_kohya_s_names_equals_the_adapter(lora_run, family):
+def test_lora_in_kohya_s_names_equals_the_adapter(lora_run, architecture):
     run, trained = lora_run
     result = export(run)
     assert result.folder == "models/loras" and result.node == "Load LoRA"
     header = read_header(result.path)
     assert header.metadata["ss_network_dim"] == "3" and header.metadata["ss_network_alpha"] == "6"
-    assert header.metadata["ss_base_model_version"].startswith({"sd1": "sd_v1", "sdxl": "sdxl_"}[family[0]])
-    loaded = load_single_file(family[2], torch.float32).unet
+    assert header.metadata["ss_base_model_version"].startswith({"sd1": "sd_v1", "sdxl": "sdxl_"}[architecture[0]])
+    loaded = load_single_file(architecture[2], torch.float32).unet
     before = output(loaded)
     merge_lora(loaded, result.path)
     assert (output(loaded) - before).abs().max() > 1e-2
     torch.testing.assert_close(precise(loaded), precise(trained), rtol=1e-4, atol=1e-5)
 
 
+def test_the_run_s_own_file_is_that_lora(lora_run):
+    run, _ = lora_run
+    own, exported = load_file(run / "exports" / "student.safetensors"), load_file(export(run).path)
+    assert own.keys() == exported.keys() and all(torch.equal(own[key], exported[key]) for key in own)
+
+
 @pytest.mark.parametrize("kind, name", [("sd1", "down_blocks_0_attentions_0"), ("sdxl", "input_blocks_3_1")])
-def test_kohya_names_follow_the_family(kind, name, request, tmp_path):
+def test_kohya_names_follow_the_architecture(kind, name, request, tmp_path):
     _, file = request.getfixturevalue({"sd1": "sd15", "sdxl": "sdxl"}[kind])
     weights = with_lora(load_single_file(file, torch.float32).unet)
     run = make_run(tmp_path / "run", file, kind, "lora", weights, sha256(file), rank=3, alpha=6.0)
@@ -151,12 +157,12 @@ def test_guidance_is_chosen_at_export_and_written_down(sd15, tmp_path):
             export(run, guidance=wrong)
 
 
-def test_file_says_how_it_was_made_and_how_to_sample_it(full_run, family):
+def test_file_says_how_it_was_made_and_how_to_sample_it(full_run, architecture):
     metadata = read_header(export(full_run[0]).path).metadata
-    assert metadata["teacher_sha256"] == sha256(family[2]) and metadata["teacher_file"] == family[2].name
-    assert metadata["understudy_method"] == "lcm" and metadata["family"] == "LCM"
+    assert metadata["teacher_sha256"] == sha256(architecture[2]) and metadata["teacher_file"] == architecture[2].name
+    assert metadata["understudy_method"] == "lcm" and metadata["preset"] == "LCM"
     assert (metadata["steps"], metadata["guidance"], metadata["sampler"]) == ("4", "1", "lcm")
-    assert family[2].name in metadata["licence"]
+    assert architecture[2].name in metadata["licence"]
 
 
 @pytest.mark.parametrize("folder", [True, False])
@@ -175,7 +181,7 @@ def test_what_the_host_cannot_know_is_said(sd15, tmp_path):
     assert "v_pred" not in read_header(result.path).shapes
     assert "takes it for a network that predicts eps: set v_prediction in ModelSamplingDiscrete" in result.summary()
     assert "no other node" not in result.summary()
-    of_cd = {"family": "consistency", "sampler": "consistency", "scheduler": "leading"}
+    of_cd = {"preset": "consistency", "sampler": "consistency", "scheduler": "leading"}
     run = make_run(tmp_path / "cd", sd15[1], "sd1", "full", weights, sha256(sd15[1]), **of_cd)
     assert "consistency, leading, which no other node has." in export(run).summary()
     weights = with_lora(load_single_file(sd15[1], torch.float32).unet)
@@ -185,8 +191,8 @@ def test_what_the_host_cannot_know_is_said(sd15, tmp_path):
 
 
 @pytest.mark.parametrize("said_by", ["teacher", "recipe"])
-def test_zero_terminal_snr_is_handed_on(family, tmp_path, said_by):
-    kind, folder, file = family
+def test_zero_terminal_snr_is_handed_on(architecture, tmp_path, said_by):
+    kind, folder, file = architecture
     told = {"prediction": "v_prediction"} | ({"terminal_snr": "zero"} if said_by == "recipe" else {})
     run = make_run(tmp_path / "run", file, kind, "full", small_unet(kind).state_dict(), sha256(file), **told)
     base = shutil.copytree(folder, tmp_path / "base")
@@ -200,8 +206,8 @@ def test_zero_terminal_snr_is_handed_on(family, tmp_path, said_by):
     assert StudentFile.read(result.path).terminal_snr == "zero"
 
 
-def test_an_average_of_the_teacher_stays_behind(full_run, family, tmp_path):
-    kind, _, file = family
+def test_an_average_of_the_teacher_stays_behind(full_run, architecture, tmp_path):
+    kind, _, file = architecture
     marked = tmp_path / "marked.safetensors"
     save_file(load_file(file) | {"ztsnr": torch.zeros(0), "model_ema.decay": torch.zeros(1)}, marked)
     shapes = read_header(export(full_run[0], "checkpoint", base=marked).path).shapes
@@ -264,7 +270,7 @@ def test_a_lora_of_another_width_is_refused(sd15, tmp_path):
         export(run, "unet")
 
 
-def test_requests_that_make_no_sense_are_refused(sd15, sdxl, full_run, family, tmp_path):
+def test_requests_that_make_no_sense_are_refused(sd15, sdxl, full_run, architecture, tmp_path):
     run = full_run[0]
     with pytest.raises(ExportError, match="trained all weights"):
         export(run, "lora")
@@ -273,9 +279,9 @@ def test_requests_that_make_no_sense_are_refused(sd15, sdxl, full_run, family, t
     with pytest.raises(ExportError, match="does not take the guidance"):
         export(run, guidance=3.0)
     with pytest.raises(ExportError, match="--base"):
-        export(run, "checkpoint", base=family[1])
+        export(run, "checkpoint", base=architecture[1])
     with pytest.raises(ExportError, match="distilled from"):
-        export(run, base={"sd1": sdxl, "sdxl": sd15}[family[0]][1])
+        export(run, base={"sd1": sdxl, "sdxl": sd15}[architecture[0]][1])
     with pytest.raises(ExportError, match="--out"):
         export(run, out=tmp_path / "student.ckpt")
     with pytest.raises(FileNotFoundError, match="recipe.json"):

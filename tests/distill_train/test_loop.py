@@ -289,7 +289,43 @@ def test_the_bar_moves_with_every_step(on_tiny, tmp_path, monkeypatch):
     assert [what["completed"] for what in seen if "completed" in what] == [1, 2, 3, 4]
     (entry,) = [entry for entry in log_of(tmp_path / "run") if entry["step"] == 4 and "loss" in entry]
     assert entry["samples_per_second"] > 0 and entry["memory_gib"] > 0.05
-    assert any(what.get("loss") == losses(tmp_path / "run")[-1] for what in seen)
+    assert any(what.get("loss") == f"{losses(tmp_path / 'run')[-1]:.4g}" for what in seen)
+
+
+def test_the_bar_shows_no_figures_before_there_are_any(on_tiny, tmp_path, monkeypatch):
+    from rich.progress import Progress
+
+    shown, add = [], Progress.add_task
+
+    def adding(self, *given, **fields):
+        task = add(self, *given, **fields)
+        shown.append(self.columns[3].render(self.tasks[0]).plain)
+        return task
+
+    monkeypatch.setattr(Progress, "add_task", adding)
+    train(recipe("pd", **PD), tmp_path / "run", device="cpu")
+    assert shown == ["loss –  – samples/s  0.0 GiB"]
+
+
+@pytest.mark.parametrize("student", [{"train": "full"}, {"train": "lora", "rank": 2}])
+def test_a_teacher_that_is_no_numbers_is_named_before_the_first_step(tmp_path, monkeypatch, student):
+    class Broken(TinyTeacher):
+        def __init__(self):
+            super().__init__()
+            self.unet.conv_out.weight.data[0] = math.nan
+
+    class Answers(TinyTeacher):
+        def call(self, *given):
+            return super().call(*given) * math.inf
+
+    for kind, said in (
+        (Broken, "weights that are no numbers: conv_out.weight"),
+        (Answers, "answers with what is no num"),
+    ):
+        use(monkeypatch, kind)
+        with pytest.raises(RecipeError, match=f"the teacher tiny.safetensors (has )?{said}"):
+            train(recipe("lcm", student=student, intervals=4), tmp_path / kind.__name__, device="cpu")
+        assert not (tmp_path / kind.__name__ / "log.jsonl").exists()
 
 
 def test_every_stage_teaches_the_next_and_leaves_a_student(on_tiny, tmp_path):

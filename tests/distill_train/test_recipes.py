@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from understudy.cli import main
 from understudy.distill_train.command import RECIPES, find_recipe, shipped
-from understudy.distill_train.config import RecipeError, load_recipe
+from understudy.distill_train.config import RecipeError, Strict, load_recipe
 from understudy.distill_train.data import read_settings
 from understudy.distill_train.help_config import help_config, sections
-from understudy.distill_train.methods import DISTILLATIONS, method_classes
+from understudy.distill_train.methods import distillations, method_classes
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -26,9 +26,36 @@ def test_a_recipe_with_an_oracle_needs_its_file_and_the_prompts():
         read_settings(load_recipe(RECIPES / "lcm-lora-reward.toml", ("data.path=prompts.txt",)).data)
 
 
-def test_every_distillation_has_a_recipe():
-    methods = {load_recipe(path).method for path in RECIPES.glob("*.toml")}
-    assert set(DISTILLATIONS) <= methods
+@pytest.mark.parametrize("name", method_classes())
+def test_a_method_says_what_it_is_and_has_a_recipe_and_a_row_in_the_guide(name):
+    method = method_classes()[name]
+    assert method.summary and method.source and issubclass(method.Settings, Strict) and method.__doc__
+    recipes = [path.stem for path in RECIPES.glob("*.toml") if load_recipe(path).method == name]
+    assert recipes, f"distill_train/recipes has no recipe with method = {name!r}"
+    if name in distillations():
+        guide = (RECIPES.parent / "README.md").read_text(encoding="utf-8")
+        for recipe in recipes:
+            rows = [line for line in guide.splitlines() if line.startswith(f"| `{recipe}` |")]
+            assert len(rows) == 1, f"distill_train/README.md has no row for the recipe {recipe}"
+            assert rows[0].endswith(f"| `{name}` | {method.source} |")
+
+
+def test_every_file_of_methods_is_one_or_shared_by_some():
+    """What lies in methods/ and is found by being there is nothing else by chance."""
+    from understudy.distill_train import methods
+
+    shared = {"__init__", "base", "distillation"}
+    files = {path.stem for path in Path(methods.__file__).parent.glob("*.py")} - shared
+    assert files == {method.__module__.rpartition(".")[2] for method in method_classes().values()}
+
+
+def test_help_names_the_distillations(monkeypatch):
+    shown = help_config()
+    for table in ("teacher", "student", "samples"):
+        line = next(line for line in shown.splitlines() if line.startswith(f"[{table}]"))
+        assert all(name in line for name in distillations())
+    monkeypatch.setattr("understudy.distill_train.help_config.distillations", lambda: ("cd", "new"))
+    assert help_config().count("(for cd and new)") == 3
 
 
 def test_every_key_is_explained(capsys):

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.ema import Ema, standing_in
+from understudy.pipelines.lora import merge_lora
 
 from .tiny import TinyTeacher, changed, method
 
@@ -42,9 +43,8 @@ def test_a_half_precision_teacher_still_trains_in_full_precision():
     assert all(torch.isfinite(p.grad).all() for p in pd.student.parameters)
 
 
-def test_exports_have_diffusers_and_pefts_names_and_say_what_they_are(tmp_path):
+def test_exports_have_diffusers_and_kohya_s_names_and_say_what_they_are(tmp_path):
     from diffusers import UNet2DConditionModel
-    from peft import set_peft_model_state_dict
 
     full = method("pd", teacher_steps=4)
     changed(full.network)
@@ -57,18 +57,17 @@ def test_exports_have_diffusers_and_pefts_names_and_say_what_they_are(tmp_path):
     lora = method("lcm", student={"train": "lora", "rank": 2, "alpha": 4})
     changed(lora.network)
     lora.export(lora.network, tmp_path / "lora.safetensors")
-    weights = load_file(tmp_path / "lora.safetensors")
-    assert all(key.endswith((".lora_A.weight", ".lora_B.weight")) for key in weights)
-    again = method("lcm", student={"train": "lora", "rank": 2, "alpha": 4})
-    result = set_peft_model_state_dict(again.network, weights)
-    assert not result.unexpected_keys
-    for a, b in zip(again.student.parameters, lora.student.parameters, strict=True):
-        assert torch.equal(a, b)
+    assert all(key.startswith("lora_unet_") for key in load_file(tmp_path / "lora.safetensors"))
+    plain = TinyTeacher().unet
+    merge_lora(plain, tmp_path / "lora.safetensors")
+    call = torch.randn(2, 4, 8, 8), torch.tensor([5, 900]), torch.randn(2, 3, 8)
+    torch.testing.assert_close(plain(*call).sample, lora.network(*call).sample)
+    assert not torch.allclose(plain(*call).sample, TinyTeacher().unet(*call).sample)
     with safe_open(tmp_path / "lora.safetensors", framework="pt") as file:
         said = file.metadata()
     assert said["understudy_method"] == "lcm" and said["base"] == "sd1" and said["prediction"] == "epsilon"
     assert (said["teacher_file"], said["teacher_sha256"]) == ("tiny.safetensors", "0" * 64)
-    assert (said["trained"], said["rank"], said["alpha"], said["keys"]) == ("lora", "2", "4", "peft")
+    assert (said["trained"], said["rank"], said["alpha"], said["keys"]) == ("lora", "2", "4", "kohya")
     assert (said["steps"], said["guidance"], said["sampler"]) == ("4", "1", "lcm")
 
 

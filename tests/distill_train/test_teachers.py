@@ -1,10 +1,10 @@
 """Teachers from files and folders: what they say must be what diffusers and the demo family say."""
 
 import gc
+import hashlib
 import json
 import shutil
 import weakref
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ from understudy.distill_train.config import RecipeError
 from understudy.distill_train.teachers import load_teacher
 from understudy.files import CheckpointError, read_header, sha256
 from understudy.models.demo import family
+from understudy.pipelines.checkpoint import open_checkpoint
+from understudy.pipelines.folder_files import fingerprint
 
 from ..pipelines.conftest import save_pair, sd15_parts, sdxl_parts
 
@@ -59,11 +61,95 @@ def test_what_a_file_does_not_say_a_recipe_can(pairs, tmp_path):
     assert torch.equal(load_teacher(said, zero_snr=True).alphas_cumprod, load_teacher(said).alphas_cumprod)
     with pytest.raises(RecipeError, match="set teacher.prediction = v_prediction"):
         load_teacher(file, zero_snr=True)
-    with pytest.raises(RecipeError, match="teacher.vae is other.safetensors, but only the demo family"):
-        load_teacher(file, vae=Path("other.safetensors"))
-    for wrong in ({"prediction": "epsilon"}, {"zero_snr": True}):
+    for wrong in ({"prediction": "epsilon"}, {"zero_snr": True}, {"empty": "zeros"}):
         with pytest.raises(RecipeError, match="the demo family predicts v"):
             load_teacher("demo", **wrong)
+
+
+def test_an_eps_teacher_without_a_signal_is_refused(pairs, tmp_path):
+    """A scheduler's config can say both; x0 = (z - sigma eps) / alpha then divides by next to nothing."""
+    folder = shutil.copytree(pairs["sdxl"][0], tmp_path / "folder")
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"rescale_betas_zero_snr": True}))
+    with pytest.raises(CheckpointError, match="folder predicts eps, .* noise alone .*teacher.prediction in a recipe"):
+        load_teacher(folder)
+    with pytest.raises(CheckpointError, match="predicts eps"):
+        open_checkpoint(folder).load(torch.float32)
+    assert load_teacher(folder, prediction="v_prediction").zero_snr
+    # A file that marks zero SNR alone is read as the host reads it: of eps the mark says nothing.
+    marked = tmp_path / "marked.safetensors"
+    save_file(load_file(pairs["sdxl"][1]) | {"ztsnr": torch.zeros(0)}, marked)
+    assert not load_teacher(marked).zero_snr
+
+
+def test_an_autoencoder_may_be_given(pairs, tmp_path):
+    folder, file = pairs["sdxl"]
+    vae = shutil.copy(folder / "vae" / "diffusion_pytorch_model.safetensors", tmp_path / "vae.safetensors")
+    save_file({key: value * 1.5 for key, value in load_file(vae).items()}, vae)
+    pixels, own = torch.rand(1, 3, 16, 16), load_teacher(file)
+    for path in (folder, file):
+        given = load_teacher(path, vae=vae)
+        assert not torch.allclose(given.encode(pixels), own.encode(pixels))
+        assert given.maker != own.maker and given.maker != load_teacher(path, vae=folder / "vae").maker
+    assert own.maker == own.fingerprint
+
+
+def test_no_prompt_is_zeros_or_the_empty_text(pairs):
+    sdxl, sd1 = pairs["sdxl"][1], pairs["sd1"][1]
+    told = load_teacher(sdxl, empty="text")
+    for key, value in told.embed([""]).items():
+        assert torch.equal(told.unconditional(1)[key], value)
+    assert not load_teacher(sd1, empty="zeros").unconditional(1)["context"].any()
+    assert load_teacher(sd1).unconditional(1)["context"].any()
+
+
+def test_zeros_are_zeros_whatever_the_text_encoder_gives(pairs):
+    """In half precision the second text encoder of some SDXL files overflows, and inf * 0 is no number."""
+    teacher = load_teacher(pairs["sdxl"][1])
+    embed = teacher.embed
+    teacher.embed = lambda prompts: {key: value + torch.inf for key, value in embed(prompts).items()}
+    assert not any(value.any() for value in teacher.unconditional(1).values())
+
+
+def test_texts_that_are_cut_are_counted(pairs):
+    teacher = load_teacher(pairs["sd1"][1])
+    exact, long = " ".join(["cat"] * 75), " ".join(["cat"] * 76)
+    assert teacher.too_long([exact, "a cat"]) == ""
+    said = "1 of 2 prompts is longer than the 77 tokens that the text encoder reads"
+    assert teacher.too_long([exact, long, long]) == said
+    assert teacher.too_long(["\N{CAT}" * 80]).startswith("1 of 1")
+
+
+def test_a_folder_is_known_by_its_weights_and_configs(pairs, tmp_path):
+    folder = shutil.copytree(pairs["sdxl"][0], tmp_path / "folder")
+    before = fingerprint(folder)
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    for name in (".cache/huggingface/x.lock", ".git/index", "README.md", "card.png", "unet/notes.md", ".DS_Store"):
+        (folder / name).write_text("later")
+    shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
+    assert fingerprint(folder) == before
+    assert fingerprint(pairs["sdxl"][1]) == sha256(pairs["sdxl"][1])
+    for name in ("scheduler/scheduler_config.json", "unet/config.json", "model_index.json"):
+        content = (folder / name).read_text()
+        (folder / name).write_text(content + " ")
+        assert fingerprint(folder) != before
+        (folder / name).write_text(content)
+    save_file({key: value + 1 for key, value in load_file(weights).items()}, weights)
+    assert fingerprint(folder) != before
+
+
+def test_a_folder_that_an_earlier_run_knew_by_all_its_files_is_recognised(pairs, tmp_path):
+    folder = shutil.copytree(pairs["sd1"][0], tmp_path / "folder")
+    (folder / "README.md").write_text("a model")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = "".join(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in files)
+    earlier = hashlib.sha256(listed.encode()).hexdigest()
+    teacher = load_teacher(folder)
+    assert teacher.fingerprint != earlier and teacher.is_of(earlier) and teacher.is_of(teacher.fingerprint)
+    (folder / "README.md").write_text("another")
+    assert not teacher.is_of(earlier)
 
 
 def test_sdxl_is_told_sizes_and_its_empty_prompt_is_zero(pairs):
@@ -184,7 +270,7 @@ def test_another_checkpoint_is_refused_with_what_it_looks_like(tmp_path, tensors
         ),
     ],
 )
-def test_a_folder_of_another_family_is_refused_too(pairs, tmp_path, part, config, said):
+def test_a_folder_of_another_architecture_is_refused_too(pairs, tmp_path, part, config, said):
     folder = shutil.copytree(pairs["sd1"][0], tmp_path / "folder")
     file = folder / part / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | config))

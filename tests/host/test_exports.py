@@ -30,7 +30,7 @@ COMPLAINTS = ("not loaded", "left over", "leftover", "missing", "unexpected", "n
 
 
 @pytest.fixture(scope="module", params=["sd1", "sdxl"])
-def family(request, host):
+def architecture(request, host):
     """(kind, the teacher's file, its name for Load Checkpoint)"""
     if request.param == "sd1":
         return "sd1", host.models / "checkpoints" / CHECKPOINT, CHECKPOINT
@@ -42,10 +42,10 @@ def family(request, host):
 
 
 @pytest.fixture(scope="module")
-def images(family, host, tmp_path_factory):
+def images(architecture, host, tmp_path_factory):
     """For each kind of export: (the image by ComfyUI, by diffusers), and what the server logged meanwhile."""
     with FileLock(cache_dir() / "exports.lock"):  # SDXL takes about 10 GB here, and there are two processes of tests
-        return made(*family, host, tmp_path_factory.mktemp(family[0]))
+        return made(*architecture, host, tmp_path_factory.mktemp(architecture[0]))
 
 
 def made(kind, teacher, name, host, folder):
@@ -211,7 +211,7 @@ def test_a_student_s_file_says_how_it_is_sampled(host):
     pd = put(host, STUDENT, "pd.safetensors")
     student, plain = latents(host, Sampling(**WIDGETS, settings_from=pd))
     torch.testing.assert_close(student, plain, rtol=0, atol=1e-5)
-    lcm = put(host, replace(STUDENT, steps=2, guidance=1.5, sampler="lcm", family="LCM-LoRA"), "lcm.safetensors")
+    lcm = put(host, replace(STUDENT, steps=2, guidance=1.5, sampler="lcm", preset="LCM-LoRA"), "lcm.safetensors")
     by_file, _ = latents(host, Sampling(**WIDGETS, settings_from=lcm))
     by_hand, _ = latents(host, Sampling(preset="LCM-LoRA", steps=2, cfg=1.5))
     assert torch.equal(by_file, by_hand)
@@ -227,7 +227,7 @@ def test_a_student_s_file_says_how_it_is_sampled(host):
 
 
 def test_the_grid_of_a_consistency_student_is_its_file_s(host):
-    said = replace(STUDENT, guidance=1.0, sampler="consistency", scheduler="leading", family="consistency")
+    said = replace(STUDENT, guidance=1.0, sampler="consistency", scheduler="leading", preset="consistency")
     coarse = put(host, replace(said, intervals=10), "coarse.safetensors")
     usual = put(host, replace(said, intervals=50), "usual.safetensors")
     by_hand, _ = latents(host, Sampling(preset="consistency", steps=3, cfg=1.0))
@@ -239,7 +239,7 @@ def test_the_grid_of_a_consistency_student_is_its_file_s(host):
     "student, said",
     [
         (replace(STUDENT, guidance="embedded"), "--guidance"),
-        (replace(STUDENT, family="new"), "LCM-LoRA"),
+        (replace(STUDENT, preset="new"), "LCM-LoRA"),
         (replace(STUDENT, sampler="nobody knows it"), "nobody knows it"),
     ],
 )

@@ -117,7 +117,8 @@ def test_the_prompts_that_are_used_are_remarked_once(options, capsys):
     options["prompts"].write_text("\n".join(reversed(lines)))
     assert calibrate(options, out=options["out"].with_name("b.json")) == 0
     told = capsys.readouterr().err
-    assert told.count("note: ") == 1 and "77 tokens of a prompt; 1 longer ones are cut" in told
+    assert told.count("note: ") == 2 and "77 tokens of a prompt; 1 longer ones are cut" in told
+    assert "1 of 20 prompts is longer than the 77 tokens that the text encoder reads" in told
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from understudy.cli import main
 from understudy.oracles.calibration import Calibration
 from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
-from understudy.pipelines.checkpoint import Checkpoint
+from understudy.pipelines.checkpoint import Checkpoint, open_checkpoint
 from understudy.pipelines.stable_diffusion import StableDiffusion
 
+from .test_lora import factors
 from .two_processes import run_as_two
 
 PROMPTS = ["a cat", "a dog on a roof", "a red house", "blue sky, 4k", "an old tree"]
@@ -126,10 +127,24 @@ def test_other_pairs_and_strategies(request, command, strategy, student, teacher
     assert alone == 5 * 2 * 2 if strategy == "regenerate" else alone > 5 * 2 * 2
 
 
-def test_student_lora_changes_the_student_and_not_the_teacher(command, sd15, tmp_path):
-    from .test_checkpoint import kohya_lora, load_folder
+def test_an_autoencoder_of_its_own_serves_a_checkpoint_without_one(command, sd15, first, tmp_path):
+    weights = load_file(sd15[1])
+    save_file({k: v for k, v in weights.items() if not k.startswith("first_stage")}, tmp_path / "bare.safetensors")
+    with pytest.raises(SystemExit):
+        main(arguments(command | {"student": tmp_path / "bare.safetensors"}))
+    report = generate(command, student=tmp_path / "bare.safetensors", vae=sd15[0] / "vae")
+    assert levels_apart(command["out"] / "student", first[0] / "student") <= 1
+    assert report["settings"]["student"]["vae"] == "vae"
+    assert "vae" not in report["settings"]["teacher"], "it is of another architecture and keeps its own"
+    assert levels_apart(command["out"] / "final", first[0] / "final") <= 1
+    report = generate(command, teacher=tmp_path / "bare.safetensors", vae=sd15[1])
+    assert report["settings"]["teacher"]["vae"] == sd15[1].name
 
-    weights, _ = kohya_lora(load_folder(sd15[0], torch.float32).unet, scale=4.0)
+
+def test_student_lora_changes_the_student_and_not_the_teacher(command, sd15, tmp_path):
+    weights = {}
+    for name, (up, down) in factors(open_checkpoint(sd15[0]).load(torch.float32).unet, ("to_q", "to_out.0")).items():
+        weights |= {f"unet.{name}.lora_A.weight": down, f"unet.{name}.lora_B.weight": 4 * up}
     save_file(weights, tmp_path / "lora.safetensors")
     # With as many steps as the student, a regenerating teacher of the same weights draws from the same noise.
     same = {"teacher": sd15[0], "strategy": "regenerate", "worst_fraction": 1, "teacher_cfg": 1, "student_cfg": 1}
@@ -145,7 +160,7 @@ def test_student_lora_changes_the_student_and_not_the_teacher(command, sd15, tmp
 def test_calibration_is_filled_by_one_run_and_read_by_the_next(command, tmp_path, monkeypatch, capsys):
     loaded = []
     load = Checkpoint.load
-    monkeypatch.setattr(Checkpoint, "load", lambda self, dtype: loaded.append(self.path) or load(self, dtype))
+    monkeypatch.setattr(Checkpoint, "load", lambda self, *told: loaded.append(self.path) or load(self, *told))
     calibration = tmp_path / "mine.json"
     prompts = tmp_path / "many.txt"
     prompts.write_text("\n".join(f"picture {i}" for i in range(20)))
@@ -180,7 +195,8 @@ def test_cut_prompts_are_remarked_once(command, tmp_path, capsys):
     prompts.write_text("caption\n" + "".join(f"{i} {'word ' * 90}\n" for i in range(2)))
     report = generate(command, prompts=prompts)
     told = capsys.readouterr().err
-    assert told.count("note: ") == 1 and "clipscore reads the first 77 tokens of a prompt; 2 longer ones" in told
+    assert told.count("note: ") == 2 and "clipscore reads the first 77 tokens of a prompt; 2 longer ones" in told
+    assert "2 of 2 prompts are longer than the 77 tokens that the text encoder reads" in told
     assert len(report["images"]) == 2, "the header is no prompt"
 
 
