@@ -138,7 +138,7 @@ def _wrong_latent(rng, number) -> OddGraph:
             ({"batch_index": [0, 1]}, ("batch_index", "2", "3")),
             ({"batch_index": [0, 1, 2, 3]}, ("batch_index", "4", "3")),
             ({"samples": [2, 4, 8, 8]}, ("2 latents", "3 images")),
-            ({"samples": "nested"}, ("audio", "one")),
+            ({"samples": "nested"}, ("in one",)),
         )
     )
 
