@@ -36,7 +36,8 @@ from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
-from understudy.nodes.student import PRESETS, UnderstudyStudentSampler, with_boundary_scaling  # noqa: E402
+from understudy.nodes.presets import PRESETS, with_boundary_scaling  # noqa: E402
+from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.nodes.subset import Subset  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.oracles.scores import Scores  # noqa: E402
@@ -642,11 +643,11 @@ def check_students_use_the_timesteps_that_they_were_distilled_on():
     sampling = MODEL.get_model_object("model_sampling")
     expected = {"demo": [999, 679, 339], "consistency": [981, 661, 321]}
     for preset, timesteps in expected.items():
-        _, _, _, sigmas, cfg = PRESETS[preset](MODEL, 3, 8.0, 1.0)
+        _, _, _, sigmas, cfg = PRESETS[preset].prepare(MODEL, 3, 8.0, 1.0)
         assert torch.equal(sigmas[:-1], sampling.sigmas[timesteps]), sampling.timestep(sigmas[:-1])
         assert sigmas[-1] == 0 and cfg == (1.0 if preset == "demo" else 8.0)
     for grid, timesteps in ((50, [999, 19]), (20, [999, 49]), (100, [999, 9])):
-        distilled = PRESETS["LCM"](MODEL, 2, 1.0, 1.0, grid=grid)[0].get_model_object("model_sampling")
+        distilled = PRESETS["LCM"].prepare(MODEL, 2, 1.0, 1.0, grid=grid)[0].get_model_object("model_sampling")
         assert len(distilled.sigmas) == grid and distilled.sigmas[[-1, 0]].equal(sampling.sigmas[timesteps])
         assert distilled.timestep(distilled.sigmas[[-1, 0]]).tolist() == timesteps
 

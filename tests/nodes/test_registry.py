@@ -123,3 +123,11 @@ def test_an_empty_folder_of_oracles_says_where_a_file_goes(schema_of):
         refusal = module.UnderstudyLoadOracle.validate_inputs(name)
         assert f"{name!r} is neither in models/oracles" in refusal and "no oracle is there yet" in refusal
     assert module.UnderstudyLoadOracle.validate_inputs(None) is True
+
+
+def test_every_preset_has_a_row_on_the_student_s_page(without_host):
+    from understudy.nodes.presets import PRESETS
+
+    rows = re.findall(r"^\| ([\w-]+) \| .+ \| .+ \| (.+) \|$", text("UnderstudyStudentSampler").split("## ")[0], re.M)
+    assert dict(rows[1:]) == {name: preset.cfg for name, preset in PRESETS.items()}
+    assert all(preset.about for preset in PRESETS.values())
