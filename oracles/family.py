@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .base import Oracle
     from .tensors import TensorFile
 
 HUB = "https://huggingface.co"
@@ -74,7 +73,7 @@ class Family:
     unit: str
     takes: str
     fits: Callable[[TensorFile], bool]
-    load: Callable[..., Oracle]
+    load: Callable  # -> an Oracle of base.py, which knows its record: so no arrow back
     reads_prompts: bool = True
     published: tuple[Published, ...] = ()
     encoder: Encoder | None = None
