@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..oracles.prompt_syntax import reading
-from ..samplers.denoisers import DiscreteDenoiser, Guided
+from ..samplers.denoisers import Guided
 from ..samplers.noise import PerImageNoise, initial_noise
 from ..samplers.schedules import trailing_sigmas
 from ..samplers.solvers import sample_dpmpp_2m
@@ -28,7 +28,6 @@ SCENES = (
     "a large blue circle on a white background",
     "a small yellow star above a large purple circle on a black background",
 )
-PREDICTION = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
 class Preview:
@@ -75,14 +74,14 @@ class Preview:
         teacher.rest()
         return torch.stack(columns, dim=1).flatten(0, 1), figures
 
-    def denoiser(self, network: nn.Module) -> DiscreteDenoiser:
+    def denoiser(self, network: nn.Module):
         """A network of the teacher's kind for the pack's samplers."""
         teacher = self.method.teacher
 
         def call(x: Tensor, t: Tensor, **given) -> Tensor:
             return teacher.call(network, x, t, given).float()
 
-        return DiscreteDenoiser(call, teacher.alphas_cumprod.cpu(), PREDICTION[teacher.prediction])
+        return teacher.process.denoiser(call)
 
     def fresh_noise(self, noise: Tensor) -> PerImageNoise:
         """The noise that a stochastic sampler puts back, the same in every preview."""
