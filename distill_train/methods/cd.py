@@ -6,9 +6,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...samplers.consistency import sample_consistency
-from ...samplers.denoisers import Guided
-from ...samplers.schedules import consistency_sigmas
 from ..batch import Batch
 from ..config import RecipeError, Strict
 from ..distances import l2, pseudo_huber_norm
@@ -78,24 +75,15 @@ class CD(Distillation):
         return [self.target]
 
     def sample(self, network, noise, given, steps):
-        model = self.preview.denoiser(network)
-        sigmas = consistency_sigmas(model, steps, self.settings.intervals, self.spacing).to(noise.device)
-        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        free = {**given, **self.teacher.unconditional(len(noise))}
-        arguments = {"cond": dict(given), "uncond": free}
-        noises = self.preview.fresh_noise(noise)
-        guided = Guided(model, self.settings.cfg)
-        return sample_consistency(guided, x, sigmas, arguments, noise_sampler=noises, noise_scaling=model.noise_scaling)
+        settings = self.settings
+        return self.preview.consistency(network, noise, given, steps, settings.intervals, self.spacing, settings.cfg)
 
     def usage(self) -> dict[str, str]:
         cfg, grid = f"{self.settings.cfg:g}", str(self.settings.intervals)
-        return {
-            "steps": "5",
-            "guidance": cfg,
-            "sampler": "consistency",
-            "scheduler": self.spacing,
+        return {"steps": "5", "guidance": cfg, "sampler": "consistency", "scheduler": self.spacing} | {
             "intervals": grid,
-        } | {"preset": "consistency"}
+            "preset": "consistency",
+        }
 
 
 WEIGHTS = {

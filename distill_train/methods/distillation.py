@@ -51,7 +51,7 @@ class Distillation(Method):
         if recipe.loop.checkpointing:
             self.student.save_memory()
         self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional)
-        self.preview = Preview(self)
+        self.preview = Preview(recipe.samples, teacher, device, self.sample, self.student.teaching)
 
     def prepare(self, directory: Path) -> None:
         self.preview.prepare()
@@ -187,7 +187,7 @@ class Distillation(Method):
 def check_data(settings: Mapping[str, Any]) -> None:
     """Raises RecipeError for a wrong [data]; reads nothing of it."""
     from .. import data
-    from ..scene_source import read_settings as read_scenes
+    from ..demo.source import read_settings as read_scenes
 
     (read_scenes if settings.get("kind") == "scenes" else data.read_settings)(settings)
 
@@ -198,7 +198,7 @@ def make_source(method: Distillation, cache: Path) -> Source:
     if settings.get("kind") == "scenes":
         from accelerate import PartialState
 
-        from ..scene_source import SceneSource
+        from ..demo.source import SceneSource
 
         with PartialState().main_process_first():
             return SceneSource.of_settings(settings, method.teacher, method.recipe, cache, method.samples_at_most)

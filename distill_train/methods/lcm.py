@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...samplers.boundary import TIMESTEP_SCALING
-from ...samplers.consistency import sample_consistency
-from ...samplers.schedules import consistency_sigmas
 from ..batch import Batch
 from ..config import RecipeError, Strict
 from ..distances import l2, pseudo_huber
@@ -93,10 +91,7 @@ class LCM(Distillation):
     def sample(self, network, noise, given, steps):
         if self.settings.embed_guidance:
             given = {**given, "guidance": torch.full((len(noise),), self.settings.sample_w, device=noise.device)}
-        model = self.preview.denoiser(network)
-        sigmas = consistency_sigmas(model, steps, self.settings.intervals).to(noise.device)
-        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        return sample_consistency(model, x, sigmas, given, noise_sampler=self.preview.fresh_noise(noise))
+        return self.preview.consistency(network, noise, given, steps, self.settings.intervals)
 
     def usage(self) -> dict[str, str]:
         settings = self.settings

@@ -5,7 +5,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ...samplers.consistency import sample_consistency
 from ..batch import Batch
 from ..config import RecipeError, Strict
 from ..distances import l2
@@ -112,11 +111,8 @@ class PD(Distillation):
         return shown
 
     def sample(self, network, noise, given, steps):
-        model = self.preview.denoiser(network)
         places = torch.arange(steps, -1, -1, device=noise.device) / steps
-        sigmas = self.process.sigmas(self.process.times(places, noise.shape[-2:])).to(noise.device)
-        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        return sample_consistency(model, x, sigmas, dict(given), stochastic=False)  # DDIM
+        return self.preview.ddim(network, noise, given, self.process.times(places, noise.shape[-2:]))
 
     def usage(self) -> dict[str, str]:
         return {"steps": str(self.steps), "guidance": "1", "sampler": "euler", "scheduler": "sgm_uniform"}
