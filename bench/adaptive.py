@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from understudy.demo import FOLDER, DemoModel
-from understudy.distill_train.methods.scene_oracle import area_under_roc
+from understudy.distill_train.demo.oracle import area_under_roc
 from understudy.distill_train.randomness import generator
 from understudy.models.demo import checker, family
 from understudy.models.demo.scenes import scenes_of

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from understudy.distill_train.classifier import Classifier
 from understudy.distill_train.config import Recipe
+from understudy.distill_train.demo.diffusion import Diffusion
+from understudy.distill_train.demo.scenes import LatentSet
 from understudy.distill_train.loop import train
-from understudy.distill_train.methods.diffusion import Diffusion
 from understudy.distill_train.randomness import generator
-from understudy.distill_train.scene_data import LatentSet
 from understudy.distill_train.teachers import Teacher
 from understudy.files import save_tensors
 from understudy.models.demo import family

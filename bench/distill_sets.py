@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
+from understudy.distill_train.demo.scenes import draw_scenes, tokens_for
 from understudy.distill_train.randomness import generator
-from understudy.distill_train.scene_data import draw_scenes, tokens_for
 from understudy.files import read_header, save_tensors
 from understudy.models.demo.render import render
 from understudy.models.demo.scenes import COLORS, SHAPES, Scene

@@ -32,8 +32,8 @@ def sections() -> list[tuple[str, str, type[BaseModel]]]:
 def data_sections() -> list[tuple[str, str, type[BaseModel]]]:
     """The tables that say where training data comes from."""
     from .data.settings import KINDS
+    from .demo.source import SceneSettings
     from .filtering import FilterSettings
-    from .scene_source import SceneSettings
 
     return [
         ('[data] with kind = "scenes"', "for the demo family", SceneSettings),

@@ -1,19 +1,21 @@
 """A look at a student: its pictures at 1, 2 and 4 steps beside the teacher's, from the same noise."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from ..oracles.prompt_syntax import reading
-from ..samplers.denoisers import DiscreteDenoiser, Guided
+from ..samplers.consistency import sample_consistency
+from ..samplers.denoisers import Guided
 from ..samplers.noise import PerImageNoise, initial_noise
-from ..samplers.schedules import trailing_sigmas
+from ..samplers.schedules import consistency_sigmas, trailing_sigmas
 from ..samplers.solvers import sample_dpmpp_2m
+from .config import Samples
+from .guidance import Conditioning
 from .precision import whole_precision
-
-if TYPE_CHECKING:
-    from .methods.distillation import Distillation
+from .teachers import Teacher
 
 STEPS = (1, 2, 4)
 PROMPTS = (
@@ -28,26 +30,41 @@ SCENES = (
     "a large blue circle on a white background",
     "a small yellow star above a large purple circle on a black background",
 )
-PREDICTION = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
 class Preview:
     """Called with a network that has the student's averaged weights: the grid, a row for each prompt, and figures.
 
     The columns are the student at ``STEPS`` and the teacher. With an oracle the figures are its mean score of each.
+
+    sample: ``(network, noise, given, steps) -> latents``, a student as it is meant to be sampled; :meth:`consistency`
+    and :meth:`ddim` are what methods share for that. teaching: within it, the network is the teacher's.
     """
 
     columns = (*(f"student@{n}" for n in STEPS), "teacher")
 
-    def __init__(self, method: "Distillation"):
-        self.method, self.settings = method, method.recipe.samples
+    def __init__(
+        self,
+        settings: Samples,
+        teacher: Teacher,
+        device: torch.device,
+        sample: Callable[[nn.Module, Tensor, Conditioning, int], Tensor],
+        teaching: Callable[[], AbstractContextManager[nn.Module]],
+    ):
+        self.settings, self.teacher, self.device, self.sample, self.teaching = (
+            settings,
+            teacher,
+            device,
+            sample,
+            teaching,
+        )
         self.taught: Tensor | None = None
         self.embeddings: dict[str, Tensor] = {}
         self.oracle = None
 
     def prepare(self) -> None:
         """Embed the prompts, as the text encoders do not stay, and load the oracle. Raises what loading it does."""
-        self.embeddings = self.method.teacher.embed(self.prompts)
+        self.embeddings = self.teacher.embed(self.prompts)
         if self.settings.oracle is not None:
             from ..oracles import load_oracle
 
@@ -55,55 +72,81 @@ class Preview:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        return self.settings.prompts or (SCENES if self.method.teacher.kind == "demo" else PROMPTS)
+        return self.settings.prompts or (SCENES if self.teacher.kind == "demo" else PROMPTS)
 
     def __call__(self, network: nn.Module) -> tuple[Tensor, dict[str, float]]:
-        teacher = self.method.teacher
+        teacher = self.teacher
         side = self.settings.size or teacher.default_size
         count = len(self.prompts)
         shape = teacher.latent_channels, side // teacher.factor, side // teacher.factor
-        noise = initial_noise(self.settings.seed, range(count), shape, self.method.device)
+        noise = initial_noise(self.settings.seed, range(count), shape, self.device)
         given = {**self.embeddings, **teacher.sizes(side, side, count)}
         columns = []
         for steps in STEPS:
-            columns.append(self._pixels(self.method.sample(network, noise, given, steps)))
+            columns.append(self._pixels(self.sample(network, noise, given, steps)))
         if self.taught is None:
             self.taught = self._pixels(self._teach(noise, given))
         columns.append(self.taught)
-        with whole_precision(self.method.device):  # an oracle has a precision of its own
+        with whole_precision(self.device):  # an oracle has a precision of its own
             figures = self._scores(columns)
         teacher.rest()
         return torch.stack(columns, dim=1).flatten(0, 1), figures
 
-    def denoiser(self, network: nn.Module) -> DiscreteDenoiser:
+    def denoiser(self, network: nn.Module):
         """A network of the teacher's kind for the pack's samplers."""
-        teacher = self.method.teacher
+        teacher = self.teacher
 
         def call(x: Tensor, t: Tensor, **given) -> Tensor:
             return teacher.call(network, x, t, given).float()
 
-        return DiscreteDenoiser(call, teacher.alphas_cumprod.cpu(), PREDICTION[teacher.prediction])
+        return teacher.process.denoiser(call)
+
+    def consistency(
+        self,
+        network: nn.Module,
+        noise: Tensor,
+        given: Conditioning,
+        steps: int,
+        intervals: int,
+        spacing: str = "trailing",
+        cfg: float = 1.0,
+    ) -> Tensor:
+        """Latents of multistep consistency sampling on the timesteps of the distillation."""
+        model = self.denoiser(network)
+        sigmas = consistency_sigmas(model, steps, intervals, spacing).to(noise.device)
+        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
+        options = {"noise_sampler": self.fresh_noise(noise), "noise_scaling": model.noise_scaling}
+        if cfg == 1:
+            return sample_consistency(model, x, sigmas, dict(given), **options)
+        arguments = {"cond": dict(given), "uncond": {**given, **self.teacher.unconditional(len(noise))}}
+        return sample_consistency(Guided(model, cfg), x, sigmas, arguments, **options)
+
+    def ddim(self, network: nn.Module, noise: Tensor, given: Conditioning, times: Tensor) -> Tensor:
+        """Latents of DDIM through falling times, the last being the data; of a flow this is Euler's method."""
+        model, sigmas = self.denoiser(network), self.teacher.process.sigmas(times).to(noise.device)
+        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
+        return sample_consistency(model, x, sigmas, dict(given), stochastic=False)
 
     def fresh_noise(self, noise: Tensor) -> PerImageNoise:
         """The noise that a stochastic sampler puts back, the same in every preview."""
         return PerImageNoise(self.settings.seed, range(len(noise)), noise.shape[1:], noise.device)
 
     def _teach(self, noise: Tensor, given: dict[str, Tensor]) -> Tensor:
-        with self.method.student.teaching() as network:
+        with self.teaching() as network:
             model = self.denoiser(network)
             sigmas = trailing_sigmas(model, self.settings.teacher_steps).to(noise.device)
             x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-            free = {**given, **self.method.teacher.unconditional(len(noise))}
+            free = {**given, **self.teacher.unconditional(len(noise))}
             arguments = {"cond": given, "uncond": free}
             return sample_dpmpp_2m(Guided(model, self.settings.teacher_cfg), x, sigmas, arguments)
 
     def _pixels(self, latents: Tensor) -> Tensor:
-        return self.method.teacher.decode(latents).float().cpu()
+        return self.teacher.decode(latents).float().cpu()
 
     def _scores(self, columns: list[Tensor]) -> dict[str, float]:
         if self.oracle is None:
             return {}
-        self.oracle.network.to(self.method.device)
+        self.oracle.network.to(self.device)
         texts = reading(self.prompts).texts
         scores = [self.oracle(images, texts).mean().item() for images in columns]
         self.oracle.network.to("cpu")  # between grids the training needs the room

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...files import sha256
 from ...oracles.prompt_syntax import reading
-from ...samplers.denoisers import DiscreteDenoiser, Guided
+from ...samplers.denoisers import Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
 from ...tables import read_prompts
@@ -20,7 +20,6 @@ from .settings import PromptSettings
 
 log = logging.getLogger(__name__)
 Score = Callable[[Tensor, Sequence[str]], Tensor]
-PREDICTION = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
 def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None = None) -> list[Item]:
@@ -29,7 +28,7 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
     side = settings.side(encoder.teacher)
     plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision, encoder.teacher.text_dtype
     # Of one file, as a recipe may say of it what it does not.
-    plan += encoder.teacher.prediction, float(encoder.teacher.alphas_cumprod[-1])
+    plan += encoder.teacher.process.plan
     items = []
     for index in range(settings.count or len(prompts)):
         prompt = prompts[index % len(prompts)]
@@ -59,7 +58,7 @@ def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prom
         with autocast(teacher.device, encoder.precision):
             return teacher.call(teacher.unet, x, t, given).float()
 
-    model = DiscreteDenoiser(network, teacher.alphas_cumprod.cpu(), PREDICTION[teacher.prediction])
+    model = teacher.process.denoiser(network)
     sizes = teacher.sizes(side, side, count)
     arguments = {"cond": {**teacher.embed(prompts), **sizes}, "uncond": {**teacher.unconditional(count), **sizes}}
     shape = teacher.latent_channels, side // teacher.factor, side // teacher.factor

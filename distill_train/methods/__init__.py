@@ -1,4 +1,7 @@
-"""The training methods: each is one file here, which says all that is known of it, and is found by being there."""
+"""The training methods: each is one file here, which says all that is known of it, and is found by being there.
+
+Those by which the demo family itself was made lie in ``distill_train.demo``.
+"""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -16,12 +19,14 @@ if TYPE_CHECKING:
 
 def method_classes() -> dict[str, type["Method"]]:
     """Every method under the name that recipes give it, those that distil first."""
+    from .. import demo
     from .base import Method
 
     found = [
         value
-        for module in iter_modules(__path__)
-        for value in vars(import_module(f".{module.name}", __package__)).values()
+        for package in (__name__, demo.__name__)
+        for module in iter_modules(import_module(package).__path__)
+        for value in vars(import_module(f".{module.name}", package)).values()
         if isinstance(value, type) and issubclass(value, Method) and "name" in vars(value)
     ]
     found.sort(key=lambda method: (not _distils(method), method.name))

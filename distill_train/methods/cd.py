@@ -6,9 +6,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...samplers.consistency import sample_consistency
-from ...samplers.denoisers import Guided
-from ...samplers.schedules import consistency_sigmas
 from ..batch import Batch
 from ..config import RecipeError, Strict
 from ..distances import l2, pseudo_huber_norm
@@ -30,8 +27,6 @@ class CD(Distillation):
     summary = "students that keep their guidance, as the adaptive paper's"
     source = "Starodubcev et al. 2023"
 
-    clean_until = 1
-
     class Settings(Strict):
         intervals: int = Field(50, ge=4, description="timesteps of the grid; must divide the teacher's 1000")
         cfg: float = Field(8.0, ge=1, description="guidance scale of student, teacher and target; the paper's w")
@@ -45,29 +40,30 @@ class CD(Distillation):
 
     def __init__(self, settings, recipe, device, teacher=None, source=None):
         super().__init__(settings, recipe, device, teacher, source)
-        if self.teacher.prediction == "sample":
+        try:
+            self.process = self.process.with_clean_end()
+        except ValueError as error:
+            raise RecipeError(f"cd needs a teacher that predicts eps or v, as {error}; use lcm") from error
+        self.spacing = self.process.spacings[-1]
+        if self.process.timesteps % settings.intervals or settings.intervals == self.process.timesteps:
             raise RecipeError(
-                "cd needs a teacher that predicts eps or v, as f(x_1, 1) is not x_1 for one that predicts x0; use lcm"
+                f"settings.intervals is {settings.intervals}; expected a smaller divisor of {self.process.timesteps}"
             )
-        timesteps = len(self.teacher.alphas_cumprod)
-        if timesteps % settings.intervals or settings.intervals == timesteps:
-            raise RecipeError(f"settings.intervals is {settings.intervals}; expected a smaller divisor of {timesteps}")
-        self.stride = timesteps // settings.intervals
         self.target = Ema(self.network, settings.target_ema, warmup=False)
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         settings, x0, given = self.settings, batch.latents, self.conditioning(batch)
-        t = self.stride * draws.whole("timestep", 1, settings.intervals) + 1
-        s = t - self.stride
+        grid = self.process.grid(settings.intervals, self.spacing, x0.shape[-2:])
+        at = draws.whole("timestep", 1, len(grid))
+        t, s = grid[at], grid[at - 1]
         cfg = draws.whole("guidance", 1, int(settings.cfg) + 1).float() if settings.random_cfg else settings.cfg
-        z = self.levels(t).noisy(x0, draws.normal("noise", x0.shape[1:]))
+        z = self.process.level(t, x0.ndim).noisy(x0, draws.normal("noise", x0.shape[1:]))
         with torch.no_grad():
-            with self.student.teaching() as teacher:
-                nearer = self.levels(s).noisy(*self.denoise_guided(teacher, z, t, given, cfg))
+            nearer = self.process.level(s, z.ndim).noisy(*self.teach(z, t, given, cfg))
             with self.target.applied():
                 target, _ = self.denoise_guided(self.network, nearer, s, given, cfg)
         prediction, _ = self.denoise_guided(network, z, t, given, cfg)
-        weight = WEIGHTS[settings.weight](self.levels(t))
+        weight = WEIGHTS[settings.weight](self.process.level(t, z.ndim))
         if settings.loss == "l2":
             return l2(prediction, target, weight)
         return pseudo_huber_norm(prediction, target, settings.huber_c * prediction[0].numel() ** 0.5, weight)
@@ -79,19 +75,14 @@ class CD(Distillation):
         return [self.target]
 
     def sample(self, network, noise, given, steps):
-        model = self.preview.denoiser(network)
-        sigmas = consistency_sigmas(model, steps, self.settings.intervals, "leading").to(noise.device)
-        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        free = {**given, **self.teacher.unconditional(len(noise))}
-        arguments = {"cond": dict(given), "uncond": free}
-        noises = self.preview.fresh_noise(noise)
-        guided = Guided(model, self.settings.cfg)
-        return sample_consistency(guided, x, sigmas, arguments, noise_sampler=noises, noise_scaling=model.noise_scaling)
+        settings = self.settings
+        return self.preview.consistency(network, noise, given, steps, settings.intervals, self.spacing, settings.cfg)
 
     def usage(self) -> dict[str, str]:
         cfg, grid = f"{self.settings.cfg:g}", str(self.settings.intervals)
-        return {"steps": "5", "guidance": cfg, "sampler": "consistency", "scheduler": "leading", "intervals": grid} | {
-            "preset": "consistency"
+        return {"steps": "5", "guidance": cfg, "sampler": "consistency", "scheduler": self.spacing} | {
+            "intervals": grid,
+            "preset": "consistency",
         }
 
 

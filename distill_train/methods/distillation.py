@@ -13,15 +13,13 @@ from ...files import preview, save_tensors
 from ..batch import Batch, Source
 from ..config import RecipeError
 from ..exports.written import cast, check
+from ..guidance import ClassifierFree, Conditioning
 from ..precision import DTYPES, autocast
 from ..preview import Preview
-from ..process import Levels, guided, x0_and_eps
 from ..randomness import Draws
 from ..student import Student
 from ..teachers import Teacher, load_teacher
 from .base import Method
-
-Conditioning = Mapping[str, Tensor]
 
 
 class Distillation(Method):
@@ -30,7 +28,6 @@ class Distillation(Method):
     teacher, source: given instead of the recipe's own, which are then not loaded.
     """
 
-    clean_until = -1
     open_ended = True
     guidance_width: int | None = None
 
@@ -53,8 +50,8 @@ class Distillation(Method):
             teacher.unet.to(frozen)
         if recipe.loop.checkpointing:
             self.student.save_memory()
-        self.levels = Levels(teacher.alphas_cumprod.to(device), self.clean_until)
-        self.preview = Preview(self)
+        self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional)
+        self.preview = Preview(recipe.samples, teacher, device, self.sample, self.student.teaching)
 
     def prepare(self, directory: Path) -> None:
         self.preview.prepare()
@@ -67,14 +64,14 @@ class Distillation(Method):
     @torch.no_grad()
     def _require_numbers(self) -> None:
         """Raises RecipeError for a teacher whose weights or answers are no numbers, as no learning rate would help."""
-        teacher, times = self.teacher, [0, len(self.teacher.alphas_cumprod) - 1]
+        teacher, times = self.teacher, self.process.times(torch.tensor([1e-3, 1.0], device=self.device))
         given = {key: value[:1].repeat_interleave(2, 0) for key, value in self.preview.embeddings.items()}
         noise = Draws(self.recipe.seed, range(2), self.device).normal("check", (teacher.latent_channels, 8, 8))
         with self.student.teaching() as network, autocast(self.device, self.recipe.loop.precision):
             if broken := [key for key, weight in network.named_parameters() if not weight.isfinite().all()]:
                 raise RecipeError(f"the teacher {teacher.file} has weights that are no numbers: {preview(broken)}")
             given |= teacher.sizes(8 * teacher.factor, 8 * teacher.factor, 2)
-            output = teacher.call(network, noise, torch.tensor(times, device=self.device), given)
+            output = teacher.call(network, noise, self.process.told(times), given)
         if not output.isfinite().all():
             raise RecipeError(
                 f"the teacher {teacher.file} answers with what is no number in loop.precision = "
@@ -106,20 +103,21 @@ class Distillation(Method):
 
     def denoise(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> tuple[Tensor, Tensor]:
         """(x0, eps) that a network of the teacher's kind gives at z, t, in float32."""
-        output = self.teacher.call(network, z, t.clamp(min=0), given).float()
-        return x0_and_eps(output, z, self.levels(t), self.teacher.prediction)
+        return self.process.x0_and_eps(self._output(network, z, t, given), z, t)
 
     def denoise_guided(
         self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float
     ) -> tuple[Tensor, Tensor]:
-        """The same under classifier-free guidance, both branches in one pass. cfg: a scale or [B]; 1 is no guidance."""
-        if isinstance(cfg, (int, float)) and cfg == 1:
-            return self.denoise(network, z, t, given)
-        free = {**given, **self.teacher.unconditional(len(z))}
-        both = {key: torch.cat([given[key], free[key].to(given[key])]) for key in given}
-        output = self.teacher.call(network, z.repeat(2, 1, 1, 1), t.clamp(min=0).repeat(2), both).float()
-        output = guided(*output.chunk(2), cfg)
-        return x0_and_eps(output, z, self.levels(t), self.teacher.prediction)
+        """The same under guidance. cfg: a scale or [B]; 1 is no guidance."""
+        return self.process.x0_and_eps(self.guidance(partial(self._output, network), z, t, given, cfg), z, t)
+
+    def teach(self, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float) -> tuple[Tensor, Tensor]:
+        """(x0, eps) of the guided teacher at z, t."""
+        with self.student.teaching() as teacher:
+            return self.denoise_guided(teacher, z, t, given, cfg)
+
+    def _output(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
+        return self.teacher.call(network, z, self.process.told(t), given).float()
 
     def measure(self, network: nn.Module):
         return self.preview(network)
@@ -157,9 +155,9 @@ class Distillation(Method):
             "base": self.teacher.kind,
             "teacher_sha256": self.teacher.fingerprint,
             "teacher_file": self.teacher.file,
-            "prediction": self.teacher.prediction,
+            "prediction": self.process.prediction,
             "licence": "a derivative of the teacher; the teacher's licence applies to it",
-            **({"terminal_snr": "zero"} if self.teacher.zero_snr else {}),
+            **({"terminal_snr": "zero"} if self.process.zero_snr else {}),
             **self.usage(),
             **self.student.metadata(),
         }
@@ -189,7 +187,7 @@ class Distillation(Method):
 def check_data(settings: Mapping[str, Any]) -> None:
     """Raises RecipeError for a wrong [data]; reads nothing of it."""
     from .. import data
-    from ..scene_source import read_settings as read_scenes
+    from ..demo.source import read_settings as read_scenes
 
     (read_scenes if settings.get("kind") == "scenes" else data.read_settings)(settings)
 
@@ -200,7 +198,7 @@ def make_source(method: Distillation, cache: Path) -> Source:
     if settings.get("kind") == "scenes":
         from accelerate import PartialState
 
-        from ..scene_source import SceneSource
+        from ..demo.source import SceneSource
 
         with PartialState().main_process_first():
             return SceneSource.of_settings(settings, method.teacher, method.recipe, cache, method.samples_at_most)

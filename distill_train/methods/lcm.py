@@ -6,9 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ...samplers.boundary import TIMESTEP_SCALING, boundary_scalings
-from ...samplers.consistency import sample_consistency
-from ...samplers.schedules import consistency_sigmas
+from ...samplers.boundary import TIMESTEP_SCALING
 from ..batch import Batch
 from ..config import RecipeError, Strict
 from ..distances import l2, pseudo_huber
@@ -55,29 +53,28 @@ class LCM(Distillation):
                 raise RecipeError("settings.embed_guidance adds an input to the UNet; use it with student.train = full")
             self.guidance_width = settings.embedding_width
         super().__init__(settings, recipe, device, teacher, source)
-        timesteps = len(self.teacher.alphas_cumprod)
+        timesteps = self.process.timesteps
         if timesteps % settings.intervals:
             raise RecipeError(f"settings.intervals is {settings.intervals}; expected a divisor of {timesteps}")
-        self.stride = timesteps // settings.intervals
         self.target = Ema(self.network, settings.target_ema, warmup=False)
 
     def consistency(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
         """f(z, t), of z's shape."""
         x0, _ = self.denoise(network, z, t, given)
-        skip, out = boundary_scalings(t, z.ndim, self.settings.timestep_scaling)
+        skip, out = self.process.boundary(t, z.ndim, self.settings.timestep_scaling)
         return skip * z + out * x0
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         settings, x0, given = self.settings, batch.latents, self.conditioning(batch)
-        t = self.stride * (draws.whole("timestep", 0, settings.intervals) + 1) - 1
-        s = (t - self.stride).clamp(min=0)
+        grid = self.process.grid(settings.intervals, size=x0.shape[-2:])
+        at = draws.whole("timestep", 0, settings.intervals) + 1
+        t, s = grid[at], grid[at - 1].clamp(min=0)
         w = draws.uniform("guidance", settings.w_min, settings.w_max)
-        z = self.levels(t).noisy(x0, draws.normal("noise", x0.shape[1:]))
+        z = self.process.level(t, x0.ndim).noisy(x0, draws.normal("noise", x0.shape[1:]))
         told = {**given, "guidance": w} if settings.embed_guidance else given
         # The target first: its weights stand in for the student's, of which no graph may exist yet.
         with torch.no_grad():
-            with self.student.teaching() as teacher:
-                nearer = self.levels(s).noisy(*self.denoise_guided(teacher, z, t, given, w + 1))
+            nearer = self.process.level(s, z.ndim).noisy(*self.teach(z, t, given, w + 1))
             with self.target.applied():
                 target = self.consistency(self.network, nearer, s, told)
         prediction = self.consistency(network, z, t, told)
@@ -94,10 +91,7 @@ class LCM(Distillation):
     def sample(self, network, noise, given, steps):
         if self.settings.embed_guidance:
             given = {**given, "guidance": torch.full((len(noise),), self.settings.sample_w, device=noise.device)}
-        model = self.preview.denoiser(network)
-        sigmas = consistency_sigmas(model, steps, self.settings.intervals).to(noise.device)
-        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        return sample_consistency(model, x, sigmas, given, noise_sampler=self.preview.fresh_noise(noise))
+        return self.preview.consistency(network, noise, given, steps, self.settings.intervals)
 
     def usage(self) -> dict[str, str]:
         settings = self.settings

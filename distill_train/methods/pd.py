@@ -5,7 +5,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ...samplers.consistency import sample_consistency
 from ..batch import Batch
 from ..config import RecipeError, Strict
 from ..distances import l2
@@ -24,11 +23,6 @@ def closed_form(z_t: Tensor, level_t: Level, z_s: Tensor, level_s: Level) -> Ten
     """
     ratio = level_s.sigma / level_t.sigma
     return (z_s - ratio * z_t) / (level_s.alpha - ratio * level_t.alpha)
-
-
-def grid(places: Tensor, timesteps: int) -> Tensor:
-    """Timesteps at places in [0, 1]: round((T - 1) u), and -1, the data, at 0. So they are those of `sgm_uniform`."""
-    return torch.where(places > 0, (places * (timesteps - 1)).round().long(), -1)
 
 
 class PD(Distillation):
@@ -68,7 +62,7 @@ class PD(Distillation):
         if settings.substeps > 1:
             self.chain = _halvings(settings.teacher_steps, settings.substeps)
             self.chain = self.chain[: self.chain.index(settings.student_steps) + 1]
-        if settings.teacher_steps >= (timesteps := len(self.teacher.alphas_cumprod)):
+        if settings.teacher_steps >= (timesteps := self.process.timesteps):
             raise RecipeError(f"settings.teacher_steps is {settings.teacher_steps}; expected fewer than {timesteps}")
 
     @property
@@ -92,8 +86,8 @@ class PD(Distillation):
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         x0, given, n, k = batch.latents, self.conditioning(batch), self.steps, self.settings.substeps
         place = draws.whole("timestep", 1, n + 1)
-        times = [grid((place * k - j) / (n * k), len(self.teacher.alphas_cumprod)) for j in range(k + 1)]
-        t, s = self.levels(times[0]), self.levels(times[-1])
+        times = [self.process.times((place * k - j) / (n * k), x0.shape[-2:]) for j in range(k + 1)]
+        t, s = (self.process.level(time, x0.ndim) for time in (times[0], times[-1]))
         z = t.noisy(x0, draws.normal("noise", x0.shape[1:]))
         with torch.no_grad():
             target = closed_form(z, t, self._taught(z, times, given), s)
@@ -107,10 +101,8 @@ class PD(Distillation):
     def _taught(self, z: Tensor, times: list[Tensor], given) -> Tensor:
         if self.teacher_weights is not None:
             with standing_in(self.student.parameters, self.teacher_weights):
-                return solve(lambda z, t: self.denoise(self.network, z, t, given), self.levels, z, times)
-        with self.student.teaching() as teacher:
-            cfg = self.settings.cfg
-            return solve(lambda z, t: self.denoise_guided(teacher, z, t, given, cfg), self.levels, z, times)
+                return solve(lambda z, t: self.denoise(self.network, z, t, given), self.process, z, times)
+        return solve(lambda z, t: self.teach(z, t, given, self.settings.cfg), self.process, z, times)
 
     def measure(self, network: nn.Module):
         shown = super().measure(network)
@@ -119,11 +111,8 @@ class PD(Distillation):
         return shown
 
     def sample(self, network, noise, given, steps):
-        model = self.preview.denoiser(network)
-        places = torch.arange(steps, 0, -1) / steps
-        sigmas = torch.cat([model.sigmas[grid(places, len(model.sigmas))], torch.zeros(1)]).to(noise.device)
-        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        return sample_consistency(model, x, sigmas, dict(given), stochastic=False)  # DDIM
+        places = torch.arange(steps, -1, -1, device=noise.device) / steps
+        return self.preview.ddim(network, noise, given, self.process.times(places, noise.shape[-2:]))
 
     def usage(self) -> dict[str, str]:
         return {"steps": str(self.steps), "guidance": "1", "sampler": "euler", "scheduler": "sgm_uniform"}

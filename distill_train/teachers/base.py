@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-NO_SIGNAL = 1e-6  # alpha_bar of a last timestep with zero SNR is below it, and of the usual schedules far above
+from ..process import Process
 
 
 class Teacher(ABC):
@@ -16,9 +16,8 @@ class Teacher(ABC):
     """
 
     kind: str  # "sd1", "sdxl" or "demo"
-    prediction: str  # one of process.PREDICTIONS
     unet: nn.Module  # what a student starts from; always called through `call`
-    alphas_cumprod: Tensor  # [T]
+    process: Process
     fingerprint: str  # SHA-256 of the checkpoint
     file: str  # the checkpoint's name
     device: torch.device
@@ -39,11 +38,6 @@ class Teacher(ABC):
     def too_long(self, prompts: Sequence[str]) -> str:
         """How many of the prompts are longer than what it reads of one; empty for none."""
         return ""
-
-    @property
-    def zero_snr(self) -> bool:
-        """Whether the last timestep is noise alone, or all but."""
-        return bool(self.alphas_cumprod[-1] < NO_SIGNAL)
 
     @abstractmethod
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:

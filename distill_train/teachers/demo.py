@@ -13,13 +13,14 @@ from ...models.demo import family
 from ...models.demo.language import TOKENS
 from ...samplers.denoisers import scaled_linear
 from ..precision import whole_precision
+from ..process import Discrete
 from .base import Teacher
 
 
 class DemoTeacher(Teacher):
     """A scene network and its autoencoder. Its embeddings are the token ids, ``tokens`` [B, 8]."""
 
-    kind, prediction = "demo", "v_prediction"
+    kind = "demo"
     latent_channels, default_size = family.LATENT_CHANNELS, family.LATENT_SIDE * 8
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype, vae: Path | None = None):
@@ -27,7 +28,7 @@ class DemoTeacher(Teacher):
         self.unet = family.load_network(path).eval().requires_grad_(False).to(device, dtype)
         self.vae_file = vae or family.FOLDER / "vae.safetensors"
         self.vae = family.load_autoencoder(self.vae_file).eval().requires_grad_(False).to(device)
-        self.alphas_cumprod = scaled_linear().float()
+        self.process = Discrete(scaled_linear(), "v_prediction")
 
     @property
     def maker(self) -> str:

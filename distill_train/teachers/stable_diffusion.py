@@ -14,6 +14,7 @@ from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, too_l
 from ...pipelines.vae import vae_files
 from ..config import RecipeError
 from ..precision import whole_precision
+from ..process import Discrete
 from .base import Teacher
 
 WHOLE, TILE = 768, 512  # pixels: the largest side that is decoded at once, and of the tiles of a larger picture
@@ -44,15 +45,14 @@ class StableDiffusionTeacher(Teacher):
         self.device, self.path, self.file = device, checkpoint.path, checkpoint.path.name
         self.fingerprint = fingerprint(checkpoint.path)
         self.kind = "sdxl" if checkpoint.architecture is SDXL else "sd1"
-        self.prediction = PREDICTION[parts.prediction]
-        self.alphas_cumprod = parts.alphas_cumprod.float()
-        if zero_snr and self.prediction == "epsilon":
+        self.process = Discrete(parts.alphas_cumprod, PREDICTION[parts.prediction])
+        if zero_snr and self.process.prediction == "epsilon":
             raise RecipeError(
                 f"teacher.zero_snr: {checkpoint.path} is taken for a model that predicts eps, which where all is noise "
                 "says nothing of the picture; set teacher.prediction = v_prediction, too"
             )
-        if zero_snr and not self.zero_snr:
-            self.alphas_cumprod = zero_terminal_snr(parts.alphas_cumprod).float()
+        if zero_snr and not self.process.zero_snr:
+            self.process = Discrete(zero_terminal_snr(parts.alphas_cumprod), self.process.prediction)
         self.unet, self.vae, self.texts = parts.unet.to(device), parts.vae, parts.texts
         self.latent_channels = self.unet.config.in_channels
         self.default_size = checkpoint.architecture.default_size

@@ -32,7 +32,11 @@ def test_the_loss_is_the_papers():
     batch = cd.source.batch(0, range(1))
     ours = cd.batch_loss(cd.network, batch, draws)
 
-    ab, text, free = cd.teacher.alphas_cumprod, batch.embeddings["context"], cd.teacher.unconditional(1)["context"]
+    ab, text, free = (
+        cd.teacher.process.alphas_cumprod,
+        batch.embeddings["context"],
+        cd.teacher.unconditional(1)["context"],
+    )
     t, s, noise = torch.tensor([141]), torch.tensor([121]), draws.normal("noise", (4, 8, 8))
     z = ab[t].sqrt() * batch.latents + (1 - ab[t]).sqrt() * noise
 
@@ -71,7 +75,7 @@ def test_the_student_learns_at_all_of_them_but_the_boundary():
 
 
 def test_the_weights_are_those_of_the_signal_to_noise_ratio():
-    level = method("cd").levels(torch.tensor([21, 981]))
+    level = method("cd").process.level(torch.tensor([21, 981]))
     snr = level.alpha.square() / level.sigma.square()
     assert snr[0] > 1 > snr[1]
     assert WEIGHTS["uniform"](level) == 1

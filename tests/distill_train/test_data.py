@@ -30,6 +30,7 @@ from understudy.distill_train.data.buckets import make_buckets, nearest
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.data.encode import CachedSource, DataError, Encoder, Item
 from understudy.distill_train.data.settings import KINDS
+from understudy.distill_train.process import Discrete
 from understudy.files import sha256
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
@@ -40,13 +41,13 @@ BATCH = 4
 class Teacher:
     """Latents are mean colours and a fourth channel; a caption's embedding is its colour."""
 
-    kind, prediction, device, factor, latent_channels, default_size = "sd1", "epsilon", "cpu", 8, 4, 32
+    kind, device, factor, latent_channels, default_size = "sd1", "cpu", 8, 4, 32
     unet = None
     text_dtype = torch.float32
 
     def __init__(self, fingerprint="a" * 64, works=True):
         self.fingerprint, self.works, self.encoded, self.embedded, self.called = fingerprint, works, 0, [], 0
-        self.alphas_cumprod = torch.linspace(0.999, 0.01, 100)
+        self.process = Discrete(torch.linspace(0.999, 0.01, 100))
         self.maker = fingerprint
 
     def encode(self, pixels, generator=None):
@@ -742,8 +743,8 @@ def test_the_teacher_makes_the_latents_of_prompts_once(prompts):
     found = {item.latents for item in items(source)}
     assert len(found) == 7 and found.isdisjoint(item.latents for item in items(prompts(seed=1)))
     told, steep = Teacher(), Teacher()
-    told.prediction = "v_prediction"
-    steep.alphas_cumprod = torch.linspace(0.999, 1e-7, 100)
+    told.process = Discrete(told.process.alphas_cumprod, "v_prediction")
+    steep.process = Discrete(torch.linspace(0.999, 1e-7, 100))
     for other in (told, steep):
         assert found.isdisjoint(item.latents for item in items(prompts(other)))
 

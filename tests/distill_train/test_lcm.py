@@ -33,7 +33,7 @@ def reference_loss(teacher, unet, target_unet, x0, prompt, uncond, index, noise,
 
     Its DDIM solver, boundary scalings and guidance, sample by sample and in double precision.
     """
-    ab = teacher.alphas_cumprod.double()
+    ab = teacher.process.alphas_cumprod.double()
     cond_width = 16
     frequencies = torch.exp(-torch.arange(8) * torch.log(torch.tensor(10000.0)) / 7)
     losses = []
@@ -53,11 +53,13 @@ def reference_loss(teacher, unet, target_unet, x0, prompt, uncond, index, noise,
 
         def x0_of(network_output, z, t):
             a, b = ab[t].sqrt(), (1 - ab[t]).sqrt()
-            return (z - b * network_output) / a if teacher.prediction == "epsilon" else a * z - b * network_output
+            return (
+                (z - b * network_output) / a if teacher.process.prediction == "epsilon" else a * z - b * network_output
+            )
 
         def noise_of(network_output, z, t):
             a, b = ab[t].sqrt(), (1 - ab[t]).sqrt()
-            return network_output if teacher.prediction == "epsilon" else b * z + a * network_output
+            return network_output if teacher.process.prediction == "epsilon" else b * z + a * network_output
 
         def consistent(x, z, t):
             return 0.25 / ((10 * t) ** 2 + 0.25) * z + 10 * t / ((10 * t) ** 2 + 0.25) ** 0.5 * x

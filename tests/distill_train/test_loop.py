@@ -493,7 +493,7 @@ def test_an_estimate_measures_ten_steps_of_two_stages_and_leaves_nothing(on_tiny
 
 
 def test_an_estimate_of_scenes_leaves_out_what_happens_once(tmp_path, monkeypatch):
-    from understudy.distill_train import scene_source
+    from understudy.distill_train.demo import source as scene_source
 
     clock, cost = [0.0], {1: 50.0, 24: 3.0}
 

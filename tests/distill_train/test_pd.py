@@ -4,8 +4,8 @@ import pytest
 import torch
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.methods.cd import truncated_snr
-from understudy.distill_train.methods.pd import closed_form, grid
-from understudy.distill_train.process import Levels, solve
+from understudy.distill_train.methods.pd import closed_form
+from understudy.distill_train.process import Discrete, solve
 from understudy.samplers.denoisers import DiscreteDenoiser, scaled_linear
 from understudy.samplers.schedules import trailing_sigmas
 
@@ -19,8 +19,8 @@ def test_one_step_with_the_closed_form_is_the_teachers_steps(prediction, substep
     given, z = pd.teacher.embed(["a"]), torch.randn(1, 4, 8, 8)
     times = [torch.tensor([t]) for t in (800, 600, 400, 200)[: substeps + 1]]
     with torch.no_grad():
-        reached = solve(lambda z, t: pd.denoise(pd.teacher.unet, z, t, given), pd.levels, z, times)
-    t, s = pd.levels(times[0]), pd.levels(times[-1])
+        reached = solve(lambda z, t: pd.denoise(pd.teacher.unet, z, t, given), pd.process, z, times)
+    t, s = pd.process.level(times[0]), pd.process.level(times[-1])
     x0 = closed_form(z, t, reached, s)
     torch.testing.assert_close(s.noisy(x0, (z - t.alpha * x0) / t.sigma), reached, rtol=1e-4, atol=1e-4)
 
@@ -35,8 +35,8 @@ def test_a_student_that_starts_as_the_teacher_has_no_loss_with_one_substep(predi
 
 
 def test_the_weight_makes_the_loss_the_larger_of_data_and_noise_error():
-    levels, x, y = Levels(scaled_linear()), torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
-    level, z = levels(torch.tensor([50, 400, 999])), torch.randn(3, 4, 8, 8)
+    process, x, y = Discrete(scaled_linear()), torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
+    level, z = process.level(torch.tensor([50, 400, 999])), torch.randn(3, 4, 8, 8)
     eps = [(z - level.alpha * x0) / level.sigma for x0 in (x, y)]
     larger = torch.maximum((x - y).square().mean((1, 2, 3)), (eps[0] - eps[1]).square().mean((1, 2, 3)))
     torch.testing.assert_close((truncated_snr(level) * (x - y).square()).mean((1, 2, 3)), larger, rtol=1e-4, atol=1e-5)
@@ -44,7 +44,7 @@ def test_the_weight_makes_the_loss_the_larger_of_data_and_noise_error():
 
 def test_the_loss_has_that_weight():
     pd, x, y = method("pd", teacher_steps=4), torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
-    level = pd.levels(torch.tensor([50, 400, 999]))
+    level = pd.process.level(torch.tensor([50, 400, 999]))
     assert level.snr.min() < 1 < level.snr.max()
     errors = (x - y).square().mean((1, 2, 3)) * level.snr.flatten().clamp(min=1)
     torch.testing.assert_close(pd.distance(x, y, level), errors.mean())
@@ -67,7 +67,7 @@ def test_a_preview_of_one_step_is_what_the_student_sees_in_noise():
 def test_the_grid_is_that_of_the_hosts_sgm_uniform():
     model = DiscreteDenoiser(lambda x, t: x, scaled_linear())
     for steps in (1, 2, 4, 8):
-        ours = grid(torch.arange(steps, -1, -1) / steps, 1000)
+        ours = Discrete(scaled_linear()).times(torch.arange(steps, -1, -1) / steps)
         theirs = model.sigma_to_t(trailing_sigmas(model, steps)[:-1])
         assert ours[-1] == -1 and torch.all((ours[:-1] - theirs).abs() <= 0.5 + 1e-3)
 
@@ -100,8 +100,8 @@ def test_in_the_next_stage_the_student_is_the_teacher(train):
         before, _ = pd.denoise(pd.network, z, t, given)
         changed(pd.network, seed=6)  # the student goes on, its teacher stays
         taught = pd._taught(z, [t, torch.tensor([500])], given)
-        x0, eps = before, (z - pd.levels(t).alpha * before) / pd.levels(t).sigma
-        torch.testing.assert_close(taught, pd.levels(torch.tensor([500])).noisy(x0, eps), rtol=1e-3, atol=1e-4)
+        x0, eps = before, (z - pd.process.level(t).alpha * before) / pd.process.level(t).sigma
+        torch.testing.assert_close(taught, pd.process.level(torch.tensor([500])).noisy(x0, eps), rtol=1e-3, atol=1e-4)
         after, _ = pd.denoise(pd.network, z, t, given)
         assert not torch.allclose(after, before, atol=1e-3)
 

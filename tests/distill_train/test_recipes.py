@@ -46,7 +46,8 @@ def test_every_file_of_methods_is_one_or_shared_by_some():
 
     shared = {"__init__", "base", "distillation"}
     files = {path.stem for path in Path(methods.__file__).parent.glob("*.py")} - shared
-    assert files == {method.__module__.rpartition(".")[2] for method in method_classes().values()}
+    places = [method.__module__.rpartition(".") for method in method_classes().values()]
+    assert files == {file for package, _, file in places if package == methods.__name__}
 
 
 def test_help_names_the_distillations(monkeypatch):

@@ -35,7 +35,7 @@ def pairs(tmp_path_factory):
 def test_a_folder_and_a_file_are_one_teacher(pairs, kind, prediction):
     folder, file = map(load_teacher, pairs[kind])
     assert folder.kind == file.kind == kind
-    assert folder.prediction == prediction and file.prediction == "epsilon"  # this file does not say it
+    assert folder.process.prediction == prediction and file.process.prediction == "epsilon"  # this file does not say it
     assert file.fingerprint == sha256(pairs[kind][1]) and len(folder.fingerprint) == 64
     assert file.file == "file.safetensors" and file.latent_channels == 4 and file.factor == 2
     noisy, t = torch.randn(2, 4, 8, 8), torch.tensor([10, 900])
@@ -45,20 +45,22 @@ def test_a_folder_and_a_file_are_one_teacher(pairs, kind, prediction):
         assert set(given) == ({"context"} if kind == "sd1" else {"context", "pooled", "time_ids"})
         outputs.append(teacher.call(teacher.unet, noisy, t, given))
     torch.testing.assert_close(*outputs)
-    torch.testing.assert_close(folder.alphas_cumprod, file.alphas_cumprod)
+    torch.testing.assert_close(folder.process.alphas_cumprod, file.process.alphas_cumprod)
 
 
 def test_what_a_file_does_not_say_a_recipe_can(pairs, tmp_path):
     folder, file = pairs["sd1"]
-    assert load_teacher(file, prediction="v_prediction").prediction == "v_prediction"
-    assert load_teacher(folder, prediction="epsilon").prediction == "epsilon"
+    assert load_teacher(file, prediction="v_prediction").process.prediction == "v_prediction"
+    assert load_teacher(folder, prediction="epsilon").process.prediction == "epsilon"
     told = load_teacher(file, prediction="v_prediction", zero_snr=True)
-    assert told.zero_snr and not load_teacher(file).zero_snr
+    assert told.process.zero_snr and not load_teacher(file).process.zero_snr
     said = shutil.copytree(folder, tmp_path / "folder")
     scheduler = said / "scheduler" / "scheduler_config.json"
     scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"rescale_betas_zero_snr": True}))
-    torch.testing.assert_close(told.alphas_cumprod, load_teacher(said).alphas_cumprod)
-    assert torch.equal(load_teacher(said, zero_snr=True).alphas_cumprod, load_teacher(said).alphas_cumprod)
+    torch.testing.assert_close(told.process.alphas_cumprod, load_teacher(said).process.alphas_cumprod)
+    assert torch.equal(
+        load_teacher(said, zero_snr=True).process.alphas_cumprod, load_teacher(said).process.alphas_cumprod
+    )
     with pytest.raises(RecipeError, match="set teacher.prediction = v_prediction"):
         load_teacher(file, zero_snr=True)
     for wrong in ({"prediction": "epsilon"}, {"zero_snr": True}, {"empty": "zeros"}):
@@ -75,11 +77,11 @@ def test_an_eps_teacher_without_a_signal_is_refused(pairs, tmp_path):
         load_teacher(folder)
     with pytest.raises(CheckpointError, match="predicts eps"):
         open_checkpoint(folder).load(torch.float32)
-    assert load_teacher(folder, prediction="v_prediction").zero_snr
+    assert load_teacher(folder, prediction="v_prediction").process.zero_snr
     # A file that marks zero SNR alone is read as the host reads it: of eps the mark says nothing.
     marked = tmp_path / "marked.safetensors"
     save_file(load_file(pairs["sdxl"][1]) | {"ztsnr": torch.zeros(0)}, marked)
-    assert not load_teacher(marked).zero_snr
+    assert not load_teacher(marked).process.zero_snr
 
 
 def test_an_autoencoder_may_be_given(pairs, tmp_path):
@@ -227,7 +229,7 @@ def test_a_student_with_guidance_input_starts_as_the_teacher(pairs):
 
 def test_the_demo_family_teaches():
     teacher = load_teacher("demo")
-    assert (teacher.kind, teacher.prediction, teacher.latent_channels) == ("demo", "v_prediction", 8)
+    assert (teacher.kind, teacher.process.prediction, teacher.latent_channels) == ("demo", "v_prediction", 8)
     assert teacher.fingerprint == sha256(family.FOLDER / "teacher.safetensors")
     given = teacher.embed(["red star", ""])
     noisy = torch.randn(2, 8, 8, 8)

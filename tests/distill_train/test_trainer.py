@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from understudy.distill_train.command import RECIPES
 from understudy.distill_train.config import Recipe, RecipeError, load_recipe
+from understudy.distill_train.demo.oracle import area_under_roc
+from understudy.distill_train.demo.scenes import LatentSet
 from understudy.distill_train.loop import TrainingError, train
 from understudy.distill_train.methods import make_method
-from understudy.distill_train.methods.scene_oracle import area_under_roc
 from understudy.distill_train.optimizers import learning_rate
 from understudy.distill_train.run import Run
-from understudy.distill_train.scene_data import LatentSet
 from understudy.models.demo import family
 from understudy.oracles import load_oracle
 

@@ -5,6 +5,7 @@ from torch import nn
 from understudy.distill_train.batch import Batch
 from understudy.distill_train.config import Recipe
 from understudy.distill_train.methods import make_method
+from understudy.distill_train.process import Discrete
 from understudy.distill_train.randomness import generator
 from understudy.distill_train.teachers import Teacher
 from understudy.samplers.denoisers import scaled_linear
@@ -18,11 +19,11 @@ class TinyTeacher(Teacher):
     latent_channels, default_size, factor, file, fingerprint = 4, 8, 1, "tiny.safetensors", "0" * 64
     device = CPU
 
-    def __init__(self, prediction="epsilon", kind="sd1", seed=0):
+    def __init__(self, prediction="epsilon", kind="sd1", seed=0, process=None):
         from diffusers import UNet2DConditionModel
 
         torch.manual_seed(seed)
-        self.kind, self.prediction = kind, prediction
+        self.kind = kind
         self.unet = UNet2DConditionModel(
             sample_size=8,
             block_out_channels=[8],
@@ -34,7 +35,7 @@ class TinyTeacher(Teacher):
             norm_num_groups=4,
         )
         self.unet.eval().requires_grad_(False)
-        self.alphas_cumprod = scaled_linear().float()
+        self.process = process or Discrete(scaled_linear(), prediction)
         self.seen = []
 
     def encode(self, pixels, generator=None):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..models.demo import checker, family
-from ..models.demo.sampling import denoiser, sample_student, sample_teacher, start
-from ..samplers.schedules import trailing_sigmas
-from .randomness import generator
-from .scene_data import draw_scenes, tokens_for
+from ...models.demo import checker, family
+from ...models.demo.sampling import denoiser, sample_student, sample_teacher, start
+from ...samplers.schedules import trailing_sigmas
+from ..randomness import generator
+from .scenes import draw_scenes, tokens_for
 
 
 def measure_scenes(

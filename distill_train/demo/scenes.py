@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import save_tensors, sha256
-from ..models.demo import family
-from ..models.demo.language import token_ids
-from ..models.demo.render import render
-from ..models.demo.scenes import Scene, scenes_of
-from .config import RecipeError
-from .randomness import generator
+from ...files import save_tensors, sha256
+from ...models.demo import family
+from ...models.demo.language import token_ids
+from ...models.demo.render import render
+from ...models.demo.scenes import Scene, scenes_of
+from ..config import RecipeError
+from ..randomness import generator
 
 CHUNK = 256
 SINGLE_SHARE = 0.1  # of the drawn scenes show one thing; by count they would be one in a hundred

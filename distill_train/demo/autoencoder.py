@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from ...models.demo import checker, family
 from ...models.demo.render import SIDE, render
 from ..config import RecipeError, Strict
+from ..methods.base import Method
 from ..randomness import generator
-from ..scene_data import draw_scenes
-from .base import Method
+from .scenes import draw_scenes
 
 
 class Autoencoder(Method):

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 
-from .batch import Batch, Extent
-from .config import Recipe, RecipeError, Strict, explain
-from .randomness import generator
-from .scene_data import LatentSet
-from .teachers import Teacher
+from ..batch import Batch, Extent
+from ..config import Recipe, RecipeError, Strict, explain
+from ..randomness import generator
+from ..teachers import Teacher
+from .scenes import LatentSet
 
 
 class SceneSettings(Strict):

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ...models.demo import family
 from ...samplers.denoisers import scaled_linear
 from ..config import Strict
+from ..methods.base import Method
 from ..randomness import generator
-from ..scene_data import LatentSet, load_vae
-from ..scene_preview import measure_scenes
-from .base import Method
+from .preview import measure_scenes
+from .scenes import LatentSet, load_vae
 
 
 class Diffusion(Method):

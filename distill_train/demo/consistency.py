@@ -11,10 +11,10 @@ from ...models.demo import family
 from ...samplers.denoisers import scaled_linear
 from ..config import Strict
 from ..ema import Ema
+from ..methods.base import Method
 from ..randomness import generator
-from ..scene_data import LatentSet, load_network, load_vae
-from ..scene_preview import measure_scenes
-from .base import Method
+from .preview import measure_scenes
+from .scenes import LatentSet, load_network, load_vae
 
 
 class Consistency(Method):

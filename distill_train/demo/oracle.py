@@ -15,10 +15,10 @@ from ...models.demo.render import SIDE
 from ...models.demo.scenes import SPLITS, scenes_of
 from ...oracles.families.demo import MARK
 from ..config import Strict
+from ..methods.base import Method
 from ..randomness import generator
-from ..scene_data import tokens_for
-from ..scene_pictures import PictureMaker, Pictures
-from .base import Method
+from .pictures import PictureMaker, Pictures
+from .scenes import tokens_for
 
 NOTHING_FITS = 0  # the class for what no word of a slot describes
 UNKNOWN = -100  # what cross_entropy passes over

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from understudy.distill_train import scene_pictures
 from understudy.distill_train.config import Recipe
-from understudy.distill_train.methods.scene_oracle import (
+from understudy.distill_train.demo import pictures as module
+from understudy.distill_train.demo.oracle import (
     NOTHING_FITS,
     UNKNOWN,
     SceneOracle,
@@ -14,8 +14,8 @@ from understudy.distill_train.methods.scene_oracle import (
     held_out_texts,
     text_shown,
 )
-from understudy.distill_train.scene_data import draw_scenes
-from understudy.distill_train.scene_pictures import PictureMaker, Pictures
+from understudy.distill_train.demo.pictures import PictureMaker, Pictures
+from understudy.distill_train.demo.scenes import draw_scenes
 from understudy.models.demo import checker
 from understudy.models.demo.language import TOKENS, parse, token_ids
 from understudy.models.demo.oracle_network import SceneOracleNetwork
@@ -115,7 +115,7 @@ def test_pictures_are_made_once(tmp_path, monkeypatch):
 
     first = maker().sampled("student", 1, 3), maker().reconstructed(3)
     assert len(list(tmp_path.iterdir())) == 2
-    monkeypatch.setattr(scene_pictures.family, "decode", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(module.family, "decode", lambda *_: pytest.fail("made again"))
     again = maker().sampled("student", 1, 3), maker().reconstructed(3)
     for a, b in zip(first, again, strict=True):
         assert torch.equal(a.pixels, b.pixels) and a.scenes == b.scenes and a.readings == b.readings

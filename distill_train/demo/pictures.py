@@ -11,13 +11,13 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from ..files import sha256
-from ..models.demo import checker, family
-from ..models.demo.render import render
-from ..models.demo.scenes import Scene
-from .randomness import generator
-from .scene_data import CHUNK, cached, digest, draw_scenes, load_network, load_vae, tokens_for
-from .scene_preview import sample
+from ...files import sha256
+from ...models.demo import checker, family
+from ...models.demo.render import render
+from ...models.demo.scenes import Scene
+from ..randomness import generator
+from .preview import sample
+from .scenes import CHUNK, cached, digest, draw_scenes, load_network, load_vae, tokens_for
 
 
 @dataclass

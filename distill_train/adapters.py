@@ -1,0 +1,138 @@
+"""LoRA (Hu et al. 2021) beside a network: what an adapter adds is added to the outputs of the network's layers."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Pair(NamedTuple):
+    """The two factors at one layer: ``down`` [r, in, ...], ``up`` [out, r, ...]."""
+
+    down: Tensor
+    up: Tensor
+
+
+class Adapters(nn.Module):
+    """A network with named adapters on it; calling this calls the network.
+
+    ``base`` is no part of this module: it keeps its names, keys, weights and type, and only adapters are in
+    ``parameters()`` and ``state_dict()``, in float32. Any layer will do that is called with a tensor and says its
+    sizes, as ``nn.Linear`` and ``nn.Conv2d`` do, quantised ones and a host's own included. ``active`` names the
+    adapters that act; those of several that share a layer add up. A copy of the base would be adapted, too.
+    """
+
+    def __init__(self, base: nn.Module):
+        super().__init__()
+        self._base = (base,)  # in a tuple, as a module would be registered
+        self.pairs = nn.ModuleDict()
+        self.active: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> nn.Module:
+        return self._base[0]
+
+    def add(self, name: str, targets: Sequence[str], rank: int, alpha: float | None = None) -> None:
+        """A new adapter, active at once, which as yet adds nothing; its scale is alpha / rank, 1 without alpha.
+
+        targets: names of layers of the base, or ends of their names at a dot. Raises ValueError for a name that is
+        taken, targets that name no layer, and a layer without sizes.
+        """
+        if name in self.pairs:
+            raise ValueError(f"there is an adapter {name!r} already; choose another name")
+        ends = tuple(f".{target}" for target in targets)
+        layers = {at: layer for at, layer in self.base.named_modules() if f".{at}".endswith(ends)}
+        if not layers:
+            raise ValueError(f"{', '.join(targets)} names no layer of this network")
+        adapter = nn.ModuleDict()
+        for at, layer in layers.items():
+            pair = LowRank(at, layer, rank, (alpha or rank) / rank)
+            adapter[_registered(at)] = pair
+            layer.register_forward_hook(partial(self._add, name, pair))
+        self.pairs[name] = adapter
+        self.active = (*self.active, name)
+
+    def forward(self, *arguments, **named):
+        return self.base(*arguments, **named)
+
+    @contextmanager
+    def only(self, *names: str) -> Iterator[nn.Module]:
+        """Within, no other adapters act; without names, the base is as it was loaded."""
+        before, self.active = self.active, names
+        try:
+            yield self
+        finally:
+            self.active = before
+
+    def train(self, mode: bool = True):
+        self.base.train(mode)  # diffusers recomputes activations in training alone
+        return super().train(mode)
+
+    def factors(self, name: str) -> dict[str, Pair]:
+        """An adapter's factors by the name of their layer."""
+        return {_layer(at): Pair(pair.down, pair.up) for at, pair in self.pairs[name].items()}
+
+    def _add(self, name: str, pair: "LowRank", layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor):
+        return pair(arguments[0], output) if name in self.active else None
+
+
+class LowRank(nn.Module):
+    """``output + scale * up(down(x))`` at one layer: ``down`` as its own weight with r outputs, ``up`` [out, r]."""
+
+    def __init__(self, name: str, layer: nn.Module, rank: int, scale: float):
+        super().__init__()
+        self.scale, self.convolution = scale, {}
+        if hasattr(layer, "in_features"):
+            inputs, outputs = (layer.in_features,), layer.out_features
+        elif hasattr(layer, "in_channels"):
+            if layer.groups != 1 or layer.padding_mode != "zeros":
+                raise ValueError(f"{name} is a convolution in groups or with another padding than zeros; leave it out")
+            inputs, outputs = (layer.in_channels, *layer.kernel_size), layer.out_channels
+            self.convolution = {key: getattr(layer, key) for key in ("stride", "padding", "dilation")}
+        else:
+            raise ValueError(f"{name} is a {type(layer).__name__}, which does not say its sizes; name layers that do")
+        ones = (1,) * (len(inputs) - 1)
+        self.down = nn.Parameter(torch.empty(rank, *inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank, *ones))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    def forward(self, x: Tensor, output: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(x.device.type):
+            return self._added(x, output)
+        # Where the base computes in less, the sum is rounded once.
+        return self._added(x.to(self.down.dtype), output.to(self.down.dtype)).to(output.dtype)
+
+    def _added(self, x: Tensor, output: Tensor) -> Tensor:
+        if self.convolution:
+            inner = F.conv2d(x, self.down, **self.convolution)
+            return torch.add(output, F.conv2d(inner, self.up), alpha=self.scale).to(output.dtype)
+        inner = F.linear(x, self.down).flatten(0, -2)
+        # In one product, so that the output is read and written once.
+        return torch.addmm(output.flatten(0, -2), inner, self.up.T, alpha=self.scale).view_as(output)
+
+
+def from_peft(weights: Mapping[str, Tensor], name: str, adapter: str = "default") -> dict[str, Tensor]:
+    """A network's training weights under peft's names as :class:`Adapters` has them; others as they are."""
+    ends = {f".lora_{half}.{adapter}.weight": factor for half, factor in (("A", "down"), ("B", "up"))}
+    renamed = {}
+    for key, value in weights.items():
+        for end, factor in ends.items():
+            if key.endswith(end):
+                key = f"pairs.{name}.{_registered(key.removesuffix(end))}.{factor}"
+                break
+        renamed[key] = value
+    return renamed
+
+
+def _registered(name: str) -> str:
+    """A layer's name as one that a module may have, which holds no dot."""
+    return name.replace(".", "/")
+
+
+def _layer(registered: str) -> str:
+    return registered.replace("/", ".")

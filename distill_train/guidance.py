@@ -1,0 +1,44 @@
+"""How a network is guided: by a branch without a prompt, or by an input of its own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+Conditioning = Mapping[str, Tensor]
+Run = Callable[[Tensor, Tensor, Conditioning], Tensor]  # (z, t [B], given) -> the network's output
+
+
+class Guidance(ABC):
+    @abstractmethod
+    def __call__(self, run: Run, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float) -> Tensor:
+        """The output at z, t under a guidance scale, one for all or [B]; 1 is no guidance."""
+
+
+class ClassifierFree(Guidance):
+    """Ho and Salimans 2022: ``uncond + cfg (cond - uncond)``, both branches in one pass.
+
+    unconditional: the embeddings of the branch without a prompt, for so many rows.
+    """
+
+    def __init__(self, unconditional: Callable[[int], Conditioning]):
+        self.unconditional = unconditional
+
+    def __call__(self, run: Run, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float) -> Tensor:
+        if isinstance(cfg, (int, float)) and cfg == 1:
+            return run(z, t, given)
+        free = {**given, **self.unconditional(len(z))}
+        both = {key: torch.cat([given[key], free[key].to(given[key])]) for key in given}
+        cond, uncond = run(torch.cat([z, z]), torch.cat([t, t]), both).chunk(2)
+        if isinstance(cfg, Tensor):
+            cfg = cfg.reshape(-1, *[1] * (z.ndim - 1))
+        return uncond + cfg * (cond - uncond)
+
+
+class Embedded(Guidance):
+    """The network is told the scale, as LCM's w = cfg - 1; one pass."""
+
+    def __call__(self, run: Run, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float) -> Tensor:
+        w = torch.as_tensor(cfg, dtype=torch.float32, device=z.device).expand(len(z)) - 1
+        return run(z, t, {**given, "guidance": w})
