@@ -64,6 +64,13 @@ def split(values: Sequence[T], sizes: Sequence[int]) -> Iterator[tuple[T, ...]]:
         start += size
 
 
+def one_for_all(values: Sequence[T], what: str) -> T:
+    """The value of an input that counts once, of the list that the host hands over. ValueError for different ones."""
+    if any(each is not values[0] and each != values[0] for each in values):
+        raise ValueError(f"a list of {len(values)} different entries for {what}; give one for all images")
+    return values[0]
+
+
 def one_per_image(values: Sequence[T], sizes: Sequence[int], what: str) -> list[T]:
     """``values`` spread over batches of ``sizes``: one for all images, one per image, or one per batch of the list.
 

@@ -10,6 +10,7 @@ from ..files import preview
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.statistics import said
 from ..oracles.threshold import share
+from .batches import one_for_all
 from .calibrations import ENOUGH_FOR_INTERVALS
 from .display import shown
 from .folders import calibration_path, calibrations_folder
@@ -76,7 +77,7 @@ class UnderstudyCalibrate(io.ComfyNode):
 
     @classmethod
     def execute(cls, scores: list, name: list) -> io.NodeOutput:
-        path = calibration_path(name[0])
+        path = calibration_path(one_for_all(name, "name"))
         if not scores:
             raise CalibrationError("there are no scores to count; connect Score Images")
         if path.is_file():

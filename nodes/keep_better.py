@@ -12,7 +12,7 @@ from ..decisions import KEPT, REDONE, REVERTED
 from ..oracles.base import NoScore
 from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, values_of
-from .batches import check_images, for_oracle, one_per_image, same_image, split
+from .batches import check_images, for_oracle, one_for_all, one_per_image, same_image, split
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
 
@@ -62,10 +62,11 @@ class UnderstudyKeepBetter(io.ComfyNode):
     @classmethod
     def execute(cls, images_before, images_after, scores, oracle, prompt) -> io.NodeOutput:
         changed = redone(images_before, images_after)
+        images_after = in_batches_of(images_before, images_after)
         sizes = [len(batch) for batch in images_before]
         prompts = one_per_image(prompt, sizes, "prompts")
         before = split(values_of(scores, sum(sizes)), sizes)
-        judge = Judge(oracle[0], scores, prompts)
+        judge = Judge(one_for_all(oracle, "oracle"), scores, prompts)
         texts = split(judge.texts, sizes)
         output, decisions, after = [], [], []
         for old, new, flags, text, values in zip(images_before, images_after, changed, texts, before, strict=True):
@@ -110,18 +111,32 @@ class Judge:
 
 
 def redone(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> list[list[bool]]:
-    """For each batch of two lists of images, which images differ in any bit. Raises ValueError where shapes differ."""
+    """For each batch of ``before``, which of its images ``after`` has in another form, whatever its batches are.
+
+    Raises ValueError where counts or sizes differ.
+    """
     counts = check_images("images_before", before), check_images("images_after", after)
     if sum(counts[0]) != sum(counts[1]):
         raise ValueError(f"{sum(counts[0])} images_before, but {sum(counts[1])} images_after: connect the same images.")
-    shapes = [[list(batch.shape) for batch in batches] for batches in (before, after)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"images_before have shape {shapes[0]}, but images_after {shapes[1]}: connect the same images."
-        )
-    return [
-        [not same_image(*pair) for pair in zip(old, new, strict=True)] for old, new in zip(before, after, strict=True)
-    ]
+    pairs = list(zip(_singly(before), _singly(after), strict=True))
+    for number, (old, new) in enumerate(pairs):
+        if old.shape != new.shape:
+            raise ValueError(
+                f"image {number} of images_before has shape {list(old.shape)}, but that of images_after "
+                f"{list(new.shape)}: connect the same images."
+            )
+    flags = [not same_image(*pair) for pair in pairs]
+    return [list(part) for part in split(flags, counts[0])]
+
+
+def in_batches_of(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """``after`` in the batches of ``before``, which has the same number of images of the same sizes."""
+    sizes = [len(batch) for batch in before]
+    return after if [len(batch) for batch in after] == sizes else list(map(torch.stack, split(_singly(after), sizes)))
+
+
+def _singly(batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [image for batch in batches for image in batch]
 
 
 def with_decisions(scores: Sequence[Scores], decisions: Sequence[str], after: Sequence[float | None]):

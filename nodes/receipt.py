@@ -15,7 +15,7 @@ from ..decisions import DECISIONS, KEPT, REDONE, REVERTED
 from ..oracles.scores import Scores
 from ..oracles.threshold import Threshold
 from ..report import finite
-from .batches import check_images, same_image
+from .batches import check_images, one_for_all, same_image
 from .report import Row, report_picture
 from .schema import schema
 from .types import Receipt, ReceiptSocket, ScoresSocket, ThresholdSocket
@@ -58,8 +58,9 @@ class UnderstudyReceipt(io.ComfyNode):
         before, after = _singly(images_before), _singly(images)
         rows = _rows(before, after, counts, scores, receipt)
         values = [row.score for row in rows]
-        cut = threshold[0].cut(values)
-        totals = [*_threshold_lines(rows, threshold[0], receipt), *_teacher_lines(rows, receipt)]
+        rule = one_for_all(threshold, "threshold")
+        cut = rule.cut(values)
+        totals = [*_threshold_lines(rows, rule, receipt), *_teacher_lines(rows, receipt)]
         saved = [_save(report_picture(rows, totals), "receipt", cls.hidden, {"report": totals})]
         oracle = scores[0].oracle
         for row in rows:

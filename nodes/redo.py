@@ -90,15 +90,17 @@ def _sample(run: Sequence[Shot], progress: Progress):
     """Give each shot its redone latent and its evaluations."""
     take, latent = run[0].take, _latent(run)
     size = latent["samples"].shape[2:]
-    subset, rows = _subset(run, *CONDITIONING), _subset(run, "model")
+    rows, of_positive, of_negative = (_subset(run, name) for name in ("model", *CONDITIONING))
+    if of_positive == of_negative:
+        of_negative = of_positive  # a ControlNet that both share is cut once, so that both still share it
     samples, evaluations = sample_images(
         take.model,
         take.sampler_name,
         take.sampler,
         take.sigmas(),
         take.cfg,
-        subset.conditioning(take.positive, size),
-        subset.conditioning(take.negative, size),
+        of_positive.conditioning(take.positive, size),
+        of_negative.conditioning(take.negative, size),
         latent,
         _noise(run),
         run[0].noise.seed,
@@ -111,9 +113,9 @@ def _sample(run: Sequence[Shot], progress: Progress):
         shot.samples, shot.evaluations, shot.in_parts = sample, count, in_parts
 
 
-def _subset(run: Sequence[Shot], *inputs: str) -> Subset:
-    """Which images of the batch that these inputs are for the shots are."""
-    return Subset([shot.within(*inputs)[0] for shot in run], run[0].within(*inputs)[1])
+def _subset(run: Sequence[Shot], name: str) -> Subset:
+    """Which images of the batch that this input is for the shots are."""
+    return Subset([shot.within(name)[0] for shot in run], run[0].within(name)[1])
 
 
 def _decoded(take: Take) -> torch.Tensor:

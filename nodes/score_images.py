@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..oracles.combine import CombinedOracle
 from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, image_id
-from .batches import check_images, for_oracle, one_per_image, split
+from .batches import check_images, for_oracle, one_for_all, one_per_image, split
 from .display import listed, shown
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
@@ -64,23 +64,23 @@ class UnderstudyScoreImages(io.ComfyNode):
 
         sizes = check_images("images", images)
         prompts = one_per_image(prompt, sizes, "prompts")
-        literal = literal_prompts[0]
-        read, syntax = reading(prompts, literal or not oracle[0].reads_prompts)
+        literal, judge = one_for_all(literal_prompts, "literal_prompts"), one_for_all(oracle, "oracle")
+        read, syntax = reading(prompts, literal or not judge.reads_prompts)
         settings = settings_of_graph(cls.hidden, ["images"])
-        if isinstance(oracle[0], CombinedOracle):
-            oracle[0].require(settings)
-        progress = comfy.utils.ProgressBar(sum(sizes) * oracle[0].passes)
+        if isinstance(judge, CombinedOracle):
+            judge.require(settings)
+        progress = comfy.utils.ProgressBar(sum(sizes) * judge.passes)
         scores = []
         for batch, texts, given in zip(images, split(read, sizes), split(prompts, sizes), strict=True):
             seen = sum(len(each.values) for each in scores)
             pictures = for_oracle(batch)
-            values = tuple(oracle[0](pictures, texts, seen, progress.update).tolist())
+            values = tuple(judge(pictures, texts, seen, progress.update).tolist())
             ids = tuple(image_id(picture) for picture in pictures)
-            made = Scores(values, ids, oracle[0].fingerprint, given, settings, family=oracle[0].family, literal=literal)
+            made = Scores(values, ids, judge.fingerprint, given, settings, family=judge.family, literal=literal)
             scores.append(made)
         values = [value for batch in scores for value in batch.values]
-        remarks = [*syntax, *oracle[0].remarks(read)]
+        remarks = [*syntax, *judge.remarks(read)]
         for remark in remarks:
             log.warning("Understudy: %s", remark)
-        text = "\n".join([listed(values, oracle[0].unit), *remarks])
+        text = "\n".join([listed(values, judge.unit), *remarks])
         return io.NodeOutput(scores, values, ui=shown(text, cls.hidden.unique_id))

@@ -172,9 +172,9 @@ class Shot:
         """The place in the student's whole batch, on which the noise depends."""
         return self.noise.index(self.row)
 
-    def within(self, *inputs: str) -> tuple[int, int]:
-        """The image's place in, and the size of, the batch that these inputs of the node are for."""
-        whole = self.take.listed.isdisjoint(inputs)
+    def within(self, name: str) -> tuple[int, int]:
+        """The image's place in, and the size of, the batch that this input of the node is for."""
+        whole = name not in self.take.listed
         return (self.place.row, self.place.batch) if whole else (self.image, len(self.take.images))
 
     def cut(self) -> dict:
@@ -196,7 +196,7 @@ class Shot:
         if mask is not None:  # the frames of a video are no batch
             mask = (*mask.shape[1:], mask.dtype) if len(mask) == 1 else id(mask)
         conditioning = (id(take.positive), id(take.negative))
-        sizes = (self.within(*CONDITIONING)[1], self.within("model")[1])
+        sizes = tuple(self.within(name)[1] for name in (*CONDITIONING, "model"))
         levels = (take.strategy, take.rollback, take.rollback_mode, take.steps, take.cfg, take.sampler_name)
         shape = (*self.samples.shape, self.samples.dtype)
         return (id(take.model), conditioning, sizes, *levels, take.scheduler, self.noise.seed, shape, mask)

@@ -10,13 +10,13 @@ from comfy_api.latest import io
 
 from ..decisions import BY_STRATEGY, KEPT
 from ..oracles.scores import values_of
-from .batches import check_images
+from .batches import check_images, one_for_all
 from .display import shown
 from .latents import single
 from .patches import warning
 from .redo import redo
 from .schema import schema
-from .seeds import KEY, samplers_upstream
+from .seeds import KEY, samplers_upstream, travelled
 from .take import Shot, Take, places_of
 from .types import Receipt, ReceiptSocket, ScoresSocket, ThresholdSocket
 
@@ -178,9 +178,7 @@ def rejections(images: Sequence[torch.Tensor], scores: Sequence, threshold: Sequ
     """For each batch of the list of images, which of its images the threshold rejects."""
     counts = check_images("images", images, (3, 4))
     values = values_of(scores, sum(counts))
-    if any(each != threshold[0] for each in threshold):
-        raise ValueError(f"a list of {len(threshold)} different thresholds; give one for all images.")
-    flags = iter(threshold[0].rejected(values))
+    flags = iter(one_for_all(threshold, "threshold").rejected(values))
     return [[next(flags) for _ in range(count)] for count in counts]
 
 
@@ -203,8 +201,9 @@ def remarks(takes: Sequence[Take], graph, node_id: str) -> Iterator[str]:
         seeds = {shot.noise.seed for _, shot in others}
         yield f"seed {_listed(seeds)} of the widget: {_named(others)}"
         yield from sorted({_reason(shot) for _, shot in others if shot.take.seed_from == "latent"})
+        brought = {seed % 2**64 for take in takes for seed in _brought(take)}
         for label, seed in samplers_upstream(graph, node_id, ("latent", "images")):
-            if any(other % 2**64 != seed for other in seeds):
+            if seed not in brought and any(other % 2**64 != seed for other in seeds):
                 yield f"{label} has seed {seed}: what it made is redone in another noise"
     if len(takes) > 1 and any(shot.place.latent is None for _, shot in numbered):
         yield (
@@ -215,11 +214,18 @@ def remarks(takes: Sequence[Take], graph, node_id: str) -> Iterator[str]:
     yield from dict.fromkeys(filter(None, (warning(take.model, batch) for (_, batch), take in parts.items())))
 
 
+def _brought(take: Take) -> Iterator[int]:
+    """The seeds that came with the latent of any of a take's images, the kept ones too."""
+    if take.seed_from == "latent":
+        found = (travelled(place.latent, place.row) for place in take.places)
+        yield from (noise.seed for noise, _ in filter(None, found))
+
+
 def _reason(shot: Shot) -> str:
     if shot.place.latent is None:
         return "because no latent is connected"
     if KEY in shot.place.latent:
-        return "because the latent is no longer what Understudy Student Sampler made"
+        return "because the latent is no longer what Understudy Student Sampler made, or was joined to another's"
     return "because the latent carries no seed: it does not come straight from Understudy Student Sampler"
 
 

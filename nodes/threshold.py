@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..oracles.calibration import CalibrationError
 from ..oracles.statistics import said
 from ..oracles.threshold import Threshold
+from .batches import one_for_all
 from .calibrations import ENOUGH_FOR_INTERVALS, content_hash, find_calibration, known_calibrations
 from .display import shown
 from .folders import NONE
@@ -93,8 +94,16 @@ class UnderstudyThreshold(io.ComfyNode):
 
     @classmethod
     def execute(cls, mode: list, percentile: list, value: list, fraction: list, calibration: list, scores=None):
-        threshold = cls.make(mode[0], percentile[0], value[0], fraction[0], calibration[0], scores or [])
-        interval = _interval(calibration[0], percentile[0]) if mode[0] == "percentile" else None
+        given = {
+            "mode": mode,
+            "percentile": percentile,
+            "value": value,
+            "fraction": fraction,
+            "calibration": calibration,
+        }
+        given = {name: one_for_all(values, name) for name, values in given.items()}
+        threshold = cls.make(**given, scores=scores or [])
+        interval = _interval(given["calibration"], given["percentile"]) if given["mode"] == "percentile" else None
         return io.NodeOutput(threshold, ui=shown(_described(threshold, scores or [], interval), cls.hidden.unique_id))
 
     @classmethod

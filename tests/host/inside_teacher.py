@@ -295,6 +295,17 @@ def check_a_list_of_latents_keeps_each_entry_s_own_places():
         close(pieces[place // 2][1], teach(images[place : place + 1], [0], latent=latent, positive=mine)[0][0])
 
 
+def check_one_conditioning_for_all_is_the_batch_s_beside_one_for_each_entry():
+    images, masks = pictures(), torch.zeros(BATCH, 8, 8)
+    for image, mask in enumerate(masks):
+        mask[:, 2 * image : 2 * image + 2] = 1
+    negative, own = [[text(2)[0][0], {"mask": masks}]], [text(seed) for seed in range(11, 11 + BATCH)]
+    pieces = teach(list(images.split(1)), [1, 3], positive=tuple(own), negative=negative, latent=blank(BATCH))[0]
+    for place in (1, 3):
+        whole = teach(images, [place], positive=own[place], negative=negative, latent=blank(BATCH))[0]
+        close(pieces[place][0], whole[place])
+
+
 def check_the_node_says_that_places_of_a_list_are_counted_through():
     images, remark = pictures(), "connect its latent"
     assert remark in said(taught(list(images.split(1)), [2]))

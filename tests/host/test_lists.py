@@ -74,6 +74,13 @@ def test_a_batch_in_pieces_is_redone_in_the_noise_that_the_student_s_latent_brin
     masked = graph.add("SetLatentNoiseMask", samples=sampled[0],
                        mask=graph.add("SolidMask", value=1.0, width=SIDE, height=SIDE)[0])  # fmt: skip
     listed = {"images": pieces[0], "scores": judged[0]}
+    second = graph.add("UnderstudyStudentSampler", **{**inputs, "seed": 307}, latent_image=graph.latent[0], **SAMPLED)
+    joined = graph.add("LatentBatch", samples1=sampled[0], samples2=second[0])
+    numbers = graph.add("TestFloats", numbers=json.dumps([*scores, *scores]))
+    eight = {
+        "images": graph.add("VAEDecode", samples=joined[0], vae=graph.student[2])[0],
+        "scores": graph.add("UnderstudyScoresFromList", scores=numbers[0])[0],
+    }
 
     def teacher(**changes):
         made = graph.add("UnderstudyTeacher", **{**graph.nodes[graph.teacher]["inputs"], **changes})
@@ -87,6 +94,7 @@ def test_a_batch_in_pieces_is_redone_in_the_noise_that_the_student_s_latent_brin
         "by place": teacher(seed=302, **listed),
         "by the widget": teacher(seed_from="widget", latent=sampled[0], **listed),
         "not the latent": teacher(latent=graph.latent[0], **listed),
+        "joined": teacher(latent=joined[0], **eight),
     }
     halves = [graph.add("ImageFromBatch", image=graph.images[0], batch_index=at, length=2) for at in (0, 2)]
     numbers = graph.add("TestFloats", numbers=json.dumps([BAD, BAD]))
@@ -118,6 +126,9 @@ def test_a_batch_in_pieces_is_redone_in_the_noise_that_the_student_s_latent_brin
     assert "seed 99999 of the widget" in text["not the latent"] and "carries no seed" in text["not the latent"]
     student = f"UnderstudyStudentSampler (node {sampled}) has seed 302: what it made"
     assert student in text["by the widget"] and student in text["not the latent"] and student not in text["by place"]
+    assert "seed 302 of the student's latent, not the widget's 99999: images 0, 2, 3" in text["joined"]
+    assert "seed 99999 of the widget: images 4, 6, 7" in text["joined"] and student not in text["joined"]
+    assert f"UnderstudyStudentSampler (node {second}) has seed 307: what it made" in text["joined"]
     # One bar over all sampling runs of a list.
     values = [data["value"] for data in seen if data["node"] == asked["split"][0]]
     assert values == sorted(values) and values[-1] == 3 * 2

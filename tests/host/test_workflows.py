@@ -44,6 +44,24 @@ def use(prompt, class_type, **inputs):
 
 
 @pytest.mark.parametrize("name", [DEMO, CHECKPOINT])
+def test_a_template_has_the_nodes_as_they_are(host, name):
+    """Each widget its value, though an absent one at the end would take its default, and each socket its name."""
+    about, prompt = host.object_info(), workflow(host, name)
+    saved = json.loads((PACK / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    for node in saved["nodes"]:
+        if not node["type"].startswith("Understudy"):
+            continue
+        info, given = about[node["type"]], prompt[str(node["id"])]["inputs"]
+        kinds = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+        assert list(given) and given.keys() == kinds.keys(), (node["type"], kinds.keys() ^ given.keys())
+        assert [(each["name"], each["type"]) for each in node["outputs"]] == list(
+            zip(info["output_name"], info["output"], strict=True)
+        )
+        for each in node["inputs"]:
+            assert each["type"] in (kinds[each["name"]][0], "COMBO"), (node["type"], each["name"])
+
+
+@pytest.mark.parametrize("name", [DEMO, CHECKPOINT])
 def test_example_workflow_redoes_the_worst_quarter(host, name):
     prompt = workflow(host, name)
     # Eight pictures of 512 x 512 would take two cores many minutes.

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.nodes.batches import check_images, for_oracle, one_per_image, split
+from understudy.nodes.batches import check_images, for_oracle, one_for_all, one_per_image, split
 
 
 def test_images_keep_alpha_and_lose_overshoots():
@@ -78,6 +78,44 @@ def test_every_node_with_images_checks_them_in_the_same_way(without_host):
             given = {each: nothing.get(each, good) for each in inputs} | {name: bad}
             with pytest.raises(ValueError, match=f"{name}: image 1 has values from 255 to 255; expected"):
                 node(**given)
+
+
+def test_what_counts_once_is_refused_as_a_list_of_several(without_host, monkeypatch, tmp_path):
+    from understudy.nodes import folders
+    from understudy.nodes.calibrate import UnderstudyCalibrate
+    from understudy.nodes.keep_better import UnderstudyKeepBetter
+    from understudy.nodes.receipt import UnderstudyReceipt
+    from understudy.nodes.score_images import UnderstudyScoreImages
+    from understudy.nodes.teacher import UnderstudyTeacher
+    from understudy.nodes.threshold import UnderstudyThreshold
+    from understudy.oracles.scores import Scores
+    from understudy.oracles.threshold import Threshold
+
+    monkeypatch.setattr(folders, "calibrations_folder", lambda: tmp_path)
+    images, scores = [torch.rand(1, 4, 6, 3)] * 2, [Scores((0.5,), ("i",), None, ("a",))] * 2
+    several, oracles = [Threshold.fixed(0), Threshold.fixed(1)], [object(), object()]
+    widgets = {
+        "mode": ["fixed"],
+        "percentile": [30.0],
+        "value": [0.0, 1.0],
+        "fraction": [0.25],
+        "calibration": ["none"],
+    }
+    for node, name, inputs in (
+        (UnderstudyScoreImages.execute, "oracle", {"oracle": oracles, "images": images, "prompt": ["a"]}),
+        (UnderstudyCalibrate.execute, "name", {"scores": scores, "name": ["one", "two"]}),
+        (UnderstudyThreshold.execute, "value", widgets),
+        (UnderstudyTeacher.check_lazy_status, "threshold", {"images": images, "scores": scores, "threshold": several}),
+        (UnderstudyKeepBetter.execute, "oracle", {"images_before": images, "images_after": images, "scores": scores,
+                                                  "oracle": oracles, "prompt": ["a"]}),
+        (UnderstudyReceipt.execute, "threshold", {"images_before": images, "images": images, "scores": scores,
+                                                  "threshold": several}),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"a list of 2 different entries for {name}; give one for all images"):
+            node(**inputs)
+    assert not list(tmp_path.iterdir())
+    same = object()
+    assert one_for_all([same, same], "oracle") is same
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,25 @@ def test_keep_better_names_an_image_by_its_place_among_all(without_host):
         keep(after, ["0"])
 
 
+def test_keep_better_finds_an_image_in_other_batches(without_host):
+    from understudy.nodes.hosted_oracle import HostedOracle
+    from understudy.nodes.keep_better import UnderstudyKeepBetter
+    from understudy.oracles.scores import Scores
+
+    without_host.get_free_memory.return_value = 1e15
+    before, oracle = [torch.full((3, 2, 2, 3), 0.5), torch.full((1, 4, 2, 3), 0.5)], HostedOracle(Brightness())
+    scores = [Scores((0.5,) * 4, ("",) * 4, oracle.fingerprint, ("0",) * 4)]
+    after = [image.clone()[None] for batch in before for image in batch]  # as Rebatch Images leaves them
+    after[1] += 0.25
+    after[3] -= 0.25
+    images, (kept,) = UnderstudyKeepBetter.execute(before, after, scores, [oracle], ["0"])
+    assert kept.decisions == ("kept", "redone", "kept", "reverted")
+    assert [batch.shape for batch in images] == [batch.shape for batch in before]
+    assert torch.equal(images[0][1], after[1][0]) and torch.equal(images[0][0], before[0][0])
+    with pytest.raises(ValueError, match=r"image 3 of images_before has shape \[4, 2, 3\], but .* \[2, 2, 3\]"):
+        UnderstudyKeepBetter.check_lazy_status(before, [torch.rand(4, 2, 2, 3)], scores)
+
+
 class Reader(Brightness):
     """Remembers what it read."""
 
