@@ -64,7 +64,8 @@ class UnderstudyReceipt(io.ComfyNode):
         saved = [_save(report_picture(rows, totals), "receipt", cls.hidden, {"report": totals})]
         oracle = scores[0].oracle
         for row in rows:
-            facts = {"score": row.score, "score_after": row.score_after, "decision": row.decision, "prompt": row.prompt}
+            facts = {"score": finite(row.score), "score_after": finite(row.score_after)}
+            facts |= {"decision": row.decision, "prompt": row.prompt}
             facts |= {"threshold": finite(cut), "evaluations": row.evaluations, "oracle": oracle}
             saved.append(_save(_pixels(row.after), "image", cls.hidden, facts))
         return io.NodeOutput(ui={**ui.SavedImages(saved).as_dict(), "text": ("\n".join(totals),)})
@@ -113,7 +114,8 @@ def decided(before: torch.Tensor, after: torch.Tensor, asked: str | None, judged
     if before.shape != after.shape and asked is not None:
         # In another size, as an upscaler leaves it, only the words tell.
         return REVERTED if judged == REVERTED else asked
-    return asked if by_teacher else REDONE
+    # What Keep Better took back and is not the student's all the same, a node behind it made.
+    return asked if by_teacher and judged != REVERTED else REDONE
 
 
 def _threshold_lines(rows: Sequence[Row], threshold: Threshold, receipts: list[Receipt] | None) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The receipt says what its pictures show: no change that is not there, and none unsaid."""
 
+import json
+
 import pytest
 import torch
 from understudy.decisions import KEPT, REDONE, REFINED, REGENERATED, REVERTED
@@ -17,7 +19,7 @@ STUDENT, TEACHER, UPSCALED = torch.zeros(4, 4, 3), torch.ones(4, 4, 3), torch.on
         (STUDENT, KEPT, KEPT, KEPT),
         (STUDENT, REFINED, REVERTED, REVERTED),
         (STUDENT, REFINED, None, REVERTED),  # whatever put it back
-        (TEACHER, REFINED, REVERTED, REFINED),  # Keep Better's images are not the ones that are saved
+        (TEACHER, REFINED, REVERTED, REDONE),  # the student's with grain on it, say: not what the teacher made
         (TEACHER, KEPT, None, REDONE),  # by a node behind Teacher
         (STUDENT, None, None, KEPT),  # no receipt: Teacher is bypassed
         (STUDENT, None, REVERTED, REVERTED),
@@ -33,6 +35,20 @@ def test_the_pixels_decide_what_became_of_an_image(without_host, after, asked, j
 
     assert decided(STUDENT, after, asked, judged) == word
     assert decided(STUDENT.half(), after, asked, judged) == word  # the teacher's images may be of another type
+
+
+def test_an_infinite_score_leaves_the_metadata_json(without_host, monkeypatch, tmp_path):
+    from understudy.nodes import receipt as module
+
+    saved = []
+    monkeypatch.setattr(module, "_save", lambda picture, name, hidden, facts: saved.append(facts))
+    node = module.UnderstudyReceipt
+    monkeypatch.setattr(node, "hidden", None, raising=False)
+    scores = Scores((float("-inf"), 1.0), ("",) * 2, None, ("",) * 2)
+    node.execute([torch.stack([STUDENT] * 2)], [torch.stack([STUDENT] * 2)], [scores], [Threshold.fixed(0)])
+    for facts in saved:
+        json.dumps(facts, allow_nan=False)
+    assert [facts["score"] for facts in saved[1:]] == [None, 1.0]
 
 
 def told(after, values, threshold, receipts):
