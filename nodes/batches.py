@@ -65,7 +65,12 @@ def split(values: Sequence[T], sizes: Sequence[int]) -> Iterator[tuple[T, ...]]:
 
 
 def one_for_all(values: Sequence[T], what: str) -> T:
-    """The value of an input that counts once, of the list that the host hands over. ValueError for different ones."""
+    """The value of an input that counts once, of the list that the host hands over.
+
+    Raises ValueError for different ones, and for none.
+    """
+    if not values:
+        raise ValueError(f"an empty list for {what}: look at what is connected there")
     if any(each is not values[0] and each != values[0] for each in values):
         raise ValueError(f"a list of {len(values)} different entries for {what}; give one for all images")
     return values[0]

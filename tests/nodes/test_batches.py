@@ -116,6 +116,8 @@ def test_what_counts_once_is_refused_as_a_list_of_several(without_host, monkeypa
     assert not list(tmp_path.iterdir())
     same = object()
     assert one_for_all([same, same], "oracle") is same
+    with pytest.raises(ValueError, match="an empty list for oracle"):
+        one_for_all([], "oracle")
 
 
 @pytest.mark.parametrize(
