@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from .demo_family import family
+from .demo_family.language import parse
 from .files import check_output
-from .models.demo import family
-from .models.demo.language import parse
 from .oracles import load_oracle
 from .oracles.calibration import Calibration
 from .oracles.threshold import Threshold
@@ -23,7 +23,7 @@ from .pipelines.student_request import check_seed
 from .report import Report
 from .samplers.denoisers import DiscreteDenoiser, scaled_linear
 
-FOLDER = Path(__file__).parent / "models" / "demo"
+FOLDER = Path(__file__).parent / "demo_family"
 BATCH_SIZE = 16
 PERCENTILE = 30.0
 

@@ -37,6 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
+from understudy.demo_family import checker
 from understudy.distill_train.classifier import Classifier, load_classifier
 from understudy.distill_train.config import Recipe
 from understudy.distill_train.demo.scenes import LatentSet
@@ -47,7 +48,6 @@ from understudy.distill_train.methods.pd import PD, grid
 from understudy.distill_train.randomness import generator
 from understudy.distill_train.teachers import Teacher, load_teacher
 from understudy.files import write_whole
-from understudy.models.demo import checker
 from understudy.samplers.consistency import sample_consistency
 from understudy.samplers.denoisers import Guided
 

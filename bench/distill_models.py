@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from distill_sets import SIDE, Part, Pictures
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from understudy.demo_family import family
+from understudy.demo_family.family import TEXT_WIDTH, TIMESTEPS, UNET_CONFIG
 from understudy.distill_train.classifier import Classifier
 from understudy.distill_train.config import Recipe
 from understudy.distill_train.demo.diffusion import Diffusion
@@ -17,8 +19,6 @@ from understudy.distill_train.loop import train
 from understudy.distill_train.randomness import generator
 from understudy.distill_train.teachers import Teacher
 from understudy.files import save_tensors
-from understudy.models.demo import family
-from understudy.models.demo.family import TEXT_WIDTH, TIMESTEPS, UNET_CONFIG
 
 PATCH = 4  # pixels a side that the network sees as one place
 BATCH = 250

@@ -11,7 +11,7 @@ from .folders import NONE, calibration_path, calibrations_folder, composed
 from .upstream import in_the_demo_s_words
 
 ENOUGH_FOR_INTERVALS = 50
-SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "models" / "demo" / "calibration.json"}
+SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "demo_family" / "calibration.json"}
 
 
 class ShippedCalibration(Calibration):

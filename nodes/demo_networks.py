@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from ..models.demo.language import PromptError, parse, token_ids
+from ..demo_family.language import PromptError, parse, token_ids
 
 log = logging.getLogger(__name__)
 
-DEMO_FOLDER = Path(__file__).resolve().parents[1] / "models" / "demo"
+DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo_family"
 PROMPT_ERROR = "understudy_prompt_error"  # conditioning key: why the text could not be read
 
 

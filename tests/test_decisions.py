@@ -7,7 +7,7 @@ from understudy import decisions
 from understudy.nodes.report import COLOURS
 
 PACK = Path(__file__).parents[1]
-FOLDERS = ("distill_train", "models", "nodes", "oracles", "pipelines", "samplers")
+FOLDERS = ("demo_family", "distill_train", "nodes", "oracles", "pipelines", "samplers")
 
 
 def test_no_other_file_spells_a_decision():

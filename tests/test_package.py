@@ -98,7 +98,7 @@ def test_pack_loads_the_way_comfyui_loads_it_under_any_folder_name(copy):
         import importlib
         importlib.import_module(".samplers.adaptive", name)
         importlib.import_module(".oracles.threshold", name)
-        importlib.import_module(".models.demo.language", name)
+        importlib.import_module(".demo_family.language", name)
         assert "understudy" not in sys.modules
         print("ok")
     """

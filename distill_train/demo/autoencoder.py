@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...models.demo import checker, family
-from ...models.demo.render import SIDE, render
+from ...demo_family import checker, family
+from ...demo_family.render import SIDE, render
 from ..config import RecipeError, Strict
 from ..methods.base import Method
 from ..randomness import generator

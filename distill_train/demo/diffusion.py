@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...models.demo import family
+from ...demo_family import family
 from ...samplers.denoisers import scaled_linear
 from ..config import Strict
 from ..methods.base import Method

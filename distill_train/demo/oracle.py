@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...models.demo import checker, family
-from ...models.demo.language import TOKEN_IDS, TOKENS, token_ids
-from ...models.demo.oracle_network import SceneOracleNetwork
-from ...models.demo.render import SIDE
-from ...models.demo.scenes import SPLITS, scenes_of
+from ...demo_family import checker, family
+from ...demo_family.language import TOKEN_IDS, TOKENS, token_ids
+from ...demo_family.oracle_network import SceneOracleNetwork
+from ...demo_family.render import SIDE
+from ...demo_family.scenes import SPLITS, scenes_of
 from ...oracles.families.demo import MARK
 from ..config import Strict
 from ..methods.base import Method

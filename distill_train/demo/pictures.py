@@ -11,10 +11,10 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from ...demo_family import checker, family
+from ...demo_family.render import render
+from ...demo_family.scenes import Scene
 from ...files import sha256
-from ...models.demo import checker, family
-from ...models.demo.render import render
-from ...models.demo.scenes import Scene
 from ..randomness import generator
 from .preview import sample
 from .scenes import CHUNK, cached, digest, draw_scenes, load_network, load_vae, tokens_for

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...models.demo import checker, family
-from ...models.demo.sampling import denoiser, sample_student, sample_teacher, start
+from ...demo_family import checker, family
+from ...demo_family.sampling import denoiser, sample_student, sample_teacher, start
 from ...samplers.schedules import trailing_sigmas
 from ..randomness import generator
 from .scenes import draw_scenes, tokens_for

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...demo_family import family
+from ...demo_family.language import token_ids
+from ...demo_family.render import render
+from ...demo_family.scenes import Scene, scenes_of
 from ...files import save_tensors, sha256
-from ...models.demo import family
-from ...models.demo.language import token_ids
-from ...models.demo.render import render
-from ...models.demo.scenes import Scene, scenes_of
 from ..config import RecipeError
 from ..randomness import generator
 

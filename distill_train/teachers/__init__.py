@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from ...demo_family import family
 from ...files import read_header
-from ...models.demo import family
 from ...pipelines.checkpoint import open_checkpoint
 from ..config import RecipeError
 from .base import Teacher

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ...demo_family import family
+from ...demo_family.language import TOKENS
 from ...files import sha256
-from ...models.demo import family
-from ...models.demo.language import TOKENS
 from ...samplers.denoisers import scaled_linear
 from ..precision import whole_precision
 from ..process import Discrete

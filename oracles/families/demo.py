@@ -41,7 +41,7 @@ class DemoOracle(Oracle):
     def score_prepared(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         import torch
 
-        from ...models.demo.language import parse, token_ids
+        from ...demo_family.language import parse, token_ids
 
         weight = self.network.words.weight
         tokens = torch.tensor([token_ids(parse(prompt)) for prompt in prompts], device=weight.device)
@@ -54,7 +54,7 @@ def fits(file: TensorFile) -> bool:
 
 
 def load(file: TensorFile, fingerprint: str, dtype, encoder: None) -> DemoOracle:
-    from ...models.demo.oracle_network import SceneOracleNetwork
+    from ...demo_family.oracle_network import SceneOracleNetwork
 
     return DemoOracle(fill(file.path, SceneOracleNetwork(), file, dtype), fingerprint)
 

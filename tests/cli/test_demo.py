@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from understudy import demo
 from understudy.cli import main
-from understudy.models.demo import family
-from understudy.models.demo.language import parse
+from understudy.demo_family import family
+from understudy.demo_family.language import parse
 from understudy.oracles.base import Oracle
 from understudy.oracles.calibration import Calibration
 from understudy.pipelines.adaptive_run import described

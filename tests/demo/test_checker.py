@@ -1,9 +1,9 @@
 import pytest
 import torch
-from understudy.models.demo import checker
-from understudy.models.demo.language import parse
-from understudy.models.demo.render import SIDE, render
-from understudy.models.demo.scenes import RELATIONS, all_scenes
+from understudy.demo_family import checker
+from understudy.demo_family.language import parse
+from understudy.demo_family.render import SIDE, render
+from understudy.demo_family.scenes import RELATIONS, all_scenes
 
 
 def some_scenes(count, seed=0):

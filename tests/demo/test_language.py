@@ -1,7 +1,7 @@
 import pytest
 import torch
-from understudy.models.demo.language import TOKENS, VOCABULARY_SIZE, PromptError, parse, token_ids
-from understudy.models.demo.scenes import SPLITS, Scene, Thing, all_scenes, scenes_of, split_of
+from understudy.demo_family.language import TOKENS, VOCABULARY_SIZE, PromptError, parse, token_ids
+from understudy.demo_family.scenes import SPLITS, Scene, Thing, all_scenes, scenes_of, split_of
 
 RED_STAR, BLUE_CIRCLE = Thing("small", "red", "star"), Thing("large", "blue", "circle")
 

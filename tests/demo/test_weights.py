@@ -3,9 +3,9 @@
 import pytest
 import torch
 from safetensors import safe_open
-from understudy.models.demo import checker, family
-from understudy.models.demo.render import render
-from understudy.models.demo.scenes import scenes_of
+from understudy.demo_family import checker, family
+from understudy.demo_family.render import render
+from understudy.demo_family.scenes import scenes_of
 
 FILES = sorted(family.FOLDER.glob("*.safetensors"))
 

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from understudy import distill_train
+from understudy.demo_family import family
 from understudy.distill_train.config import Recipe, load_recipe
 from understudy.distill_train.loop import train
-from understudy.models.demo import family
 
 pytestmark = pytest.mark.slow
 

@@ -72,10 +72,10 @@ def test_exports_have_diffusers_and_kohya_s_names_and_say_what_they_are(tmp_path
 
 
 def test_a_demo_student_is_a_file_that_the_family_loads(tmp_path):
+    from understudy.demo_family import family
     from understudy.distill_train.batch import Batch
     from understudy.distill_train.methods import make_method
     from understudy.distill_train.teachers import load_teacher
-    from understudy.models.demo import family
 
     from .tiny import CPU, recipe
 

@@ -9,10 +9,10 @@ import weakref
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from understudy.demo_family import family
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.teachers import load_teacher
 from understudy.files import CheckpointError, read_header, sha256
-from understudy.models.demo import family
 from understudy.pipelines.checkpoint import open_checkpoint
 from understudy.pipelines.folder_files import fingerprint
 

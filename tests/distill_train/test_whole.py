@@ -13,6 +13,7 @@ import webdataset
 from PIL import Image
 from safetensors.torch import load_file
 from understudy.cli import main
+from understudy.demo_family import family
 from understudy.distill_train.config import Recipe
 from understudy.distill_train.data import make_source
 from understudy.distill_train.data.cache import Cache
@@ -22,7 +23,6 @@ from understudy.distill_train.precision import DTYPES
 from understudy.distill_train.preview import SCENES
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import sha256
-from understudy.models.demo import family
 from understudy.oracles import load_oracle
 from understudy.pipelines.lora import merge_lora
 from understudy.pipelines.single_file import load_single_file

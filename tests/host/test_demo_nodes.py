@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.models.demo import family, sampling
+from understudy.demo_family import family, sampling
 from understudy.oracles import load_oracle
 from understudy.samplers.schedules import normal_sigmas
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.models.demo.family import UNET_CONFIG
+from understudy.demo_family.family import UNET_CONFIG
 from understudy.nodes.demo_networks import PROMPT_ERROR, DemoTokenizer, taesd_keys, unet_config
 
 

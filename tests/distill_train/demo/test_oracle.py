@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from understudy.demo_family import checker
+from understudy.demo_family.language import TOKENS, parse, token_ids
+from understudy.demo_family.oracle_network import SceneOracleNetwork
+from understudy.demo_family.render import render
+from understudy.demo_family.scenes import RELATIONS, split_of
 from understudy.distill_train.config import Recipe
 from understudy.distill_train.demo import pictures as module
 from understudy.distill_train.demo.oracle import (
@@ -16,11 +21,6 @@ from understudy.distill_train.demo.oracle import (
 )
 from understudy.distill_train.demo.pictures import PictureMaker, Pictures
 from understudy.distill_train.demo.scenes import draw_scenes
-from understudy.models.demo import checker
-from understudy.models.demo.language import TOKENS, parse, token_ids
-from understudy.models.demo.oracle_network import SceneOracleNetwork
-from understudy.models.demo.render import render
-from understudy.models.demo.scenes import RELATIONS, split_of
 
 G = torch.Generator().manual_seed(0)
 SCENES = draw_scenes(48, G)

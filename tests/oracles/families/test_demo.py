@@ -1,13 +1,13 @@
 from pathlib import Path
 
 import torch
-from understudy.models import demo
-from understudy.models.demo.language import parse
-from understudy.models.demo.render import SIDE, render
+from understudy import demo_family
+from understudy.demo_family.language import parse
+from understudy.demo_family.render import SIDE, render
 from understudy.oracles import load_oracle
 from understudy.oracles.families import demo as family
 
-FILE = Path(demo.__file__).parent / "oracle.safetensors"
+FILE = Path(demo_family.__file__).parent / "oracle.safetensors"
 PROMPTS = ["a small red star left of a large blue circle", "a large yellow triangle on a black background"]
 
 

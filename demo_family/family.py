@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...files import save_tensors
+from ..files import save_tensors
 from .language import TOKENS, VOCABULARY_SIZE, parse, token_ids
 
 FOLDER = Path(__file__).parent

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ...samplers.consistency import sample_consistency
-from ...samplers.denoisers import Counted, DiscreteDenoiser, Guided, scaled_linear
-from ...samplers.schedules import consistency_sigmas
-from ...samplers.solvers import sample_dpmpp_2m
+from ..samplers.consistency import sample_consistency
+from ..samplers.denoisers import Counted, DiscreteDenoiser, Guided, scaled_linear
+from ..samplers.schedules import consistency_sigmas
+from ..samplers.solvers import sample_dpmpp_2m
 
 
 def denoiser(network: nn.Module) -> DiscreteDenoiser:

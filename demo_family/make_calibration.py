@@ -1,16 +1,16 @@
-"""Make the calibration table that the demo ships: ``python -m understudy.models.demo.make_calibration``.
+"""Make the calibration table that the demo ships: ``python -m understudy.demo_family.make_calibration``.
 
 The student's scores on every scene of the calibration split, one seed each, under the demo's own settings.
 """
 
 import torch
 
-from ...demo import FOLDER, STUDENT, DemoModel
-from ...oracles import load_oracle
-from ...oracles.calibration import Calibration
-from ...oracles.statistics import percentiles_of
-from ...pipelines.adaptive_run import described
-from ...pipelines.model import draw
+from ..demo import FOLDER, STUDENT, DemoModel
+from ..oracles import load_oracle
+from ..oracles.calibration import Calibration
+from ..oracles.statistics import percentiles_of
+from ..pipelines.adaptive_run import described
+from ..pipelines.model import draw
 from . import family
 from .scenes import scenes_of
 

@@ -1,1 +1,0 @@
-"""The networks that ship with the pack."""
