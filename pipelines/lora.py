@@ -184,6 +184,8 @@ def merge_lora(unet: nn.Module, path: str | Path) -> None:
 
 def _stated_alpha(path: Path, metadata: Mapping[str, str]) -> float | None:
     """What diffusers' metadata, or peft's file beside the weights, say of an alpha; the tensors do not there."""
+    if metadata.get("keys") == "peft":  # of a student by an earlier pack
+        return float(metadata["alpha"])
     beside = path.with_name("adapter_config.json")
     try:
         said = json.loads(metadata.get("lora_adapter_metadata", "{}"))

@@ -114,6 +114,17 @@ def test_the_run_s_own_file_is_that_lora(lora_run):
     assert own.keys() == exported.keys() and all(torch.equal(own[key], exported[key]) for key in own)
 
 
+def test_a_file_under_peft_s_names_as_earlier_runs_left_it_is_exported(lora_run, architecture):
+    run, _ = lora_run
+    expected, own = load_file(export(run).path), run / "exports" / "student.safetensors"
+    said = read_header(own).metadata | {"keys": "peft"}
+    weights = with_lora(load_single_file(architecture[2], torch.float32).unet)
+    save_file({key: value.contiguous() for key, value in weights.items()}, own, metadata=said)
+    exported = load_file(export(run).path)
+    assert exported.keys() == expected.keys()
+    assert all(torch.equal(exported[key], value) for key, value in expected.items())
+
+
 @pytest.mark.parametrize("kind, name", [("sd1", "down_blocks_0_attentions_0"), ("sdxl", "input_blocks_3_1")])
 def test_kohya_names_follow_the_architecture(kind, name, request, tmp_path):
     _, file = request.getfixturevalue({"sd1": "sd15", "sdxl": "sdxl"}[kind])
