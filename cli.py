@@ -27,7 +27,7 @@ app = typer.Typer(
 
 
 # What commands import where they need it, and what pip calls it. A ComfyUI has most of it, and not all.
-_NAMES = "accelerate diffusers numpy peft psutil pydantic rich safetensors scipy tomli torch transformers".split()
+_NAMES = "accelerate diffusers numpy psutil pydantic rich safetensors scipy tomli torch transformers".split()
 PACKAGES = {name: name for name in _NAMES} | {"PIL": "Pillow"}
 
 LiteralPrompts = Annotated[

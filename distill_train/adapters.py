@@ -1,6 +1,7 @@
 """LoRA (Hu et al. 2021) beside a network: what an adapter adds is added to the outputs of the network's layers."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -127,6 +128,12 @@ def from_peft(weights: Mapping[str, Tensor], name: str, adapter: str = "default"
                 break
         renamed[key] = value
     return renamed
+
+
+def layer_of(parameter: str) -> str:
+    """Which layer of the base a parameter of :class:`Adapters` is for; the names of others as they are."""
+    match = re.fullmatch(r"pairs\.[^.]+\.(.+)\.(?:down|up)", parameter)
+    return _layer(match[1]) if match else parameter
 
 
 def _registered(name: str) -> str:

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .adapters import from_peft
 from .config import RecipeError
-from .student import whole
+from .sharding import is_sharded, whole
+from .students.lora import ADAPTER
 
 if TYPE_CHECKING:
     from .loop import Trainer
@@ -13,18 +15,19 @@ if TYPE_CHECKING:
 
 def saved_state(trainer: "Trainer") -> dict[str, Any]:
     """Everything on which later steps depend; weights that do not train are left out. Every process calls it."""
-    weights, optimizer = _training_weights(trainer), trainer.optimizer.state_dict()
-    if _is_sharded(trainer):
+    weights, optimizers = _training_weights(trainer), [optimizer.state_dict() for optimizer in trainer.optimizers]
+    if is_sharded(trainer.accelerator):
         from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
         weights = {key: _kept(whole(value), trainer.main) for key, value in weights.items()}
-        optimizer = get_optimizer_state_dict(trainer.network, trainer.optimizer.optimizer, options=_whole())
+        (optimizer,) = trainer.optimizers
+        optimizers = [get_optimizer_state_dict(trainer.network, optimizer.optimizer, options=_whole())]
     return {
         "step": trainer.step,
         "stage": trainer.stage,
         "network": weights,
         "ema": trainer.ema.state_dict(),
-        "optimizer": optimizer,
+        "optimizers": optimizers,
         "scaler": trainer.scaler.state_dict(),
         "method": trainer.method.state_dict(),
         "random": torch.get_rng_state(),
@@ -33,19 +36,23 @@ def saved_state(trainer: "Trainer") -> dict[str, Any]:
 
 def load_state(trainer: "Trainer", state: dict[str, Any]) -> None:
     """Put back what :func:`saved_state` gave. Raises RecipeError for the state of another network."""
-    weights = _training_weights(trainer)
-    if weights.keys() != state["network"].keys():
+    weights, saved = _training_weights(trainer), from_peft(state["network"], ADAPTER)
+    optimizers = state.get("optimizers") or [state["optimizer"]]  # of earlier checkpoints, with one alone
+    # In the same order, too: averages and optimizers know them by their place.
+    if list(weights) != list(saved):
         raise RecipeError(f"the checkpoint in {trainer.run.directory} is of another network; start a new run")
-    if _is_sharded(trainer):
+    if is_sharded(trainer.accelerator):
         from torch.distributed.checkpoint.state_dict import set_model_state_dict, set_optimizer_state_dict
 
-        set_model_state_dict(trainer.network, {**trainer.network.state_dict(), **state["network"]}, options=_whole())
-        set_optimizer_state_dict(trainer.network, trainer.optimizer.optimizer, state["optimizer"], options=_whole())
+        set_model_state_dict(trainer.network, {**trainer.network.state_dict(), **saved}, options=_whole())
+        for optimizer, before in zip(trainer.optimizers, optimizers, strict=True):
+            set_optimizer_state_dict(trainer.network, optimizer.optimizer, before, options=_whole())
     else:
         with torch.no_grad():
             for key, value in weights.items():
-                value.copy_(state["network"][key])
-        trainer.optimizer.load_state_dict(state["optimizer"])
+                value.copy_(saved[key])
+        for optimizer, before in zip(trainer.optimizers, optimizers, strict=True):
+            optimizer.load_state_dict(before)
     trainer.ema.load_state_dict(state["ema"])
     trainer.scaler.load_state_dict(state["scaler"])
     trainer.method.load_state_dict(state["method"])
@@ -60,10 +67,6 @@ def _training_weights(trainer: "Trainer") -> dict[str, torch.Tensor]:
 
 def _kept(value: torch.Tensor, main: bool) -> torch.Tensor:
     return value.cpu() if main else torch.empty(0)  # the others do not write it
-
-
-def _is_sharded(trainer: "Trainer") -> bool:
-    return trainer.accelerator.distributed_type.value == "FSDP"
 
 
 def _whole():

@@ -1,24 +1,28 @@
 """The loop that every method runs in."""
 
 import time
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..files import preview
 from ..stopping import Stopped, StopRequest
+from .adapters import layer_of
 from .checkpoint import load_state, saved_state
 from .config import Recipe, RecipeError
 from .ema import Ema
 from .grid import save_grid
 from .methods import make_method
+from .methods.base import Turn
 from .optimizers import learning_rate, make_optimizer, require_installed
 from .precision import autocast
 from .progress import Tracker, installed_tracker, memory, progress_bar
 from .run import Run
-from .student import whole
+from .sharding import is_sharded, whole
 
 NOTHING_YET = "–"  # in the bar, before the first step that is logged
 SMALLEST_SCALE = 1e-3  # of a loss in fp16: halved from 65536 some 26 times, each for a step whose gradients overflowed
@@ -55,7 +59,7 @@ class Trainer:
         samples_at_most: int | None = None,
     ):
         from accelerate import Accelerator
-        from accelerate.utils import InitProcessGroupKwargs
+        from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
         self.recipe, loop = recipe, recipe.loop
         if device == "cuda" and not torch.cuda.is_available():
@@ -84,7 +88,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)  # initial weights; all later draws have generators of their own
         self.method = (make or make_method)(recipe, self.device)
         self.method.require_parts(parts)
-        self.stages = self.method.stages()
+        self.stages, self.turns = self.method.stages(), self.method.turns()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=loop.precision == "fp16")
         self._require_whole_weights()
         self.method.samples_at_most = samples_at_most
@@ -92,12 +96,15 @@ class Trainer:
         self.method.prepare(directory)
         self.data_seconds = time.monotonic() - started
         self.network = self.method.network.to(self.device)
-        self.optimizer = make_optimizer(loop, [p for p in self.network.parameters() if p.requires_grad])
-        self.ema = Ema(self.network, loop.ema)
+        self.optimizers = [make_optimizer(loop, self._training(turn)) for turn in self.turns]
+        self.ema = Ema(self.network.get_submodule(self.turns[0].part), loop.ema)
         self.step = self.stage = 0
-        self.forward, self.optimizer = self.accelerator.prepare(self.network, self.optimizer)
+        if len(self.turns) > 1:  # else processes wait for gradients of what has none in a turn
+            self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.forward, *self.optimizers = self.accelerator.prepare(self.network, *self.optimizers)
         # Only now, as a sharded network has other parameters than the one that it was made of.
-        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self.parameters = [self._training(turn) for turn in self.turns]
+        self.unproven = True  # whether all that trains has a part in the losses
         with self.accelerator.main_process_first():
             self.run = Run.start(directory, recipe) if self.main and not resume else Run.resume(directory, recipe)
         if resume:
@@ -116,24 +123,23 @@ class Trainer:
             bar = progress.add_task(self.recipe.export, total=loop.steps, completed=self.step, **fields)
             since, started = self.step, time.monotonic()
             while self.step < loop.steps:
-                loss, norm = self.advance()
+                figures = self.advance()
                 progress.update(bar, completed=self.step)
                 ended = self.step == self.stages[self.stage].stop
                 if self.step % loop.log_every == 0 or ended:
                     self._require_finite()
                     speed = (self.step - since) * loop.batch_size / (time.monotonic() - started)
-                    entry = self._log_entry(loss, norm, speed)
+                    entry = self._log_entry(figures, speed)
                     self._log(entry, track)
-                    figures = {"loss": f"{entry['loss']:.4g}", "speed": f"{speed:.3g}"}
-                    shown = {**figures, "memory": entry["memory_gib"]}
+                    shown = {"loss": f"{entry['loss']:.4g}", "speed": f"{speed:.3g}", "memory": entry["memory_gib"]}
                     progress.update(bar, **shown)
                     since, started = self.step, time.monotonic()
                 stopping = self._stop(request.asked)
                 # Not when it is to stop: a launcher gives its processes half a minute, and a grid may take longer.
                 if ended or (self.step % loop.sample_every == 0 and not stopping):
                     self._require_finite()
-                    if figures := self.measure():
-                        self._log({"step": self.step, **figures}, track)
+                    if measured := self.measure():
+                        self._log({"step": self.step, **measured}, track)
                     since, started = self.step, time.monotonic()
                     self.ask_at = self.step
                     stopping = self._stop(request.asked)
@@ -149,32 +155,57 @@ class Trainer:
                     )
         return self.export()
 
-    def advance(self) -> tuple[Tensor, Tensor]:
-        """One optimizer step. Returns this process's loss and the gradient's norm, both on the device."""
+    def advance(self) -> list[tuple[Tensor, Tensor]]:
+        """One step. Returns this process's loss and the gradient's norm, both on the device, of each turn."""
         if self.step >= self.stages[self.stage].stop:
             self._begin_next_stage()
-        loop, method = self.recipe.loop, self.method
-        for group in self.optimizer.param_groups:
+        figures = [self._take(at) for at in range(len(self.turns))]
+        self.scaler.update()
+        self.unproven = False
+        self.ema.update()
+        self.method.after_step()
+        self.step += 1
+        for loss, norm in figures:
+            self._watch(loss, norm)
+        return figures
+
+    def _take(self, at: int) -> tuple[Tensor, Tensor]:
+        """A turn of the step: its loss and its gradient's norm."""
+        turn, optimizer, parameters = self.turns[at], self.optimizers[at], self.parameters[at]
+        for group in optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step, self.stages[self.stage])
         loss = torch.zeros((), device=self.device)
         parts = self._parts()
-        for at, indices in enumerate(parts):
-            last = at == len(parts) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.forward):
-                with self.autocast():
-                    part = method.part_loss(self.forward, self.step, indices) / len(parts)
-                self.accelerator.backward(self.scaler.scale(part))
-            loss += part.detach()
-        self.scaler.unscale_(self.optimizer)
-        norm = whole(self.accelerator.clip_grad_norm_(self.parameters, loop.grad_clip))
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad()
-        self.ema.update()
-        method.after_step()
-        self.step += 1
-        self._watch(loss, norm)
+        with self._alone(at):
+            for number, indices in enumerate(parts, start=1):
+                with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.forward):
+                    with self.autocast():
+                        part = turn.loss(self.forward, self.step, indices) / len(parts)
+                    self.accelerator.backward(self.scaler.scale(part))
+                loss += part.detach()
+        if self.unproven:
+            self._require_gradients(turn)
+        self.scaler.unscale_(optimizer)
+        norm = whole(self.accelerator.clip_grad_norm_(parameters, self.recipe.loop.grad_clip))
+        self.scaler.step(optimizer)
+        optimizer.zero_grad()
         return loss, norm
+
+    def _training(self, turn: Turn) -> list[nn.Parameter]:
+        """What trains in a turn."""
+        return [p for p in self.network.get_submodule(turn.part).parameters() if p.requires_grad]
+
+    @contextmanager
+    def _alone(self, at: int) -> Iterator[None]:
+        """Within, only what trains in that turn takes gradients."""
+        others = [p for number, parameters in enumerate(self.parameters) if number != at for p in parameters]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
 
     def autocast(self):
         # Not Accelerator's own mixed precision: that is one for the whole process, a recipe's is its own.
@@ -208,7 +239,8 @@ class Trainer:
             for parameter, average in zip(self.ema.parameters, self.ema.weights, strict=True):
                 parameter.copy_(average)
         self.ema.restart()
-        self.optimizer.state.clear()
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
         self.stage += 1
         self.method.begin(self.stage)
 
@@ -225,19 +257,20 @@ class Trainer:
         path = self.run.directory / "exports" / self.recipe.export
         path = path.with_stem(path.stem + name)
         with self.ema.applied():
-            if self.accelerator.distributed_type.value == "FSDP":
+            if is_sharded(self.accelerator):
                 self.method.export_sharded(self.network, path, write=self.main)
             elif self.main:
                 self.method.export(self.network, path)
         self.accelerator.wait_for_everyone()
         return path
 
-    def _log_entry(self, loss: Tensor, norm: Tensor, speed: float) -> dict:
-        entry = {
-            "step": self.step,
-            "loss": self.accelerator.reduce(loss, "mean").item(),
-            "grad_norm": norm.item(),
-            "lr": self.optimizer.param_groups[0]["lr"],
+    def _log_entry(self, figures: list[tuple[Tensor, Tensor]], speed: float) -> dict:
+        entry = {"step": self.step}
+        for at, (turn, (loss, norm)) in enumerate(zip(self.turns, figures, strict=True)):
+            of = f" {turn.part}" if at else ""
+            entry |= {f"loss{of}": self.accelerator.reduce(loss, "mean").item(), f"grad_norm{of}": norm.item()}
+        entry |= {
+            "lr": self.optimizers[0].param_groups[0]["lr"],
             "samples_per_second": speed,
             "memory_gib": memory(self.device),
         }
@@ -292,12 +325,24 @@ class Trainer:
             + "; continue from the last checkpoint with a lower loop.lr or loop.grad_clip: --resume --set loop.lr=VALUE"
         )
 
+    def _require_gradients(self, turn: Turn) -> None:
+        """Raises TrainingError for what is to train, but has no part in the loss."""
+        named = self.network.get_submodule(turn.part).named_parameters()
+        idle = dict.fromkeys(layer_of(name) for name, p in named if p.requires_grad and p.grad is None)
+        if idle:
+            raise TrainingError(
+                f"the loss does not depend on {preview(idle)}, which should train; of a LoRA, leave layers that the "
+                "network does not call out of student.targets"
+            )
+
     def _require_whole_weights(self) -> None:
-        if self.accelerator.distributed_type.value != "FSDP":
+        if not is_sharded(self.accelerator):
             return
+        self.method.require_shards()
+        several = len(self.stages) > 1 or len(self.turns) > 1
         averages = self.recipe.loop.ema or any(average.weights for average in self.method.averages())
-        if averages or self.scaler.is_enabled() or len(self.stages) > 1:
+        if averages or self.scaler.is_enabled() or several:
             raise RecipeError(
                 "with FSDP no process holds whole weights to average: set loop.ema = 0 and settings.target_ema = 0, "
-                "loop.precision to bf16 or fp32, and train one stage"
+                "loop.precision to bf16 or fp32, and train one stage in one turn"
             )

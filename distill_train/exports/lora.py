@@ -1,19 +1,16 @@
-"""A peft adapter of the UNet as kohya's LoRA files have it."""
+"""A LoRA of the UNet as kohya's files have it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ...files import CheckpointError, preview
 from ...pipelines.layout import GUIDANCE_INPUT, original_unet_names
 from ...pipelines.lora import Change
+from ..adapters import Pair
 
 Shapes = dict[str, tuple[int, ...]]
-
-_KEY = re.compile(r"(?:base_model\.model\.)?(?:unet\.)?(.+)\.lora_([AB])(?:\.\w+)?\.weight")
 
 
 @dataclass(frozen=True)
@@ -41,17 +38,9 @@ class Layers:
         return "lora_unet_" + name.replace(".", "_")
 
 
-def changes_of_peft(weights: Mapping[str, torch.Tensor], alpha: float) -> dict[str, Change]:
-    """The adapter's factors by diffusers' name of the layer. Raises CheckpointError for what is no such tensor."""
-    halves: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in weights.items():
-        match = _KEY.fullmatch(key)
-        if not match:
-            raise CheckpointError(f"{key} is no tensor of a peft LoRA; expected '<layer>.lora_A.weight' or lora_B")
-        halves.setdefault(match[1], {})[match[2]] = value
-    if half := [name for name, pair in halves.items() if len(pair) != 2]:
-        raise CheckpointError(f"the LoRA has only one factor for {preview(half)}")
-    return {name: Change(pair["B"], pair["A"], alpha) for name, pair in halves.items()}
+def adapter_changes(factors: Mapping[str, Pair], alpha: float) -> dict[str, Change]:
+    """What an adapter's factors, by diffusers' name of the layer, change in it."""
+    return {name: Change(pair.up, pair.down, alpha) for name, pair in factors.items()}
 
 
 def kohya_tensors(changes: Mapping[str, Change], layers: Layers) -> dict[str, torch.Tensor]:

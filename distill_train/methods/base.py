@@ -1,7 +1,7 @@
 """What a method is: for a step, the loss; around it, the data, a look at the result and the export."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,6 +19,17 @@ class Stage(NamedTuple):
     start: int
     stop: int
     name: str = ""
+
+
+class Turn(NamedTuple):
+    """A part of every step: an optimizer of its own lowers a loss by what trains in one part of the network alone.
+
+    loss: called as :meth:`Method.part_loss` is; it may call the network once with gradients. part: the name of a module
+    of the network, "" for all of it; no two turns share parameters.
+    """
+
+    loss: Callable[[nn.Module, int, range], Tensor]
+    part: str = ""
 
 
 class Method(ABC):
@@ -47,6 +58,10 @@ class Method(ABC):
         """The run's parts, in order and without gaps. Raises RecipeError where the steps do not suffice."""
         return [Stage(0, self.recipe.loop.steps)]
 
+    def turns(self) -> list[Turn]:
+        """What each step does, one after the other. The first turn's part is what is averaged and exported."""
+        return [Turn(self.part_loss)]
+
     def begin(self, stage: int) -> None:  # noqa: B027
         """A stage after the first begins, the average of the one before being the network's weights by now."""
 
@@ -65,6 +80,10 @@ class Method(ABC):
         """Raises RecipeError for a method that cannot work on a batch in so many parts."""
         if parts > 1:
             raise RecipeError(f"{self.recipe.method} trains in one process, with loop.accumulate = 1")
+
+    def require_shards(self) -> None:
+        """Raises RecipeError for a method whose network FSDP cannot share among processes."""
+        raise RecipeError(f"{self.recipe.method} does not train with FSDP")
 
     def names(self, step: int, indices: range) -> Sequence[str]:
         """Which images or prompts these samples are, for an error message."""
@@ -89,7 +108,7 @@ class Method(ABC):
 
     def export_sharded(self, network: nn.Module, path: Path, write: bool) -> None:
         """The same where every process holds a part of the weights: all call it, one writes."""
-        raise RecipeError(f"{self.recipe.method} does not train with FSDP")
+        raise NotImplementedError
 
     def averages(self) -> Sequence[Ema]:
         """Averages that the method keeps for itself."""

@@ -17,7 +17,7 @@ from ..guidance import ClassifierFree, Conditioning
 from ..precision import DTYPES, autocast
 from ..preview import Preview
 from ..randomness import Draws
-from ..student import Student
+from ..students import STUDENTS
 from ..teachers import Teacher, load_teacher
 from .base import Method
 
@@ -33,21 +33,17 @@ class Distillation(Method):
 
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
         super().__init__(settings, recipe, device)
-        frozen = DTYPES[recipe.loop.precision]
+        frozen, kind = DTYPES[recipe.loop.precision], STUDENTS[recipe.student.train]
         if teacher is None:
             if recipe.teacher is None:
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
             if source is None:
                 check_data(recipe.data)
-            # A student of which all weights train starts from the file's own precision.
-            dtype = torch.float32 if recipe.student.train == "full" else frozen
-            told = recipe.teacher
+            told, dtype = recipe.teacher, kind.starts_in(frozen)
             teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
         self.teacher, self.source = teacher, source
-        self.student = Student(teacher, recipe.student, self.guidance_width)
+        self.student = kind(teacher, recipe.student, frozen, self.guidance_width)
         self.network = self.student.network
-        if recipe.student.train == "full" and frozen != torch.float32:
-            teacher.unet.to(frozen)
         if recipe.loop.checkpointing:
             self.student.save_memory()
         self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional)
@@ -88,6 +84,13 @@ class Distillation(Method):
 
     def require_parts(self, parts: int) -> None:
         pass  # every sample has a loss of its own
+
+    def require_shards(self) -> None:
+        if not self.student.shardable:
+            raise RecipeError(
+                "FSDP shares a network's training weights among processes, and of a LoRA they are few; launch without "
+                "its configuration (accelerate launch --num_processes N), which gives each process a whole copy"
+            )
 
     def names(self, step: int, indices: range) -> Sequence[str]:
         return self.source.batch(step, indices).names

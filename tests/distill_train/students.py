@@ -40,9 +40,13 @@ def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **mo
 def kohya(weights, teacher, student):
     """The adapter's tensors as a run leaves them in its exports."""
     from understudy.distill_train.exports.base import open_base
-    from understudy.distill_train.exports.lora import changes_of_peft, kohya_tensors
+    from understudy.distill_train.exports.lora import kohya_tensors
+    from understudy.pipelines.lora import Change
 
-    return kohya_tensors(changes_of_peft(weights, student.alpha), open_base(teacher).layers)
+    ends = ".lora_A.weight", ".lora_B.weight"
+    layers = {key.removesuffix(ends[0]) for key in weights if key.endswith(ends[0])}
+    changes = {at: Change(weights[at + ends[1]], weights[at + ends[0]], student.alpha) for at in layers}
+    return kohya_tensors(changes, open_base(teacher).layers)
 
 
 def small_unet(kind, **config):

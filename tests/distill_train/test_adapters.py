@@ -23,11 +23,11 @@ def adapted(rank=2, alpha=4.0):
     return made
 
 
-def with_peft(rank=2, alpha=4.0):
+def with_peft(rank=2, alpha=4.0, targets=TARGETS):
     from peft import LoraConfig, inject_adapter_in_model
 
     network = unet()
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(TARGETS)), network, "default")
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets)), network, "default")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name)
     return network

@@ -15,7 +15,7 @@ import webdataset
 from PIL import Image
 from safetensors.torch import load_file
 from understudy.distill_train import loop as loop_module
-from understudy.distill_train.config import RecipeError
+from understudy.distill_train.config import RecipeError, StudentSettings
 from understudy.distill_train.loop import Trainer, TrainingError, train
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.run import Run
@@ -104,6 +104,70 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_bit(on_tiny, tmp_path, monke
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
+def of_an_earlier_pack(state, order=1):
+    """A checkpoint as it was when peft had the LoRA and one optimizer was all."""
+    from understudy.distill_train.adapters import from_peft
+
+    from .test_adapters import with_peft
+
+    peft_s = [name for name, p in with_peft(targets=StudentSettings().targets).named_parameters() if p.requires_grad]
+    ours = from_peft({name: name for name in peft_s[::order]}, "student")
+    network = {name: state["network"][our] for our, name in ours.items()}
+    assert len(network) == len(state["network"])
+    (optimizer,) = state.pop("optimizers")
+    return {**state, "network": network, "optimizer": optimizer}
+
+
+def test_a_lora_s_run_that_peft_began_goes_on_to_the_last_bit(on_tiny, tmp_path):
+    r = recipe("lcm", {"steps": 6, "checkpoint_every": 3, "ema": 0.5}, {"train": "lora", "rank": 2})
+    whole = train(r, tmp_path / "whole", device="cpu")
+    train(r, tmp_path / "run", device="cpu")
+    first, last = Run(tmp_path / "run").checkpoints()
+    last.unlink()
+    state = torch.load(first, weights_only=True)
+    torch.save(of_an_earlier_pack(dict(state)), first)
+    assert same(train(r, tmp_path / "run", resume=True, device="cpu"), whole)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    last.unlink()
+    torch.save(of_an_earlier_pack(dict(state), order=-1), first)  # its averages and optimizer would be, too
+    with pytest.raises(RecipeError, match="is of another network"):
+        train(r, tmp_path / "run", resume=True, device="cpu")
+
+
+def test_a_run_of_all_weights_goes_on_from_a_checkpoint_of_one_optimizer(on_tiny, tmp_path):
+    r = recipe("pd", {"checkpoint_every": 1}, **PD)
+    whole = train(r, tmp_path / "whole", device="cpu")
+    train(r, tmp_path / "run", device="cpu")
+    before, last = Run(tmp_path / "run").checkpoints()
+    last.unlink()
+    state = torch.load(before, weights_only=True)
+    (state["optimizer"],) = state.pop("optimizers")
+    torch.save(state, before)
+    assert same(train(r, tmp_path / "run", resume=True, device="cpu"), whole)
+
+
+def test_a_lora_on_a_layer_that_is_not_called_is_named(on_tiny, tmp_path, monkeypatch):
+    class Passing(TinyTeacher):
+        def __init__(self):
+            super().__init__()
+            self.unet.mid_block.attentions[0].proj_in.forward = lambda x: x
+
+    class Skipping(TinyTeacher):
+        def __init__(self):
+            super().__init__()
+            self.unet.mid_block.attentions[0].forward = lambda x, **given: (x,)
+
+    lora, said = {"train": "lora", "rank": 2, "targets": ["proj_in", "to_k"]}, "mid_block.attentions.0.proj_in, "
+    use(monkeypatch, Passing)  # another's way through a layer, which is called all the same
+    train(recipe("pd", {"steps": 2}, lora, **PD), tmp_path / "called", device="cpu")
+    use(monkeypatch, Skipping)
+    said += r"mid_block\.\S+attn1.to_k, mid_block\.\S+attn2.to_k, which should train; .* out of student.targets"
+    for number, loop in enumerate([{}, {"accumulate": 2, "checkpointing": True}]):
+        with pytest.raises(TrainingError, match=f"the loss does not depend on {said}"):
+            train(recipe("pd", loop, lora, **PD), tmp_path / f"run-{number}", device="cpu")
+        assert not (tmp_path / f"run-{number}" / "log.jsonl").exists()
+
+
 @pytest.mark.parametrize("kind", ["folder", "webdataset"])
 def test_data_go_on_where_a_run_was_stopped(tmp_path, kind):
     (tmp_path / "data").mkdir()
@@ -164,8 +228,17 @@ def test_what_needs_whole_weights_is_refused_with_fsdp(loop, target_ema, fits):
     trainer.accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))
     trainer.method = method("lcm", loop, target_ema=target_ema)
     trainer.recipe, trainer.stages = trainer.method.recipe, trainer.method.stages()
+    trainer.turns = trainer.method.turns()
     trainer.scaler = torch.amp.GradScaler("cpu", enabled=trainer.recipe.loop.precision == "fp16")
     with nullcontext() if fits else pytest.raises(RecipeError, match="with FSDP no process holds whole weights"):
+        trainer._require_whole_weights()
+
+
+def test_a_lora_is_not_shared_in_shards():
+    trainer = Trainer.__new__(Trainer)
+    trainer.accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))
+    trainer.method = method("lcm", student={"train": "lora", "rank": 2}, target_ema=0.0)
+    with pytest.raises(RecipeError, match="of a LoRA they are few; launch without its configuration"):
         trainer._require_whole_weights()
 
 
@@ -337,7 +410,7 @@ def test_every_stage_teaches_the_next_and_leaves_a_student(on_tiny, tmp_path):
     assert [entry["stage"] for entry in log] == ["4-step"] * 2 + ["2-step"] * 4 + ["1-step"] * 4
     assert [entry["lr"] for entry in log][::2][:2] == [1e-2, 1e-2]  # the curve begins again in each stage
     newest = torch.load(tmp_path / "run" / "checkpoints" / "step-00000010.pt", weights_only=True)
-    assert {state["step"].item() for state in newest["optimizer"]["state"].values()} == {4}  # and so does Adam
+    assert {state["step"].item() for state in newest["optimizers"][0]["state"].values()} == {4}  # and so does Adam
     from safetensors import safe_open
 
     steps = []

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 # Forked from one process that has everything imported, as eleven starts would take a while.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
-    ["understudy.distill_train.loop", "accelerate", "peft", "understudy.pipelines.checkpoint"]
+    ["understudy.distill_train.loop", "accelerate", "understudy.pipelines.checkpoint"]
     + ["diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition"]
     + ["diffusers.loaders.single_file_utils", "transformers.models.clip.modeling_clip"]
 )

@@ -20,7 +20,7 @@ def test_a_lora_is_one_network_that_teaches_with_its_adapter_off():
     with torch.no_grad():
         alone = teacher.call(teacher.unet, z, t, given)
     pd = method("pd", student={"train": "lora", "rank": 2}, teacher=teacher, teacher_steps=4)
-    assert pd.network is teacher.unet
+    assert pd.network.base is teacher.unet
     changed(pd.network)
     with torch.no_grad():
         adapted = teacher.call(pd.network, z, t, given)
@@ -28,7 +28,7 @@ def test_a_lora_is_one_network_that_teaches_with_its_adapter_off():
             torch.testing.assert_close(teacher.call(network, z, t, given), alone)
         torch.testing.assert_close(teacher.call(pd.network, z, t, given), adapted)
     assert not torch.allclose(adapted, alone)
-    assert all("lora_" in name for name, p in pd.network.named_parameters() if p.requires_grad)
+    assert not any(p.requires_grad for p in teacher.unet.parameters())
     assert {p.dtype for p in pd.student.parameters} == {torch.float32}
 
 
@@ -36,7 +36,7 @@ def test_a_half_precision_teacher_still_trains_in_full_precision():
     teacher = TinyTeacher()
     teacher.unet.to(torch.bfloat16)
     pd = method("pd", {"precision": "bf16"}, {"train": "lora", "rank": 2}, teacher, teacher_steps=4)
-    assert {p.dtype for p in pd.network.parameters() if not p.requires_grad} == {torch.bfloat16}
+    assert {p.dtype for p in teacher.unet.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in pd.student.parameters} == {torch.float32}
     with torch.autocast("cpu", torch.bfloat16):
         pd.loss(pd.network, 0).backward()
@@ -95,8 +95,10 @@ def test_a_demo_student_is_a_file_that_the_family_loads(tmp_path):
 
 
 def test_layers_that_do_not_exist_are_refused():
-    with pytest.raises(RecipeError, match="student.targets names no layer of this teacher"):
+    with pytest.raises(RecipeError, match="student.targets: nothing names no layer of this network"):
         method("lcm", student={"train": "lora", "targets": ["nothing"]})
+    with pytest.raises(RecipeError, match="student.targets: .*norm1 is a LayerNorm, which does not say its sizes"):
+        method("lcm", student={"train": "lora", "targets": ["to_q", "norm1"]})
 
 
 def test_other_weights_stand_in_and_go_again_even_after_an_error():

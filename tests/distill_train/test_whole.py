@@ -86,7 +86,8 @@ def test_a_checkpoint_and_data_become_a_file_of_what_was_trained(request, data, 
     assert student.base == {"sd15": "sd1", "sdxl": "sdxl"}[base]
     assert len(list((tmp_path / "run" / "samples").glob("*.png"))) == (2 if method == "pd" else 1)
 
-    trained, embedding = trainer.network.float().eval(), {}
+    network = trainer.network.base if train == "lora" else trainer.network
+    trained, embedding = network.float().eval(), {}
     if train == "lora":
         exported = load_single_file(file, DTYPES[precision]).unet.float()
         before = output(exported)

@@ -1,0 +1,7 @@
+"""What can train, by its name in recipes."""
+
+from .base import Student
+from .full import Full
+from .lora import Lora
+
+STUDENTS: dict[str, type[Student]] = {"full": Full, "lora": Lora}

@@ -1,0 +1,70 @@
+"""What a student is: its network, what trains, how its teacher teaches beside it, and what it exports."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..config import StudentSettings
+from ..exports.written import Shapes
+from ..teachers import Teacher
+
+
+class Student(ABC):
+    """``network`` is what the loop trains; only what trains has ``requires_grad``, in float32.
+
+    It predicts as its teacher does: `Teacher.call` takes either's network, and what the loop wraps around it.
+    frozen: the precision of weights that do not train. guidance_width: of an added input for the guidance scale; None
+    for none.
+    """
+
+    network: nn.Module
+    shardable: ClassVar[bool] = False  # whether FSDP can share its weights among processes
+
+    def __init__(
+        self, teacher: Teacher, settings: StudentSettings, frozen: torch.dtype, guidance_width: int | None = None
+    ):
+        self.teacher, self.settings = teacher, settings
+
+    @staticmethod
+    def starts_in(frozen: torch.dtype) -> torch.dtype:
+        """The precision that the teacher is to be loaded in."""
+        return frozen
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that train."""
+        return [p for p in self.network.parameters() if p.requires_grad]
+
+    @abstractmethod
+    def teaching(self) -> AbstractContextManager[nn.Module]:
+        """Within, the teacher's network as it was loaded."""
+
+    def rest_teacher(self) -> None:  # noqa: B027 - one that is in the student's own network stays
+        """Move a network that only teaches out of the device's memory until it teaches again."""
+
+    @abstractmethod
+    def exported(self) -> tuple[dict[str, Tensor], Shapes]:
+        """The weights to hand on, and the shapes that their readers ask of them.
+
+        Of a network that several processes share in parts, all of them have to ask.
+        """
+
+    @abstractmethod
+    def metadata(self) -> dict[str, str]:
+        """What a file of these weights says about them."""
+
+    def save_memory(self) -> None:
+        """Recompute activations in the backward pass."""
+        recompute_activations(self.network)
+
+
+def recompute_activations(network: nn.Module) -> None:
+    """Recompute activations in the backward pass of diffusers' networks."""
+    from diffusers import ModelMixin
+
+    for module in network.modules():
+        if isinstance(module, ModelMixin):
+            module.enable_gradient_checkpointing()
