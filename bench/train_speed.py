@@ -1,6 +1,7 @@
 """How fast ``lcm`` trains a LoRA, and in how much memory, against a plain loop with two networks.
 
     python bench/train_speed.py          # about ten minutes on two cores; writes bench/results/train_speed.json
+    python bench/train_speed.py --moves  # half a minute: only the kernels and bytes of a full-size pass, in that file
 
 Stable Diffusion 1.5 with half the width everywhere, random weights, 128 x 128 pictures, float32, batch of four. The
 plain loop is what a script does: teacher and student are two networks, guidance takes two passes, and in "as each would
@@ -8,7 +9,8 @@ run" every step encodes its pictures and captions, which the trainer reads from 
 them encoded. For speed all loops are in one process and take turns step by step, since the machine's own speed drifts
 by more than they differ; the ratio is the median over the rounds, its quartiles beside it. Memory is measured in a
 process for each: what it held at most, above what it held with all libraries loaded, while steps ran and, as a second
-figure, from its start on, with the loading of weights.
+figure, from its start on, with the loading of weights. What a pass moves (train_moves.py) is counted, so it is the same
+on every machine.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from train_moves import BASES, moves
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SIDE, PICTURES, RANK, WARMUP, MEMORY_STEPS = 4, 128, 32, 64, 2, 8
@@ -253,17 +256,32 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40, help="measured steps of each loop")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "train_speed.json")
+    parser.add_argument("--moves", action="store_true", help="count what a pass moves, and leave the rest as it was")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         what, *arguments = json.loads(options.measure)
         print(json.dumps(MEASURES[what](*arguments)))
         return
+    counted = []
+    for base in BASES:
+        counted += moves(base)
+        print("\n".join(map(json.dumps, counted[-2:])), flush=True)
+    if options.moves:
+        results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    else:
+        results = speed(options.rounds)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({**results, "moves": counted}, indent=1) + "\n", encoding="utf-8")
+
+
+def speed(rounds: int) -> dict:
+    """The speed and memory of the loops, and where they were measured."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
         in_a_process("memory", "understudy", folder, True)  # fills the cache
-        seconds = in_a_process("seconds", folder, options.rounds)
+        seconds = in_a_process("seconds", folder, rounds)
         for mode, encoded in MODES.items():
             held = {name: in_a_process("memory", name, folder, encoded) for name in LOOPS}
             rows.append(row_of(mode, seconds, held))
@@ -273,9 +291,7 @@ def main():
         "cores": os.cpu_count(),
         "torch": torch.__version__,
     }
-    results = {"machine": machine, "rounds": options.rounds, "rows": rows}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return {"machine": machine, "rounds": rounds, "rows": rows}
 
 
 if __name__ == "__main__":
