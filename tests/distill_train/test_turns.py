@@ -1,6 +1,10 @@
 """Several optimizers that take turns on parts of one network."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from understudy.distill_train.methods.base import Method, Turn
 from understudy.distill_train.randomness import Draws
 from understudy.distill_train.run import Run
 
+from .test_processes import free_port
 from .tiny import recipe
 
 
@@ -127,3 +132,26 @@ def test_what_should_train_but_has_no_part_in_the_loss_is_named(tmp_path):
 
     with pytest.raises(TrainingError, match="does not depend on spare.bias, spare.weight, which should train"):
         start(tmp_path / "run", make=Idle)
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_the_whole_batch(tmp_path):
+    start(tmp_path / "alone", loop={"accumulate": 2})
+    code = (
+        "from tests.distill_train.test_turns import Path, start, sys; start(Path(sys.argv[1]), loop={'accumulate': 2})"
+    )
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "ACCELERATE_USE_CPU": "true"}
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "pair")],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate()[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], "\n\n".join(text[-1500:] for text in said)
+    for ours, theirs in zip(logged(tmp_path / "pair"), logged(tmp_path / "alone"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
