@@ -20,7 +20,7 @@ from .pipelines.generate import check_percentile
 from .pipelines.model import LatentModel, StudentPlan, TeacherPlan
 from .pipelines.processes import Processes
 from .pipelines.student_request import check_seed
-from .report import Report
+from .receipts.report import Report
 from .samplers.denoisers import DiscreteDenoiser, scaled_linear
 
 FOLDER = Path(__file__).parent / "demo_family"

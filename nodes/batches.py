@@ -51,11 +51,6 @@ def for_oracle(images: torch.Tensor) -> torch.Tensor:
     return pixels.expand(-1, max(pixels.shape[1], 3), -1, -1).clamp(0, 1)
 
 
-def same_image(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two images ``[H, W, C]`` agree in every bit."""
-    return one.shape == other.shape and torch.equal(one, other.to(one))
-
-
 def split(values: Sequence[T], sizes: Sequence[int]) -> Iterator[tuple[T, ...]]:
     """``values``, one per image, cut to batches of ``sizes``."""
     start = 0

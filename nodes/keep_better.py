@@ -8,11 +8,12 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from ..decisions import KEPT, REDONE, REVERTED
 from ..oracles.base import NoScore
 from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, values_of
-from .batches import check_images, for_oracle, one_for_all, one_per_image, same_image, split
+from ..receipts.receipt import same_image
+from ..samplers.decisions import KEPT, REDONE, REVERTED
+from .batches import check_images, for_oracle, one_for_all, one_per_image, split
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
 

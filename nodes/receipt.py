@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from comfy_api.latest import io, ui
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..decisions import DECISIONS, KEPT, REDONE, REVERTED
-from ..oracles.scores import Scores
-from ..oracles.threshold import Threshold
-from ..report import finite
-from .batches import check_images, one_for_all, same_image
-from .report import Row, report_picture
+from ..receipts.cards import report_picture
+from ..receipts.receipt import rows_of, teacher_lines, threshold_lines
+from ..receipts.report import finite
+from .batches import check_images, one_for_all
 from .schema import schema
-from .types import Receipt, ReceiptSocket, ScoresSocket, ThresholdSocket
+from .types import ReceiptSocket, ScoresSocket, ThresholdSocket
 
 FOLDER = "understudy"
 
@@ -56,11 +54,11 @@ class UnderstudyReceipt(io.ComfyNode):
         counts = {"images_before": sum(check_images("images_before", images_before))}
         counts["images"] = sum(check_images("images", images))
         before, after = _singly(images_before), _singly(images)
-        rows = _rows(before, after, counts, scores, receipt)
+        rows = rows_of(before, after, counts, scores, receipt)
         values = [row.score for row in rows]
         rule = one_for_all(threshold, "threshold")
         cut = rule.cut(values)
-        totals = [*_threshold_lines(rows, rule, receipt), *_teacher_lines(rows, receipt)]
+        totals = [*threshold_lines(rows, rule, receipt), *teacher_lines(rows, receipt)]
         saved = [_save(report_picture(rows, totals), "receipt", cls.hidden, {"report": totals})]
         oracle = scores[0].oracle
         for row in rows:
@@ -74,87 +72,6 @@ class UnderstudyReceipt(io.ComfyNode):
 def _singly(batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The images of all batches, grey ones in three channels."""
     return [image.expand(-1, -1, max(3, image.shape[-1])) for batch in batches for image in batch]
-
-
-def _rows(
-    before: Sequence[torch.Tensor],
-    after: Sequence[torch.Tensor],
-    counts: dict[str, int],
-    scores: list[Scores],
-    receipts: list[Receipt] | None,
-) -> list[Row]:
-    """One Row per image; ValueError names both counts where something does not have one entry per image."""
-    values = [value for batch in scores for value in batch.values]
-    prompts = [text for batch in scores for text in batch.prompts]
-    scores_after = [value for batch in scores for value in batch.scores_after or (None,) * len(batch.values)]
-    counts["scores"] = len(values)
-    asked, evaluations = [None] * len(before), [None] * len(before)
-    if receipts is not None:
-        asked = [decision for each in receipts for decision in each.decisions]
-        evaluations = [count for each in receipts for count in each.evaluations]
-        counts["decisions in the receipt"] = len(asked)
-    for what, count in counts.items():
-        if count != len(before):
-            raise ValueError(f"{count} {what} for {len(before)} images_before; expected one for each")
-    # Straight from Score Images there are no decisions in the scores.
-    judged = [word for batch in scores for word in batch.decisions or (None,) * len(batch.values)]
-    decisions = [decided(*each) for each in zip(before, after, asked, judged, strict=True)]
-    facts = zip(before, after, decisions, values, scores_after, evaluations, prompts, strict=True)
-    return [Row(*each) for each in facts]
-
-
-def decided(before: torch.Tensor, after: torch.Tensor, asked: str | None, judged: str | None) -> str:
-    """What became of an image, so that no change is claimed that its pixels do not show, and none is hidden.
-
-    asked: the teacher's decision; judged: Keep Better's; None where there is no such word.
-    """
-    by_teacher = asked not in (None, KEPT)
-    if same_image(before, after):
-        return REVERTED if by_teacher or judged == REVERTED else KEPT
-    if before.shape != after.shape and asked is not None:
-        # In another size, as an upscaler leaves it, only the words tell.
-        return REVERTED if judged == REVERTED else asked
-    # What Keep Better took back and is not the student's all the same, a node behind it made.
-    return asked if by_teacher and judged != REVERTED else REDONE
-
-
-def _threshold_lines(rows: Sequence[Row], threshold: Threshold, receipts: list[Receipt] | None) -> Iterator[str]:
-    """How many images have which decision, and the rule with what it really did."""
-    counts = {name: sum(row.decision == name for row in rows) for name in DECISIONS}
-    yield f"{len(rows)} images: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    values = [row.score for row in rows]
-    rejected, cut = threshold.rejected(values), threshold.cut(values)
-    below = f", those below {cut:.3f}" if threshold.mode == "worst_fraction" and cut is not None else ""
-    yield f"threshold: {threshold.rule}: {sum(rejected)} of {len(rows)}{below}"
-    if remark := threshold.remark(len(rows)):
-        yield remark
-    if receipts is not None and rejected != [word != KEPT for each in receipts for word in each.decisions]:
-        yield "Teacher chose other images than this threshold does: it had another threshold or other scores"
-
-
-def _teacher_lines(rows: Sequence[Row], receipts: list[Receipt] | None) -> Iterator[str]:
-    """What the teacher cost, and what it would have cost to redo everything."""
-    if receipts is None:
-        changed = sum(row.decision == REDONE for row in rows)
-        what = f"what the {changed} changed images cost is not known" if changed else "and no image is changed"
-        yield f"teacher: no receipt of it is connected, {what}"
-        return
-    redone = sum(word != KEPT for each in receipts for word in each.decisions)
-    if not redone:
-        yield "teacher: not needed, so it was not even loaded"
-        return
-    spent = sum(row.evaluations for row in rows)
-    seconds = sum(each.seconds for each in receipts)
-    # What one image took, as counted, is what each of the others would have taken.
-    everything = round(spent / redone * len(rows))
-    yield (
-        f"teacher: {spent} network evaluations in {seconds:.1f} s for {redone} of {len(rows)} images; "
-        f"for all of them it would have been {everything}"
-    )
-    known = [(row.score, row.score_after) for row in rows if row.score_after is not None]
-    if known:
-        old, new = (sum(values) / len(known) for values in zip(*known, strict=True))
-        yield f"mean score of the images that the teacher redid: {old:.3f} before, {new:.3f} in its version"
 
 
 def _pixels(image: torch.Tensor) -> Image.Image:

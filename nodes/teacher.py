@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from comfy_api.latest import io
 
-from ..decisions import BY_STRATEGY, KEPT
 from ..oracles.scores import values_of
+from ..receipts.receipt import Receipt
+from ..samplers.decisions import BY_STRATEGY, KEPT
 from .batches import check_images, one_for_all
 from .display import shown
 from .latents import single
@@ -18,7 +19,7 @@ from .redo import redo
 from .schema import schema
 from .seeds import KEY, samplers_upstream, travelled
 from .take import Shot, Take, places_of
-from .types import Receipt, ReceiptSocket, ScoresSocket, ThresholdSocket
+from .types import ReceiptSocket, ScoresSocket, ThresholdSocket
 
 LAZY = ("model", "positive", "negative", "vae")
 

@@ -15,7 +15,8 @@ from ..oracles.base import Oracle
 from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, image_id
 from ..oracles.threshold import Threshold
-from ..report import ImageReport, Report, Totals, draw_grid, finite, save_images
+from ..receipts.grid import draw_grid
+from ..receipts.report import ImageReport, Report, Totals, finite, save_images
 from ..samplers.adaptive import adaptive
 from .model import LatentModel, StudentPlan, TeacherPlan, draw, redo
 from .processes import Processes

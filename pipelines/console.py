@@ -10,7 +10,7 @@ from ..files import GRID_FILE
 from ..oracles.calibration import Calibration
 from ..oracles.statistics import said
 from ..oracles.threshold import share
-from ..report import Report, table
+from ..receipts.report import Report, table
 from .adaptive_run import Watcher
 from .processes import Processes
 from .score import Result

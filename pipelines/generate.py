@@ -15,7 +15,7 @@ from ..oracles.prompt_syntax import reading
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.scores import Scores
 from ..oracles.threshold import Threshold
-from ..report import Report
+from ..receipts.report import Report
 from ..tables import read_prompts
 from .adaptive_run import Cast, Plan, described, jobs_for, run
 from .checkpoint import Checkpoint, architecture_at, open_checkpoint

@@ -9,8 +9,8 @@ from functools import partial
 
 import torch
 
-from ..decisions import BY_STRATEGY
 from ..samplers.consistency import sample_consistency
+from ..samplers.decisions import BY_STRATEGY
 from ..samplers.denoisers import Counted, DiscreteDenoiser, Guided
 from ..samplers.noise import PerImageNoise, initial_noise
 from ..samplers.rollback import noise_variance, schedule_fraction

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..decisions import BY_STRATEGY, KEPT
+from .decisions import BY_STRATEGY, KEPT
 
 
 @dataclass(frozen=True)

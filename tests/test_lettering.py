@@ -10,8 +10,9 @@ from PIL import Image, ImageChops, ImageFont, features
 from understudy import lettering
 from understudy.distill_train.grid import save_grid
 from understudy.lettering import OWN_FONT, _characters, _mapped, drawable, labels, length, shortened, wrapped, write
-from understudy.nodes.report import Row, report_picture
-from understudy.report import ImageReport, Report, Totals, draw_grid, save_images
+from understudy.receipts.cards import Row, report_picture
+from understudy.receipts.grid import draw_grid
+from understudy.receipts.report import ImageReport, Report, Totals, save_images
 
 FOX = "\U0001f98a"
 ARABIC, HEBREW = "قطة حمراء", "חתול אדום"

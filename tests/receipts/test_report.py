@@ -2,18 +2,9 @@ import json
 
 import pytest
 import torch
-from understudy.report import (
-    FINAL_FOLDER,
-    GRID_LIMIT,
-    STUDENT_FOLDER,
-    ImageReport,
-    Report,
-    Totals,
-    draw_grid,
-    image_name,
-    save_images,
-    table,
-)
+from understudy.files import FINAL_FOLDER, STUDENT_FOLDER
+from understudy.receipts.grid import GRID_LIMIT, draw_grid
+from understudy.receipts.report import ImageReport, Report, Totals, image_name, save_images, table
 
 TOTALS = Totals(28, 1.5, 64, 3.25)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.nodes.report import COLOURS, Row, report_picture
+from understudy.receipts.cards import COLOURS, Row, report_picture
 
 
 def row(decision="kept", side=64, **changes):

@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from PIL import Image, ImageDraw
 
-from ..decisions import KEPT, REDONE, REFINED, REGENERATED, REVERTED
 from ..lettering import drawable, labels, shortened, wrapped, write
+from ..samplers.decisions import KEPT, REDONE, REFINED, REGENERATED, REVERTED
+from .receipt import Row
 
 THUMBNAIL, GAP, MARGIN, TEXT = 176, 12, 24, 16
 BACKGROUND, CARD, INK, FAINT = "#f4f4f1", "#ffffff", "#1d1d1b", "#6b6b66"
 COLOURS = {KEPT: "#2f7d4f", REFINED: "#b3541e", REGENERATED: "#7a3e9d", REDONE: "#8a6d1a", REVERTED: "#2a5f9e"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image's part of the receipt; ``before`` and ``after`` are ``[H, W, C]`` in [0, 1].
-
-    decision: one of ``decisions.DECISIONS``. evaluations: the teacher's; None where they are not known.
-    """
-
-    before: torch.Tensor
-    after: torch.Tensor
-    decision: str
-    score: float
-    score_after: float | None
-    evaluations: int | None
-    prompt: str
 
 
 def report_picture(rows: Sequence[Row], totals: Sequence[str]) -> Image.Image:

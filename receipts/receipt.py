@@ -1,0 +1,128 @@
+"""What the teacher did to each image, what it cost and what it saved, in words that the pixels bear out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..oracles.scores import Scores
+from ..oracles.threshold import Threshold
+from ..samplers.decisions import DECISIONS, KEPT, REDONE, REVERTED
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the teacher did to a batch, image by image; those of a list of batches are read one after another.
+
+    decisions: KEPT, REFINED or REGENERATED of ``decisions.py``, one per image.
+    evaluations: the teacher's network evaluations, counted, one per image; 0 where the image was kept.
+    seconds: the teacher's wall-clock time for the whole batch, encoding and decoding included.
+    """
+
+    decisions: tuple[str, ...]
+    evaluations: tuple[int, ...]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image's part of the receipt; ``before`` and ``after`` are ``[H, W, C]`` in [0, 1].
+
+    decision: one of ``decisions.DECISIONS``. evaluations: the teacher's; None where they are not known.
+    """
+
+    before: torch.Tensor
+    after: torch.Tensor
+    decision: str
+    score: float
+    score_after: float | None
+    evaluations: int | None
+    prompt: str
+
+
+def rows_of(
+    before: Sequence[torch.Tensor],
+    after: Sequence[torch.Tensor],
+    counts: dict[str, int],
+    scores: list[Scores],
+    receipts: list[Receipt] | None,
+) -> list[Row]:
+    """One Row per image; ValueError names both counts where something does not have one entry per image."""
+    values = [value for batch in scores for value in batch.values]
+    prompts = [text for batch in scores for text in batch.prompts]
+    scores_after = [value for batch in scores for value in batch.scores_after or (None,) * len(batch.values)]
+    counts["scores"] = len(values)
+    asked, evaluations = [None] * len(before), [None] * len(before)
+    if receipts is not None:
+        asked = [decision for each in receipts for decision in each.decisions]
+        evaluations = [count for each in receipts for count in each.evaluations]
+        counts["decisions in the receipt"] = len(asked)
+    for what, count in counts.items():
+        if count != len(before):
+            raise ValueError(f"{count} {what} for {len(before)} images_before; expected one for each")
+    # Straight from Score Images there are no decisions in the scores.
+    judged = [word for batch in scores for word in batch.decisions or (None,) * len(batch.values)]
+    decisions = [decided(*each) for each in zip(before, after, asked, judged, strict=True)]
+    facts = zip(before, after, decisions, values, scores_after, evaluations, prompts, strict=True)
+    return [Row(*each) for each in facts]
+
+
+def decided(before: torch.Tensor, after: torch.Tensor, asked: str | None, judged: str | None) -> str:
+    """What became of an image, so that no change is claimed that its pixels do not show, and none is hidden.
+
+    asked: the teacher's decision; judged: Keep Better's; None where there is no such word.
+    """
+    by_teacher = asked not in (None, KEPT)
+    if same_image(before, after):
+        return REVERTED if by_teacher or judged == REVERTED else KEPT
+    if before.shape != after.shape and asked is not None:
+        # In another size, as an upscaler leaves it, only the words tell.
+        return REVERTED if judged == REVERTED else asked
+    # What Keep Better took back and is not the student's all the same, a node behind it made.
+    return asked if by_teacher and judged != REVERTED else REDONE
+
+
+def threshold_lines(rows: Sequence[Row], threshold: Threshold, receipts: list[Receipt] | None) -> Iterator[str]:
+    """How many images have which decision, and the rule with what it really did."""
+    counts = {name: sum(row.decision == name for row in rows) for name in DECISIONS}
+    yield f"{len(rows)} images: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    values = [row.score for row in rows]
+    rejected, cut = threshold.rejected(values), threshold.cut(values)
+    below = f", those below {cut:.3f}" if threshold.mode == "worst_fraction" and cut is not None else ""
+    yield f"threshold: {threshold.rule}: {sum(rejected)} of {len(rows)}{below}"
+    if remark := threshold.remark(len(rows)):
+        yield remark
+    if receipts is not None and rejected != [word != KEPT for each in receipts for word in each.decisions]:
+        yield "Teacher chose other images than this threshold does: it had another threshold or other scores"
+
+
+def teacher_lines(rows: Sequence[Row], receipts: list[Receipt] | None) -> Iterator[str]:
+    """What the teacher cost, and what it would have cost to redo everything."""
+    if receipts is None:
+        changed = sum(row.decision == REDONE for row in rows)
+        what = f"what the {changed} changed images cost is not known" if changed else "and no image is changed"
+        yield f"teacher: no receipt of it is connected, {what}"
+        return
+    redone = sum(word != KEPT for each in receipts for word in each.decisions)
+    if not redone:
+        yield "teacher: not needed, so it was not even loaded"
+        return
+    spent = sum(row.evaluations for row in rows)
+    seconds = sum(each.seconds for each in receipts)
+    # What one image took, as counted, is what each of the others would have taken.
+    everything = round(spent / redone * len(rows))
+    yield (
+        f"teacher: {spent} network evaluations in {seconds:.1f} s for {redone} of {len(rows)} images; "
+        f"for all of them it would have been {everything}"
+    )
+    known = [(row.score, row.score_after) for row in rows if row.score_after is not None]
+    if known:
+        old, new = (sum(values) / len(known) for values in zip(*known, strict=True))
+        yield f"mean score of the images that the teacher redid: {old:.3f} before, {new:.3f} in its version"
+
+
+def same_image(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two images ``[H, W, C]`` agree in every bit."""
+    return one.shape == other.shape and torch.equal(one, other.to(one))

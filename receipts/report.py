@@ -1,0 +1,103 @@
+"""What a run of the command line did: report.json, the table and the single images."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..files import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER, write_whole
+from ..samplers.decisions import KEPT, REDONE
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """One image. ``decision`` is one of ``decisions.DECISIONS``; ``score_after`` is None for a kept image;
+    ``threshold`` is None where no score divides its batch; ``evaluations`` counts student and teacher together."""
+
+    prompt: str
+    seed: int
+    score: float
+    threshold: float | None
+    decision: str
+    score_after: float | None
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the run cost, and what it would have cost to give every image to the teacher from pure noise.
+
+    Evaluations are counted. Seconds are those of sampling, scoring and decoding, summed over processes, without
+    loading; the teacher's are measured where it ran, else taken to be the student's per evaluation.
+    """
+
+    evaluations: int
+    seconds: float
+    teacher_only_evaluations: int
+    teacher_only_seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of report.json."""
+
+    settings: dict
+    images: tuple[ImageReport, ...]
+    totals: Totals
+
+    def save(self, folder: Path) -> None:
+        """Write ``folder/report.json``."""
+        write_whole(folder / REPORT_FILE, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
+
+    @property
+    def summary(self) -> str:
+        """One line: how many images were redone, and what that cost beside the teacher alone."""
+        redone = [image.decision for image in self.images if image.decision != KEPT]
+        totals = self.totals
+        return (
+            f"{len(redone)} of {len(self.images)} {redone[0] if redone else REDONE}; "
+            f"{totals.evaluations} network evaluations in {totals.seconds:.1f} s; teacher alone: "
+            f"{totals.teacher_only_evaluations} in about {totals.teacher_only_seconds:.1f} s"
+        )
+
+
+def finite(value: float | None) -> float | None:
+    """None for infinity, which JSON lacks, and for None."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def image_name(index: int) -> str:
+    return f"{index:04d}.png"
+
+
+def save_images(folder: Path, index: int, student, final) -> None:
+    """Write the student's and the final image ``[3, H, W]`` in [0, 1] of one prompt as PNG."""
+    from PIL import Image
+
+    for name, image in ((STUDENT_FOLDER, student), (FINAL_FOLDER, final)):
+        pixels = image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        (folder / name).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / name / image_name(index))
+
+
+def table(report: Report):
+    """A rich table: prompt, score, kept or redone, score after, evaluations."""
+    from rich.table import Table
+
+    result = Table(caption=report.summary, caption_justify="left")
+    result.add_column("prompt", overflow="fold")
+    for name in ("score", "threshold", "decision", "score after", "evaluations"):
+        result.add_column(name, justify="left" if name == "decision" else "right")
+    for image in report.images:
+        colour = "green" if image.decision == KEPT else "yellow"
+        decision = f"[{colour}]{image.decision}[/{colour}]"
+        numbers = number(image.score), number(image.threshold), decision, number(image.score_after)
+        # Rich reads square brackets as markup, and prompts may hold them.
+        result.add_row(image.prompt.replace("[", r"\["), *numbers, str(image.evaluations))
+    return result
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
