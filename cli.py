@@ -58,9 +58,9 @@ def demo(
     ),
 ):
     """Student, oracle and teacher at work on small scenes: CPU only, nothing to download."""
-    from .demo import PERCENTILE
-    from .demo import demo as run
     from .pipelines.console import show
+    from .pipelines.demo import PERCENTILE
+    from .pipelines.demo import demo as run
 
     report = run(prompts or (), count, PERCENTILE if percentile is None else percentile, strategy, seed, out)
     if report is not None:
@@ -433,7 +433,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     # A launcher ends its processes with SIGTERM; as an exit it lets half-written files be taken away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    from .stopping import Stopped
+    from .distill_train.stopping import Stopped
 
     try:
         app(args=arguments, prog_name="understudy")

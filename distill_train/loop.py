@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ..files import preview
-from ..stopping import Stopped, StopRequest
 from .adapters import layer_of
 from .checkpoint import load_state, saved_state
 from .config import Recipe, RecipeError
@@ -23,6 +22,7 @@ from .precision import autocast
 from .progress import Tracker, installed_tracker, memory, progress_bar
 from .run import Run
 from .sharding import is_sharded, whole
+from .stopping import Stopped, StopRequest
 
 NOTHING_YET = "–"  # in the bar, before the first step that is logged
 SMALLEST_SCALE = 1e-3  # of a loss in fp16: halved from 65536 some 26 times, each for a step whose gradients overflowed

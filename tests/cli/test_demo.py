@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 from PIL import Image
-from understudy import demo
 from understudy.cli import main
 from understudy.demo_family import family
 from understudy.demo_family.language import parse
 from understudy.oracles.base import Oracle
 from understudy.oracles.calibration import Calibration
+from understudy.pipelines import demo
 from understudy.pipelines.adaptive_run import described
 
 

@@ -19,7 +19,7 @@ from understudy.distill_train.config import RecipeError, StudentSettings
 from understudy.distill_train.loop import Trainer, TrainingError, train
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.run import Run
-from understudy.stopping import Stopped, StopRequest
+from understudy.distill_train.stopping import Stopped, StopRequest
 
 from .test_cfd import eyes
 from .tiny import TinySource, TinyTeacher, method, recipe

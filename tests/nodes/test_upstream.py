@@ -124,8 +124,8 @@ def demo_graph(more=(), **changes):
 
 
 def test_the_shipped_calibration_s_settings_are_those_of_the_same_graph():
-    from understudy.demo import STUDENT
     from understudy.pipelines.adaptive_run import described
+    from understudy.pipelines.demo import STUDENT
 
     assert in_the_demo_s_words(demo_graph(steps=STUDENT.steps)) == described(STUDENT)
     assert in_the_demo_s_words(demo_graph(steps=7))["steps"] == 7

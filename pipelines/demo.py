@@ -8,22 +8,22 @@ from pathlib import Path
 
 import torch
 
-from .demo_family import family
-from .demo_family.language import parse
-from .files import check_output
-from .oracles import load_oracle
-from .oracles.calibration import Calibration
-from .oracles.threshold import Threshold
-from .pipelines.adaptive_run import Cast, Plan, described, jobs_for, run
-from .pipelines.console import progress
-from .pipelines.generate import check_percentile
-from .pipelines.model import LatentModel, StudentPlan, TeacherPlan
-from .pipelines.processes import Processes
-from .pipelines.student_request import check_seed
-from .receipts.report import Report
-from .samplers.denoisers import DiscreteDenoiser, scaled_linear
+from ..demo_family import family
+from ..demo_family.language import parse
+from ..files import check_output
+from ..oracles import load_oracle
+from ..oracles.calibration import Calibration
+from ..oracles.threshold import Threshold
+from ..receipts.report import Report
+from ..samplers.denoisers import DiscreteDenoiser, scaled_linear
+from .adaptive_run import Cast, Plan, described, jobs_for, run
+from .console import progress
+from .generate import check_percentile
+from .model import LatentModel, StudentPlan, TeacherPlan
+from .processes import Processes
+from .student_request import check_seed
 
-FOLDER = Path(__file__).parent / "demo_family"
+FOLDER = family.FOLDER
 BATCH_SIZE = 16
 PERCENTILE = 30.0
 
