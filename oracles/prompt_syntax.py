@@ -55,12 +55,20 @@ def reading(prompts: Sequence[str], literal: bool = False) -> Reading:
 def plain(prompt: str) -> str:
     """A prompt without the syntax of ComfyUI and A1111, as far as that is unmistakable."""
     text = prompt
-    while (inner := WEIGHTED.sub(lambda found: (found[1] or found[2]).strip(), text)) != text:
-        text = inner
     for syntax in (NETWORK, EMBEDDING, BREAK):
         text = syntax.sub(TAKEN, text)
+    while (inner := WEIGHTED.sub(_unweighted, text)) != text:
+        text = inner
     if TAKEN in text:
         while (inner := EMPTY.sub(TAKEN, text)) != text:
             text = inner
         text = WITHIN.sub(" ", BEFORE_COMMA.sub("", AT_START.sub("", text))).strip()
     return ESCAPED.sub(r"\1", text)
+
+
+def _unweighted(found: re.Match) -> str:
+    """What is weighted, apart from the words beside it, as image generators read it by itself."""
+    inner, text, (start, end) = (found[1] or found[2]).strip(), found.string, found.span()
+    before = " " if inner[:1].isalnum() and text[max(start - 1, 0) : start].isalnum() else ""
+    after = " " if inner[-1:].isalnum() and (text[end : end + 1].isalnum() or text.startswith("(", end)) else ""
+    return f"{before}{inner}{after}"

@@ -45,6 +45,7 @@ def named(path):
             '\ufeff{"file_name": "a", "Text": "a cat"}\n\n{"caption": "a dog", "text": 1}\n',
             ["a cat", "a dog"],
         ),
+        ("lines.ndjson", '{"prompt": "a"}\n{"prompt": "b"}\n', ["a", "b"]),
         ("table.json", '[\n {"text": "a\\u2028b"},\n {"text": null},\n {"n": 1}\n]', ["a\u2028b"]),
         ("lines.json", '{"prompt": "a"}\n{"prompt": "b"}', ["a", "b"]),
     ],
@@ -146,6 +147,8 @@ def test_other_encodings_are_an_error_with_their_line(tmp_path, name):
         ("number.jsonl", '{"prompt": "a"}\n{"prompt": 5}', "number.jsonl line 2: its prompt is 5; expected a text"),
         ("list.json", '["a", ["b"]]', r'list.json entry 2 is \["b"\]; expected an object with prompt'),
         ("half.jsonl", '{"prompt": "\\ud83d"}', "half.jsonl line 1: its prompt holds half a character"),
+        ("book.xlsx", b"PK\x03\x04\x14\0\xff", "book.xlsx is a spreadsheet or another archive.*save it as .csv"),
+        ("book.csv", b"PK\x03\x04\x14\0\xff", "book.csv is a spreadsheet"),
         ("deep.json", "[" * 100_000, "deep.json line 1 is not JSON"),
     ],
 )
