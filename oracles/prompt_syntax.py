@@ -33,8 +33,10 @@ class Reading(NamedTuple):
     remarks: list[str]
 
 
-def reading(prompts: Sequence[str], literal: bool = False) -> Reading:
-    """Prompts as an oracle should read them: without syntax, or as they stand if ``literal``."""
+def reading(
+    prompts: Sequence[str], literal: bool = False, switch: str = "--literal-prompts, on nodes literal_prompts,"
+) -> Reading:
+    """Prompts as an oracle should read them: without syntax, or as they stand if ``literal``, which ``switch`` sets."""
     if literal:
         return Reading(list(prompts), [])
     texts, remarks = [plain(prompt) for prompt in prompts], []
@@ -42,7 +44,7 @@ def reading(prompts: Sequence[str], literal: bool = False) -> Reading:
         prompt, text = min(changed.items(), key=lambda pair: len(pair[0]))
         remarks.append(
             f"syntax is taken off {len(changed)} of the prompts before they are scored, e.g. {prompt!r} is read as "
-            f"{text!r}; --literal-prompts, on nodes literal_prompts, scores them as they stand"
+            f"{text!r}; {switch} scores them as they stand"
         )
     if choices := {prompt: found[0] for prompt in prompts if (found := CHOICE.search(prompt))}:
         remarks.append(
