@@ -25,7 +25,7 @@ MARKS = {
 }
 NEWLINE = re.compile(r"\r\n|\r|\n")  # a text may hold other separators of lines
 LINE = re.compile(r"[^\r\n]*")
-BLANK_LINES = re.compile(r"(?: *[\r\n])*")
+BEFORE_HEADER = re.compile(r"(?: *[\r\n])*(?:sep=.[\r\n]+)?")  # blank lines, and what Excel may say of the delimiter
 JSON_SPACE = re.compile(r"[ \t\r\n]*")
 HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -133,7 +133,7 @@ class _Delimited:
         self.text, self.delimiter = text, delimiter
         self.plain = re.compile(rf"[^{delimiter}\r\n]*")
         self.enclosed = re.compile(rf' *"([^"]*(?:""[^"]*)*)" *(?=[{delimiter}\r\n]|\Z)')
-        names, _, self.body = self._cells(BLANK_LINES.match(text).end(), 0)
+        names, _, self.body = self._cells(BEFORE_HEADER.match(text).end(), 0)
         self.header = list(names)
         while self.header and not self.header[-1]:
             self.header.pop()

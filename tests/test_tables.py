@@ -63,6 +63,7 @@ def test_prompts_of_a_file(tmp_path, name, content, expected):
         ),
         ('image,prompt\na.png, "a, b"\n"b, c.png" ,"d" \n', [("a.png", "a, b"), ("b, c.png", "d")]),
         ('image,prompt\na.png,"x" in quotes, y\n', [("a.png", '"x" in quotes, y')]),
+        ("sep=;\r\nimage;prompt\r\na.png;snow, ice\r\n", [("a.png", "snow, ice")]),
         ("image;seed;prompt\na.png;1;snow; ice, 1,5\n", [("a.png", "snow; ice, 1,5")]),
         ("image\tprompt\na.png\tsnow, ice\n", [("a.png", "snow, ice")]),
         ("\n\nimage,prompt,,\n\na.png,a cat,,\nb.png,a dog\n", [("a.png", "a cat"), ("b.png", "a dog")]),
