@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 TEXT_COLUMNS = ("prompt", "caption", "text")
 NAME_COLUMNS = ("image", "file", "file_name", "filename", "path")
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t,;"}  # the first of them with which the header has what is wanted
-JSON = (".json", ".jsonl")
+JSON = (".json", ".jsonl", ".ndjson")
+ZIPPED = b"PK\x03\x04"  # as .xlsx and .ods begin
 # Marks that say how a file is encoded; UTF-32's begins as UTF-16's does.
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -24,7 +25,7 @@ MARKS = {
 }
 NEWLINE = re.compile(r"\r\n|\r|\n")  # a text may hold other separators of lines
 LINE = re.compile(r"[^\r\n]*")
-BLANK_LINES = re.compile(r"(?: *[\r\n])*")
+BEFORE_HEADER = re.compile(r"(?: *[\r\n])*(?:sep=.[\r\n]+)?")  # blank lines, and what Excel may say of the delimiter
 JSON_SPACE = re.compile(r"[ \t\r\n]*")
 HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -89,7 +90,9 @@ def read_text(path: Path) -> str:
 
 
 def decoded(data: bytes, name: object) -> str:
-    """Text in UTF-8, or in what its mark says. Raises ValueError that names the line for any other."""
+    """Text in UTF-8, or in what its mark says. Raises ValueError for a spreadsheet, and with the line for any other."""
+    if data.startswith(ZIPPED):
+        raise ValueError(f"{name} is a spreadsheet or another archive, not text; save it as .csv")
     encoding = next((of for mark, of in MARKS.items() if data.startswith(mark)), "utf-8")
     said = "UTF-8" if encoding.startswith("utf-8") else f"the {encoding.upper()} that its mark says"
     try:
@@ -130,7 +133,7 @@ class _Delimited:
         self.text, self.delimiter = text, delimiter
         self.plain = re.compile(rf"[^{delimiter}\r\n]*")
         self.enclosed = re.compile(rf' *"([^"]*(?:""[^"]*)*)" *(?=[{delimiter}\r\n]|\Z)')
-        names, _, self.body = self._cells(BLANK_LINES.match(text).end(), 0)
+        names, _, self.body = self._cells(BEFORE_HEADER.match(text).end(), 0)
         self.header = list(names)
         while self.header and not self.header[-1]:
             self.header.pop()

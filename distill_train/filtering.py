@@ -14,6 +14,7 @@ class FilterSettings(Strict):
 
     oracle: Path = Field(description="an oracle's file")
     family: str = Field("auto", description="what the oracle is; auto asks the file")
+    literal_prompts: bool = Field(False, description="the oracle reads the syntax of image generators as text, too")
     percentile: float = Field(50.0, gt=0, lt=100, description="samples that score below it among all are left out")
 
 

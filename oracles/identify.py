@@ -24,8 +24,7 @@ def identify(file: TensorFile, family: str, fingerprint: str) -> str:
         if family not in found:
             raise CheckpointError(f"{file.path} is not a file of family {family}: {_looks_like(file, found)}")
         return family
-    if not found:
-        raise CheckpointError(f"{file.path} is not an oracle: {_looks_like(file, found)}")
+    require_oracle(file)
     if file.metadata.get("family") in found:
         return file.metadata["family"]
     entry = recognised(file.path.name, fingerprint)
@@ -37,6 +36,12 @@ def identify(file: TensorFile, family: str, fingerprint: str) -> str:
             f"{file.path} could be any of {', '.join(found)}, which share one layout; choose the family yourself"
         )
     return found[0]
+
+
+def require_oracle(file: TensorFile) -> None:
+    """Raises CheckpointError that says what the file is instead."""
+    if not candidates(file):
+        raise CheckpointError(f"{file.path} is not an oracle: {_looks_like(file, [])}")
 
 
 def is_head(file: TensorFile) -> bool:

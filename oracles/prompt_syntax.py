@@ -33,8 +33,10 @@ class Reading(NamedTuple):
     remarks: list[str]
 
 
-def reading(prompts: Sequence[str], literal: bool = False) -> Reading:
-    """Prompts as an oracle should read them: without syntax, or as they stand if ``literal``."""
+def reading(
+    prompts: Sequence[str], literal: bool = False, switch: str = "--literal-prompts, on nodes literal_prompts,"
+) -> Reading:
+    """Prompts as an oracle should read them: without syntax, or as they stand if ``literal``, which ``switch`` sets."""
     if literal:
         return Reading(list(prompts), [])
     texts, remarks = [plain(prompt) for prompt in prompts], []
@@ -42,7 +44,7 @@ def reading(prompts: Sequence[str], literal: bool = False) -> Reading:
         prompt, text = min(changed.items(), key=lambda pair: len(pair[0]))
         remarks.append(
             f"syntax is taken off {len(changed)} of the prompts before they are scored, e.g. {prompt!r} is read as "
-            f"{text!r}; --literal-prompts, on nodes literal_prompts, scores them as they stand"
+            f"{text!r}; {switch} scores them as they stand"
         )
     if choices := {prompt: found[0] for prompt in prompts if (found := CHOICE.search(prompt))}:
         remarks.append(
@@ -55,12 +57,20 @@ def reading(prompts: Sequence[str], literal: bool = False) -> Reading:
 def plain(prompt: str) -> str:
     """A prompt without the syntax of ComfyUI and A1111, as far as that is unmistakable."""
     text = prompt
-    while (inner := WEIGHTED.sub(lambda found: (found[1] or found[2]).strip(), text)) != text:
-        text = inner
     for syntax in (NETWORK, EMBEDDING, BREAK):
         text = syntax.sub(TAKEN, text)
+    while (inner := WEIGHTED.sub(_unweighted, text)) != text:
+        text = inner
     if TAKEN in text:
         while (inner := EMPTY.sub(TAKEN, text)) != text:
             text = inner
         text = WITHIN.sub(" ", BEFORE_COMMA.sub("", AT_START.sub("", text))).strip()
     return ESCAPED.sub(r"\1", text)
+
+
+def _unweighted(found: re.Match) -> str:
+    """What is weighted, apart from the words beside it, as image generators read it by itself."""
+    inner, text, (start, end) = (found[1] or found[2]).strip(), found.string, found.span()
+    before = " " if inner[:1].isalnum() and text[max(start - 1, 0) : start].isalnum() else ""
+    after = " " if inner[-1:].isalnum() and (text[end : end + 1].isalnum() or text.startswith("(", end)) else ""
+    return f"{before}{inner}{after}"

@@ -48,20 +48,24 @@ def progress(processes: Processes, images: int) -> Iterator[Watcher]:
         yield _Bars(bars, -(-images // processes.count))
 
 
+def plain_console(**options):
+    """Rich's console for lines that hold names and prompts, in which `[x]` and `:x:` are what they are."""
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, **options)
+
+
 def show(report: Report, out: Path) -> None:
     """Print the table and where the files are."""
     from rich.console import Console
 
-    console = Console()
-    console.print(table(report))
-    console.print(f"Pictures and report: {out} (begin with {out / GRID_FILE})", soft_wrap=True, highlight=False)
+    Console().print(table(report))
+    plain_console().print(f"Pictures and report: {printable(str(out))} (begin with {printable(str(out / GRID_FILE))})")
 
 
 def show_remark(remark: str) -> None:
     """Print one line on stderr."""
-    from rich.console import Console
-
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"note: {remark}")
+    plain_console(stderr=True).print(f"note: {remark}")
 
 
 class Counter:
@@ -106,9 +110,8 @@ def show_calibration(calibration: Calibration, out: Path) -> None:
     for k in range(10, 100, 10):
         value = calibration.value_at(k)
         shown.add_row(str(k), f"{value:.4f}", said(calibration.interval(k), 4), share(calibration.share_below(value)))
-    console = Console()
-    console.print(shown)
-    console.print(f"Calibration: {out}", soft_wrap=True, highlight=False)
+    Console().print(shown)
+    plain_console().print(f"Calibration: {printable(str(out))}")
 
 
 def printable(text: str) -> str:
@@ -118,9 +121,7 @@ def printable(text: str) -> str:
 
 def show_scored(result: Result, out: Path) -> None:
     """Print what became of the pictures, which were skipped, and the remarks."""
-    from rich.console import Console
-
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console()
     skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
     for path, reason in result.skipped.items():
         console.print(f"skipped {printable(path)}: {printable(reason)}")

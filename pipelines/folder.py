@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 
 from ..files import CheckpointError, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
-from .folder_files import weight_files
+from .folder_files import read_json, weight_files
 from .layout import EDM, SD1, SDXL, Architecture
 from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
 from .vae import load_vae
@@ -20,7 +19,7 @@ CLIP_TEXT = "clip_text_model"
 def read_folder(path: str | Path, needs_vae: bool = True) -> Architecture:
     """The architecture of a folder. Raises CheckpointError naming what is missing or damaged; reads no weights."""
     path = Path(path)
-    kind = _json(path / "model_index.json").get("_class_name", "pipeline of an unknown kind")
+    kind = read_json(path / "model_index.json").get("_class_name", "pipeline of an unknown kind")
     for name in ("unet", *["vae"] * needs_vae, "text_encoder", "scheduler"):
         if not (path / name).is_dir():
             hint = "; --vae (teacher.vae in a recipe) may name one" if name == "vae" else ""
@@ -28,7 +27,7 @@ def read_folder(path: str | Path, needs_vae: bool = True) -> Architecture:
                 f"{path} is a {kind} and has no {name}/; expected a diffusers folder of an SD 1.x or SDXL pipeline"
                 + hint
             )
-    scheduler = _json(path / "scheduler" / "scheduler_config.json")
+    scheduler = read_json(path / "scheduler" / "scheduler_config.json")
     if "FlowMatch" in scheduler.get("_class_name", ""):
         raise CheckpointError(f"{path} is a flow-matching pipeline; expected SD 1.x or SDXL")
     if scheduler.get("_class_name", "").startswith("EDM"):
@@ -36,7 +35,7 @@ def read_folder(path: str | Path, needs_vae: bool = True) -> Architecture:
     for file in sorted(path.glob("*/*.safetensors")):
         read_header(file)
     architecture = SDXL if (path / "text_encoder_2").is_dir() else SD1
-    unet, text = _json(path / "unet" / "config.json"), _json(path / "text_encoder" / "config.json")
+    unet, text = read_json(path / "unet" / "config.json"), read_json(path / "text_encoder" / "config.json")
     if unet.get("in_channels", 4) != unet.get("out_channels", 4):
         raise CheckpointError(
             f"{path} has a UNet that reads {unet.get('in_channels')} channels and gives {unet.get('out_channels')}: an "
@@ -69,7 +68,7 @@ def load_folder(path: str | Path, dtype: torch.dtype, vae: Path | None = None) -
         )
         for name, layout in zip(encoders, architecture.texts, strict=True)
     )
-    scheduler = _json(path / "scheduler" / "scheduler_config.json")
+    scheduler = read_json(path / "scheduler" / "scheduler_config.json")
     ours = DDIMScheduler.from_config({**scheduler, "rescale_betas_zero_snr": False})
     alphas_cumprod = ours.alphas_cumprod.double()
     return Components(
@@ -78,7 +77,7 @@ def load_folder(path: str | Path, dtype: torch.dtype, vae: Path | None = None) -
         texts=texts,
         alphas_cumprod=zero_terminal_snr(alphas_cumprod) if scheduler.get("rescale_betas_zero_snr") else alphas_cumprod,
         prediction=_prediction(path, scheduler),
-        empty_negative_is_zero=_json(path / "model_index.json").get(
+        empty_negative_is_zero=read_json(path / "model_index.json").get(
             "force_zeros_for_empty_prompt", architecture.empty_negative_is_zero
         ),
     )
@@ -97,9 +96,14 @@ def _prediction(path: Path, scheduler: dict) -> str:
 def _network(kind, folder: Path, dtype: torch.dtype):
     variant = "fp16" if all(".fp16." in file.name for file in weight_files(folder)) else None
     # Keyword arguments for the dtype differ between versions, hence the cast afterwards.
-    network, problems = kind.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, variant=variant, output_loading_info=True
-    )
+    try:
+        network, problems = kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, variant=variant, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "mismatched" not in str(error):  # such as for a want of memory
+            raise
+        raise CheckpointError(f"{folder} cannot be read as {kind.__name__}: {error}") from error
     missing = [key for key in problems["missing_keys"] if not key.endswith("position_ids")]
     if missing:
         raise CheckpointError(f"{folder} is not complete: {kind.__name__} lacks {', '.join(sorted(missing)[:3])}")
@@ -113,12 +117,3 @@ def _tokenizer(folder: Path, pad_token: str):
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-
-
-def _json(path: Path) -> dict:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; expected a diffusers folder of an SD 1.x or SDXL pipeline")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,13 +23,26 @@ def weight_files(folder: Path) -> list[Path]:
     return [file for file in files if ".fp16." not in file.name] or files
 
 
+def read_json(path: Path) -> dict:
+    """A config of a folder. Raises CheckpointError that names it where it is missing or no object of JSON."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; expected a diffusers folder of an SD 1.x or SDXL pipeline")
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(said, dict):
+        raise CheckpointError(f"{path} is not an object of JSON; get the file again")
+    return said
+
+
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file, or for a folder of the names and hashes of the weights and configs that are read from it."""
     if path.is_file():
         return sha256(path)
     files = [path / "model_index.json"]
     for part in (path / name for name in PARTS if (path / name).is_dir()):
-        configs = (*part.glob("*.json"), *part.glob("*.txt"))
+        configs = (*part.glob("*.json"), *part.glob("merges.txt"))
         files += [file for file in configs if not file.name.startswith(".") and ".index." not in file.name]
         files += weight_files(part) if any(part.glob("*.safetensors")) else []
     return _listed(path, files)

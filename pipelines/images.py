@@ -116,11 +116,11 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     """A picture's file as PIL opens it; of an animated one, its first frame.
 
     A PNG's compressed texts and colour profile may be of any size, as for ComfyUI's own loader.
-    Raises OSError (PIL's UnidentifiedImageError among them), SyntaxError or ValueError for a damaged picture, also
-    within the block, where it is decoded; ValueError for one with more than 8 bits a channel, whose values PIL would
-    clip (colours with 16 bits are read as their upper 8), or with so many pixels that PIL takes it for an attack.
+    Raises OSError, SyntaxError or ValueError for a damaged picture, also within the block, where it is decoded;
+    ValueError for what is no picture, for one with more than 8 bits a channel, whose values PIL would clip (colours
+    with 16 bits are read as their upper 8), or with so many pixels that PIL takes it for an attack.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if data.startswith(PNG):
         data = _without_excess(data)
@@ -129,6 +129,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"its pixels are {image.mode}; expected 8 bits a channel, so convert it first")
             yield image
+    except UnidentifiedImageError as error:  # which names a place in memory
+        raise ValueError("PIL knows no picture in it" if data else "it is empty") from error
     except Image.DecompressionBombError as error:  # of no class that damaged pictures have
         raise ValueError(str(error)) from error
 

@@ -159,6 +159,9 @@ def lora_changes(lora: LoraFile, names: Mapping[str, str], what: str = "this stu
             raise CheckpointError(f"{lora.path} holds two LoRAs: {firsts[module]} and {name} are one layer")
         firsts[module] = name
         given = {part: weights[key] for part, key in parts.items()}
+        if "alpha" in given and given["alpha"].numel() != 1:
+            shape = list(given["alpha"].shape)
+            raise CheckpointError(f"{lora.path}: its alpha {parts['alpha']} is {shape}, expected one number")
         alpha = float(given["alpha"]) if "alpha" in given else lora.alpha
         # Peft has one magnitude for each output, whatever the shape it keeps them in.
         magnitude = given["magnitudes"].flatten() if "magnitudes" in given else given.get("magnitude")
@@ -186,14 +189,17 @@ def _stated_alpha(path: Path, metadata: Mapping[str, str]) -> float | None:
     """What diffusers' metadata, or peft's file beside the weights, say of an alpha; the tensors do not there."""
     if metadata.get("keys") == "peft":  # of a student by an earlier pack
         return float(metadata["alpha"])
-    beside = path.with_name("adapter_config.json")
+    texts, beside = [metadata.get("lora_adapter_metadata", "{}")], path.with_name("adapter_config.json")
+    if path.name == "adapter_model.safetensors" and beside.is_file():
+        texts.append(beside.read_text(encoding="utf-8"))
     try:
-        said = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-        if path.name == "adapter_model.safetensors" and beside.is_file():
-            said |= json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: what is said of its alpha is not JSON: {error}") from error
+        said = {key: value for text in texts for key, value in json.loads(text).items()}
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: what is said of its alpha is no object of JSON: {error}") from error
     said = {key.removeprefix("unet."): value for key, value in said.items()}
     if odd := [key for key in ("use_rslora", "alpha_pattern") if said.get(key)]:
         raise CheckpointError(f"{path} has another scale for each layer ({odd[0]}); expected one alpha: {_ELSEWHERE}")
-    return said.get("lora_alpha")
+    alpha = said.get("lora_alpha")
+    if not isinstance(alpha, (int, float, type(None))):
+        raise CheckpointError(f"{path}: what is said of its alpha is {alpha!r}, expected a number")
+    return alpha

@@ -9,7 +9,7 @@ import torch
 
 from ..oracles import load_oracle
 from ..oracles.base import Oracle
-from ..oracles.identify import is_head
+from ..oracles.identify import is_head, require_oracle
 from ..oracles.tensors import TensorFile
 
 
@@ -33,7 +33,10 @@ def load_oracles(
 def _dealt(paths: Sequence[Path], encoders: Sequence[Path]) -> list[Path | None]:
     if not encoders:
         return [None] * len(paths)  # a head says itself what it lacks
-    heads = [is_head(TensorFile(path)) for path in paths]
+    files = [TensorFile(path) for path in paths]
+    for file in files:
+        require_oracle(file)
+    heads = list(map(is_head, files))
     if not any(heads):
         raise ValueError(f"{', '.join(map(str, paths))}: no image encoder is needed; leave --encoder {encoders[0]} out")
     if len(encoders) != sum(heads):

@@ -87,14 +87,16 @@ def original_tensor(key: str, name: str, read) -> torch.Tensor:
 
 def require_readable(path, header: Header, read) -> None:
     """Raises CheckpointError, naming the first layer, for weights in bits that only the host's kernels understand."""
-    layers: Mapping[str, dict] = json.loads(header.metadata.get("_quantization_metadata", "{}")).get("layers", {})
-    marked = {
-        key.removesuffix(".comfy_quant"): json.loads(bytes(read(key).tolist()))
-        for key in header.shapes
-        if key.endswith(".comfy_quant")
-    }
-    for layer, said in {**layers, **marked}.items():
-        if said.get("format") not in EIGHT_BITS:
-            raise CheckpointError(
-                f"{path} is quantised as {said.get('format')} ({layer}); expected float8 or plain weights"
-            )
+    try:
+        layers: Mapping[str, dict] = json.loads(header.metadata.get("_quantization_metadata", "{}")).get("layers", {})
+        marked = {
+            key.removesuffix(".comfy_quant"): json.loads(bytes(read(key).tolist()))
+            for key in header.shapes
+            if key.endswith(".comfy_quant")
+        }
+        formats = {layer: said.get("format") for layer, said in {**layers, **marked}.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{path}: what it says of its quantised layers is not understood: {error}") from error
+    for layer, said in formats.items():
+        if said not in EIGHT_BITS:
+            raise CheckpointError(f"{path} is quantised as {said} ({layer}); expected float8 or plain weights")

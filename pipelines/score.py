@@ -73,6 +73,8 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     """
     if request.out.suffix.lower() not in FORMATS:
         raise ValueError(f"--out is {request.out}; expected a name that ends in {' or '.join(FORMATS)}")
+    if request.out.is_dir():
+        raise ValueError(f"--out {request.out} is a folder; name the table to write")
     if request.batch_size < 1:
         raise ValueError(f"--batch-size is {request.batch_size}; expected at least 1")
     _require_writer(request.out)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..files import CheckpointError, Header, fill, read_header
-from .folder_files import weight_files
-from .layout import VAE, Architecture, vae_config
+from .folder_files import read_json, weight_files
+from .layout import SD1, SDXL, VAE, Architecture, vae_config
 from .renaming import original_shape, original_tensor, original_vae_names
 
 if TYPE_CHECKING:
@@ -30,6 +29,13 @@ def read_vae(path: str | Path, architecture: Architecture) -> dict:
     path, shapes = Path(path), {}
     for file in vae_files(path):
         named, header = _names(file)
+        for other in (SD1, SDXL):
+            text = other.texts[-1].prefix
+            if other is not architecture and any(key.startswith(text) for key in header.shapes):
+                raise CheckpointError(
+                    f"{path} is a checkpoint of {other.name}, whose autoencoder has other latents; expected one of "
+                    f"{architecture.name}"
+                )
         shapes |= {f"{VAE}{name}": original_shape(key, name, header.shapes[key]) for key, name in named.items()}
     try:
         config = vae_config(architecture, shapes)
@@ -80,7 +86,7 @@ def _names(file: Path) -> tuple[dict[str, str], Header]:
 
 def _require_scaling(path: Path, architecture: Architecture) -> None:
     config = _folder(path) / "config.json"
-    scaling = json.loads(config.read_text(encoding="utf-8")).get("scaling_factor") if config.is_file() else None
+    scaling = read_json(config).get("scaling_factor") if config.is_file() else None
     if scaling not in (None, architecture.vae_scaling):
         raise CheckpointError(
             f"{path} scales latents by {scaling:g}, {architecture.name} by {architecture.vae_scaling:g}: it is another "

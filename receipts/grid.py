@@ -10,6 +10,8 @@ from ..samplers.decisions import KEPT
 from .report import ImageReport, Report, image_name, number
 
 GRID_LIMIT = 64
+
+
 INK, PALE, GREEN, ORANGE, PAPER, CARD = "#1c1c1c", "#6b6b6b", "#1a7f37", "#b35900", "#f4f4f2", "#ffffff"
 MARGIN, GAP, MIDDLE, LINE = 20, 12, 132, 21
 TITLE, TEXT, SMALL = 20, 16, 13

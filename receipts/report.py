@@ -82,9 +82,13 @@ def save_images(folder: Path, index: int, student, final) -> None:
         Image.fromarray(pixels).save(folder / name / image_name(index))
 
 
+LONGEST = 300  # characters of a prompt in the table; the report's file has them all
+
+
 def table(report: Report):
     """A rich table: prompt, score, kept or redone, score after, evaluations."""
     from rich.table import Table
+    from rich.text import Text
 
     result = Table(caption=report.summary, caption_justify="left")
     result.add_column("prompt", overflow="fold")
@@ -94,8 +98,9 @@ def table(report: Report):
         colour = "green" if image.decision == KEPT else "yellow"
         decision = f"[{colour}]{image.decision}[/{colour}]"
         numbers = number(image.score), number(image.threshold), decision, number(image.score_after)
-        # Rich reads square brackets as markup, and prompts may hold them.
-        result.add_row(image.prompt.replace("[", r"\["), *numbers, str(image.evaluations))
+        # Rich reads [x] and :x: in a plain string as markup, and prompts may hold them.
+        prompt = image.prompt if len(image.prompt) <= LONGEST else f"{image.prompt[:LONGEST]} ..."
+        result.add_row(Text(prompt), *numbers, str(image.evaluations))
     return result
 
 

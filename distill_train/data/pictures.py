@@ -68,7 +68,8 @@ def _repeats(settings: FolderSettings, pictures: list[Path]) -> dict[str, int]:
                     f"pictures in {settings.path / folder} would count {found[folder]} times each by its name; rename "
                     "it, or set data.repeats=false to count each picture once"
                 )
-            log.warning("pictures in %s count %d times each; data.repeats=false: once", folder, found[folder])
+            if found[folder] != 1:
+                log.warning("pictures in %s count %d times each; data.repeats=false: once", folder, found[folder])
     return found
 
 

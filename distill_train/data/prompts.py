@@ -79,7 +79,8 @@ def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, scor
     if not file.is_file():
         raise FileNotFoundError(f"data.filter.oracle {file}: no such file")
     oracle = sha256(file), settings.filter.family
-    texts, remarks = reading([item.caption for item in items])
+    literal = settings.filter.literal_prompts
+    texts, remarks = reading([item.caption for item in items], literal, "data.filter.literal_prompts=true")
     if encoder.processes.is_main:
         for remark in remarks:
             log.warning("%s", remark)

@@ -7,6 +7,7 @@ import torch
 from ...demo_family import family
 from ...files import read_header
 from ...pipelines.checkpoint import open_checkpoint
+from ...pipelines.student_request import quiet_libraries
 from ..config import RecipeError
 from .base import Teacher
 
@@ -45,4 +46,5 @@ def load_teacher(
         return DemoTeacher(path, device, dtype, vae)
     from .stable_diffusion import StableDiffusionTeacher
 
+    quiet_libraries()
     return StableDiffusionTeacher(open_checkpoint(path, vae), device, dtype, prediction, zero_snr, empty)

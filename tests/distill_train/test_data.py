@@ -766,6 +766,11 @@ def test_an_oracle_reads_prompts_without_syntax_and_the_teacher_with_it(prompts,
     prompts(teacher, lambda pixels, texts: read.extend(texts) or pixels.mean((1, 2, 3)), **told)
     assert read == ["a red star", "a cat"] and set(teacher.embedded) == {"a (red:1.3) star", "a cat"}
     assert caplog.text.count("syntax is taken off 1 of the prompts") == 1
+    assert "data.filter.literal_prompts=true scores them as they stand" in caplog.text, "and no command's own switch"
+    told["filter"]["literal_prompts"] = True
+    read.clear()
+    prompts(teacher, lambda pixels, texts: read.extend(texts) or pixels.mean((1, 2, 3)), **told)
+    assert read == ["a (red:1.3) star"], "the other was read so before"
 
 
 def test_an_oracle_keeps_the_better_samples(prompts, tmp_path):

@@ -96,6 +96,17 @@ def test_an_autoencoder_may_be_given(pairs, tmp_path):
     assert own.maker == own.fingerprint
 
 
+def test_the_libraries_advice_does_not_come_between(pairs):
+    import diffusers
+    import transformers
+
+    levels = [library.utils.logging for library in (diffusers, transformers)]
+    for logging in levels:
+        logging.set_verbosity_warning()
+    load_teacher(pairs["sd1"][0])
+    assert all(logging.get_verbosity() == logging.ERROR for logging in levels)
+
+
 def test_no_prompt_is_zeros_or_the_empty_text(pairs):
     sdxl, sd1 = pairs["sdxl"][1], pairs["sd1"][1]
     told = load_teacher(sdxl, empty="text")
@@ -128,7 +139,8 @@ def test_a_folder_is_known_by_its_weights_and_configs(pairs, tmp_path):
     (folder / ".cache" / "huggingface").mkdir(parents=True)
     (folder / ".git").mkdir()
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    for name in (".cache/huggingface/x.lock", ".git/index", "README.md", "card.png", "unet/notes.md", ".DS_Store"):
+    others = ".cache/huggingface/x.lock", ".git/index", "README.md", "card.png", "unet/a.md", "vae/b.txt", ".DS_Store"
+    for name in others:
         (folder / name).write_text("later")
     shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
     assert fingerprint(folder) == before

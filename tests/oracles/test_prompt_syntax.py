@@ -13,6 +13,8 @@ from understudy.oracles.prompt_syntax import plain, reading
         ("(low: quality:-0.5)", "low: quality"),
         (r"(rem \(re:zero\):1.2), \[sic\]", "rem (re:zero), [sic]"),
         ("a cat BREAK a dog", "a cat a dog"),
+        ("(best:1.1)BREAK a (red:1.2)cat, old(barn:2)", "best a red cat, old barn"),
+        ("(masterpiece:1.2)(best quality:1.2)(solo), (a:1.1),(b:1.1)", "masterpiece best quality (solo), a,b"),
         ("a cat,\nBREAK\na dog, BREAK, a cow", "a cat, a dog, a cow"),
         ("<lora:LCM v2:0.8>, a cat, <lyco:x:1:0.5> , a dog <hypernet:y:1>", "a cat, a dog"),
         ("embedding:EasyNegative.pt a cat, (embedding:bad hands:1.2)", "a cat, hands"),

@@ -302,6 +302,9 @@ def test_encoders_go_to_the_heads(pictures, oracles, small_clip, tmp_path, capsy
     capsys.readouterr()
     assert score(*options, "--oracle", other, "--encoder", small_clip[0]) == 2
     assert "1 --encoder for 2 heads" in (told := capsys.readouterr().err) and "oracle convert HEAD --encoder" in told
+    nothing = small_files.write({"weight": torch.ones(1, 48), "bias": torch.ones(1)}, tmp_path / "nothing.safetensors")
+    assert score(*options, "--oracle", nothing, "--encoder", small_clip[0]) == 2
+    assert "nothing.safetensors is not an oracle: its tensors begin with bias" in capsys.readouterr().err
     assert score(*options[:-2], "--encoder", small_clip[0]) == 2
     assert "no image encoder is needed" in capsys.readouterr().err
 
@@ -392,3 +395,10 @@ def test_two_processes_write_the_same_table(pictures, oracles, tmp_path):
     assert done.stdout.count("broken.png") == 1
     for a, b in zip(rows(one), rows(two), strict=True):
         assert a["image"] == b["image"] and float(a["clipscore"]) == pytest.approx(float(b["clipscore"]), abs=1e-3)
+
+
+def test_a_folder_in_the_table_s_place_is_named_before_anything_is_scored(pictures, oracles, tmp_path, capsys):
+    (tmp_path / "s.csv").mkdir()
+    assert score(pictures, "--oracle", oracles[0], "--prompt", "a", "--out", tmp_path / "s.csv") == 2
+    assert "s.csv is a folder; name the table" in capsys.readouterr().err
+    assert not list(tmp_path.glob(".s.csv*")), "no journal stays behind"

@@ -241,6 +241,31 @@ def test_incomplete_checkpoint(sd15, tmp_path, change, message):
         open_checkpoint(tmp_path / "broken.safetensors").load(torch.float32)
 
 
+@pytest.mark.parametrize("config", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
+def test_a_folder_s_config_that_is_no_object_is_named(sd15, tmp_path, config):
+    folder = tmp_path / "folder"
+    shutil.copytree(sd15[0], folder)
+    (folder / config).write_text("[]")
+    with pytest.raises(CheckpointError, match=f"folder/{config} is not an object of JSON"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+@pytest.mark.parametrize("change", ["shape", "name"])
+def test_a_folder_s_weights_that_do_not_fit_are_named(sd15, tmp_path, part, change):
+    folder = tmp_path / "folder"
+    shutil.copytree(sd15[0], folder)
+    (file,) = (folder / part).glob("*.safetensors")
+    if change == "name":
+        file.rename(file.with_name("weights.safetensors"))
+    else:
+        weights = load_file(file)
+        key = max(weights, key=lambda key: weights[key].ndim)
+        save_file(weights | {key: weights[key][:-1].contiguous()}, file)
+    with pytest.raises(CheckpointError, match=f"folder/{part}"):
+        open_checkpoint(folder).load(torch.float32)
+
+
 def test_damaged_folders(sd15, tmp_path):
     with pytest.raises(CheckpointError, match="model_index.json is missing; expected a diffusers folder"):
         open_checkpoint(tmp_path)

@@ -84,6 +84,12 @@ def test_whole_pictures_are_read_as_pil_does_and_cut_ones_refused(tmp_path, kind
             read_image(cut)
 
 
+@pytest.mark.parametrize(("content", "said"), [(b"", "it is empty"), (b"<html>", "PIL knows no picture in it")])
+def test_what_is_no_picture_is_said_in_words(tmp_path, content, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        read_image(write(tmp_path, "a.png", content))
+
+
 def test_a_png_may_hold_texts_and_profiles_of_any_size(tmp_path):
     plain = read_image(write(tmp_path, "a.png", saved("PNG")))
     text = PngImagePlugin.PngInfo()

@@ -176,6 +176,10 @@ def test_a_peft_file_s_alpha_stands_beside_its_tensors(small, said, tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps(alpha | {"alpha_pattern": {"to_q": 1}}))
     with pytest.raises(CheckpointError, match="another scale for each layer"):
         read_lora(path)
+    for odd in ("[]", '{"lora_alpha": "8"}', "{"):
+        (tmp_path / "adapter_config.json").write_text(odd)
+        with pytest.raises(CheckpointError, match="adapter_model.safetensors: what is said of its alpha"):
+            read_lora(path)
 
 
 FIRST = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -208,6 +212,7 @@ UP, DOWN = {f"{FIRST}.lora_up.weight": (32, 2)}, {f"{FIRST}.lora_down.weight": (
             "holds two LoRAs: lora_unet_.* are one layer",
         ),
         ({**UP, f"{FIRST}.lora_down.weight": (2, 31)}, r"does not fit this student: down_blocks.0.*\[2, 31\]\] do not"),
+        ({**UP, **DOWN, f"{FIRST}.alpha": (2,)}, r"its alpha .*_to_q.alpha is \[2\], expected one number"),
         ({**UP, **DOWN, f"{FIRST}.dora_scale": (5, 1)}, r"its magnitudes \[5, 1\] do not fit \[32, 32\]"),
     ],
 )

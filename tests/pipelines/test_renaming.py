@@ -120,6 +120,18 @@ def test_bits_that_only_the_host_knows_are_refused(sd15, tmp_path):
             open_checkpoint(path)
 
 
+@pytest.mark.parametrize("said", ["{", "[]", '{"layers": []}', '{"layers": {"x": 1}}'])
+def test_odd_words_on_bits_are_refused_with_the_file_s_name(sd15, tmp_path, said):
+    mark = torch.tensor(list(said.encode()), dtype=torch.uint8)
+    marked = {f"{UNET}time_embed.0.comfy_quant": mark} if "layers" not in said else {}
+    for more, metadata in ((marked, None), ({}, {"_quantization_metadata": said})):
+        if not more and not metadata:
+            continue
+        save_file(load_file(sd15[1]) | more, tmp_path / "odd.safetensors", metadata)
+        with pytest.raises(CheckpointError, match="odd.safetensors"):
+            open_checkpoint(tmp_path / "odd.safetensors")
+
+
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
 def without_vae(request, tmp_path_factory):
     """(architecture, file without an autoencoder, folder without one, the folder with it)"""
@@ -153,6 +165,12 @@ def test_an_autoencoder_of_its_own(without_vae, form, tmp_path):
     assert networks(file, vae)["vae"].config.scaling_factor == architecture.vae_scaling
 
 
+def test_another_architecture_s_checkpoint_is_no_autoencoder(sd15, sdxl):
+    for (_, file), (_, other) in ((sd15, sdxl), (sdxl, sd15)):
+        with pytest.raises(CheckpointError, match="file.safetensors is a checkpoint of SD.*whose autoencoder"):
+            open_checkpoint(file, other)
+
+
 def test_what_is_no_autoencoder_of_these_latents_is_refused(without_vae, tmp_path):
     architecture, file, bare, folder, whole = without_vae
     path = tmp_path / "vae.safetensors"
@@ -170,6 +188,9 @@ def test_what_is_no_autoencoder_of_these_latents_is_refused(without_vae, tmp_pat
     save_file(weights, other / "diffusion_pytorch_model.safetensors")
     (other / "config.json").write_text(json.dumps({"scaling_factor": 0.3611}))
     with pytest.raises(CheckpointError, match="scales latents by 0.3611, SD.*another architecture's"):
+        open_checkpoint(file, other)
+    (other / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="config.json is not valid JSON"):
         open_checkpoint(file, other)
 
 

@@ -3,6 +3,8 @@ import json
 import pytest
 import torch
 from understudy.files import FINAL_FOLDER, STUDENT_FOLDER
+from understudy.pipelines.console import show, show_remark, show_scored
+from understudy.pipelines.score import Result
 from understudy.receipts.grid import GRID_LIMIT, draw_grid
 from understudy.receipts.report import ImageReport, Report, Totals, image_name, save_images, table
 
@@ -84,7 +86,27 @@ def test_table_shows_prompts_as_they_are(tmp_path):
     from rich.console import Console
 
     console = Console(width=120, record=True, file=open(tmp_path / "out.txt", "w", encoding="utf-8"))
-    console.print(table(report(tmp_path, 2, prompt="a [bold]red[/bold] star")))
+    prompt = r"a [bold]red[/bold] star, \[sic\], <lora:x:1>"
+    console.print(table(report(tmp_path, 2, prompt=prompt)))
     text = console.export_text()
-    assert "a [bold]red[/bold] star" in text
+    assert prompt in " ".join(part.strip() for part in text.replace("\n", "│").split("│"))
     assert "1 of 2 refined; 28 network evaluations in 1.5 s; teacher alone: 64 in about 3.2 s" in text
+
+
+def test_a_long_prompt_does_not_fill_the_screen(tmp_path):
+    from rich.console import Console
+
+    console = Console(width=120, record=True, file=open(tmp_path / "out.txt", "w", encoding="utf-8"))
+    console.print(table(report(tmp_path, 1, prompt="word " * 2000)))
+    assert 50 < console.export_text().count("word") < 70
+
+
+def test_names_and_prompts_are_printed_as_they_are(tmp_path, capsys):
+    out = tmp_path / "runs [bold] :x: [" / "[/red]"
+    show(report(tmp_path, 1), out)
+    show_remark("read is <lora:x:1> [bold]")
+    show_scored(Result(1, {"a:x:[b].png": "cut [/off]"}), out)
+    told = capsys.readouterr()
+    assert f"Pictures and report: {out} (begin with {out}/grid.png)" in told.out
+    assert "skipped a:x:[b].png: cut [/off]\n" in told.out and f"1 pictures scored, 1 skipped: {out}\n" in told.out
+    assert told.err == "note: read is <lora:x:1> [bold]\n"
