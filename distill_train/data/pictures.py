@@ -12,6 +12,7 @@ from .known import stamp
 from .settings import FolderSettings
 
 log = logging.getLogger(__name__)
+NUMBERED = re.compile(r"(\d+)_")  # kohya's names of folders: how often their pictures count
 MOST_REPEATS = 999  # above it a number is a year or a date
 
 
@@ -58,9 +59,15 @@ def _repeats(settings: FolderSettings, pictures: list[Path]) -> dict[str, int]:
 
     Raises DataError for a number that can hardly be meant.
     """
+    deeper = {part for path in pictures for part in path.relative_to(settings.path).parts[1:-1] if NUMBERED.match(part)}
+    if settings.repeats and deeper:
+        log.warning(
+            "numbers before the names of folders count directly below data.path alone; the pictures in %s count once",
+            ", ".join(sorted(deeper)),
+        )
     found = {}
     for folder in dict.fromkeys(path.relative_to(settings.path).parts[0] for path in pictures):
-        number = re.match(r"(\d+)_", folder)
+        number = NUMBERED.match(folder)
         if settings.repeats and number and (settings.path / folder).is_dir():
             found[folder] = int(number[1])
             if found[folder] > MOST_REPEATS:

@@ -483,6 +483,16 @@ def test_kohya_s_layout_is_read(make, folder, caplog):
     assert len(make(repeats=False)) == 16
 
 
+def test_a_number_before_a_folder_s_name_that_does_not_count_is_said(make, folder, caplog):
+    (folder / "img").mkdir()
+    (folder / "red").rename(folder / "img" / "3_red")
+    assert len(make()) == 16
+    assert "directly below data.path alone; the pictures in 3_red count once" in caplog.text
+    caplog.clear()
+    make(repeats=False)
+    assert "3_red" not in caplog.text
+
+
 def test_hidden_pictures_are_left_out_and_others_named(make, folder, caplog):
     for name in (".ipynb_checkpoints/red-0.png", ".thumbnails/a.png", "._red-0.png", "red/@eaDir/red-0.png"):
         (folder / name).parent.mkdir(exist_ok=True)
