@@ -40,6 +40,9 @@ def test_only_an_empty_folder_or_an_earlier_report_is_replaced(tmp_path):
 def test_text_is_written_whole(tmp_path):
     write_whole(tmp_path / "a" / "b.json", "ä\n")
     assert (tmp_path / "a" / "b.json").read_bytes() == "ä\n".encode()
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "a" / "b.json").stat().st_mode == (tmp_path / "plain").stat().st_mode  # who may read it
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
 
 
 def test_preview():
