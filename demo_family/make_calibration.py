@@ -5,11 +5,11 @@ The student's scores on every scene of the calibration split, one seed each, und
 
 import torch
 
-from ..demo import FOLDER, STUDENT, DemoModel
 from ..oracles import load_oracle
 from ..oracles.calibration import Calibration
 from ..oracles.statistics import percentiles_of
 from ..pipelines.adaptive_run import described
+from ..pipelines.demo import FOLDER, STUDENT, DemoModel
 from ..pipelines.model import draw
 from . import family
 from .scenes import scenes_of

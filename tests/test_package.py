@@ -1,5 +1,6 @@
 """The pack as users get it: the wheel, the cost of importing it, and any folder name in custom_nodes."""
 
+import importlib
 import json
 import re
 import shutil
@@ -112,3 +113,12 @@ def test_pack_names_no_library_that_the_host_brings():
         name, bounds = re.fullmatch(r"([\w.-]+)(?:\[.*\])?\s*(.*?)(?:;.*)?", requirement).groups()
         assert name.lower() not in {"torch", "torchvision", "torchaudio", "numpy", "transformers"}
         assert re.fullmatch(r">=[\d.]+", bounds.strip()), f"{requirement}: expected a lower bound and no pin"
+
+
+def test_every_module_that_needs_no_host_can_be_imported():
+    """Files that move leave no import behind that only a seldom used command would find."""
+    elsewhere = ("tests", "bench", "docs", "nodes", "install", ".ci")
+    for name in tracked_files():
+        if name.endswith(".py") and name.partition("/")[0].removesuffix(".py") not in elsewhere:
+            parts = ["understudy", *name.removesuffix(".py").split("/")]
+            importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
