@@ -433,7 +433,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     # A launcher ends its processes with SIGTERM; as an exit it lets half-written files be taken away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    from .distill_train.stopping import Stopped
+    from .distill_train.run.stopping import Stopped
 
     try:
         app(args=arguments, prog_name="understudy")

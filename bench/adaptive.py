@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from understudy.demo_family import checker, family
 from understudy.demo_family.scenes import scenes_of
+from understudy.distill_train.data.randomness import generator
 from understudy.distill_train.demo.oracle import area_under_roc
-from understudy.distill_train.randomness import generator
 from understudy.oracles import load_oracle
 from understudy.pipelines.demo import FOLDER, DemoModel
 from understudy.pipelines.model import StudentPlan, TeacherPlan, draw, redo

@@ -38,14 +38,14 @@ from rich.table import Table
 from safetensors.torch import load_file
 from torch import Tensor
 from understudy.demo_family import checker
-from understudy.distill_train.classifier import Classifier, load_classifier
 from understudy.distill_train.config import Recipe
+from understudy.distill_train.data.randomness import generator
 from understudy.distill_train.demo.scenes import LatentSet
 from understudy.distill_train.demo.source import SceneSource
-from understudy.distill_train.loop import train
 from understudy.distill_train.methods import make_method
+from understudy.distill_train.methods.classifier import Classifier, load_classifier
 from understudy.distill_train.methods.pd import PD, grid
-from understudy.distill_train.randomness import generator
+from understudy.distill_train.run.loop import train
 from understudy.distill_train.teachers import Teacher, load_teacher
 from understudy.files import write_whole
 from understudy.samplers.consistency import sample_consistency

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from understudy.demo_family import family
 from understudy.demo_family.family import TEXT_WIDTH, TIMESTEPS, UNET_CONFIG
-from understudy.distill_train.classifier import Classifier
 from understudy.distill_train.config import Recipe
+from understudy.distill_train.data.randomness import generator
 from understudy.distill_train.demo.diffusion import Diffusion
 from understudy.distill_train.demo.scenes import LatentSet
-from understudy.distill_train.loop import train
-from understudy.distill_train.randomness import generator
+from understudy.distill_train.methods.classifier import Classifier
+from understudy.distill_train.run.loop import train
 from understudy.distill_train.teachers import Teacher
 from understudy.files import save_tensors
 

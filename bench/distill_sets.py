@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from understudy.demo_family.render import render
 from understudy.demo_family.scenes import COLORS, SHAPES, Scene
+from understudy.distill_train.data.randomness import generator
 from understudy.distill_train.demo.scenes import draw_scenes, tokens_for
-from understudy.distill_train.randomness import generator
 from understudy.files import read_header, save_tensors
 
 SIDE = 32  # pixels of Fashion-MNIST and of the emoji

@@ -65,8 +65,8 @@ def with_peft(unet: nn.Module) -> nn.Module:
 
 
 def with_ours(unet: nn.Module) -> nn.Module:
-    from understudy.distill_train.adapters import Adapters
     from understudy.distill_train.config import StudentSettings
+    from understudy.distill_train.students.adapters import Adapters
 
     settings, adapted = StudentSettings(), Adapters(unet)
     adapted.add("student", settings.targets, settings.rank)

@@ -77,7 +77,7 @@ class Trained:
 
     def __init__(self, folder: Path, encoded: bool):
         from understudy.distill_train.config import Recipe
-        from understudy.distill_train.loop import Trainer
+        from understudy.distill_train.run.loop import Trainer
 
         loop = {"steps": 10_000, "batch_size": BATCH, "lr": 1e-4, "ema": 0.0, "tracker": "none"}
         recipe = Recipe(

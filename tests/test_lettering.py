@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageChops, ImageFont, features
 from understudy import lettering
-from understudy.distill_train.grid import save_grid
+from understudy.distill_train.run.grid import save_grid
 from understudy.lettering import OWN_FONT, _characters, _mapped, drawable, labels, length, shortened, wrapped, write
 from understudy.receipts.cards import Row, report_picture
 from understudy.receipts.grid import draw_grid

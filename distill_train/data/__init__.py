@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from ..batch import Source
 from ..config import Recipe, RecipeError, explain
+from .batch import Source
 from .cache import Cache
 from .settings import KINDS, DataSettings
 

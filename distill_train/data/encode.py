@@ -15,10 +15,10 @@ from torch import Tensor
 from ...pipelines.console import Counter
 from ...pipelines.images import opened
 from ...pipelines.processes import Processes
-from ..batch import Batch, Extent
-from ..randomness import generator
+from .batch import Batch, Extent
 from .buckets import Sizes, nearest
 from .cache import Cache
+from .randomness import generator
 
 if TYPE_CHECKING:
     from ..teachers import Teacher

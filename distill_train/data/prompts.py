@@ -12,10 +12,10 @@ from ...samplers.denoisers import Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
 from ...tables import read_prompts
-from ..filtering import above_percentile
-from ..precision import autocast
-from ..randomness import generator
+from ..teachers.precision import autocast
 from .encode import DataError, Encoder, Item
+from .filtering import above_percentile
+from .randomness import generator
 from .settings import PromptSettings
 
 log = logging.getLogger(__name__)

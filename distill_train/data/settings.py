@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from ..config import RecipeError, Strict
-from ..filtering import FilterSettings
 from .buckets import Sizes, make_buckets
+from .filtering import FilterSettings
 
 
 class Sized(Strict):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...pipelines.images import hidden, suffixes
 from ...tables import decoded
-from ..batch import Extent
+from .batch import Extent
 from .encode import DataError, Encoder, Item, required
 from .known import known_sha256
 from .settings import ShardSettings

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ...demo_family import checker, family
 from ...demo_family.render import SIDE, render
 from ..config import RecipeError, Strict
+from ..data.randomness import generator
 from ..methods.base import Method
-from ..randomness import generator
 from .scenes import draw_scenes
 
 

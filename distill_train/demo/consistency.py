@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from ...demo_family import family
 from ...samplers.denoisers import scaled_linear
 from ..config import Strict
-from ..ema import Ema
+from ..data.randomness import generator
 from ..methods.base import Method
-from ..randomness import generator
+from ..students.ema import Ema
 from .preview import measure_scenes
 from .scenes import LatentSet, load_network, load_vae
 

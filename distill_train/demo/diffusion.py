@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ...demo_family import family
 from ...samplers.denoisers import scaled_linear
 from ..config import Strict
+from ..data.randomness import generator
 from ..methods.base import Method
-from ..randomness import generator
 from .preview import measure_scenes
 from .scenes import LatentSet, load_vae
 

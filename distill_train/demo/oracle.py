@@ -15,8 +15,8 @@ from ...demo_family.render import SIDE
 from ...demo_family.scenes import SPLITS, scenes_of
 from ...oracles.families.demo import MARK
 from ..config import Strict
+from ..data.randomness import generator
 from ..methods.base import Method
-from ..randomness import generator
 from .pictures import PictureMaker, Pictures
 from .scenes import tokens_for
 

@@ -15,7 +15,7 @@ from ...demo_family import checker, family
 from ...demo_family.render import render
 from ...demo_family.scenes import Scene
 from ...files import sha256
-from ..randomness import generator
+from ..data.randomness import generator
 from .preview import sample
 from .scenes import CHUNK, cached, digest, draw_scenes, load_network, load_vae, tokens_for
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...demo_family import checker, family
 from ...demo_family.sampling import denoiser, sample_student, sample_teacher, start
 from ...samplers.schedules import trailing_sigmas
-from ..randomness import generator
+from ..data.randomness import generator
 from .scenes import draw_scenes, tokens_for
 
 

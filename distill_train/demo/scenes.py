@@ -13,7 +13,7 @@ from ...demo_family.render import render
 from ...demo_family.scenes import Scene, scenes_of
 from ...files import save_tensors, sha256
 from ..config import RecipeError
-from ..randomness import generator
+from ..data.randomness import generator
 
 CHUNK = 256
 SINGLE_SHARE = 0.1  # of the drawn scenes show one thing; by count they would be one in a hundred

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 
-from ..batch import Batch, Extent
 from ..config import Recipe, RecipeError, Strict, explain
-from ..randomness import generator
+from ..data.batch import Batch, Extent
+from ..data.randomness import generator
 from ..teachers import Teacher
 from .scenes import LatentSet
 

@@ -12,7 +12,7 @@ from ...pipelines.folder_files import has_fingerprint
 from ...pipelines.layout import SDXL, UNET
 from ...pipelines.lora import Change, lora_changes, read_lora
 from ...student_file import METHOD, StudentFile
-from ..run import Run, read_recipe
+from ..run.directory import Run, read_recipe
 from .base import PREDICTS_V, ZERO_SNR, Base, open_base
 from .guidance import fold_guidance, takes_guidance
 from .lora import kohya_shapes, kohya_tensors, lora_metadata

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..batch import Extent
 from ..config import Recipe, RecipeError, Strict
-from ..ema import Ema
+from ..data.batch import Extent
+from ..students.ema import Ema
 
 
 class Stage(NamedTuple):

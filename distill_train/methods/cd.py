@@ -6,12 +6,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..batch import Batch
 from ..config import RecipeError, Strict
-from ..distances import l2, pseudo_huber_norm
-from ..ema import Ema
+from ..data.batch import Batch
+from ..data.randomness import Draws
 from ..process import Level
-from ..randomness import Draws
+from ..students.ema import Ema
+from .distances import l2, pseudo_huber_norm
 from .distillation import Distillation
 
 

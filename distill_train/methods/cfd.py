@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ..classifier import Classifier, load_classifier
 from ..config import RecipeError
-from ..precision import whole_precision
+from ..teachers.precision import whole_precision
+from .classifier import Classifier, load_classifier
 from .pd import PD
 
 
@@ -93,7 +93,7 @@ class CFD(PD):
         """Scaled latents to pixels, nominally in [0, 1], not clipped."""
         if self.settings.decoder is None:
             return lambda latents: self.teacher.decode(latents, clamp=False)
-        from ..tiny_decoder import load_tiny_decoder
+        from .tiny_decoder import load_tiny_decoder
 
         decoder = load_tiny_decoder(self.settings.decoder, self.teacher.latent_channels).to(self.device)
 

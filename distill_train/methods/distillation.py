@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from ...files import preview, save_tensors
-from ..batch import Batch, Source
 from ..config import RecipeError
+from ..data.batch import Batch, Source
+from ..data.randomness import Draws
 from ..exports.written import cast, check
 from ..guidance import ClassifierFree, Conditioning
-from ..precision import DTYPES, autocast
-from ..preview import Preview
-from ..randomness import Draws
 from ..students import STUDENTS
 from ..teachers import Teacher, load_teacher
+from ..teachers.precision import DTYPES, autocast
 from .base import Method
+from .preview import Preview
 
 
 class Distillation(Method):

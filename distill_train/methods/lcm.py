@@ -7,11 +7,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...samplers.boundary import TIMESTEP_SCALING
-from ..batch import Batch
 from ..config import RecipeError, Strict
-from ..distances import l2, pseudo_huber
-from ..ema import Ema
-from ..randomness import Draws
+from ..data.batch import Batch
+from ..data.randomness import Draws
+from ..students.ema import Ema
+from .distances import l2, pseudo_huber
 from .distillation import Conditioning, Distillation
 
 

@@ -5,14 +5,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ..batch import Batch
 from ..config import RecipeError, Strict
-from ..distances import l2
-from ..ema import standing_in
+from ..data.batch import Batch
+from ..data.randomness import Draws
 from ..process import Level, solve
-from ..randomness import Draws
+from ..students.ema import standing_in
 from .base import Stage
 from .cd import truncated_snr
+from .distances import l2
 from .distillation import Distillation
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..exports.written import Shapes
-from ..sharding import whole
 from .base import Student
+from .sharding import whole
 
 
 class Full(Student):

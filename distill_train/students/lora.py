@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from ..adapters import Adapters
 from ..config import RecipeError
 from ..exports.lora import Layers, adapter_changes, kohya_shapes, kohya_tensors, lora_metadata
 from ..exports.written import Shapes
+from .adapters import Adapters
 from .base import Student, recompute_activations
 
 ADAPTER = "student"

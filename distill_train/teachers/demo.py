@@ -12,9 +12,9 @@ from ...demo_family import family
 from ...demo_family.language import TOKENS
 from ...files import sha256
 from ...samplers.denoisers import scaled_linear
-from ..precision import whole_precision
 from ..process import Discrete
 from .base import Teacher
+from .precision import whole_precision
 
 
 class DemoTeacher(Teacher):

@@ -13,9 +13,9 @@ from ...pipelines.layout import SDXL
 from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, too_long, zero_terminal_snr
 from ...pipelines.vae import vae_files
 from ..config import RecipeError
-from ..precision import whole_precision
 from ..process import Discrete
 from .base import Teacher
+from .precision import whole_precision
 
 WHOLE, TILE = 768, 512  # pixels: the largest side that is decoded at once, and of the tiles of a larger picture
 PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}

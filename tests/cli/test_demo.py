@@ -150,7 +150,7 @@ def test_something_unexpected_keeps_its_traceback(loaded, tmp_path, monkeypatch)
 
 
 def test_train_hands_over(monkeypatch, tmp_path, capsys):
-    from understudy.distill_train import command
+    from understudy.distill_train.run import command
 
     given = []
     monkeypatch.setattr(command, "train_command", lambda *arguments: given.append(arguments) or "runs/x.safetensors")

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from understudy.distill_train.adapters import Adapters, from_peft
+from understudy.distill_train.students.adapters import Adapters, from_peft
 
 from .tiny import TinyTeacher, changed
 

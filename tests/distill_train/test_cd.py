@@ -3,9 +3,9 @@
 import pytest
 import torch
 from understudy.distill_train.config import RecipeError
-from understudy.distill_train.distances import pseudo_huber_norm
+from understudy.distill_train.data.randomness import Draws
 from understudy.distill_train.methods.cd import WEIGHTS
-from understudy.distill_train.randomness import Draws
+from understudy.distill_train.methods.distances import pseudo_huber_norm
 
 from .tiny import TinyTeacher, changed, lowers_its_loss, method, timesteps_seen
 

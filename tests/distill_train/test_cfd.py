@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from understudy.distill_train.classifier import Classifier, load_classifier
 from understudy.distill_train.config import RecipeError
-from understudy.distill_train.loop import Trainer
 from understudy.distill_train.methods.cfd import concentration, entropy, feature_kl
+from understudy.distill_train.methods.classifier import Classifier, load_classifier
+from understudy.distill_train.methods.tiny_decoder import load_tiny_decoder
+from understudy.distill_train.run.loop import Trainer
 from understudy.distill_train.teachers import load_teacher
-from understudy.distill_train.tiny_decoder import load_tiny_decoder
 from understudy.files import CheckpointError
 
 from .tiny import CPU, changed, lowers_its_loss, method

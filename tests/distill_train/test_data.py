@@ -23,9 +23,9 @@ import pytest
 import torch
 import webdataset
 from PIL import Image, ImageOps
-from understudy.distill_train.batch import Extent
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.data import known, make_source
+from understudy.distill_train.data.batch import Extent
 from understudy.distill_train.data.buckets import make_buckets, nearest
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.data.encode import CachedSource, DataError, Encoder, Item

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from understudy.distill_train.config import RecipeError
-from understudy.distill_train.randomness import Draws
+from understudy.distill_train.data.randomness import Draws
 from understudy.samplers.boundary import boundary_scalings
 
 from .tiny import TinyTeacher, changed, lowers_its_loss, method, timesteps_seen
@@ -147,7 +147,7 @@ def test_settings_that_cannot_work_are_refused():
 
 
 def test_the_shape_of_a_huber_distance():
-    from understudy.distill_train.distances import pseudo_huber, pseudo_huber_norm
+    from understudy.distill_train.methods.distances import pseudo_huber, pseudo_huber_norm
 
     a, b = torch.zeros(2, 1, 1, 2), torch.tensor([[[[3.0, 4.0]]], [[[0.0, 0.0]]]])
     torch.testing.assert_close(pseudo_huber_norm(a, b, 0.0), torch.tensor(2.5))

@@ -14,12 +14,12 @@ import torch
 import webdataset
 from PIL import Image
 from safetensors.torch import load_file
-from understudy.distill_train import loop as loop_module
 from understudy.distill_train.config import RecipeError, StudentSettings
-from understudy.distill_train.loop import Trainer, TrainingError, train
 from understudy.distill_train.methods import make_method
-from understudy.distill_train.run import Run
-from understudy.distill_train.stopping import Stopped, StopRequest
+from understudy.distill_train.run import loop as loop_module
+from understudy.distill_train.run.directory import Run
+from understudy.distill_train.run.loop import Trainer, TrainingError, train
+from understudy.distill_train.run.stopping import Stopped, StopRequest
 
 from .test_cfd import eyes
 from .tiny import TinySource, TinyTeacher, method, recipe
@@ -106,7 +106,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_bit(on_tiny, tmp_path, monke
 
 def of_an_earlier_pack(state, order=1):
     """A checkpoint as it was when peft had the LoRA and one optimizer was all."""
-    from understudy.distill_train.adapters import from_peft
+    from understudy.distill_train.students.adapters import from_peft
 
     from .test_adapters import with_peft
 
@@ -510,7 +510,7 @@ def test_what_is_not_installed_is_asked_for_in_one_line(on_tiny, tmp_path, monke
     with pytest.raises(RecipeError, match="needs bitsandbytes; pip install bitsandbytes, or use adamw"):
         train(recipe("pd", {"optimizer": "adamw8bit"}, **PD), tmp_path / "a", device="cpu")
     assert on_tiny == []  # before anything is loaded
-    monkeypatch.setattr("understudy.distill_train.progress.find_spec", lambda name: None)
+    monkeypatch.setattr("understudy.distill_train.run.progress.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match="trackio, which is not installed"):
         train(recipe("pd", {"tracker": "trackio"}, **PD), tmp_path / "b", device="cpu")
     assert train(recipe("pd", {"tracker": "auto"}, **PD), tmp_path / "c", device="cpu").exists()
@@ -535,7 +535,7 @@ def test_an_8_bit_optimizer_is_used_where_it_is_installed(on_tiny, tmp_path, mon
 
 
 def test_an_estimate_measures_ten_steps_of_two_stages_and_leaves_nothing(on_tiny, tmp_path, monkeypatch):
-    from understudy.distill_train.estimate import _Counter, estimate
+    from understudy.distill_train.run.estimate import _Counter, estimate
 
     r = recipe("pd", {"steps": 1000, "sample_every": 100, "checkpoint_every": 500}, student={"dtype": "fp16"}, **PD)
     (tmp_path / ".estimate-run").mkdir()

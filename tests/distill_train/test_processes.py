@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 from understudy import distill_train
 from understudy.demo_family import family
 from understudy.distill_train.config import Recipe, load_recipe
-from understudy.distill_train.loop import train
+from understudy.distill_train.run.loop import train
 
 pytestmark = pytest.mark.slow
 
 # Forked from one process that has everything imported, as eleven starts would take a while.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
-    ["understudy.distill_train.loop", "accelerate", "understudy.pipelines.checkpoint"]
+    ["understudy.distill_train.run.loop", "accelerate", "understudy.pipelines.checkpoint"]
     + ["diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition"]
     + ["diffusers.loaders.single_file_utils", "transformers.models.clip.modeling_clip"]
 )

@@ -1,8 +1,8 @@
 """Draws follow from a sample's own index."""
 
 import torch
-from understudy.distill_train.filtering import above_percentile
-from understudy.distill_train.randomness import Draws
+from understudy.distill_train.data.filtering import above_percentile
+from understudy.distill_train.data.randomness import Draws
 
 
 def test_a_samples_draws_are_the_same_in_any_part_of_a_batch():

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from understudy.cli import main
-from understudy.distill_train.command import RECIPES, find_recipe, shipped
 from understudy.distill_train.config import RecipeError, Strict, load_recipe
 from understudy.distill_train.data import read_settings
-from understudy.distill_train.help_config import help_config, sections
 from understudy.distill_train.methods import distillations, method_classes
+from understudy.distill_train.run.command import RECIPES, find_recipe, shipped
+from understudy.distill_train.run.help_config import help_config, sections
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -44,7 +44,7 @@ def test_every_file_of_methods_is_one_or_shared_by_some():
     """What lies in methods/ and is found by being there is nothing else by chance."""
     from understudy.distill_train import methods
 
-    shared = {"__init__", "base", "distillation"}
+    shared = {"__init__", "base", "distillation", "classifier", "distances", "preview", "tiny_decoder"}
     files = {path.stem for path in Path(methods.__file__).parent.glob("*.py")} - shared
     places = [method.__module__.rpartition(".") for method in method_classes().values()]
     assert files == {file for package, _, file in places if package == methods.__name__}
@@ -55,7 +55,7 @@ def test_help_names_the_distillations(monkeypatch):
     for table in ("teacher", "student", "samples"):
         line = next(line for line in shown.splitlines() if line.startswith(f"[{table}]"))
         assert all(name in line for name in distillations())
-    monkeypatch.setattr("understudy.distill_train.help_config.distillations", lambda: ("cd", "new"))
+    monkeypatch.setattr("understudy.distill_train.run.help_config.distillations", lambda: ("cd", "new"))
     assert help_config().count("(for cd and new)") == 3
 
 

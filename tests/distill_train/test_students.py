@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from understudy.distill_train.config import RecipeError
-from understudy.distill_train.ema import Ema, standing_in
+from understudy.distill_train.students.ema import Ema, standing_in
 from understudy.pipelines.lora import merge_lora
 
 from .tiny import TinyTeacher, changed, method
@@ -73,7 +73,7 @@ def test_exports_have_diffusers_and_kohya_s_names_and_say_what_they_are(tmp_path
 
 def test_a_demo_student_is_a_file_that_the_family_loads(tmp_path):
     from understudy.demo_family import family
-    from understudy.distill_train.batch import Batch
+    from understudy.distill_train.data.batch import Batch
     from understudy.distill_train.methods import make_method
     from understudy.distill_train.teachers import load_teacher
 
@@ -82,7 +82,7 @@ def test_a_demo_student_is_a_file_that_the_family_loads(tmp_path):
     teacher = load_teacher("demo")
     pd = make_method(recipe("pd", teacher_steps=4), CPU, teacher=teacher, source=object())
     tokens = family.tokens_of(["red star"] * 2)
-    from understudy.distill_train.randomness import Draws
+    from understudy.distill_train.data.randomness import Draws
 
     loss = pd.batch_loss(pd.network, Batch(torch.randn(2, 8, 8, 8), {"tokens": tokens}), Draws(0, range(2)))
     loss.backward()

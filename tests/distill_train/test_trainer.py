@@ -6,14 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from understudy.demo_family import family
-from understudy.distill_train.command import RECIPES
 from understudy.distill_train.config import Recipe, RecipeError, load_recipe
 from understudy.distill_train.demo.oracle import area_under_roc
 from understudy.distill_train.demo.scenes import LatentSet
-from understudy.distill_train.loop import TrainingError, train
 from understudy.distill_train.methods import make_method
-from understudy.distill_train.optimizers import learning_rate
-from understudy.distill_train.run import Run
+from understudy.distill_train.run.command import RECIPES
+from understudy.distill_train.run.directory import Run
+from understudy.distill_train.run.loop import TrainingError, train
+from understudy.distill_train.run.optimizers import learning_rate
 from understudy.oracles import load_oracle
 
 LOOP = {"steps": 4, "batch_size": 2, "lr": 1e-3, "log_every": 1, "sample_every": 4, "checkpoint_every": 2}

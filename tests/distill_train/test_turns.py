@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from understudy.distill_train.config import Strict
-from understudy.distill_train.loop import Trainer, TrainingError, train
+from understudy.distill_train.data.randomness import Draws
 from understudy.distill_train.methods.base import Method, Turn
-from understudy.distill_train.randomness import Draws
-from understudy.distill_train.run import Run
+from understudy.distill_train.run.directory import Run
+from understudy.distill_train.run.loop import Trainer, TrainingError, train
 
 from .test_processes import free_port
 from .tiny import recipe

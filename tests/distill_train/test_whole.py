@@ -18,9 +18,9 @@ from understudy.distill_train.config import Recipe
 from understudy.distill_train.data import make_source
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.exports.export import export
-from understudy.distill_train.loop import Trainer
-from understudy.distill_train.precision import DTYPES
-from understudy.distill_train.preview import SCENES
+from understudy.distill_train.methods.preview import SCENES
+from understudy.distill_train.run.loop import Trainer
+from understudy.distill_train.teachers.precision import DTYPES
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import sha256
 from understudy.oracles import load_oracle
@@ -155,10 +155,10 @@ def test_the_demo_oracle_decides_which_samples_of_the_teacher_are_learned_from(t
 
 @pytest.mark.parametrize("kind", ["folder", "webdataset", "prompts"])
 def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_path, monkeypatch, kind):
-    from understudy.distill_train import estimate as module
-    from understudy.distill_train import loop
     from understudy.distill_train.data import encode as encoding
     from understudy.distill_train.data import pictures, prompts
+    from understudy.distill_train.run import estimate as module
+    from understudy.distill_train.run import loop
 
     monkeypatch.setattr(module, "SAMPLES", 2)
     monkeypatch.setattr(module, "MEASURED", 1)
@@ -202,7 +202,7 @@ def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_pat
 
 
 def test_the_command_trains_and_estimates(sd15, data, tmp_path, capsys, monkeypatch):
-    from understudy.distill_train import estimate as module
+    from understudy.distill_train.run import estimate as module
 
     monkeypatch.setattr(module, "MEASURED", 1)
     for more, said in ((["--estimate"], "s a step"), ([], "Exported")):

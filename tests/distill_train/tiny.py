@@ -2,11 +2,11 @@
 
 import torch
 from torch import nn
-from understudy.distill_train.batch import Batch
 from understudy.distill_train.config import Recipe
+from understudy.distill_train.data.batch import Batch
+from understudy.distill_train.data.randomness import generator
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.process import Discrete
-from understudy.distill_train.randomness import generator
 from understudy.distill_train.teachers import Teacher
 from understudy.samplers.denoisers import scaled_linear
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..lettering import write
+from ...lettering import write
 
 
 def save_grid(images: Tensor, path: Path, columns: int = 8, headings: Sequence[str] = ()) -> None:

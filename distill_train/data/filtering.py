@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from .config import Strict
+from ..config import Strict
 
 
 class FilterSettings(Strict):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from ..config import Recipe, RecipeError
 from .checkpoint import saved_state
-from .config import Recipe, RecipeError
 from .loop import Trainer
 from .progress import memory
 

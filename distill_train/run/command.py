@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from .config import Recipe, RecipeError, load_recipe
+from ..config import Recipe, RecipeError, load_recipe
+from .directory import Run
 from .loop import train
-from .run import Run
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 def find_recipe(recipe: Path, changes: tuple[str, ...] = ()) -> tuple[Recipe, str]:
@@ -48,8 +48,8 @@ def estimate_command(recipe: Path | None, out: Path | None, device: str, changes
 
 def help_text(recipe: Path | None) -> str:
     """Every key of a recipe; with a recipe or a method's name, of that method alone. Raises RecipeError."""
+    from ..methods import method_classes
     from .help_config import help_config
-    from .methods import method_classes
 
     if recipe is None or str(recipe) in method_classes():
         return help_config(str(recipe or ""))

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from ..files import write_whole
-from .config import Recipe, RecipeError, validated
-from .methods import method_classes
+from ...files import write_whole
+from ..config import Recipe, RecipeError, validated
+from ..methods import method_classes
 
 # What may be changed when a run goes on, as no step that was taken would have been another. Where teacher and data lie
 # is among it, since checkpoints know them by their content.

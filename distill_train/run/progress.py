@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .config import RecipeError
+from ..config import RecipeError
 
 
 def memory(device: torch.device) -> float:

@@ -1,19 +1,35 @@
 """What a checkpoint holds, and how it comes back."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 
-from .adapters import from_peft
-from .config import RecipeError
-from .sharding import is_sharded, whole
-from .students.lora import ADAPTER
+from ..config import RecipeError
+from ..methods.base import Method
+from ..students.adapters import from_peft
+from ..students.ema import Ema
+from ..students.lora import ADAPTER
+from ..students.sharding import is_sharded, whole
+from .directory import Run
 
-if TYPE_CHECKING:
-    from .loop import Trainer
+
+class Trained(Protocol):
+    """What a checkpoint is of, as the loop's ``Trainer`` has it."""
+
+    network: nn.Module
+    optimizers: Sequence
+    ema: Ema
+    scaler: torch.amp.GradScaler
+    method: Method
+    run: Run
+    step: int
+    stage: int
+    main: bool
 
 
-def saved_state(trainer: "Trainer") -> dict[str, Any]:
+def saved_state(trainer: Trained) -> dict[str, Any]:
     """Everything on which later steps depend; weights that do not train are left out. Every process calls it."""
     weights, optimizers = _training_weights(trainer), [optimizer.state_dict() for optimizer in trainer.optimizers]
     if is_sharded(trainer.accelerator):
@@ -34,7 +50,7 @@ def saved_state(trainer: "Trainer") -> dict[str, Any]:
     }
 
 
-def load_state(trainer: "Trainer", state: dict[str, Any]) -> None:
+def load_state(trainer: Trained, state: dict[str, Any]) -> None:
     """Put back what :func:`saved_state` gave. Raises RecipeError for the state of another network."""
     weights, saved = _training_weights(trainer), from_peft(state["network"], ADAPTER)
     optimizers = state.get("optimizers") or [state["optimizer"]]  # of earlier checkpoints, with one alone
@@ -60,7 +76,7 @@ def load_state(trainer: "Trainer", state: dict[str, Any]) -> None:
     trainer.step, trainer.stage = state["step"], state["stage"]
 
 
-def _training_weights(trainer: "Trainer") -> dict[str, torch.Tensor]:
+def _training_weights(trainer: Trained) -> dict[str, torch.Tensor]:
     frozen = {name for name, parameter in trainer.network.named_parameters() if not parameter.requires_grad}
     return {key: value for key, value in trainer.network.state_dict().items() if key not in frozen}
 

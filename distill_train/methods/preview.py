@@ -6,16 +6,16 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from ..oracles.prompt_syntax import reading
-from ..samplers.consistency import sample_consistency
-from ..samplers.denoisers import Guided
-from ..samplers.noise import PerImageNoise, initial_noise
-from ..samplers.schedules import consistency_sigmas, trailing_sigmas
-from ..samplers.solvers import sample_dpmpp_2m
-from .config import Samples
-from .guidance import Conditioning
-from .precision import whole_precision
-from .teachers import Teacher
+from ...oracles.prompt_syntax import reading
+from ...samplers.consistency import sample_consistency
+from ...samplers.denoisers import Guided
+from ...samplers.noise import PerImageNoise, initial_noise
+from ...samplers.schedules import consistency_sigmas, trailing_sigmas
+from ...samplers.solvers import sample_dpmpp_2m
+from ..config import Samples
+from ..guidance import Conditioning
+from ..teachers import Teacher
+from ..teachers.precision import whole_precision
 
 STEPS = (1, 2, 4)
 PROMPTS = (
@@ -66,7 +66,7 @@ class Preview:
         """Embed the prompts, as the text encoders do not stay, and load the oracle. Raises what loading it does."""
         self.embeddings = self.teacher.embed(self.prompts)
         if self.settings.oracle is not None:
-            from ..oracles import load_oracle
+            from ...oracles import load_oracle
 
             self.oracle = load_oracle(self.settings.oracle, self.settings.oracle_family)
 

@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..files import preview
-from .adapters import layer_of
+from ...files import preview
+from ..config import Recipe, RecipeError
+from ..methods import make_method
+from ..methods.base import Turn
+from ..students.adapters import layer_of
+from ..students.ema import Ema
+from ..students.sharding import is_sharded, whole
+from ..teachers.precision import autocast
 from .checkpoint import load_state, saved_state
-from .config import Recipe, RecipeError
-from .ema import Ema
+from .directory import Run
 from .grid import save_grid
-from .methods import make_method
-from .methods.base import Turn
 from .optimizers import learning_rate, make_optimizer, require_installed
-from .precision import autocast
 from .progress import Tracker, installed_tracker, memory, progress_bar
-from .run import Run
-from .sharding import is_sharded, whole
 from .stopping import Stopped, StopRequest
 
 NOTHING_YET = "–"  # in the bar, before the first step that is logged

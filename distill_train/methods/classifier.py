@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files import CheckpointError, preview
-from ..oracles.tensors import TensorFile
-from .config import RecipeError
-from .precision import whole_precision
+from ...files import CheckpointError, preview
+from ...oracles.tensors import TensorFile
+from ..config import RecipeError
+from ..teachers.precision import whole_precision
 
 
 class Classifier:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from .config import Loop, Recipe, RecipeError
-from .methods.base import Stage
+from ..config import Loop, Recipe, RecipeError
+from ..methods.base import Stage
 
 
 def require_installed(optimizer: str) -> None:

@@ -7,8 +7,8 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from .config import Loop, Recipe, Samples, StudentSettings, TeacherSettings
-from .methods import distillations, method_classes
+from ..config import Loop, Recipe, Samples, StudentSettings, TeacherSettings
+from ..methods import distillations, method_classes
 
 
 def sections() -> list[tuple[str, str, type[BaseModel]]]:
@@ -31,9 +31,9 @@ def sections() -> list[tuple[str, str, type[BaseModel]]]:
 
 def data_sections() -> list[tuple[str, str, type[BaseModel]]]:
     """The tables that say where training data comes from."""
-    from .data.settings import KINDS
-    from .demo.source import SceneSettings
-    from .filtering import FilterSettings
+    from ..data.filtering import FilterSettings
+    from ..data.settings import KINDS
+    from ..demo.source import SceneSettings
 
     return [
         ('[data] with kind = "scenes"', "for the demo family", SceneSettings),

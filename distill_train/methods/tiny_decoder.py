@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ..files import CheckpointError, fill, read_header
+from ...files import CheckpointError, fill, read_header
 
 
 def load_tiny_decoder(path: Path, latent_channels: int) -> nn.Module:

@@ -1,0 +1,1 @@
+"""One loop for every method, and what a run is on disk: checkpoints, log, samples, exports."""
