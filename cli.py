@@ -399,7 +399,7 @@ def train(
 
     On several GPUs: accelerate launch -m understudy.cli train ...
     """
-    from .distill_train import command
+    from .distill_train.run import command
 
     changes = tuple(change or ())
     if help_config:

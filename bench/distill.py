@@ -44,12 +44,10 @@ from understudy.distill_train.demo.scenes import LatentSet
 from understudy.distill_train.demo.source import SceneSource
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.methods.classifier import Classifier, load_classifier
-from understudy.distill_train.methods.pd import PD, grid
+from understudy.distill_train.methods.pd import PD
 from understudy.distill_train.run.loop import train
 from understudy.distill_train.teachers import Teacher, load_teacher
 from understudy.files import write_whole
-from understudy.samplers.consistency import sample_consistency
-from understudy.samplers.denoisers import Guided
 
 ROOT = Path(__file__).resolve().parents[1]
 TEACHER_STEPS, CHAIN = 8, (4, 2, 1)
@@ -172,13 +170,8 @@ def ddim(method: PD, network, steps: int, cfg: float = 1.0) -> Callable:
     """``(noise, given) -> latents`` by DDIM on the grid that progressive distillation trains on."""
 
     def draw(noise: Tensor, given: dict[str, Tensor]) -> Tensor:
-        if cfg == 1:
-            return method.sample(network, noise, given, steps)
-        model = method.preview.denoiser(network)
-        sigmas = torch.cat([model.sigmas[grid(torch.arange(steps, 0, -1) / steps, len(model.sigmas))], torch.zeros(1)])
-        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        arguments = {"cond": given, "uncond": {**given, **method.teacher.unconditional(len(noise))}}
-        return sample_consistency(Guided(model, cfg), x, sigmas, arguments, stochastic=False)
+        times = method.process.times(torch.arange(steps, -1, -1) / steps)
+        return method.preview.ddim(network, noise, given, times, cfg)
 
     return draw
 

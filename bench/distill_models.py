@@ -16,6 +16,7 @@ from understudy.distill_train.data.randomness import generator
 from understudy.distill_train.demo.diffusion import Diffusion
 from understudy.distill_train.demo.scenes import LatentSet
 from understudy.distill_train.methods.classifier import Classifier
+from understudy.distill_train.process import Discrete
 from understudy.distill_train.run.loop import train
 from understudy.distill_train.teachers import Teacher
 from understudy.files import save_tensors
@@ -46,13 +47,13 @@ class PixelNetwork(nn.Module):
 class PixelTeacher(Teacher):
     """Its latents are the pixels in [-1, 1]; v-prediction under the cosine schedule. words: their token ids."""
 
-    kind, prediction, factor, default_size = "pixels", "v_prediction", 1, SIDE
+    kind, factor, default_size = "pixels", 1, SIDE
     file, fingerprint, device = "none", "0" * 64, torch.device("cpu")
 
     def __init__(self, network: nn.Module, words: dict[str, int]):
         self.unet, self.words = network.eval().requires_grad_(False), words
         self.latent_channels = network.unet.config.in_channels // PATCH**2
-        self.alphas_cumprod = cosine_schedule()
+        self.process = Discrete(cosine_schedule(), "v_prediction")
 
     def encode(self, pixels: Tensor, generator=None) -> Tensor:
         return pixels[:, : self.latent_channels] * 2 - 1

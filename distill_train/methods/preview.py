@@ -112,20 +112,21 @@ class Preview:
         cfg: float = 1.0,
     ) -> Tensor:
         """Latents of multistep consistency sampling on the timesteps of the distillation."""
-        model = self.denoiser(network)
-        sigmas = consistency_sigmas(model, steps, intervals, spacing).to(noise.device)
+        sigmas = consistency_sigmas(self.denoiser(network), steps, intervals, spacing)
+        return self._sampled(network, noise, given, sigmas, cfg, noise_sampler=self.fresh_noise(noise))
+
+    def ddim(self, network: nn.Module, noise: Tensor, given: Conditioning, times: Tensor, cfg: float = 1.0) -> Tensor:
+        """Latents of DDIM through falling times, the last being the data; of a flow this is Euler's method."""
+        return self._sampled(network, noise, given, self.teacher.process.sigmas(times), cfg, stochastic=False)
+
+    def _sampled(self, network: nn.Module, noise: Tensor, given: Conditioning, sigmas, cfg: float, **options) -> Tensor:
+        model, sigmas = self.denoiser(network), sigmas.to(noise.device)
         x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        options = {"noise_sampler": self.fresh_noise(noise), "noise_scaling": model.noise_scaling}
+        options["noise_scaling"] = model.noise_scaling
         if cfg == 1:
             return sample_consistency(model, x, sigmas, dict(given), **options)
         arguments = {"cond": dict(given), "uncond": {**given, **self.teacher.unconditional(len(noise))}}
         return sample_consistency(Guided(model, cfg), x, sigmas, arguments, **options)
-
-    def ddim(self, network: nn.Module, noise: Tensor, given: Conditioning, times: Tensor) -> Tensor:
-        """Latents of DDIM through falling times, the last being the data; of a flow this is Euler's method."""
-        model, sigmas = self.denoiser(network), self.teacher.process.sigmas(times).to(noise.device)
-        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-        return sample_consistency(model, x, sigmas, dict(given), stochastic=False)
 
     def fresh_noise(self, noise: Tensor) -> PerImageNoise:
         """The noise that a stochastic sampler puts back, the same in every preview."""
