@@ -184,18 +184,8 @@ def _wrong_scores(rng, number) -> OddGraph:
 
 def _named(rng, number) -> OddGraph:
     """Calibrations by names in any script; those that can be no file are refused before anything is made."""
-    name, fine = rng.choice(
-        (
-            ("мой студент", True),
-            ("我的模型", True),
-            ("élève 2", True),
-            ("a/b", False),
-            ("..", False),
-            ("con", False),
-            ("a:b", False),
-            ("", False),
-        )
-    )
+    fine = number // 10 % 2 == 0
+    name = rng.choice(("мой студент", "我的模型", "élève 2") if fine else ("a/b", "..", "con", "a:b", ""))
 
     def make():
         graph = _adaptive([0.0, 1.0], number, mode="fixed", value=0.5)
