@@ -107,7 +107,10 @@ class Method(ABC):
         """Write the weights, averaged by now, for use. One process calls it."""
 
     def export_sharded(self, network: nn.Module, path: Path, write: bool) -> None:
-        """The same where every process holds a part of the weights: all call it, one writes."""
+        """The same where every process holds a part of the weights: all call it, one writes.
+
+        Only of methods whose :meth:`require_shards` lets FSDP pass.
+        """
         raise NotImplementedError
 
     def averages(self) -> Sequence[Ema]:
