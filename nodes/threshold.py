@@ -31,7 +31,8 @@ class UnderstudyThreshold(io.ComfyNode):
                     default="worst_fraction",
                     tooltip=(
                         "percentile: below the k-th percentile of a calibration. fixed: below a value. "
-                        "worst_fraction: the lowest scores of these images, whatever they are; none of a single image."
+                        "worst_fraction: the lowest scores of these images, whatever they are; of a single image none, "
+                        "unless fraction is 1."
                     ),
                 ),
                 io.Float.Input(

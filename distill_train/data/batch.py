@@ -13,6 +13,8 @@ class Batch:
     """Samples of one size, ``height`` and ``width`` in pixels; ``latents`` [b, C, h, w] as the UNet sees them.
 
     ``embeddings`` are as :meth:`Teacher.embed` gives them; ``names`` say of each sample which image or prompt it is.
+    ``extras`` are what else belongs to a sample, [b, ...] each: "condition", a picture [b, C, height, width] in [0, 1],
+    or "mask" [b, 1, height, width], 1 where something is to change.
     """
 
     latents: Tensor
@@ -20,12 +22,18 @@ class Batch:
     names: Sequence[str] = field(default_factory=tuple)
     height: int = 0
     width: int = 0
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device, latents in float32."""
-        embeddings = {key: value.to(device, non_blocking=True) for key, value in self.embeddings.items()}
         latents = self.latents.to(device, torch.float32, non_blocking=True)
-        return replace(self, latents=latents, embeddings=embeddings)
+        return replace(
+            self, latents=latents, embeddings=_moved(self.embeddings, device), extras=_moved(self.extras, device)
+        )
+
+
+def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {key: value.to(device, non_blocking=True) for key, value in tensors.items()}
 
 
 class Extent(NamedTuple):

@@ -37,8 +37,9 @@ def odd_graphs(seed: int, count: int) -> list[OddGraph]:
 
 
 def by_rank(scores, fraction) -> tuple[bool, ...]:
-    """The worst part: at least one where there are two or more, the first of equals, none of a single one."""
-    if fraction == 0 or len(scores) < 2:
+    """The worst part: at least one where there are two or more, the first of equals; of a single one none, unless all
+    are asked for."""
+    if fraction == 0 or (len(scores) < 2 and fraction < 1):
         return (False,) * len(scores)
     order = sorted(range(len(scores)), key=lambda place: (scores[place], place))
     worst = set(order[: max(1, round(fraction * len(scores)))])
