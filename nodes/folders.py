@@ -6,7 +6,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from ..student_file import is_student
+from ..files.student_file import is_student
 from .remembered import Remembered
 
 ORACLES = "oracles"

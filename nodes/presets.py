@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ..files.student_file import EMBEDDED, StudentFile
 from ..samplers.boundary import TIMESTEP_SCALING, boundary_scalings
 from ..samplers.consistency import sample_consistency
 from ..samplers.schedules import last_consistency_steps
-from ..student_file import EMBEDDED, StudentFile
 
 # The grid of timesteps on which consistency students are distilled.
 GRID = 50

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from ..files import GRID_FILE, whole_directory
 from ..oracles.base import Oracle
 from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, image_id
 from ..oracles.threshold import Threshold
+from ..receipts.folder import GRID_FILE, whole_directory
 from ..receipts.grid import draw_grid
 from ..receipts.report import ImageReport, Report, Totals, finite, save_images
 from ..samplers.adaptive import adaptive

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.tables import read_prompts
 from ..oracles.calibration import MINIMUM_SCORES, Calibration
 from ..oracles.prompt_syntax import reading
 from ..oracles.scores import Scores, image_id
 from ..oracles.settings import prompts_hash
-from ..tables import read_prompts
 from .adaptive_run import Job
 from .model import draw
 from .processes import Processes

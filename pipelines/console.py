@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..files import GRID_FILE
 from ..oracles.calibration import Calibration
 from ..oracles.statistics import said
 from ..oracles.threshold import share
+from ..receipts.folder import GRID_FILE
 from ..receipts.report import Report, table
 from .adaptive_run import Watcher
 from .processes import Processes

@@ -10,10 +10,10 @@ import torch
 
 from ..demo_family import family
 from ..demo_family.language import parse
-from ..files import check_output
 from ..oracles import load_oracle
 from ..oracles.calibration import Calibration
 from ..oracles.threshold import Threshold
+from ..receipts.folder import check_output
 from ..receipts.report import Report
 from ..samplers.denoisers import DiscreteDenoiser, scaled_linear
 from .adaptive_run import Cast, Plan, described, jobs_for, run

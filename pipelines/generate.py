@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from ..files import check_output
+from ..files.tables import read_prompts
 from ..oracles.base import Oracle
 from ..oracles.calibration import Calibration
 from ..oracles.prompt_syntax import reading
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.scores import Scores
 from ..oracles.threshold import Threshold
+from ..receipts.folder import check_output
 from ..receipts.report import Report
-from ..tables import read_prompts
 from .adaptive_run import Cast, Plan, described, jobs_for, run
 from .checkpoint import Checkpoint, architecture_at, open_checkpoint
 from .console import progress

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..tables import NAME_COLUMNS, TEXT_COLUMNS, Row, read_list, read_table
+from ..files.tables import NAME_COLUMNS, TEXT_COLUMNS, Row, read_list, read_table
 from .images import natural
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..files import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER
 from ..lettering import labels, wrapped, write
 from ..samplers.decisions import KEPT
+from .folder import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER
 from .report import ImageReport, Report, image_name, number
 
 GRID_LIMIT = 64

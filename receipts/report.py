@@ -7,8 +7,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..files import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER, write_whole
+from ..files import write_whole
 from ..samplers.decisions import KEPT, REDONE
+from .folder import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import logging
 import re
 from pathlib import Path
 
+from ...files.tables import read_text
 from ...pipelines.image_texts import named_rows
 from ...pipelines.images import find_images
-from ...tables import read_text
 from .encode import DataError, Encoder, Item, required
 from .known import stamp
 from .settings import FolderSettings

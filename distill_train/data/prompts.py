@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from ...files import sha256
+from ...files.tables import read_prompts
 from ...oracles.prompt_syntax import reading
 from ...samplers.denoisers import Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
-from ...tables import read_prompts
 from ..teachers.precision import autocast
 from .encode import DataError, Encoder, Item
 from .filtering import above_percentile

@@ -12,8 +12,8 @@ from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 
+from ...files.tables import decoded
 from ...pipelines.images import hidden, suffixes
-from ...tables import decoded
 from .batch import Extent
 from .encode import DataError, Encoder, Item, required
 from .known import known_sha256

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from ...files import CheckpointError, preview, read_header, save_tensors
+from ...files.student_file import METHOD, StudentFile
 from ...pipelines.folder_files import has_fingerprint
 from ...pipelines.layout import SDXL, UNET
 from ...pipelines.lora import Change, lora_changes, read_lora
-from ...student_file import METHOD, StudentFile
 from ..run.directory import Run, read_recipe
 from .base import PREDICTS_V, ZERO_SNR, Base, open_base
 from .guidance import fold_guidance, takes_guidance

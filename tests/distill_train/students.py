@@ -14,7 +14,7 @@ TARGETS += ["downsamplers.0.conv", "upsamplers.0.conv", "conv_in", "linear_1"]
 
 def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **more):
     """A run that ended; ``more`` goes into the student's metadata."""
-    from understudy.student_file import StudentFile
+    from understudy.files.student_file import StudentFile
 
     said = {"method": "lcm", "prediction": "epsilon", "steps": 4, "guidance": 1.0} | {"preset": "LCM"} | more
     student = StudentFile(

@@ -12,12 +12,12 @@ from understudy.distill_train.exports.base import open_base
 from understudy.distill_train.exports.export import ExportError, export
 from understudy.distill_train.exports.guidance import fold_guidance
 from understudy.files import CheckpointError, read_header, sha256
+from understudy.files.student_file import StudentFile
 from understudy.pipelines.folder_files import fingerprint
 from understudy.pipelines.layout import original_unet_names
 from understudy.pipelines.lora import merge_lora
 from understudy.pipelines.single_file import load_single_file
 from understudy.pipelines.stable_diffusion import guidance_embedding
-from understudy.student_file import StudentFile
 
 from .students import make_run, noise_and_text, small_unet, with_lora
 

@@ -23,10 +23,10 @@ from understudy.distill_train.run.loop import Trainer
 from understudy.distill_train.teachers.precision import DTYPES
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import sha256
+from understudy.files.student_file import StudentFile
 from understudy.oracles import load_oracle
 from understudy.pipelines.lora import merge_lora
 from understudy.pipelines.single_file import load_single_file
-from understudy.student_file import StudentFile
 
 from .students import noise_and_text
 

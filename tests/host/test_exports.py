@@ -9,9 +9,9 @@ import torch
 from filelock import FileLock
 from understudy.distill_train.exports.export import export
 from understudy.files import save_tensors, sha256
+from understudy.files.student_file import StudentFile
 from understudy.pipelines.single_file import load_single_file
 from understudy.pipelines.stable_diffusion import StableDiffusion, guidance_embedding
-from understudy.student_file import StudentFile
 
 from ..distill_train.students import make_run, with_lora
 from .checkpoints import CHECKPOINT

@@ -64,7 +64,7 @@ def test_two_ways_of_writing_the_same_letters_are_one_name(calibrations):
 @pytest.fixture
 def loras(monkeypatch, tmp_path):
     """``models/loras`` with one student, one LoRA and what is no safetensors file at all; counts what is opened."""
-    from understudy.student_file import METHOD, is_student
+    from understudy.files.student_file import METHOD, is_student
 
     folder = tmp_path / "loras"
     folder.mkdir()

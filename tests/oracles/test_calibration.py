@@ -148,7 +148,7 @@ def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("understudy.files.os.replace", full_disk)
+    monkeypatch.setattr("understudy.files.text.os.replace", full_disk)
     with pytest.raises(OSError, match="no space"):
         calibrated([3.0]).save(path)
     assert path.read_text() == before and list(tmp_path.iterdir()) == [path]

@@ -2,9 +2,9 @@ import json
 
 import pytest
 import torch
-from understudy.files import FINAL_FOLDER, STUDENT_FOLDER
 from understudy.pipelines.console import show, show_remark, show_scored
 from understudy.pipelines.score import Result
+from understudy.receipts.folder import FINAL_FOLDER, STUDENT_FOLDER
 from understudy.receipts.grid import GRID_LIMIT, draw_grid
 from understudy.receipts.report import ImageReport, Report, Totals, image_name, save_images, table
 

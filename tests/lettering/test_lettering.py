@@ -7,16 +7,16 @@ import struct
 import pytest
 import torch
 from PIL import Image, ImageChops, ImageFont, features
-from understudy import lettering
 from understudy.distill_train.run.grid import save_grid
-from understudy.lettering import OWN_FONT, _characters, _mapped, drawable, labels, length, shortened, wrapped, write
+from understudy.lettering import drawable, fonts, labels, length, shortened, wrapped, write, writing
+from understudy.lettering.fonts import OWN_FONT, characters, mapped
 from understudy.receipts.cards import Row, report_picture
 from understudy.receipts.grid import draw_grid
 from understudy.receipts.report import ImageReport, Report, Totals, save_images
 
 FOX = "\U0001f98a"
 ARABIC, HEBREW = "قطة حمراء", "חתול אדום"
-CACHED = (lettering._fonts, lettering._font_for, lettering._runs, lettering._sized, lettering._shapes)
+CACHED = (fonts.fonts, writing._font_for, writing._runs, writing._sized, writing._shapes)
 
 
 def forget():
@@ -27,7 +27,7 @@ def forget():
 @pytest.fixture
 def own(monkeypatch, tmp_path):
     """A system without fonts; returns the folder for some."""
-    monkeypatch.setattr(lettering, "_font_folders", lambda: [tmp_path])
+    monkeypatch.setattr(fonts, "font_folders", lambda: [tmp_path])
     forget()
     yield tmp_path
     forget()
@@ -37,7 +37,7 @@ def own(monkeypatch, tmp_path):
 def fox(own):
     """A system with one font: the pack's own with a fox, drawn as its last character is, in place of that."""
     data = bytearray(OWN_FONT.read_bytes())
-    last = max(_characters(OWN_FONT))
+    last = max(characters(OWN_FONT))
     groups = data.rindex(struct.pack(">LL", last, last)) if struct.pack(">LL", last, last) in data else None
     if groups is None:  # the last group holds several
         table = data.index(b"cmap")
@@ -90,7 +90,7 @@ def test_the_font_has_latin_greek_and_cyrillic_and_is_small():
 def test_a_letter_is_missing_where_the_font_draws_its_box():
     font = ImageFont.truetype(OWN_FONT, 32, layout_engine=ImageFont.Layout.BASIC)
     box = bytes(font.getmask("\U0010fffe"))
-    known = _characters(OWN_FONT)
+    known = characters(OWN_FONT)
     assert [code for code in range(32, 0x3000) if (bytes(font.getmask(chr(code))) != box) != (code in known)] == []
 
 
@@ -108,7 +108,7 @@ def test_the_tables_of_a_font_are_read_as_the_specification_has_them():
     expected = {0x41, 0x61, 0x4E00, 0x4E01, 0x4E02, 0x1F601}
     for lead in (b"", struct.pack(">4sLLL", b"ttcf", 0x10000, 1, 16)):
         font = struct.pack(">LHHHH", 0x10000, 1, 0, 0, 0) + struct.pack(">4sLLL", b"cmap", 0, len(lead) + 28, 99)
-        assert set(_mapped(io.BytesIO(lead + font + head + body))) == expected
+        assert set(mapped(io.BytesIO(lead + font + head + body))) == expected
 
 
 def test_a_file_that_is_no_font_has_no_letters(own):
@@ -141,7 +141,7 @@ def test_the_system_s_fonts_have_the_other_letters(fox):
     assert picture(FOX).getcolors(1 << 16) != picture("").getcolors(1 << 16)
     assert length(f"a {FOX}", 16) == pytest.approx(length("a ", 16) + length(FOX, 16))
     # What the own font has is its own, and with the marks that belong to it a picture is one letter.
-    assert [run.font for run in lettering._runs(f"é {FOX}\ufe0f")] == [OWN_FONT, fox / "NotoColorEmoji.ttf"]
+    assert [run.font for run in writing._runs(f"é {FOX}\ufe0f")] == [OWN_FONT, fox / "NotoColorEmoji.ttf"]
 
 
 def test_fonts_of_bitmaps_are_scaled(fox, monkeypatch):
@@ -174,12 +174,12 @@ def test_right_to_left_is_shaped_where_pillow_can(own):
 
 
 def test_where_pillow_cannot_shape_right_to_left_text_is_told_and_not_drawn_backwards(own, monkeypatch):
-    monkeypatch.setattr(lettering, "_shapes", lambda: False)
+    monkeypatch.setattr(writing, "_shapes", lambda: False)
     assert labels(["a cat", f"cat {HEBREW}"], "report.json")[0] == ["a cat", "image 1: cat"]
 
 
 def test_runs_of_two_fonts_follow_the_text_s_direction(fox):
-    runs = [[run.text.strip() for run in lettering._runs(text)] for text in (f"cat {FOX}", f"קט {FOX}")]
+    runs = [[run.text.strip() for run in writing._runs(text)] for text in (f"cat {FOX}", f"קט {FOX}")]
     assert runs[0] == ["cat", FOX]
     if features.check("raqm"):
         assert runs[1] == [FOX, "קט"]

@@ -1,5 +1,6 @@
 import pytest
-from understudy.files import check_output, preview, whole_directory, write_whole
+from understudy.files import preview, write_whole
+from understudy.receipts.folder import check_output, whole_directory
 
 
 def test_directory_appears_whole(tmp_path):

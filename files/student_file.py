@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .files import LONGEST_HEADER, CheckpointError, read_header
+from .headers import LONGEST_HEADER, CheckpointError, read_header
 
 METHOD = "understudy_method"
 EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the network

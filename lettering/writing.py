@@ -7,10 +7,6 @@ drawing leaves it out.
 
 from __future__ import annotations
 
-import fnmatch
-import os
-import struct
-import sys
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -18,27 +14,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-OWN_FONT = Path(__file__).parent / "fonts" / "DejaVuSansCondensed.ttf"
+from .fonts import OWN_FONT, characters, fonts
 
-# The system's fonts, by file, in the order in which they are asked for a letter; a star stands for any name.
-SYSTEM_FONTS = (
-    # Chinese, Japanese, Korean
-    *("NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "SourceHanSans-Regular.ttc", "NotoSansSC-Regular.*"),
-    *(
-        "NotoSansJP-Regular.*",
-        "NotoSansKR-Regular.*",
-        "wqy-microhei.ttc",
-        "wqy-zenhei.ttc",
-        "DroidSansFallbackFull.ttf",
-    ),
-    *("msyh.ttc", "YuGothM.ttc", "malgun.ttf", "PingFang.ttc", "Hiragino Sans GB.ttc", "AppleSDGothicNeo.ttc"),
-    # scripts of India, South-East Asia and others
-    *("Nirmala.ttc", "Nirmala.ttf", "LeelawUI.ttf", "ebrima.ttf", "segoeui.ttf", "Kohinoor.ttc", "Thonburi.ttc"),
-    *("Arial Unicode.ttf", "NotoSans-Regular.*", "NotoSans*-Regular.*"),
-    # pictures and symbols
-    *("NotoColorEmoji.ttf", "seguiemj.ttf", "Apple Color Emoji.ttc", "seguisym.ttf", "NotoEmoji-Regular.*"),
-    *("Symbola*.ttf", "unifont.*"),
-)
 STRIKES = (109, 136, 160, 128, 96, 64, 48, 40, 32, 20)  # the sizes at which fonts of bitmaps have them
 
 JOINER, TO_PICTURE = "\u200d", "\ufe0f"
@@ -182,7 +159,7 @@ def _font_for(cluster: str) -> Path | None:
     visible = [
         letter for letter in cluster if unicodedata.category(letter) not in ("Cf", "Cc") and letter != TO_PICTURE
     ]
-    return next((font for font in _fonts() if all(ord(letter) in _characters(font) for letter in visible)), None)
+    return next((font for font in fonts() if all(ord(letter) in characters(font) for letter in visible)), None)
 
 
 @lru_cache(maxsize=1024)
@@ -206,7 +183,7 @@ def _runs(text: str) -> tuple[Run, ...]:
 
 
 def _has(font: Path, cluster: str) -> bool:
-    return all(ord(letter) in _characters(font) for letter in cluster)
+    return all(ord(letter) in characters(font) for letter in cluster)
 
 
 def _right_to_left(text: str) -> bool:
@@ -253,78 +230,3 @@ def _paste_bitmaps(picture, at: tuple[float, float], run: Run, size: float, colo
     )
     sheet = sheet.resize([max(1, round(side * scale)) for side in sheet.size], Image.Resampling.LANCZOS)
     picture.paste(sheet, (round(at[0]), round(at[1] - ascent * scale)), sheet)
-
-
-@cache
-def _fonts() -> tuple[Path, ...]:
-    """The pack's own font and those of SYSTEM_FONTS that are here, in their order."""
-    files = {}
-    for folder in _font_folders():
-        for parent, _, names in os.walk(folder):
-            for name in names:
-                files.setdefault(name, Path(parent, name))
-    found = [OWN_FONT]
-    for pattern in SYSTEM_FONTS:
-        found += [files[name] for name in sorted(fnmatch.filter(files, pattern))]
-    return tuple(dict.fromkeys(found))
-
-
-def _font_folders() -> list[Path]:
-    home = Path.home()
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")
-        return [Path(os.environ.get("WINDIR", r"C:\Windows"), "Fonts"), Path(local, "Microsoft", "Windows", "Fonts")]
-    if sys.platform == "darwin":
-        return [home / "Library" / "Fonts", Path("/Library/Fonts"), Path("/System/Library/Fonts")]
-    shared = os.environ.get("XDG_DATA_DIRS", "/usr/local/share:/usr/share").split(":")
-    own = os.environ.get("XDG_DATA_HOME", home / ".local" / "share")
-    return [Path(own, "fonts"), home / ".fonts", *(Path(folder, "fonts") for folder in shared if folder)]
-
-
-@cache
-def _characters(path: Path) -> frozenset[int]:
-    """The code points that a font has glyphs for, from its ``cmap`` table; none of a font that cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return frozenset(_mapped(file))
-    except (OSError, struct.error):
-        return frozenset()
-
-
-def _mapped(file) -> Iterator[int]:
-    """The code points of the first font in a file (OpenType specification, "cmap", formats 4 and 12)."""
-
-    def read(at: int, layout: str) -> tuple:
-        file.seek(at)
-        return struct.unpack(">" + layout, file.read(struct.calcsize(">" + layout)))
-
-    start = read(12, "L")[0] if read(0, "4s") == (b"ttcf",) else 0
-    tables = (read(start + 12 + 16 * i, "4sLLL") for i in range(*read(start + 4, "H")))
-    cmap = next((offset for tag, _, offset, _ in tables if tag == b"cmap"), None)
-    if cmap is None:
-        return
-    for i in range(*read(cmap + 2, "H")):
-        platform, encoding, offset = read(cmap + 4 + 8 * i, "HHL")
-        if platform not in (0, 3) or (platform == 3 and encoding not in (1, 10)):
-            continue  # no Unicode
-        at = cmap + offset
-        (kind,) = read(at, "H")
-        if kind == 12:
-            (count,) = read(at + 12, "L")
-            numbers = read(at + 16, f"{3 * count}L")
-            for first, last, glyph in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
-                yield from range(first if glyph else first + 1, last + 1)
-        elif kind == 4:
-            size, _, doubled = read(at + 2, "HHH")
-            count = doubled // 2
-            words = read(at, f"{size // 2}H")
-            ends, starts = words[7 : 7 + count], words[8 + count : 8 + 2 * count]
-            deltas, offsets = words[8 + 2 * count : 8 + 3 * count], words[8 + 3 * count : 8 + 4 * count]
-            for segment, (first, last, delta, shift) in enumerate(zip(starts, ends, deltas, offsets, strict=True)):
-                for code in range(first, min(last, 0xFFFE) + 1):
-                    glyph = code
-                    if shift:
-                        place = 8 + 3 * count + segment + shift // 2 + code - first
-                        glyph = words[place] if place < size // 2 else 0
-                    if (glyph or not shift) and (glyph + delta) & 0xFFFF:  # glyph 0 stands for what is missing
-                        yield code

@@ -6,7 +6,7 @@ import io
 import random
 
 import pytest
-from understudy.tables import NAME_COLUMNS, TEXT_COLUMNS, read_list, read_prompts, read_table
+from understudy.files.tables import NAME_COLUMNS, TEXT_COLUMNS, read_list, read_prompts, read_table
 
 
 def write(folder, name, content):
