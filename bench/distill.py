@@ -27,7 +27,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -106,12 +106,16 @@ class Stage:
             self.teacher = pixel_teacher(self.pictures, self.work / "teacher", teacher_steps)
             channels = train_part.pixels.shape[1]
             self.data = LatentSet(train_part.images()[:, :channels] * 2 - 1, train_part.tokens)
-        self.loss_eyes = classifier(LOSS_EYES, self.pictures, self.work / "loss-eyes.safetensors", seed=1)
         self.eyes = classifier(MEASURING_EYES, self.pictures, self.work / "measuring-eyes.safetensors", seed=2)
         self.asked = train_part if name == "emoji" else self.pictures.test
         self.real, seen = judged(self.eyes, self.asked.images(), self.asked.classes)
         test = self.pictures.test
         self.right = judged(self.eyes, test.images(), test.classes)[1]  # of the measuring classifier, by itself
+
+    @cached_property
+    def loss_eyes(self) -> Classifier:
+        """The classifier that teaches."""
+        return classifier(LOSS_EYES, self.pictures, self.work / "loss-eyes.safetensors", seed=1)
 
     def recipe(self, method: str, seed: int, steps: int) -> Recipe:
         loop = {"steps": steps, "batch_size": self.plan.batch_size, "lr": LR, "ema": 0.0, "tracker": "none"}
