@@ -79,7 +79,12 @@ class TeacherSettings(Strict):
 class StudentSettings(Strict):
     """What trains, and how it is saved."""
 
-    train: Literal["full", "lora"] = Field("lora", description="all weights, or a LoRA: less memory, a small file")
+    train: Literal["full", "lora", "predictor", "prior"] = Field(
+        "lora",
+        description="all weights, or a LoRA: less memory, a small file; of SFERD a predictor, or a predictor's prior",
+    )
+    file: Path | None = Field(None, description="with predictor and prior: the student, a LoRA or a UNet, which stays")
+    predictor: Path | None = Field(None, description="with prior: the file of the predictor that is to have one")
     rank: int = Field(64, gt=0, description="rank of the LoRA")
     alpha: float | None = Field(None, gt=0, description="scale of the LoRA is alpha / rank; the rank without it")
     targets: tuple[str, ...] = Field(

@@ -30,9 +30,13 @@ class Distillation(Method):
 
     open_ended = True
     guidance_width: int | None = None
+    trains: tuple[str, ...] = ("full", "lora")  # which kinds of student
 
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
         super().__init__(settings, recipe, device)
+        if recipe.student.train not in self.trains:
+            known = " or ".join(self.trains)
+            raise RecipeError(f"{recipe.method} with student.train = {recipe.student.train}; expected {known}")
         frozen, kind = DTYPES[recipe.loop.precision], STUDENTS[recipe.student.train]
         if teacher is None:
             if recipe.teacher is None:

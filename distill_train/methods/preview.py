@@ -18,6 +18,7 @@ from ..teachers import Teacher
 from ..teachers.precision import whole_precision
 
 STEPS = (1, 2, 4)
+Around = Callable[[Callable, Tensor], Callable]  # (denoiser, sigmas) -> what takes the denoiser's place
 PROMPTS = (
     "a portrait photo of an old fisherman, soft morning light",
     "a red fox in the snow, photograph",
@@ -85,7 +86,7 @@ class Preview:
         for steps in STEPS:
             columns.append(self._pixels(self.sample(network, noise, given, steps)))
         if self.taught is None:
-            self.taught = self._pixels(self._teach(noise, given))
+            self.taught = self._pixels(self.teach(noise, given))
         columns.append(self.taught)
         with whole_precision(self.device):  # an oracle has a precision of its own
             figures = self._scores(columns)
@@ -110,17 +111,29 @@ class Preview:
         intervals: int,
         spacing: str = "trailing",
         cfg: float = 1.0,
+        around: Around | None = None,
     ) -> Tensor:
         """Latents of multistep consistency sampling on the timesteps of the distillation."""
         sigmas = consistency_sigmas(self.denoiser(network), steps, intervals, spacing)
-        return self._sampled(network, noise, given, sigmas, cfg, noise_sampler=self.fresh_noise(noise))
+        fresh = self.fresh_noise(noise)
+        return self._sampled(network, noise, given, sigmas, cfg, around, noise_sampler=fresh)
 
-    def ddim(self, network: nn.Module, noise: Tensor, given: Conditioning, times: Tensor, cfg: float = 1.0) -> Tensor:
+    def ddim(
+        self,
+        network: nn.Module,
+        noise: Tensor,
+        given: Conditioning,
+        times: Tensor,
+        cfg: float = 1.0,
+        around: Around | None = None,
+    ) -> Tensor:
         """Latents of DDIM through falling times, the last being the data; of a flow this is Euler's method."""
-        return self._sampled(network, noise, given, self.teacher.process.sigmas(times), cfg, stochastic=False)
+        return self._sampled(network, noise, given, self.teacher.process.sigmas(times), cfg, around, stochastic=False)
 
-    def _sampled(self, network: nn.Module, noise: Tensor, given: Conditioning, sigmas, cfg: float, **options) -> Tensor:
+    def _sampled(self, network: nn.Module, noise, given: Conditioning, sigmas, cfg, around, **options) -> Tensor:
         model, sigmas = self.denoiser(network), sigmas.to(noise.device)
+        if around is not None:
+            model = around(model, sigmas)
         x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
         options["noise_scaling"] = model.noise_scaling
         if cfg == 1:
@@ -132,7 +145,8 @@ class Preview:
         """The noise that a stochastic sampler puts back, the same in every preview."""
         return PerImageNoise(self.settings.seed, range(len(noise)), noise.shape[1:], noise.device)
 
-    def _teach(self, noise: Tensor, given: dict[str, Tensor]) -> Tensor:
+    def teach(self, noise: Tensor, given: dict[str, Tensor]) -> Tensor:
+        """Latents that the teacher makes of noise."""
         with self.teaching() as network:
             model = self.denoiser(network)
             sigmas = trailing_sigmas(model, self.settings.teacher_steps).to(noise.device)

@@ -44,7 +44,7 @@ def test_every_file_of_methods_is_one_or_shared_by_some():
     """What lies in methods/ and is found by being there is nothing else by chance."""
     from understudy.distill_train import methods
 
-    shared = {"__init__", "base", "distillation", "classifier", "distances", "preview", "tiny_decoder"}
+    shared = {"__init__", "base", "distillation", "sferd", "classifier", "distances", "preview", "tiny_decoder"}
     files = {path.stem for path in Path(methods.__file__).parent.glob("*.py")} - shared
     places = [method.__module__.rpartition(".") for method in method_classes().values()]
     assert files == {file for package, _, file in places if package == methods.__name__}
@@ -71,7 +71,7 @@ def test_every_key_is_explained(capsys):
         assert text in shown
     permitted = (
         'decay = "cosine"  # "cosine" or "constant" or "wsd"\n',
-        'train = "lora"  # "full" or "lora"\n',
+        'train = "lora"  # "full" or "lora" or "predictor" or "prior"\n',
         'weight = "uniform"  # "uniform" or "snr" or "snr+1" or "truncated-snr"\n',
         "steps = required  # int, > 0\n",
         "ema = 0.999  # >= 0, < 1\n",
