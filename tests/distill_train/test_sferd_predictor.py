@@ -2,15 +2,20 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from understudy.distill_train.config import RecipeError
-from understudy.distill_train.process import Discrete, Flow
+from safetensors.torch import load_file, save_file
+from understudy.distill_train.config import Recipe, RecipeError
+from understudy.distill_train.methods import make_method
+from understudy.distill_train.methods.pd import closed_form
+from understudy.distill_train.process import Discrete, Flow, solve
+from understudy.distill_train.run.loop import Trainer
 from understudy.distill_train.students.predictor import load_student, mode_of
+from understudy.pipelines.layout import original_unet_names
 from understudy.pipelines.stable_diffusion import zero_terminal_snr
 from understudy.predictor import read_predictor
+from understudy.predictor.denoiser import feature_channels
 from understudy.samplers.denoisers import scaled_linear
 
-from .tiny import TinyTeacher, changed, lowers_its_loss, method, timesteps_seen
+from .tiny import TinySource, TinyTeacher, changed, lowers_its_loss, method
 
 PROCESSES = {
     "eps": (Discrete(scaled_linear(), "epsilon"), "gradient"),
@@ -22,8 +27,11 @@ PROCESSES = {
 
 @pytest.fixture
 def student(tmp_path):
+    return write_student(tmp_path / "student.safetensors")
+
+
+def write_student(path):
     """A whole student's file, whose weights are not the teacher's."""
-    path = tmp_path / "student.safetensors"
     save_file(changed(TinyTeacher().unet.requires_grad_(True), by=0.02).state_dict(), path, metadata=told())
     return path
 
@@ -33,12 +41,9 @@ def told(**more):
     return said | more
 
 
-def made(student, process="eps", stage="sferd-predictor", loop=None, **settings):
-    teacher = TinyTeacher(process=PROCESSES[process][0])
-    if stage == "sferd-predictor":
-        settings = {"cfg": 2.0} | settings
-    files = {"train": stage.removeprefix("sferd-"), "file": student}
-    return method(stage, loop, files | settings.pop("files", {}), teacher, **settings)
+def made(student, process="eps", **settings):
+    teacher, settings = TinyTeacher(process=PROCESSES[process][0]), {"cfg": 2.0} | settings
+    return method("sferd-predictor", None, {"train": "predictor", "file": student}, teacher, **settings)
 
 
 def arguments(of, t, rows=2):
@@ -154,9 +159,6 @@ def test_at_the_data_the_target_is_what_was_reached(student, process):
 
 
 def test_the_closed_forms_target_is_the_guided_teachers_steps(student):
-    from understudy.distill_train.methods.pd import closed_form
-    from understudy.distill_train.process import solve
-
     sferd = trained(made(student, rule="closed-form", intervals=2, substeps=3))
     with torch.no_grad():
         loss, ((z, t, prediction),) = spied(sferd)
@@ -167,12 +169,12 @@ def test_the_closed_forms_target_is_the_guided_teachers_steps(student):
         reached = solve(lambda z, t: sferd.teach(z, t, given, 2.0), sferd.process, z, times)
         level, end = sferd.process.level(t), sferd.process.level(times[-1])
         target = closed_form(z, level, reached, end)
-        torch.testing.assert_close(loss, ((1 + level.snr) * (prediction - target).square()).mean(), rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(
+            loss, ((1 + level.snr) * (prediction - target).square()).mean(), rtol=1e-3, atol=1e-6
+        )
 
 
 def test_a_student_that_keeps_its_guidance_is_moved_in_both_branches(student, tmp_path):
-    from safetensors.torch import load_file
-
     save_file(load_file(student), tmp_path / "cd.safetensors", metadata=told(guidance="4", understudy_method="cd"))
     sferd = trained(made(tmp_path / "cd.safetensors"))
     z, t, given, x0 = arguments(sferd, 999)
@@ -188,8 +190,6 @@ def test_a_student_that_keeps_its_guidance_is_moved_in_both_branches(student, tm
 
 
 def test_grids_are_the_students(student, tmp_path):
-    from safetensors.torch import load_file
-
     told_by = {"consistency": {99, 199, 299, 399, 499, 599, 699, 799, 899, 999}, "closed-form": {999, 500}}
     for rule, times in told_by.items():
         of = made(student, rule=rule, intervals=2 if rule == "closed-form" else None)
@@ -227,8 +227,6 @@ def test_the_file_comes_back(student, tmp_path):
 
 
 def test_what_cannot_be_trained_is_refused_by_name(student, tmp_path):
-    from safetensors.torch import load_file
-
     with pytest.raises(RecipeError, match="name its file, e.g. --set student.file=FILE"):
         method("sferd-predictor", student={"train": "predictor"}, cfg=1.0)
     with pytest.raises(RecipeError, match="sferd-predictor with student.train = full; expected predictor"):
@@ -240,41 +238,71 @@ def test_what_cannot_be_trained_is_refused_by_name(student, tmp_path):
         made(tmp_path / "unknown.safetensors")
     with pytest.raises(RecipeError, match="has no intervals; set settings.intervals"):
         made(tmp_path / "unknown.safetensors", rule="consistency")
-    save_file(load_file(student) | {"time_embedding.cond_proj.weight": torch.zeros(8, 4)}, tmp_path / "told.safetensors")
+    save_file(
+        load_file(student) | {"time_embedding.cond_proj.weight": torch.zeros(8, 4)}, tmp_path / "told.safetensors"
+    )
     with pytest.raises(RecipeError, match="told.safetensors is told its guidance; fix that with"):
         made(tmp_path / "told.safetensors")
 
 
-def test_a_transformer_is_refused_by_name(student):
+def test_a_transformer_is_refused_by_name():
     class FluxTransformer(torch.nn.Module):
         pass
 
+    with pytest.raises(ValueError, match="FluxTransformer is no UNet: a gradient predictor needs"):
+        feature_channels(FluxTransformer())
+    assert feature_channels(TinyTeacher().unet) == (8, [8, 8])
+
+
+@pytest.mark.parametrize("layout", ["LoRA", "original"])
+def test_a_lora_and_a_unet_in_the_original_layout_are_students_too(layout, tmp_path):
     teacher = TinyTeacher()
-    call = teacher.unet
-    from understudy.distill_train.students import predictor
-
-    with pytest.raises(ValueError, match="FluxTransformer is no UNet: a gradient predictor needs an encoder with skips"):
-        predictor.feature_channels(FluxTransformer())
-    assert predictor.feature_channels(call) == (8, [8, 8])
-
-
-def test_a_lora_and_a_unet_in_the_original_layout_are_students_too(tmp_path):
-    from understudy.distill_train.exports.base import open_base
-
-    from .students import kohya
-    from .students import with_lora as lora_of
-
-    del open_base, kohya, lora_of
-    teacher = TinyTeacher()
-    lora = method("lcm", student={"train": "lora", "rank": 2}, intervals=10)
-    changed(lora.network)
-    lora.export(lora.network, tmp_path / "lora.safetensors")
-    student, (z, t, given, _) = load_student(tmp_path / "lora.safetensors", teacher), arguments(lora, 500)
+    lcm = method("lcm", student={"train": "lora" if layout == "LoRA" else "full", "rank": 2}, intervals=10)
+    changed(lcm.network)
+    if layout == "LoRA":
+        lcm.export(lcm.network, tmp_path / "student.safetensors")
+    else:
+        names = original_unet_names(lcm.network.state_dict(), 1)
+        weights = {names[key]: value for key, value in lcm.network.state_dict().items()}
+        save_file(weights, tmp_path / "student.safetensors")
+    student, (z, t, given, _) = load_student(tmp_path / "student.safetensors", teacher), arguments(lcm, 500)
     with torch.no_grad():
         own = teacher.call(student, z, t, given)
-        torch.testing.assert_close(own, teacher.call(lora.network, z, t, given), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(own, teacher.call(lcm.network, z, t, given), rtol=1e-3, atol=1e-4)
         assert not torch.allclose(own, teacher.call(teacher.unet, z, t, given), atol=1e-3)
 
 
-def test_timesteps_are_told_as_to_the_student(student):
-    assert timesteps_seen(method("pd", teacher_steps=2), 4) == {999}
+@pytest.mark.parametrize("rule", ["consistency", "closed-form"])
+def test_a_run_that_was_cut_off_goes_on_to_the_last_bit(student, tmp_path, rule):
+    r = run_recipe("predictor", student, {"cfg": 2.0, "rule": rule, "intervals": 10})
+    whole, cut = start(r, tmp_path / "whole"), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        start(r, cut, steps=4)
+    resumed, whole = load_file(start(r, cut, resume=True)), load_file(whole)
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert whole["branch.out.weight"].abs().max() > 0
+    save_file(load_file(student), student, metadata=told(steps="3"))
+    with pytest.raises(RecipeError, match="something else in the place of its student"):
+        start(r, cut, resume=True)
+
+
+def run_recipe(train, student, settings, **files):
+    loop = {"steps": 6, "checkpoint_every": 2, "sample_every": 3, "batch_size": 4, "lr": 1e-3, "tracker": "none"}
+    name = f"sferd-{train}"
+    files = {"train": train, "file": student, "dtype": "fp32", **files}
+    return Recipe(method=name, seed=1, export="out.safetensors", loop=loop, student=files, settings=settings)
+
+
+def start(recipe, directory, resume=False, steps=6):
+    def make(recipe, device):
+        teacher = TinyTeacher()
+        return make_method(recipe, device, teacher=teacher, source=TinySource(teacher))
+
+    trainer = Trainer(recipe, directory, resume, "cpu", make)
+    advance = trainer.advance
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    trainer.advance = lambda: advance() if trainer.step < steps else interrupt()
+    return trainer.train()
