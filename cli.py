@@ -30,6 +30,14 @@ app = typer.Typer(
 _NAMES = "accelerate diffusers numpy psutil pydantic rich safetensors scipy tomli torch transformers".split()
 PACKAGES = {name: name for name in _NAMES} | {"PIL": "Pillow"}
 
+Predictor = Annotated[
+    Path | None,
+    typer.Option(
+        help="SFERD's gradient predictor of the student, a file of 'understudy train sferd-prior'. It acts for the "
+        "first 70 % of the steps, and on the only one."
+    ),
+]
+
 LiteralPrompts = Annotated[
     bool,
     typer.Option(
@@ -76,6 +84,7 @@ def generate(
         Path, typer.Option(help="One prompt per line, or a .csv, .tsv, .json or .jsonl with a column prompt.")
     ],
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
+    predictor: Predictor = None,
     vae: Annotated[
         Path | None,
         typer.Option(
@@ -161,6 +170,7 @@ def generate(
             ),
             choice=Choice(percentile, threshold, worst_fraction, calibration),
             student_lora=student_lora,
+            predictor=predictor,
             vae=vae,
             teacher_vae=teacher_vae,
             oracle_family=oracle_family,
@@ -192,6 +202,7 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="The calibration (.json); one that is there is added to.")],
     count: Annotated[int, typer.Option("-n", "--count", help="Images in all.")] = 500,
     student_lora: Annotated[Path | None, typer.Option(help="LoRA to add to the student, e.g. an LCM-LoRA.")] = None,
+    predictor: Predictor = None,
     vae: Annotated[
         Path | None,
         typer.Option(help="Autoencoder in the place of the student's own: a file, or a folder of diffusers."),
@@ -237,6 +248,7 @@ def calibrate(
         count=count,
         student_plan=StudentPlan(student_steps, student_cfg, student_sampler),
         student_lora=student_lora,
+        predictor=predictor,
         vae=vae,
         oracle_family=oracle_family,
         encoder=encoder,

@@ -10,7 +10,7 @@ import sys
 from importlib import metadata
 
 OLDEST = {"python": (3, 10), "ComfyUI": (0, 8, 0), "torch": (2, 4), "transformers": (4, 50), "safetensors": (0, 4, 2)}
-MODEL_FOLDERS = ("oracles",)
+MODEL_FOLDERS = ("oracles", "understudy_predictors")
 
 
 def version(text):

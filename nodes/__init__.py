@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 # Module and classes, in the order of a graph.
 CLASSES = {
     "demo": ("UnderstudyLoadDemo",),
+    "apply_predictor": ("UnderstudyApplyGradientPredictor",),
     "student": ("UnderstudyStudentSampler",),
     "load_oracle": ("UnderstudyLoadOracle",),
     "score_images": ("UnderstudyScoreImages",),

@@ -10,10 +10,12 @@ from ..files.student_file import is_student
 from .remembered import Remembered
 
 ORACLES = "oracles"
+PREDICTORS = "understudy_predictors"
 CLIP_VISION = "clip_vision"
 STUDENTS = ("loras", "diffusion_models", "checkpoints")
 NONE = "none"  # a combo's entry for no file
 
+NO_PREDICTOR = "put a predictor into models/understudy_predictors, then press R"
 NO_ORACLE = "put an oracle into models/oracles, then press R"  # the combo's entry where there is none
 
 # Beside letters, their marks and digits of any script; the last two join or part letters in some of them.
@@ -24,12 +26,13 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³])(\..*)?", 
 
 
 def add_model_folders() -> None:
-    """Make ``models/oracles`` known to the host, beside what ``extra_model_paths.yaml`` may have named."""
+    """Make the pack's model folders known to the host, beside what ``extra_model_paths.yaml`` may have named."""
     import folder_paths
 
-    folder_paths.add_model_folder_path(ORACLES, str(Path(folder_paths.models_dir, ORACLES)))
-    paths, extensions = folder_paths.folder_names_and_paths[ORACLES]
-    folder_paths.folder_names_and_paths[ORACLES] = (paths, {*extensions, ".safetensors", ".pt", ".pth", ".bin"})
+    for folder, read in ((ORACLES, (".safetensors", ".pt", ".pth", ".bin")), (PREDICTORS, (".safetensors",))):
+        folder_paths.add_model_folder_path(folder, str(Path(folder_paths.models_dir, folder)))
+        paths, extensions = folder_paths.folder_names_and_paths[folder]
+        folder_paths.folder_names_and_paths[folder] = (paths, {*extensions, *read})
 
 
 def oracle_files() -> list[str]:
@@ -41,6 +44,20 @@ def oracle_files() -> list[str]:
 
     whole = _WHOLE_CLIPS.among(folder_paths.get_filename_list(CLIP_VISION), path_of)
     return folder_paths.get_filename_list(ORACLES) + [f"{CLIP_VISION}/{name}" for name in whole]
+
+
+def predictor_files() -> list[str]:
+    """Names of what lies in ``models/understudy_predictors``."""
+    import folder_paths
+
+    return folder_paths.get_filename_list(PREDICTORS)
+
+
+def predictor_path(name: str) -> str:
+    """The file of a name from the combo. Raises FileNotFoundError."""
+    import folder_paths
+
+    return folder_paths.get_full_path_or_raise(PREDICTORS, name)
 
 
 def encoder_files() -> list[str]:

@@ -51,7 +51,9 @@ def calibrate(
     oracle = request.load_oracle(processes.device)
     settings = request.settings(size)
     calibration = _opened(request, settings, oracle.fingerprint, prompts)
-    model = StableDiffusion(request.load(student, dtype), processes.device, request.negative)
+    components = request.load(student, dtype)
+    predictor = request.load_predictor(components)
+    model = StableDiffusion(components, processes.device, request.negative, predictor)
     if on_remark and processes.is_main:
         texts, syntax = reading(prompts[: request.count], request.literal_prompts or not oracle.reads_prompts)
         for remark in [*model.remarks(prompts[: request.count]), *syntax, *oracle.remarks(texts)]:

@@ -60,7 +60,7 @@ class DemoModel(LatentModel):
     """The demo student or teacher; its pictures are 64x64."""
 
     def __init__(self, part: family.Part, device: torch.device):
-        self.part, self.device = part, device
+        self.part, self.network, self.device = part, part.network, device
         self.denoiser = DiscreteDenoiser(part.network, scaled_linear(), prediction="v")
 
     def latent_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:

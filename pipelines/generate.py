@@ -137,7 +137,7 @@ def check_percentile(k: float) -> None:
 
 def _cast(request: Request, student: Checkpoint, teacher: Checkpoint, oracle, device, dtype) -> Cast:
     components = request.load(student, dtype)
-    first = StableDiffusion(components, device, request.negative)
+    first = StableDiffusion(components, device, request.negative, request.load_predictor(components))
     second: list[StableDiffusion] = []
     same = (student.path.resolve(), student.vae) == (teacher.path.resolve(), teacher.vae)
     if same and request.student_lora is None:

@@ -9,6 +9,8 @@ from functools import partial
 
 import torch
 
+from ..predictor import Predicted, Predictor
+from ..predictor.denoiser import pooled_text
 from ..samplers.consistency import sample_consistency
 from ..samplers.decisions import BY_STRATEGY
 from ..samplers.denoisers import Counted, DiscreteDenoiser, Guided
@@ -32,13 +34,16 @@ OnStep = Callable[[int, int], None]  # (step, steps)
 class LatentModel(ABC):
     """A denoiser with its text conditioning and its autoencoder.
 
-    ``denoiser`` works on float32 latents. ``embeds_guidance`` says that the network takes the guidance scale as an
-    input (latent consistency models), so that a guided step is one evaluation.
+    ``denoiser`` works on float32 latents, and calls ``network``. ``embeds_guidance`` says that the network takes the
+    guidance scale as an input (latent consistency models), so that a guided step is one evaluation. ``predictor``, with
+    a prior, moves what it draws as a student.
     """
 
     denoiser: DiscreteDenoiser
+    network: torch.nn.Module
     device: torch.device
     embeds_guidance = False
+    predictor: Predictor | None = None
 
     @abstractmethod
     def conditioning(self, prompts: Sequence[str], cfg: float, size: tuple[int, int]) -> dict[str, dict]:
@@ -124,15 +129,20 @@ class TeacherPlan:
 
 def draw(model: LatentModel, prompts: Sequence[str], seeds: Sequence[int], size, plan: StudentPlan, on_step: OnStep):
     """The student's images ``[B, 3, H, W]`` of prompts, and the network evaluations that each took."""
-    denoiser, counted, guided = _guided(model, plan.cfg)
+    denoiser = model.denoiser
     schedule = "consistency" if plan.sampler == "consistency" else "trailing"
     sigmas = SCHEDULES[schedule](denoiser, plan.steps).to(model.device)
-    x = _starting_noise(model, seeds, size, sigmas[0])
-    knobs = {}
+    noise = _noise(model, seeds, size)
+    x = _start(model, noise, sigmas[0])
+    conditioning = model.conditioning(prompts, plan.cfg, size)
+    around, knobs = None, {}
+    if model.predictor is not None:
+        z = model.predictor.drawn(noise, pooled_text(model.network, conditioning["cond"]))
+        around = partial(Predicted, predictor=model.predictor, network=model.network, z=z, sigmas=sigmas)
     if plan.sampler == "consistency":
         knobs["noise_sampler"] = PerImageNoise(seeds, [STUDENT_NOISE] * len(seeds), x.shape[1:], model.device)
     sampler = sample_consistency if plan.sampler == "consistency" else SOLVERS[plan.sampler]
-    return _sampled(model, sampler, guided, counted, x, sigmas, prompts, plan.cfg, size, on_step, knobs)
+    return _sampled(model, sampler, plan.cfg, x, sigmas, conditioning, on_step, around, **knobs)
 
 
 def redo(
@@ -148,41 +158,42 @@ def redo(
 
     ``start`` is the student's images to refine, or None to regenerate from the student's own starting noise.
     """
-    denoiser, counted, guided = _guided(model, plan.cfg)
+    denoiser = model.denoiser
     sigmas = plan.sigmas(denoiser).to(model.device)
     if start is None:
-        x = _starting_noise(model, seeds, size, sigmas[0])
+        x = _start(model, _noise(model, seeds, size), sigmas[0])
     else:
         latents = model.encode(start.to(model.device))
         noise = PerImageNoise(seeds, [REFINE_NOISE] * len(seeds), latents.shape[1:], model.device)()
         x = denoiser.noise_scaling(sigmas[0], noise, latents)
-    return _sampled(model, SOLVERS[plan.sampler], guided, counted, x, sigmas, prompts, plan.cfg, size, on_step, {})
+    conditioning = model.conditioning(prompts, plan.cfg, size)
+    return _sampled(model, SOLVERS[plan.sampler], plan.cfg, x, sigmas, conditioning, on_step)
 
 
-def _guided(model: LatentModel, cfg: float):
-    counted = Counted(model.denoiser)
-    return model.denoiser, counted, Guided(counted, 1.0 if model.embeds_guidance else cfg)
+def _noise(model: LatentModel, seeds: Sequence[int], size) -> torch.Tensor:
+    return initial_noise(seeds, [STARTING_NOISE] * len(seeds), model.latent_shape(size), model.device)
 
 
-def _starting_noise(model: LatentModel, seeds: Sequence[int], size, sigma: torch.Tensor) -> torch.Tensor:
-    noise = initial_noise(seeds, [STARTING_NOISE] * len(seeds), model.latent_shape(size), model.device)
+def _start(model: LatentModel, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     full = bool(sigma >= model.denoiser.sigma_max * 0.9999)
     return model.denoiser.noise_scaling(sigma, noise, torch.zeros_like(noise), max_denoise=full)
 
 
-def _sampled(model, sampler, guided, counted, x, sigmas, prompts, cfg, size, on_step, knobs):
-    steps = len(sigmas) - 1
+def _sampled(model: LatentModel, sampler, cfg: float, x, sigmas, conditioning, on_step, around=None, **knobs):
+    """around: what takes the place of the counted denoiser below guidance."""
+    steps, counted = len(sigmas) - 1, Counted(model.denoiser)
+    guided = Guided(around(counted) if around else counted, 1.0 if model.embeds_guidance else cfg)
     with torch.no_grad():
         latents = sampler(
             guided,
             x,
             sigmas,
-            extra_args=model.conditioning(prompts, cfg, size),
+            extra_args=conditioning,
             callback=lambda state: on_step(state["i"] + 1, steps),
             **knobs,
         )
         images = model.decode(latents)
-    return images, counted.per_image(len(prompts))
+    return images, counted.per_image(len(x))
 
 
 def _choose(what: str, given: str, known: Sequence[str]) -> None:

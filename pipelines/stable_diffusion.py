@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..predictor import Predictor
 from ..samplers.denoisers import DiscreteDenoiser
 from .model import LatentModel
 
@@ -36,9 +37,12 @@ class Components:
 class StableDiffusion(LatentModel):
     """``negative`` is the text of the unconditional branch. The autoencoder runs in float32, the rest as loaded."""
 
-    def __init__(self, components: Components, device: torch.device, negative: str = ""):
+    def __init__(
+        self, components: Components, device: torch.device, negative: str = "", predictor: Predictor | None = None
+    ):
         self.components, self.device, self.negative = components, device, negative
         self.unet, self.vae = components.unet.to(device), components.vae.to(device)
+        self.network, self.predictor = self.unet, None if predictor is None else predictor.to(device)
         for text in components.texts:
             text.network.to(device)
         self.dtype = self.unet.dtype

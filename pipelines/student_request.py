@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ..files import sha256
+from ..files import CheckpointError, sha256
 from ..oracles.base import Oracle
+from ..predictor import Predictor, read_predictor
+from ..predictor.denoiser import feature_channels
 from .checkpoint import Checkpoint, Components, open_checkpoint
 from .lora import merge_lora, read_lora
 from .model import StudentPlan
@@ -27,6 +29,7 @@ class StudentRequest:
     prompts: Path
     student_plan: StudentPlan
     student_lora: Path | None = None
+    predictor: Path | None = None
     vae: Path | None = None
     oracle_family: str = "auto"
     encoder: Path | None = None
@@ -49,6 +52,11 @@ class StudentRequest:
         student = open_checkpoint(self.student, self.vae)
         if self.student_lora is not None:
             read_lora(self.student_lora)
+        if self.predictor is not None and read_predictor(self.predictor).prior is None:
+            raise CheckpointError(
+                f"--predictor {self.predictor} has no prior, and there is no picture to take its place: train one with "
+                "'understudy train sferd-prior'"
+            )
         return student, read_size(self.size, student)
 
     def load(self, student: Checkpoint, dtype: torch.dtype) -> Components:
@@ -57,6 +65,14 @@ class StudentRequest:
         if self.student_lora is not None:
             merge_lora(components.unet, self.student_lora)
         return components
+
+    def load_predictor(self, components: Components) -> Predictor | None:
+        """The gradient predictor, if one is asked for. Raises CheckpointError where it is for another network."""
+        if self.predictor is None:
+            return None
+        predictor, unet = read_predictor(self.predictor), components.unet
+        predictor.layout.require(unet.config.in_channels, *feature_channels(unet), f"--predictor {self.predictor}")
+        return predictor
 
     def load_oracle(self, device: torch.device) -> Oracle:
         """The oracle, with the image encoder if that is a file of its own. Raises as :func:`load_oracles`."""
@@ -69,6 +85,7 @@ class StudentRequest:
         return {
             "student": self.student.name,
             "student_lora": self.student_lora.name if self.student_lora else None,
+            **({"predictor": sha256(self.predictor)[:12]} if self.predictor else {}),
             **({"vae": self.vae.name} if self.vae else {}),
             **plan,
             "size": f"{size[1]}x{size[0]}",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..files import CheckpointError
 from ..samplers.latent_prior import draw, image_starts
 
 SIDE = 4  # of the map that becomes z, whatever the picture's size
@@ -48,6 +49,14 @@ class Layout:
     encoder: tuple[int, ...]
     mode: str = "gradient"
     text: int | None = None
+
+    def require(self, channels: int, middle: int, skips: Sequence[int], name: str) -> None:
+        """Raises CheckpointError, with the file's ``name``, unless it is for a network of these widths."""
+        given, own = (channels, middle, tuple(skips)), (self.channels, self.middle, self.skips)
+        if given != own:
+            raise CheckpointError(
+                f"{name} is for a network of {_widths(*own)}; the student has {_widths(*given)}: name the student's own"
+            )
 
     @classmethod
     def of(cls, channels: int, middle: int, skips: Sequence[int], side: int, mode: str) -> "Layout":
@@ -238,6 +247,10 @@ def rows_of(values: Tensor, count: int) -> Tensor:
     if count % len(values):
         raise ValueError(f"{count} rows for {len(values)} images; expected as many rows for each")
     return values.repeat(count // len(values), *[1] * (values.ndim - 1))
+
+
+def _widths(channels: int, middle: int, skips: Sequence[int]) -> str:
+    return f"{channels} channels, {middle} in the middle and skips of {', '.join(map(str, skips))}"
 
 
 def _quarter(channels: int) -> int:
