@@ -6,6 +6,7 @@ import torch
 
 from ..predictor import Predictor, switched_off_at
 from ..predictor.denoiser import Collected, acts_at, moved
+from .patches import PARAMS
 
 KEY = "understudy_predictor"
 
@@ -54,7 +55,9 @@ class _Hosted:
         import comfy.model_management
         import comfy.model_patcher
 
-        self.predictor, self.strength, self.until, self.given = predictor, strength, until, z
+        self.predictor, self.strength, self.until = predictor, strength, until
+        # Rows, as a tensor of as many as images would be taken for a patch that does not know which are sampled.
+        self.given = None if z is None else list(z)
         self.z, self.off = None, 0.0
         # The patcher sets `device` on its model: hence the list.
         self.patcher = comfy.model_patcher.ModelPatcher(
@@ -70,17 +73,24 @@ class _Hosted:
             # A later part of a schedule adds no noise; what it begins with is then the image's own.
             start = noise if noise.any() else latent_image
             self.z = self.predictor.drawn(start, _text(sample.class_obj, images))
-        elif len(self.given) in (1, images):
-            self.z = self.given
         else:
-            raise ValueError(
-                f"Understudy Apply Gradient Predictor has {len(self.given)} images for {images} to be sampled: give it "
-                "one, or one for each."
-            )
+            self.z = self._given(sample.class_obj, images)
         try:
             return sample(noise, latent_image, sampler, sigmas, *arguments, **named)
         finally:
             self.z = None
+
+    def _given(self, guider, images: int) -> torch.Tensor:
+        """z of the pictures for the images that are sampled, which may be some of a batch (see ``patches``)."""
+        rows = guider.model_options.get("transformer_options", {}).get(PARAMS, {}).get("sub_idxs")
+        if rows is not None and len(rows) == images and max(rows) < len(self.given) > 1:
+            return torch.stack([self.given[row] for row in rows])
+        if len(self.given) not in (1, images):
+            raise ValueError(
+                f"Understudy Apply Gradient Predictor has {len(self.given)} images for {images} to be sampled: give it "
+                "one, or one for each."
+            )
+        return torch.stack(self.given)
 
     def apply(self, apply_model, x, t, concat=None, context=None, control=None, transformer_options=None, **named):
         """x0 of one call: of the images, once for each conditioning that is evaluated with it."""

@@ -21,9 +21,11 @@ import comfy.model_base  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.supported_models  # noqa: E402
 from comfy_execution.graph import DynamicPrompt  # noqa: E402
+from understudy.nodes.predicted import predicted, require_fit  # noqa: E402
 from understudy.nodes.presets import PRESETS, Preset, of_the_host  # noqa: E402
 from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
+from understudy.predictor import Layout, Predictor  # noqa: E402
 
 # What nodes show while they run.
 TOLD = []
@@ -385,6 +387,36 @@ def check_steps_beyond_a_student_s_grid():
     for steps in (4, 50):
         model, _, _, sigmas, _ = PRESETS["LCM"].prepare(MODEL, steps, 1.0, 0.5)
         assert len(sigmas) == steps + 1 and sampling.timestep(sigmas[:1]).item() in range(500, 520)
+
+
+def predictor_of(middle=32):
+    """A predictor of random weights for ``sd15``."""
+    torch.manual_seed(3)
+    predictor = Predictor(Layout(channels=4, middle=middle, skips=(32,) * 4, latent=8, encoder=(64,)))
+    torch.nn.init.normal_(predictor.branch.out.weight)
+    return predictor.requires_grad_(False)
+
+
+def check_a_predictor_takes_pictures_by_image():
+    """Those of the images that are redone are theirs, not the first ones."""
+    images, z = pictures(), torch.randn(BATCH, 8, generator=torch.Generator().manual_seed(4))
+    options = {"steps": 2, "strategy": "regenerate"}
+
+    def under(z):
+        return {**options, "model": predicted(sd15(), predictor_of(), 1.0, 1.0, z)}
+
+    whole, some = (teach(images, rows, **under(z))[0] for rows in (range(BATCH), [1, 3]))
+    for row in (1, 3):
+        close(some[row], whole[row])
+    close(alone(images, 3, **under(z[3:])), whole[3])
+    far(alone(images, 3, **under(z[:1])), whole[3])
+    refused(["2 images for 4"], teach, images, range(BATCH), **under(z[:2]))
+
+
+def check_a_predictor_refuses_what_is_no_unet_or_another():
+    refused(["OpenAISignatureMMDITWrapper", "needs a UNet"], require_fit, sd3(), predictor_of(), "file")
+    refused(["file is for a network of 4 channels, 64"], require_fit, sd15(), predictor_of(middle=64), "file")
+    require_fit(sd15(), predictor_of(), "file")
 
 
 if __name__ == "__main__":

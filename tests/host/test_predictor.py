@@ -45,7 +45,7 @@ def livelier(network):
 
 
 def complete(kind, host, folder):
-    """The trainer's sferd-prior with random weights; its files in the host's folder: whole, without prior, and still."""
+    """The trainer's sferd-prior with random weights; its files in the host's folder: whole, alone, and still."""
     path = "demo" if kind == "demo" else host.models / "checkpoints" / CHECKPOINT
     teacher, student = load_teacher(path), family.FOLDER / "student.safetensors"
     if kind == "sd1":
