@@ -5,9 +5,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ...files.student_file import METHOD
 from ...predictor import Predicted
 from ...predictor.denoiser import UNTIL
-from ...student_file import METHOD
 from ..config import RecipeError
 from ..guidance import ClassifierFree, Conditioning
 from .distillation import Distillation

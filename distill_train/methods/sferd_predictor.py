@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...files.student_file import METHOD
 from ...predictor.denoiser import reading_features
-from ...student_file import METHOD
 from ..config import RecipeError, Strict
 from ..data.batch import Batch
 from ..data.randomness import Draws
@@ -18,9 +18,8 @@ from .distances import l2
 from .pd import closed_form
 from .sferd import Sferd
 
-RULES = dict.fromkeys(("lcm", "cd", "sferd-cd"), "consistency") | dict.fromkeys(
-    ("pd", "cfd", "sferd-pd"), "closed-form"
-)
+RULES = dict.fromkeys(("lcm", "cd", "sferd-cd"), "consistency")
+RULES |= dict.fromkeys(("pd", "cfd", "sferd-pd"), "closed-form")
 
 
 class SferdPredictor(Sferd):

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from ...files import CheckpointError, fill, preview, read_header, sha256
+from ...files.student_file import METHOD
 from ...pipelines.layout import GUIDANCE_INPUT, original_unet_names
 from ...pipelines.lora import merge_lora
 from ...predictor import Layout, Predictor, read_predictor
 from ...predictor.denoiser import feature_channels, pooled_text
 from ...predictor.file import described
 from ...predictor.networks import WEAK_SIGNAL
-from ...student_file import METHOD
 from ..config import RecipeError
 from ..exports.written import Shapes
 from ..process import Process

@@ -28,7 +28,7 @@ def test_ddim_finds_the_distribution_and_clamps_nothing():
     torch.testing.assert_close(drawn.mean(0), torch.full((3,), 4.0), atol=0.05, rtol=0)
     torch.testing.assert_close(drawn.std(0), torch.full((3,), 0.5), atol=0.1, rtol=0)
     whole = draw(gaussian(4.0, 0.5), start[:4], steps=STEPS)
-    torch.testing.assert_close(whole, drawn[:4], atol=0.1, rtol=0)
+    torch.testing.assert_close(whole, drawn[:4], atol=0.2, rtol=0)
     far = draw(gaussian(0.0, 1.0), torch.full((1, 1), 3.5))
     assert far.item() == pytest.approx(3.5, abs=0.1)  # a start beyond 1 stays there
 
