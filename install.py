@@ -1,4 +1,4 @@
-"""Run by ComfyUI Manager after cloning: check versions and make the folder for oracle files.
+"""Run by ComfyUI Manager after cloning: check versions and make the folders for model files.
 
 Installs nothing and imports nothing of the host or of this pack.
 """

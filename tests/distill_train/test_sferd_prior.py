@@ -104,3 +104,4 @@ def test_a_run_that_was_cut_off_goes_on_to_the_last_bit(files, tmp_path):
         start(r, tmp_path / "run", steps=4)
     resumed = load_file(start(r, tmp_path / "run", resume=True))
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert whole["deviation"].std() > 0  # taken before the first step, both times
