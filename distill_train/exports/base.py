@@ -11,7 +11,7 @@ from ...pipelines.folder import read_folder
 from ...pipelines.folder_files import weight_files
 from ...pipelines.layout import SDXL, UNET, Architecture, original_unet_names
 from ...pipelines.single_file import read_single_file
-from .lora import Layers, Shapes
+from ..students.kohya import Layers, Shapes
 
 # Empty tensors by which SDXL files say that the network predicts v, and with zero terminal SNR.
 PREDICTS_V, ZERO_SNR = "v_pred", "ztsnr"

@@ -13,10 +13,10 @@ from ...pipelines.folder_files import has_fingerprint
 from ...pipelines.layout import SDXL, UNET
 from ...pipelines.lora import Change, lora_changes, read_lora
 from ..run.directory import Run, read_recipe
+from ..students.kohya import kohya_shapes, kohya_tensors, lora_metadata
+from ..students.written import cast, check
 from .base import PREDICTS_V, ZERO_SNR, Base, open_base
 from .guidance import fold_guidance, takes_guidance
-from .lora import kohya_shapes, kohya_tensors, lora_metadata
-from .written import cast, check
 
 # Folder below ComfyUI's models folder, and the node that loads from it.
 PLACES = {

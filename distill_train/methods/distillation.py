@@ -13,9 +13,9 @@ from ...files import preview, save_tensors
 from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
-from ..exports.written import cast, check
 from ..guidance import ClassifierFree, Conditioning
 from ..students import STUDENTS
+from ..students.written import cast, check
 from ..teachers import Teacher, load_teacher
 from ..teachers.precision import DTYPES, autocast
 from .base import Method

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import StudentSettings
-from ..exports.written import Shapes
 from ..teachers import Teacher
+from .written import Shapes
 
 
 class Student(ABC):

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..exports.written import Shapes
 from .base import Student
 from .sharding import whole
+from .written import Shapes
 
 
 class Full(Student):

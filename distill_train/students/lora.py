@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ..config import RecipeError
-from ..exports.lora import Layers, adapter_changes, kohya_shapes, kohya_tensors, lora_metadata
-from ..exports.written import Shapes
 from .adapters import Adapters
 from .base import Student, recompute_activations
+from .kohya import Layers, adapter_changes, kohya_shapes, kohya_tensors, lora_metadata
+from .written import Shapes
 
 ADAPTER = "student"
 

@@ -40,7 +40,7 @@ def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **mo
 def kohya(weights, teacher, student):
     """The adapter's tensors as a run leaves them in its exports."""
     from understudy.distill_train.exports.base import open_base
-    from understudy.distill_train.exports.lora import kohya_tensors
+    from understudy.distill_train.students.kohya import kohya_tensors
     from understudy.pipelines.lora import Change
 
     ends = ".lora_A.weight", ".lora_B.weight"

@@ -8,7 +8,7 @@ from torch import nn
 
 from ...pipelines.layout import GUIDANCE_INPUT, original_unet_names
 from ...pipelines.lora import Change
-from ..students.adapters import Pair
+from .adapters import Pair
 
 Shapes = dict[str, tuple[int, ...]]
 
