@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ..config import RecipeError
+from ..teachers.architectures import ARCHITECTURES
 from .adapters import Adapters
 from .base import Student, recompute_activations
 from .kohya import Layers, adapter_changes, kohya_shapes, kohya_tensors, lora_metadata
@@ -19,9 +20,9 @@ class Lora(Student):
 
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
-        if teacher.kind == "demo":
-            raise RecipeError("nothing loads a LoRA of the demo family; use student.train = full")
-        self.layers = Layers.of(teacher.unet, teacher.kind == "sdxl")
+        if teacher.kind not in ARCHITECTURES:
+            raise RecipeError(f"nothing loads a LoRA of the {teacher.kind} family; use student.train = full")
+        self.layers = Layers.of(teacher.unet, ARCHITECTURES[teacher.kind])
         self.network = Adapters(teacher.unet.requires_grad_(False))
         try:
             self.network.add(ADAPTER, settings.targets, settings.rank, self.alpha)

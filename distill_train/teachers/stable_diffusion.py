@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ...files import sha256
 from ...pipelines.checkpoint import Checkpoint
 from ...pipelines.folder_files import fingerprint, has_fingerprint
-from ...pipelines.layout import SDXL
 from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, too_long, zero_terminal_snr
 from ...pipelines.vae import vae_files
 from ..config import RecipeError
@@ -44,7 +43,7 @@ class StableDiffusionTeacher(Teacher):
         self.text_dtype = dtype
         self.device, self.path, self.file = device, checkpoint.path, checkpoint.path.name
         self.fingerprint = fingerprint(checkpoint.path)
-        self.kind = "sdxl" if checkpoint.architecture is SDXL else "sd1"
+        self.kind = checkpoint.architecture.kind
         self.process = Discrete(parts.alphas_cumprod, PREDICTION[parts.prediction])
         if zero_snr and self.process.prediction == "epsilon":
             raise RecipeError(
@@ -111,7 +110,7 @@ class StableDiffusionTeacher(Teacher):
         return {key: value.expand(count, *value.shape[1:]) for key, value in self._nothing.items()}
 
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
-        if self.kind != "sdxl":
+        if self.unet.config.addition_embed_type != "text_time":
             return {}
         if (height, width) not in self._ids:  # to bring them to a GPU anew in every step would wait for it
             self._ids[height, width] = time_ids((height, width), 1, self.device)
