@@ -9,7 +9,7 @@ from .headers import LONGEST_HEADER, CheckpointError, read_header
 
 METHOD = "understudy_method"
 EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the network
-TRAINED = {"full": "all weights", "lora": "a LoRA", "control": "a ControlNet"}  # what may have trained, in words
+TRAINED = {"full": "all weights", "lora": "a LoRA", "control": "a ControlNet"}  # what trained, of those with exports
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,8 @@ def _kind(file: Path, student: StudentFile, to: str | None) -> Kind:
     fitting = [kind for kind in KINDS if student.base in kind.architectures and student.trained in kind.trained]
     fitting.sort(key=lambda kind: student.trained not in kind.usual_for)
     if not fitting:
-        raise ExportError(f"{file} says that it trained {student.trained!r}; expected {', '.join(TRAINED)}")
+        can = dict.fromkeys(trained for kind in KINDS for trained in kind.trained)
+        raise ExportError(f"{file} holds what student.train = {student.trained} makes; exported is {', '.join(can)}")
     if to is None:
         return fitting[0]
     if to not in names():

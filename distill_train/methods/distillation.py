@@ -34,6 +34,9 @@ class Distillation(Method):
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
         super().__init__(settings, recipe, device)
         frozen, kind = DTYPES[recipe.loop.precision], STUDENTS[recipe.student.train]
+        if self.guidance_width is not None and not kind.adds_inputs:
+            able = " or ".join(name for name, other in STUDENTS.items() if other.adds_inputs)
+            raise RecipeError(f"settings.embed_guidance adds an input to the UNet; use it with student.train = {able}")
         if teacher is None:
             if recipe.teacher is None:
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
@@ -88,8 +91,9 @@ class Distillation(Method):
     def require_shards(self) -> None:
         if not self.student.shardable:
             raise RecipeError(
-                "FSDP shares a network's training weights among processes, and of a LoRA they are few; launch without "
-                "its configuration (accelerate launch --num_processes N), which gives each process a whole copy"
+                "FSDP shares a network's training weights among processes, and with student.train = "
+                f"{self.recipe.student.train} they are few; launch without its configuration (accelerate launch "
+                "--num_processes N), which gives each process a whole copy"
             )
 
     def names(self, step: int, indices: range) -> Sequence[str]:

@@ -30,6 +30,10 @@ class Lora(Student):
             raise RecipeError(f"student.targets: {error}") from error
         self.network.train()
 
+    @staticmethod
+    def preset(whole: str) -> str:
+        return f"{whole}-LoRA"
+
     @property
     def alpha(self) -> float:
         """Of the LoRA, whose scale is alpha / rank."""

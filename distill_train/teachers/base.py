@@ -8,6 +8,13 @@ from torch import Tensor, nn
 
 from ..process import Process
 
+EXAMPLES = (
+    "a portrait photo of an old fisherman, soft morning light",
+    "a red fox in the snow, photograph",
+    "a watercolour painting of a harbour with small boats",
+    "a bowl of oranges on a wooden table, still life",
+)
+
 
 class Teacher(ABC):
     """A frozen latent text-to-image model.
@@ -25,6 +32,8 @@ class Teacher(ABC):
     latent_channels: int
     default_size: int  # side of its pictures in pixels
     factor: int = 8  # pixels to a latent
+    shared: tuple[str, ...] = ()  # modules of its network that students have as they are, as files hold them once
+    examples: tuple[str, ...] = EXAMPLES  # prompts for a look at a student
 
     @property
     def maker(self) -> str:

@@ -16,11 +16,19 @@ from ..process import Discrete
 from .base import Teacher
 from .precision import whole_precision
 
+SCENES = (
+    "a small red star left of a large blue circle on a gray background",
+    "a large green square above a small yellow triangle on a black background",
+    "a large blue circle on a white background",
+    "a small yellow star above a large purple circle on a black background",
+)
+
 
 class DemoTeacher(Teacher):
     """A scene network and its autoencoder. Its embeddings are the token ids, ``tokens`` [B, 8]."""
 
     kind = "demo"
+    shared, examples = ("text",), SCENES  # one text table for both, as students share the text encoder
     latent_channels, default_size = family.LATENT_CHANNELS, family.LATENT_SIDE * 8
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype, vae: Path | None = None):
