@@ -11,7 +11,7 @@ from .remembered import Remembered
 
 ORACLES = "oracles"
 CLIP_VISION = "clip_vision"
-STUDENTS = ("loras", "diffusion_models", "checkpoints")
+STUDENTS = ("loras", "diffusion_models", "checkpoints", "controlnet")
 NONE = "none"  # a combo's entry for no file
 
 NO_ORACLE = "put an oracle into models/oracles, then press R"  # the combo's entry where there is none

@@ -217,6 +217,8 @@ def _metadata(student: StudentFile, kind: Kind, title: str) -> Mapping[str, str]
 def _notes(student: StudentFile, kind: Kind, keys: Iterable[str]) -> list[str]:
     """keys: of the file and of its base."""
     notes = list(kind.notes(student))
+    if student.companion is not None:
+        notes.append(f"It is one half of the student: {student.companion}, in the same run, is the other; export both.")
     marked = ARCHITECTURES[student.base].says_prediction and PREDICTS_V in keys
     if student.prediction != "epsilon" and not marked:
         what = "its base" if kind.completes else "it"
