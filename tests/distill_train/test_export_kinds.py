@@ -18,8 +18,8 @@ from understudy.distill_train.exports.kind import Contents, Kind
 from understudy.distill_train.exports.kinds import KINDS, MODULES, choices, names
 from understudy.distill_train.teachers.architectures import ARCHITECTURES, Facts
 from understudy.files import read_header, sha256
+from understudy.files.student_file import TRAINED, StudentFile
 from understudy.nodes.folders import STUDENTS as FOLDERS
-from understudy.student_file import TRAINED, StudentFile
 
 from .students import make_run
 
