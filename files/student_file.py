@@ -10,6 +10,7 @@ from .headers import LONGEST_HEADER, CheckpointError, read_header
 METHOD = "understudy_method"
 EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the network
 TRAINED = {"full": "all weights", "lora": "a LoRA", "control": "a ControlNet"}  # what trained, of those with exports
+BASE_PART = {"full": "base.", "lora": "lora_unet_"}  # begins the names of what trained beside a ControlNet, in its file
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class StudentFile:
     preset: of that node, where it has one. intervals: of the grid that a consistency student knows. timestep_scaling:
     of LCM's boundary condition. w_min, w_max: the range of an embedded guidance scale; w is cfg - 1. rank, alpha: of a
     LoRA. folded_guidance: the cfg that an export fixed in the weights. terminal_snr: "zero" where the last timestep is
-    noise alone. companion: the run's file of the other half, where two make one student.
+    noise alone. base_trained: what trained of the base beside a ControlNet, in the same file: one of ``BASE_PART``, or
+    "frozen" for nothing. companion: the exported file of the other half, where two make one student.
     """
 
     method: str
@@ -45,6 +47,7 @@ class StudentFile:
     alpha: float | None = None
     folded_guidance: float | None = None
     terminal_snr: str | None = None
+    base_trained: str | None = None
     companion: str | None = None
 
     def metadata(self) -> dict[str, str]:

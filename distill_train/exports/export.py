@@ -15,10 +15,11 @@ from ..students.written import cast, check
 from ..teachers.architectures import ARCHITECTURES
 from .base import PREDICTS_V, Base
 from .guidance import fold_guidance, takes_guidance
+from .halves import half, parts, weights_of
 from .kind import ExportError, Kind, Trained
 from .kinds import KINDS, names
 
-TITLE = "modelspec.title"
+TITLE, SUFFIX = "modelspec.title", ".safetensors"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -72,11 +73,14 @@ def export(
     A file that is there already is replaced only if it is an earlier export.
     Raises ExportError, CheckpointError, FileNotFoundError or FileExistsError.
     """
+    from safetensors.torch import load_file
+
     file, recipe = _student_file(run)
-    student = StudentFile.read(file)
+    whole = StudentFile.read(file)
     if dtype not in ("auto", *DTYPES):
         raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
-    kind = _kind(file, student, to)
+    kind, title = _kind(file, whole, to), partial(_title, file)
+    student = half(whole, kind, lambda other: title(other) + SUFFIX)
     model = _base(base, recipe, student, kind)
     if model.zero_snr:
         student = replace(student, terminal_snr="zero")
@@ -84,12 +88,11 @@ def export(
         raise ExportError(
             f"{model.path} is {model.architecture.name}, but the student was distilled from {student.teacher_file}"
         )
-    trained = _trained(file, student, guidance, model)
+    trained = _folded(Trained(file, student, weights_of(student, whole, load_file(file)), model), guidance)
     made, student = kind.contents(trained), trained.student
     tensors = cast(made.tensors, DTYPES.get(dtype) or next(iter(trained.weights.values())).dtype) | {**made.kept}
-    title = f"{file.resolve().parents[1].name}-{file.stem}-{kind.name}"
-    title += "" if guidance is None else f"-cfg{guidance:g}"
-    path = _path(file, out, title + ("" if dtype == "auto" else f"-{dtype}"))
+    name = title(kind) + ("" if guidance is None else f"-cfg{guidance:g}")
+    path = _path(file, out, name + ("" if dtype == "auto" else f"-{dtype}"))
     _require_replaceable(path, file, model.path)
     path.parent.mkdir(parents=True, exist_ok=True)
     readable = partial(check, expected=made.expected, base=model.path)
@@ -128,8 +131,9 @@ def _kind(file: Path, student: StudentFile, to: str | None) -> Kind:
     if student.base not in known:
         only = " and ".join(ARCHITECTURES[architecture].title for architecture in known)
         raise ExportError(f"{file} is a student of the {student.base} architecture; only {only} ones are exported")
-    fitting = [kind for kind in KINDS if student.base in kind.architectures and student.trained in kind.trained]
-    fitting.sort(key=lambda kind: student.trained not in kind.usual_for)
+    own = parts(student)
+    fitting = [kind for kind in KINDS if student.base in kind.architectures and {*own} & {*kind.trained}]
+    fitting.sort(key=lambda kind: [part not in kind.usual_for for part in own])
     if not fitting:
         can = dict.fromkeys(trained for kind in KINDS for trained in kind.trained)
         raise ExportError(f"{file} holds what student.train = {student.trained} makes; exported is {', '.join(can)}")
@@ -149,6 +153,10 @@ def _kind(file: Path, student: StudentFile, to: str | None) -> Kind:
     raise ExportError(f"--to {to}: {why}; export {' or '.join(f'a {kind.name}' for kind in fitting)}")
 
 
+def _title(file: Path, kind: Kind) -> str:
+    return f"{file.resolve().parents[1].name}-{file.stem}-{kind.name}"
+
+
 def _base(given: Path | None, recipe: dict, student: StudentFile, kind: Kind) -> Base:
     if given is not None:
         return kind.open_base(given)
@@ -160,15 +168,13 @@ def _base(given: Path | None, recipe: dict, student: StudentFile, kind: Kind) ->
     return kind.open_base(named)
 
 
-def _trained(file: Path, student: StudentFile, guidance: float | None, base: Base) -> Trained:
-    """The student's weights, without an input for the guidance scale, and what is to be said of them then."""
-    from safetensors.torch import load_file
-
-    weights = load_file(file)
+def _folded(given: Trained, guidance: float | None) -> Trained:
+    """The same without an input for the guidance scale, which is fixed."""
+    student, weights = given.student, given.weights
     if not takes_guidance(weights):
         if guidance is not None:
             raise ExportError("--guidance: this student does not take the guidance scale as an input; leave it out")
-        return Trained(file, student, weights, base)
+        return given
     low, high = (None if w is None else w + 1 for w in (student.w_min, student.w_max))
     known = "" if low is None or high is None else f"; it was trained with {low:g} to {high:g}"
     if guidance is None:
@@ -176,13 +182,13 @@ def _trained(file: Path, student: StudentFile, guidance: float | None, base: Bas
     if known and not low <= guidance <= high:
         raise ExportError(f"--guidance {guidance:g} is not what the student knows{known}")
     student = replace(student, guidance=1.0, folded_guidance=guidance)
-    return Trained(file, student, fold_guidance(weights, guidance), base)
+    return replace(given, student=student, weights=fold_guidance(weights, guidance))
 
 
 def _path(file: Path, out: Path | None, title: str) -> Path:
     if out is None or out.is_dir():
-        return (out or file.parent) / f"{title}.safetensors"
-    if out.suffix != ".safetensors":
+        return (out or file.parent) / f"{title}{SUFFIX}"
+    if out.suffix != SUFFIX:
         raise ExportError(f"--out {out}: expected a .safetensors file or a folder that exists")
     return out
 
@@ -218,7 +224,7 @@ def _notes(student: StudentFile, kind: Kind, keys: Iterable[str]) -> list[str]:
     """keys: of the file and of its base."""
     notes = list(kind.notes(student))
     if student.companion is not None:
-        notes.append(f"It is one half of the student: {student.companion}, in the same run, is the other; export both.")
+        notes.append(f"It is one half of the student: the other is {student.companion}; export and load both.")
     marked = ARCHITECTURES[student.base].says_prediction and PREDICTS_V in keys
     if student.prediction != "epsilon" and not marked:
         what = "its base" if kind.completes else "it"

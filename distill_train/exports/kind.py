@@ -23,7 +23,9 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True)
 class Trained:
-    """What an export is made from: a run's file, what it says of itself, its weights by their names there, its base."""
+    """What an export is made from: a run's file, what is to be said of the part that is exported, its weights by their
+    names there, and its base.
+    """
 
     file: Path
     student: StudentFile

@@ -3,6 +3,7 @@
 import torch
 
 from ...files import CheckpointError, preview
+from ...files.student_file import BASE_PART
 from ...pipelines.lora import Change, lora_changes, read_lora
 from ..teachers.architectures import ARCHITECTURES
 from .base import PREDICTS_V, ZERO_SNR
@@ -30,7 +31,8 @@ def trained_changes(trained: Trained) -> dict[str, Change]:
     """The changes of a student that is a LoRA, by diffusers' name of the layer."""
     if trained.student.alpha is None:
         raise CheckpointError(f"{trained.file}: its metadata lacks alpha")
-    return lora_changes(read_lora(trained.file), trained.base.names, str(trained.base.path))
+    lora = read_lora(trained.file, BASE_PART["lora"] if trained.student.companion else "")
+    return lora_changes(lora, trained.base.names, str(trained.base.path))
 
 
 def _merged(trained: Trained) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,25 @@ class Teacher(ABC):
     factor: int = 8  # pixels to a latent
     shared: tuple[str, ...] = ()  # modules of its network that students have as they are, as files hold them once
     examples: tuple[str, ...] = EXAMPLES  # prompts for a look at a student
+
+    @classmethod
+    def knows(cls, path: Path) -> bool:
+        """Whether a path holds one of these, by names and headers alone."""
+        return False
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        vae: Path | None,
+        prediction: str,
+        zero_snr: bool,
+        empty: str,
+    ) -> "Teacher":
+        """What a path holds; arguments and errors are `load_teacher`'s."""
+        raise NotImplementedError
 
     @property
     def maker(self) -> str:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ...files import sha256
-from ...pipelines.checkpoint import Checkpoint
+from ...pipelines.checkpoint import Checkpoint, open_checkpoint
 from ...pipelines.folder_files import fingerprint, has_fingerprint
 from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, too_long, zero_terminal_snr
+from ...pipelines.student_request import quiet_libraries
 from ...pipelines.vae import vae_files
 from ..config import RecipeError
 from ..process import Discrete
@@ -61,6 +62,11 @@ class StableDiffusionTeacher(Teacher):
         self.guidance_width = self.unet.config.time_cond_proj_dim
         self._nothing: dict[str, Tensor] | None = None
         self._ids: dict[tuple[int, int], Tensor] = {}
+
+    @classmethod
+    def load(cls, path, device, dtype, vae, prediction, zero_snr, empty):
+        quiet_libraries()
+        return cls(open_checkpoint(path, vae), device, dtype, prediction, zero_snr, empty)
 
     @property
     def maker(self) -> str:

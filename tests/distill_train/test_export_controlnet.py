@@ -5,8 +5,10 @@ import torch
 from safetensors.torch import load_file
 from understudy.distill_train.exports.export import ExportError, export
 from understudy.files import CheckpointError, read_header, sha256
+from understudy.files.student_file import StudentFile
+from understudy.pipelines.single_file import load_single_file
 
-from .students import control, make_run, small_controlnet, small_unet
+from .students import control, make_run, small_controlnet, small_unet, with_lora
 
 
 def small(folder, kind, file):
@@ -42,15 +44,36 @@ def test_a_folder_may_be_its_base(architecture, tmp_path):
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
 
 
-def test_the_other_half_is_named(sd15, tmp_path):
-    weights = small_controlnet("sd1").state_dict()
-    said = {"companion": "codi-base.safetensors"}
-    run = make_run(tmp_path / "run", sd15[1], "sd1", "control", weights, sha256(sd15[1]), **said)
+@pytest.mark.parametrize("part", ["lora", "full"])
+def test_a_student_of_two_halves_becomes_two_files_that_name_each_other(architecture, tmp_path, part):
+    """As a run leaves them: the ControlNet by diffusers' names, and the base's part under names of its own."""
+    kind, _, file = architecture
+    usual, more = {"lora": "lora", "full": "unet"}[part], {"rank": 3, "alpha": 6.0} if part == "lora" else {}
+    weights = with_lora(load_single_file(file, torch.float32).unet) if part == "lora" else small_unet(kind).state_dict()
+    alone = make_run(tmp_path / "alone", file, kind, part, weights, sha256(file), **more)
+    own = load_file(alone / "exports" / "student.safetensors")
+    both = small_controlnet(kind).state_dict() | {("base." if part == "full" else "") + key: own[key] for key in own}
+    run = make_run(tmp_path / "run", file, kind, "control", both, sha256(file), base_trained=part, **more)
+    net, base, merged = export(run), export(run, usual), export(run, "checkpoint")
+    assert (net.student.trained, net.student.companion, net.student.rank) == ("control", base.path.name, None)
+    for half, to in ((base, usual), (merged, "checkpoint")):
+        assert (half.student.trained, half.student.companion) == (part, net.path.name)
+        assert StudentFile.read(half.path) == half.student
+        found, expected = load_file(half.path), load_file(export(alone, to).path)
+        assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+    expected = load_file(export(small(tmp_path / "frozen", kind, file)).path)
+    found = load_file(net.path)
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+    assert f"the other is {base.path.name}" in net.summary() and f"the other is {net.path.name}" in base.summary()
+
+
+def test_a_base_that_stayed_is_no_half(sd15, tmp_path):
+    weights, file = small_controlnet("sd1").state_dict(), sd15[1]
+    run = make_run(tmp_path / "run", file, "sd1", "control", weights, sha256(file), base_trained="frozen")
     result = export(run)
-    assert read_header(result.path).metadata["companion"] == "codi-base.safetensors"
-    assert "codi-base.safetensors, in the same run, is the other" in result.summary()
-    half = make_run(tmp_path / "half", sd15[1], "sd1", "full", small_unet("sd1").state_dict(), sha256(sd15[1]), **said)
-    assert "codi-base.safetensors, in the same run, is the other" in export(half).summary()
+    assert result.student.companion is None and not result.notes
+    with pytest.raises(ExportError, match="export a controlnet or a controlnet-diffusers$"):
+        export(run, "unet")
 
 
 def test_what_its_base_predicts_is_said(sd15, tmp_path):
