@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 
 from ...files import CheckpointError, read_header, save_tensors
-from ...files.student_file import METHOD, TRAINED, StudentFile
+from ...files.student_file import METHOD, StudentFile
 from ...pipelines.folder_files import has_fingerprint
 from ..run.directory import Run, read_recipe
 from ..students.written import cast, check
 from ..teachers.architectures import ARCHITECTURES
 from .base import PREDICTS_V, Base
+from .choice import choose
 from .guidance import fold_guidance, takes_guidance
-from .halves import half, parts, weights_of
+from .halves import half, weights_of
 from .kind import ExportError, Kind, Trained
-from .kinds import KINDS, names
 
 TITLE, SUFFIX = "modelspec.title", ".safetensors"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -79,7 +79,7 @@ def export(
     whole = StudentFile.read(file)
     if dtype not in ("auto", *DTYPES):
         raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
-    kind, title = _kind(file, whole, to), partial(_title, file)
+    kind, title = choose(file, whole, to), partial(_title, file)
     student = half(whole, kind, lambda other: title(other) + SUFFIX)
     model = _base(base, recipe, student, kind)
     if model.zero_snr:
@@ -123,34 +123,6 @@ def _student_file(run: Path) -> tuple[Path, dict]:
             f"{file} for what it was when it last ended"
         )
     return file, recipe
-
-
-def _kind(file: Path, student: StudentFile, to: str | None) -> Kind:
-    """The kind of that name that this student can become; without a name, the usual one for it."""
-    known = tuple(dict.fromkeys(architecture for kind in KINDS for architecture in kind.architectures))
-    if student.base not in known:
-        only = " and ".join(ARCHITECTURES[architecture].title for architecture in known)
-        raise ExportError(f"{file} is a student of the {student.base} architecture; only {only} ones are exported")
-    own = parts(student)
-    fitting = [kind for kind in KINDS if student.base in kind.architectures and {*own} & {*kind.trained}]
-    fitting.sort(key=lambda kind: [part not in kind.usual_for for part in own])
-    if not fitting:
-        can = dict.fromkeys(trained for kind in KINDS for trained in kind.trained)
-        raise ExportError(f"{file} holds what student.train = {student.trained} makes; exported is {', '.join(can)}")
-    if to is None:
-        return fitting[0]
-    if to not in names():
-        raise ExportError(f"--to {to}: expected {', '.join(names())}")
-    for kind in fitting:
-        if kind.name == to:
-            return kind
-    can = any(kind.name == to and student.trained in kind.trained for kind in KINDS)
-    why = (
-        f"the student is of {ARCHITECTURES[student.base].title}"
-        if can
-        else f"the run trained {TRAINED[student.trained]}"
-    )
-    raise ExportError(f"--to {to}: {why}; export {' or '.join(f'a {kind.name}' for kind in fitting)}")
 
 
 def _title(file: Path, kind: Kind) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from understudy.cli import main
-from understudy.distill_train.exports import kinds
+from understudy.distill_train.exports import choice, kinds
 from understudy.distill_train.exports.export import ExportError, export
 from understudy.distill_train.exports.kind import Contents, Kind
 from understudy.distill_train.exports.kinds import KINDS, MODULES, choices, names
@@ -131,7 +131,7 @@ def test_a_record_and_the_facts_are_all_that_a_kind_of_another_architecture_need
         open_base=ToyBase,
     )
     monkeypatch.setitem(ARCHITECTURES, "toy", Facts("Toy", "toy-v1", "toy", False, False, False))
-    for module in (kinds, sys.modules[export.__module__]):
+    for module in (kinds, choice):
         monkeypatch.setattr(module, "KINDS", (*KINDS, toy))
     result = export(run)
     assert result.path.name == "run-student-transformer.safetensors" and "Of Toy." in result.summary()
