@@ -13,6 +13,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is not installed: {sys.executable} -m pip install typer rich")
 
+from .distill_train.exports.kinds import choices
 from .oracles import FAMILIES
 
 FAMILY = f"auto, which asks the file, or {', '.join(FAMILIES)}."
@@ -425,7 +426,7 @@ def train(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run that has ended, or a file in its exports folder.")],
-    to: Annotated[str | None, typer.Option(help="lora, unet or checkpoint; what the run trained without it.")] = None,
+    to: Annotated[str | None, typer.Option(help=f"{choices()}; what the run trained without it.")] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale (cfg) to fix in a student that takes it as an input.")
     ] = None,

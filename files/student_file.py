@@ -9,6 +9,8 @@ from .headers import LONGEST_HEADER, CheckpointError, read_header
 
 METHOD = "understudy_method"
 EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the network
+TRAINED = {"full": "all weights", "lora": "a LoRA", "control": "a ControlNet"}  # what trained, of those with exports
+BASE_PART = {"full": "base.", "lora": "lora_unet_"}  # begins the names of what trained beside a ControlNet, in its file
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,14 @@ class StudentFile:
     """The metadata of a student's safetensors file, one entry for each field that is not None.
 
     method: the recipe's; its entry is called ``understudy_method``. base: "sd1", "sdxl" or "demo". teacher_file,
-    teacher_sha256: what it was distilled from. prediction: "epsilon", "v_prediction" or "sample". trained: "full" or
-    "lora". steps, guidance, sampler, scheduler: what to sample with, in the host's words, but for the preset
+    teacher_sha256: what it was distilled from. prediction: "epsilon", "v_prediction" or "sample". trained: one of
+    ``TRAINED``. steps, guidance, sampler, scheduler: what to sample with, in the host's words, but for the preset
     "consistency", whose sampler and scheduler are Understudy Student Sampler's own; guidance is the cfg, or "embedded".
     preset: of that node, where it has one. intervals: of the grid that a consistency student knows. timestep_scaling:
     of LCM's boundary condition. w_min, w_max: the range of an embedded guidance scale; w is cfg - 1. rank, alpha: of a
     LoRA. folded_guidance: the cfg that an export fixed in the weights. terminal_snr: "zero" where the last timestep is
-    noise alone.
+    noise alone. base_trained: what trained of the base beside a ControlNet, in the same file: one of ``BASE_PART``, or
+    "frozen" for nothing. companion: the exported file of the other half, where two make one student.
     """
 
     method: str
@@ -44,6 +47,8 @@ class StudentFile:
     alpha: float | None = None
     folded_guidance: float | None = None
     terminal_snr: str | None = None
+    base_trained: str | None = None
+    companion: str | None = None
 
     def metadata(self) -> dict[str, str]:
         """Entries for a safetensors file; :meth:`read` takes them back."""

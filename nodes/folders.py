@@ -12,7 +12,7 @@ from .remembered import Remembered
 ORACLES = "oracles"
 PREDICTORS = "understudy_predictors"
 CLIP_VISION = "clip_vision"
-STUDENTS = ("loras", "diffusion_models", "checkpoints")
+STUDENTS = ("loras", "diffusion_models", "checkpoints", "controlnet")
 NONE = "none"  # a combo's entry for no file
 
 NO_PREDICTOR = "put a predictor into models/understudy_predictors, then press R"

@@ -38,8 +38,9 @@ class TextLayout:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the tensors of an architecture's checkpoints do not say."""
+    """What the tensors of an architecture's checkpoints do not say. ``kind`` is what students' files call it."""
 
+    kind: str
     name: str
     texts: tuple[TextLayout, ...]
     unet_heads: int | None  # the same number at every level; None: heads are 64 channels wide
@@ -51,6 +52,7 @@ class Architecture:
 
 
 SD1 = Architecture(
+    kind="sd1",
     name="SD 1.x",
     texts=(TextLayout("cond_stage_model.transformer.", False, "quick_gelu", "<|endoftext|>"),),
     unet_heads=8,
@@ -60,6 +62,7 @@ SD1 = Architecture(
     empty_negative_is_zero=False,
 )
 SDXL = Architecture(
+    kind="sdxl",
     name="SDXL",
     texts=(
         TextLayout("conditioner.embedders.0.transformer.", False, "quick_gelu", "<|endoftext|>"),

@@ -89,13 +89,14 @@ class Change:
         return changed * self.magnitude.float().view_as(length) / length.clamp(min=torch.finfo(length.dtype).tiny)
 
 
-def read_lora(path: str | Path) -> LoraFile:
-    """What a LoRA of a UNet holds, by its header.
+def read_lora(path: str | Path, prefix: str = "") -> LoraFile:
+    """What a LoRA of a UNet holds, by its header. prefix: begins the names of its tensors, where there are others.
 
     Raises FileNotFoundError, or CheckpointError with the names that are not understood.
     """
     path = Path(path)
     header = read_header(path)
+    header = header._replace(shapes={key: shape for key, shape in header.shapes.items() if key.startswith(prefix)})
     if text := [key for key in header.shapes if key.startswith(_TEXT)]:
         raise CheckpointError(
             f"{path} also changes text encoders ({preview(text)}); expected a LoRA of the UNet alone: {_ELSEWHERE}"

@@ -9,9 +9,10 @@ import torch
 from ...files import read_header
 from ...pipelines.folder import read_folder
 from ...pipelines.folder_files import weight_files
-from ...pipelines.layout import SDXL, UNET, Architecture, original_unet_names
+from ...pipelines.layout import UNET, Architecture, original_unet_names
 from ...pipelines.single_file import read_single_file
-from .lora import Layers, Shapes
+from ..students.kohya import Layers, Shapes
+from ..teachers.architectures import ARCHITECTURES
 
 # Empty tensors by which SDXL files say that the network predicts v, and with zero terminal SNR.
 PREDICTS_V, ZERO_SNR = "v_pred", "ztsnr"
@@ -36,7 +37,7 @@ class Base:
     @property
     def layers(self) -> Layers:
         """What a LoRA of it may change."""
-        return Layers(self.names, self.shapes, self.architecture is SDXL)
+        return Layers(self.names, self.shapes, ARCHITECTURES[self.architecture.kind].original_names)
 
     def unet(self) -> dict[str, torch.Tensor]:
         """The UNet's weights by diffusers' name."""

@@ -1,47 +1,47 @@
-"""``understudy export``: a run in, one file for a stock loader out."""
+"""``understudy export``: a run in, one file for a stock loader out. What it may be is a file each in ``kinds``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from ...files import CheckpointError, preview, read_header, save_tensors
+from ...files import CheckpointError, read_header, save_tensors
 from ...files.student_file import METHOD, StudentFile
 from ...pipelines.folder_files import has_fingerprint
-from ...pipelines.layout import SDXL, UNET
-from ...pipelines.lora import Change, lora_changes, read_lora
 from ..run.directory import Run, read_recipe
-from .base import PREDICTS_V, ZERO_SNR, Base, open_base
+from ..students.written import cast, check
+from ..teachers.architectures import ARCHITECTURES
+from .base import PREDICTS_V, Base
+from .choice import choose
 from .guidance import fold_guidance, takes_guidance
-from .lora import kohya_shapes, kohya_tensors, lora_metadata
-from .written import cast, check
+from .halves import half, weights_of
+from .kind import ExportError, Kind, Trained
 
-# Folder below ComfyUI's models folder, and the node that loads from it.
-PLACES = {
-    "lora": ("loras", "Load LoRA"),
-    "unet": ("diffusion_models", "Load Diffusion Model"),
-    "checkpoint": ("checkpoints", "Load Checkpoint"),
-}
-TITLE = "modelspec.title"
+TITLE, SUFFIX = "modelspec.title", ".safetensors"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-class ExportError(ValueError):
-    """An export that cannot be made; the message says which one can."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A written and checked file, the models folder it belongs in, the node that loads it, and what else to know."""
+    """A written and checked file, what it is, how many tensors it has, and what else to know."""
 
     path: Path
     student: StudentFile
-    folder: str
-    node: str
+    kind: Kind
     tensors: int
     notes: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """The models folder that it belongs in."""
+        return f"models/{self.kind.folder}"
+
+    @property
+    def node(self) -> str:
+        """The stock node that loads it."""
+        return self.kind.node
 
     def summary(self) -> str:
         """What to tell the user, a few lines."""
@@ -50,7 +50,7 @@ class Exported:
         only = ", which no other node has" if student.preset == "consistency" else ""
         fixed = "" if student.folded_guidance is None else f"; guidance {student.folded_guidance:g} is fixed in them"
         lines = [
-            f"{self.path}: {self.tensors} tensors, each of a name and shape that the base has{fixed}",
+            f"{self.path}: {self.tensors} tensors, each of a name and shape that {self.kind.against} has{fixed}",
             f"Copy it to {self.folder}; {self.node} loads it.",
             f"Understudy Student Sampler samples it with settings_from this file: {sampling}{only}.",
         ]
@@ -65,7 +65,7 @@ def export(
     base: Path | None = None,
     dtype: str = "auto",
 ) -> Exported:
-    """Write a run's averaged weights as ``to``: "lora", "unet" or "checkpoint"; what the run trained without it.
+    """Write a run's averaged weights as ``to``, the name of a kind; without it as what the run trained.
 
     run: its folder, or one of the files in the run's exports folder. guidance: the scale, as cfg, to fix in a student
     that takes it as an input. out: a file, or a folder for it; the run's exports folder without it. base: the model to
@@ -73,40 +73,37 @@ def export(
     A file that is there already is replaced only if it is an earlier export.
     Raises ExportError, CheckpointError, FileNotFoundError or FileExistsError.
     """
+    from safetensors.torch import load_file
+
     file, recipe = _student_file(run)
-    student = StudentFile.read(file)
-    if student.base not in ("sd1", "sdxl"):
-        raise ExportError(
-            f"{file} is a student of the {student.base} architecture; only SD 1.x and SDXL ones are exported"
-        )
+    whole = StudentFile.read(file)
     if dtype not in ("auto", *DTYPES):
         raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
-    to = to or {"lora": "lora", "full": "unet"}[student.trained]
-    if to not in PLACES:
-        raise ExportError(f"--to {to}: expected {', '.join(PLACES)}")
-    model = _base(base, recipe, student)
+    kind, title = choose(file, whole, to), partial(_title, file)
+    student = half(whole, kind, lambda other: title(other) + SUFFIX)
+    model = _base(base, recipe, student, kind)
     if model.zero_snr:
         student = replace(student, terminal_snr="zero")
-    if student.base != ("sdxl" if model.architecture is SDXL else "sd1"):
+    if student.base != model.architecture.kind:
         raise ExportError(
             f"{model.path} is {model.architecture.name}, but the student was distilled from {student.teacher_file}"
         )
-    tensors, expected, student = _tensors(file, student, to, guidance, model, DTYPES.get(dtype))
-    folder, node = PLACES[to]
-    title = f"{file.resolve().parents[1].name}-{file.stem}-{to}"
-    title += "" if guidance is None else f"-cfg{guidance:g}"
-    path = _path(file, out, title + ("" if dtype == "auto" else f"-{dtype}"))
+    trained = _folded(Trained(file, student, weights_of(student, whole, load_file(file)), model), guidance)
+    made, student = kind.contents(trained), trained.student
+    tensors = cast(made.tensors, DTYPES.get(dtype) or next(iter(trained.weights.values())).dtype) | {**made.kept}
+    name = title(kind) + ("" if guidance is None else f"-cfg{guidance:g}")
+    path = _path(file, out, name + ("" if dtype == "auto" else f"-{dtype}"))
     _require_replaceable(path, file, model.path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    readable = partial(check, expected=expected, base=model.path)
-    save_tensors(tensors, path, _metadata(student, to, path.stem), check=readable)
-    notes = _notes(student, to, tensors, model)
+    readable = partial(check, expected=made.expected, base=model.path)
+    save_tensors(tensors, path, _metadata(student, kind, path.stem), check=readable)
+    notes = _notes(student, kind, {*tensors, *model.others})
     if base is not None and not has_fingerprint(base, student.teacher_sha256):
         notes.append(
             f"{base} is another file than {student.teacher_file}, which the student was distilled from: names and "
             "shapes agree, but whether it is the same model was not checked."
         )
-    return Exported(path, student, f"models/{folder}", node, len(tensors), tuple(notes))
+    return Exported(path, student, kind, len(tensors), tuple(notes))
 
 
 def _student_file(run: Path) -> tuple[Path, dict]:
@@ -128,84 +125,42 @@ def _student_file(run: Path) -> tuple[Path, dict]:
     return file, recipe
 
 
-def _base(given: Path | None, recipe: dict, student: StudentFile) -> Base:
+def _title(file: Path, kind: Kind) -> str:
+    return f"{file.resolve().parents[1].name}-{file.stem}-{kind.name}"
+
+
+def _base(given: Path | None, recipe: dict, student: StudentFile, kind: Kind) -> Base:
     if given is not None:
-        return open_base(given)
+        return kind.open_base(given)
     named = Path(recipe["teacher"]["path"])
     if not named.exists():
         raise FileNotFoundError(f"the teacher {named} is not there; say where it is with --base")
     if not has_fingerprint(named, student.teacher_sha256):
         raise ExportError(f"{named} is no longer what the student was distilled from; name the right one with --base")
-    return open_base(named)
+    return kind.open_base(named)
 
 
-def _tensors(
-    file: Path, student: StudentFile, to: str, guidance: float | None, base: Base, dtype: torch.dtype | None
-) -> tuple[dict[str, torch.Tensor], dict[str, tuple[int, ...]], StudentFile]:
-    """What the file is to hold, the shapes that the base asks for, and what the file is to say of itself."""
-    from safetensors.torch import load_file
-
-    weights = load_file(file)
-    dtype = dtype or next(iter(weights.values())).dtype
-    if guidance is not None and not takes_guidance(weights):
-        raise ExportError("--guidance: this student does not take the guidance scale as an input; leave it out")
-    if student.trained == "lora":
-        if student.alpha is None:
-            raise CheckpointError(f"{file}: its metadata lacks alpha")
-        changes = lora_changes(read_lora(file), base.names, str(base.path))
-        if to == "lora":
-            return cast(kohya_tensors(changes, base.layers), dtype), kohya_shapes(changes, base.layers), student
-        weights = merged(changes, base)
-    elif to == "lora":
-        raise ExportError("--to lora: the run trained all weights; export a unet or a checkpoint")
-    elif takes_guidance(weights):
-        weights, student = _folded(weights, student, guidance)
-    if unknown := weights.keys() - base.names.keys():
-        raise CheckpointError(f"{base.path} has no tensors {preview(unknown)} that the student has")
-    prefix = UNET if to == "checkpoint" else ""
-    tensors = cast({prefix + base.names[key]: value for key, value in weights.items()}, dtype)
-    expected = {prefix + name: base.shapes[key] for key, name in base.names.items()}
-    if to == "checkpoint":
-        if not base.others:
-            raise ExportError(
-                f"--to checkpoint: {base.path} is a folder; name a checkpoint file of the same model with --base"
-            )
-        tensors |= base.other_weights()
-        expected |= base.others
-    markers = {ZERO_SNR} & base.others.keys()
-    if student.prediction == "v_prediction" and student.base == "sdxl":
-        markers |= {PREDICTS_V, ZERO_SNR} if student.terminal_snr else {PREDICTS_V}
-    tensors |= {key: torch.zeros(0) for key in markers}
-    return tensors, expected | dict.fromkeys(markers, (0,)), student
-
-
-def merged(changes: Mapping[str, Change], base: Base) -> dict[str, torch.Tensor]:
-    """The base UNet's weights, by diffusers' name, with a LoRA applied; changed ones in float32."""
-    weights = base.unet()
-    for module, change in changes.items():
-        try:
-            weights[f"{module}.weight"] = change.applied(weights[f"{module}.weight"])
-        except ValueError as error:
-            raise CheckpointError(f"the LoRA does not fit {base.path}: {module}: {error}") from error
-    return weights
-
-
-def _folded(
-    weights: dict[str, torch.Tensor], student: StudentFile, guidance: float | None
-) -> tuple[dict[str, torch.Tensor], StudentFile]:
+def _folded(given: Trained, guidance: float | None) -> Trained:
+    """The same without an input for the guidance scale, which is fixed."""
+    student, weights = given.student, given.weights
+    if not takes_guidance(weights):
+        if guidance is not None:
+            raise ExportError("--guidance: this student does not take the guidance scale as an input; leave it out")
+        return given
     low, high = (None if w is None else w + 1 for w in (student.w_min, student.w_max))
-    trained = "" if low is None or high is None else f"; it was trained with {low:g} to {high:g}"
+    known = "" if low is None or high is None else f"; it was trained with {low:g} to {high:g}"
     if guidance is None:
-        raise ExportError(f"choose with --guidance the scale (cfg) that the student is to be fixed at{trained}")
-    if trained and not low <= guidance <= high:
-        raise ExportError(f"--guidance {guidance:g} is not what the student knows{trained}")
-    return fold_guidance(weights, guidance), replace(student, guidance=1.0, folded_guidance=guidance)
+        raise ExportError(f"choose with --guidance the scale (cfg) that the student is to be fixed at{known}")
+    if known and not low <= guidance <= high:
+        raise ExportError(f"--guidance {guidance:g} is not what the student knows{known}")
+    student = replace(student, guidance=1.0, folded_guidance=guidance)
+    return replace(given, student=student, weights=fold_guidance(weights, guidance))
 
 
 def _path(file: Path, out: Path | None, title: str) -> Path:
     if out is None or out.is_dir():
-        return (out or file.parent) / f"{title}.safetensors"
-    if out.suffix != ".safetensors":
+        return (out or file.parent) / f"{title}{SUFFIX}"
+    if out.suffix != SUFFIX:
         raise ExportError(f"--out {out}: expected a .safetensors file or a folder that exists")
     return out
 
@@ -222,29 +177,32 @@ def _require_replaceable(path: Path, *sources: Path) -> None:
         raise FileExistsError(f"{path} is there already and would be lost; name another file with --out")
 
 
-def _metadata(student: StudentFile, to: str, title: str) -> dict[str, str]:
-    """Our own entries, the model specification's, and those by which A1111 knows which LoRAs fit a checkpoint."""
-    architecture = {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}[student.base]
+def _metadata(student: StudentFile, kind: Kind, title: str) -> Mapping[str, str]:
+    """Our own entries, the model specification's, and those that the kind has beside them."""
     licence = f"a derivative of {student.teacher_file}; the teacher's licence applies to it"
-    metadata = student.metadata() | {
+    return {
+        **student.metadata(),
         "licence": licence,
         "modelspec.sai_model_spec": "1.0.0",
         TITLE: title,
-        "modelspec.architecture": architecture + ("/lora" if to == "lora" else ""),
+        "modelspec.architecture": ARCHITECTURES[student.base].modelspec + kind.modelspec,
         "modelspec.prediction_type": {"v_prediction": "v"}.get(student.prediction, student.prediction),
         "modelspec.license": licence,
+        **kind.metadata(student),
     }
-    return metadata | (lora_metadata(student.base, student.rank, student.alpha) if to == "lora" else {})
 
 
-def _notes(student: StudentFile, to: str, tensors: Mapping[str, torch.Tensor], base: Base) -> list[str]:
-    notes = []
-    if to == "unet":
-        notes.append("Text encoders and VAE come from the base checkpoint: Load Checkpoint, or Load CLIP and Load VAE.")
-    marked = student.base == "sdxl" and PREDICTS_V in tensors.keys() | base.others.keys()
+def _notes(student: StudentFile, kind: Kind, keys: Iterable[str]) -> list[str]:
+    """keys: of the file and of its base."""
+    notes = list(kind.notes(student))
+    if student.companion is not None:
+        notes.append(f"It is one half of the student: the other is {student.companion}; export and load both.")
+    marked = ARCHITECTURES[student.base].says_prediction and PREDICTS_V in keys
     if student.prediction != "epsilon" and not marked:
-        what = "its base" if to == "lora" else "it"
-        kind = {"v_prediction": "v_prediction", "sample": "x0"}[student.prediction]
-        kind += " and zsnr" if student.terminal_snr else ""
-        notes.append(f"ComfyUI takes {what} for a network that predicts eps: set {kind} in ModelSamplingDiscrete.")
+        what = "its base" if kind.completes else "it"
+        prediction = {"v_prediction": "v_prediction", "sample": "x0"}[student.prediction]
+        prediction += " and zsnr" if student.terminal_snr else ""
+        notes.append(
+            f"ComfyUI takes {what} for a network that predicts eps: set {prediction} in ModelSamplingDiscrete."
+        )
     return notes

@@ -13,9 +13,9 @@ from ...files import preview, save_tensors
 from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
-from ..exports.written import cast, check
 from ..guidance import ClassifierFree, Conditioning
 from ..students import STUDENTS
+from ..students.written import cast, check
 from ..teachers import Teacher, load_teacher
 from ..teachers.precision import DTYPES, autocast
 from .base import Method
@@ -38,6 +38,9 @@ class Distillation(Method):
             known = " or ".join(self.trains)
             raise RecipeError(f"{recipe.method} with student.train = {recipe.student.train}; expected {known}")
         frozen, kind = DTYPES[recipe.loop.precision], STUDENTS[recipe.student.train]
+        if self.guidance_width is not None and not kind.adds_inputs:
+            able = " or ".join(name for name, other in STUDENTS.items() if other.adds_inputs)
+            raise RecipeError(f"settings.embed_guidance adds an input to the UNet; use it with student.train = {able}")
         if teacher is None:
             if recipe.teacher is None:
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
@@ -92,8 +95,9 @@ class Distillation(Method):
     def require_shards(self) -> None:
         if not self.student.shardable:
             raise RecipeError(
-                "FSDP shares a network's training weights among processes, and of a LoRA they are few; launch without "
-                "its configuration (accelerate launch --num_processes N), which gives each process a whole copy"
+                "FSDP shares a network's training weights among processes, and with student.train = "
+                f"{self.recipe.student.train} they are few; launch without its configuration (accelerate launch "
+                "--num_processes N), which gives each process a whole copy"
             )
 
     def names(self, step: int, indices: range) -> Sequence[str]:

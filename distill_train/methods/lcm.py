@@ -49,8 +49,6 @@ class LCM(Distillation):
 
     def __init__(self, settings, recipe, device, teacher=None, source=None):
         if settings.embed_guidance:
-            if recipe.student.train == "lora":
-                raise RecipeError("settings.embed_guidance adds an input to the UNet; use it with student.train = full")
             self.guidance_width = settings.embedding_width
         super().__init__(settings, recipe, device, teacher, source)
         timesteps = self.process.timesteps
@@ -97,6 +95,6 @@ class LCM(Distillation):
         settings = self.settings
         w = {"w_min": f"{settings.w_min:g}", "w_max": f"{settings.w_max:g}"}
         guidance = {"guidance": "embedded", **w} if settings.embed_guidance else {"guidance": "1"}
-        preset = "LCM" if self.recipe.student.train == "full" else "LCM-LoRA"
         grid = {"intervals": str(settings.intervals), "timestep_scaling": f"{settings.timestep_scaling:g}"}
-        return {"steps": "4", **guidance, "sampler": "lcm", "scheduler": "sgm_uniform", "preset": preset, **grid}
+        sampling = {"sampler": "lcm", "scheduler": "sgm_uniform", "preset": self.student.preset("LCM")}
+        return {"steps": "4", **guidance, **sampling, **grid}

@@ -19,18 +19,6 @@ from ..teachers.precision import whole_precision
 
 STEPS = (1, 2, 4)
 Around = Callable[[Callable, Tensor], Callable]  # (denoiser, sigmas) -> what takes the denoiser's place
-PROMPTS = (
-    "a portrait photo of an old fisherman, soft morning light",
-    "a red fox in the snow, photograph",
-    "a watercolour painting of a harbour with small boats",
-    "a bowl of oranges on a wooden table, still life",
-)
-SCENES = (
-    "a small red star left of a large blue circle on a gray background",
-    "a large green square above a small yellow triangle on a black background",
-    "a large blue circle on a white background",
-    "a small yellow star above a large purple circle on a black background",
-)
 
 
 class Preview:
@@ -73,7 +61,7 @@ class Preview:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        return self.settings.prompts or (SCENES if self.teacher.kind == "demo" else PROMPTS)
+        return self.settings.prompts or self.teacher.examples
 
     def __call__(self, network: nn.Module) -> tuple[Tensor, dict[str, float]]:
         teacher = self.teacher

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import StudentSettings
-from ..exports.written import Shapes
 from ..teachers import Teacher
+from .written import Shapes
 
 
 class Student(ABC):
@@ -22,6 +22,7 @@ class Student(ABC):
 
     network: nn.Module
     shardable: ClassVar[bool] = False  # whether FSDP can share its weights among processes
+    adds_inputs: ClassVar[bool] = False  # whether its network can have one more input, as for the guidance scale
 
     def __init__(
         self, teacher: Teacher, settings: StudentSettings, frozen: torch.dtype, guidance_width: int | None = None
@@ -32,6 +33,11 @@ class Student(ABC):
     def starts_in(frozen: torch.dtype) -> torch.dtype:
         """The precision that the teacher is to be loaded in."""
         return frozen
+
+    @staticmethod
+    def preset(whole: str) -> str:
+        """Understudy Student Sampler's preset for such a student, where ``whole`` is the one for a whole network."""
+        return whole
 
     @property
     def parameters(self) -> list[nn.Parameter]:

@@ -7,21 +7,21 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..exports.written import Shapes
 from .base import Student
 from .sharding import whole
+from .written import Shapes
 
 
 class Full(Student):
     """The copy is float32 and begins in the file's own precision; the teacher is frozen in less then."""
 
-    shardable = True
+    shardable = adds_inputs = True
 
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
         self.network = self._copy(guidance_width).requires_grad_(True).train()
-        if teacher.kind == "demo":
-            self.network.text.requires_grad_(False)  # one text table for both, as students share the text encoder
+        for name in teacher.shared:
+            self.network.get_submodule(name).requires_grad_(False)
         if frozen != torch.float32:
             teacher.unet.to(frozen)
 

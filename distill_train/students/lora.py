@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ..config import RecipeError
-from ..exports.lora import Layers, adapter_changes, kohya_shapes, kohya_tensors, lora_metadata
-from ..exports.written import Shapes
+from ..teachers.architectures import ARCHITECTURES
 from .adapters import Adapters
 from .base import Student, recompute_activations
+from .kohya import Layers, adapter_changes, kohya_shapes, kohya_tensors, lora_metadata
+from .written import Shapes
 
 ADAPTER = "student"
 
@@ -19,15 +20,19 @@ class Lora(Student):
 
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
-        if teacher.kind == "demo":
-            raise RecipeError("nothing loads a LoRA of the demo family; use student.train = full")
-        self.layers = Layers.of(teacher.unet, teacher.kind == "sdxl")
+        if teacher.kind not in ARCHITECTURES:
+            raise RecipeError(f"nothing loads a LoRA of the {teacher.kind} family; use student.train = full")
+        self.layers = Layers.of(teacher.unet, ARCHITECTURES[teacher.kind])
         self.network = Adapters(teacher.unet.requires_grad_(False))
         try:
             self.network.add(ADAPTER, settings.targets, settings.rank, self.alpha)
         except ValueError as error:
             raise RecipeError(f"student.targets: {error}") from error
         self.network.train()
+
+    @staticmethod
+    def preset(whole: str) -> str:
+        return f"{whole}-LoRA"
 
     @property
     def alpha(self) -> float:

@@ -1,17 +1,26 @@
-"""Teachers: Stable Diffusion 1.x, SDXL and the demo family, read offline from one path."""
+"""Teachers: each kind is one file here, which knows what it can read, and is found by being there."""
 
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import torch
 
-from ...demo_family import family
-from ...files import read_header
-from ...pipelines.checkpoint import open_checkpoint
-from ...pipelines.student_request import quiet_libraries
-from ..config import RecipeError
 from .base import Teacher
+from .stable_diffusion import StableDiffusionTeacher
 
-__all__ = ["Teacher", "load_teacher"]
+__all__ = ["Teacher", "load_teacher", "teacher_classes"]
+
+
+def teacher_classes() -> tuple[type[Teacher], ...]:
+    """Every kind; the last is asked for what no other knows, as its errors say what a path holds instead."""
+    found = [
+        value
+        for module in iter_modules(__path__)
+        for value in vars(import_module(f".{module.name}", __name__)).values()
+        if isinstance(value, type) and issubclass(value, Teacher) and "load" in vars(value) and value is not Teacher
+    ]
+    return tuple(sorted(dict.fromkeys(found), key=lambda teacher: teacher is StableDiffusionTeacher))
 
 
 def load_teacher(
@@ -31,20 +40,6 @@ def load_teacher(
     Raises FileNotFoundError, CheckpointError that says what the path holds instead, or RecipeError for a prediction,
     schedule or autoencoder that the model cannot have.
     """
-    device, path = torch.device(device), Path(path)
-    if str(path) == "demo":
-        path = family.FOLDER / "teacher.safetensors"
-    if path.is_file() and read_header(path).metadata.get("understudy", "").startswith("demo-"):
-        from .demo import DemoTeacher
-
-        if prediction == "epsilon" or zero_snr or empty != "auto":
-            raise RecipeError(
-                "the demo family predicts v, not down to zero SNR, and has an empty text of its own; leave out "
-                "teacher.prediction, teacher.zero_snr and teacher.empty"
-            )
-
-        return DemoTeacher(path, device, dtype, vae)
-    from .stable_diffusion import StableDiffusionTeacher
-
-    quiet_libraries()
-    return StableDiffusionTeacher(open_checkpoint(path, vae), device, dtype, prediction, zero_snr, empty)
+    *others, last = teacher_classes()
+    kind = next((teacher for teacher in others if teacher.knows(Path(path))), last)
+    return kind.load(Path(path), torch.device(device), dtype, vae, prediction, zero_snr, empty)

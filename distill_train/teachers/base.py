@@ -2,11 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..process import Process
+
+EXAMPLES = (
+    "a portrait photo of an old fisherman, soft morning light",
+    "a red fox in the snow, photograph",
+    "a watercolour painting of a harbour with small boats",
+    "a bowl of oranges on a wooden table, still life",
+)
 
 
 class Teacher(ABC):
@@ -25,6 +33,27 @@ class Teacher(ABC):
     latent_channels: int
     default_size: int  # side of its pictures in pixels
     factor: int = 8  # pixels to a latent
+    shared: tuple[str, ...] = ()  # modules of its network that students have as they are, as files hold them once
+    examples: tuple[str, ...] = EXAMPLES  # prompts for a look at a student
+
+    @classmethod
+    def knows(cls, path: Path) -> bool:
+        """Whether a path holds one of these, by names and headers alone."""
+        return False
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        vae: Path | None,
+        prediction: str,
+        zero_snr: bool,
+        empty: str,
+    ) -> "Teacher":
+        """What a path holds; arguments and errors are `load_teacher`'s."""
+        raise NotImplementedError
 
     @property
     def maker(self) -> str:

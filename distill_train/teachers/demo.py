@@ -10,17 +10,27 @@ from torch import Tensor, nn
 
 from ...demo_family import family
 from ...demo_family.language import TOKENS
-from ...files import sha256
+from ...files import read_header, sha256
 from ...samplers.denoisers import scaled_linear
+from ..config import RecipeError
 from ..process import Discrete
 from .base import Teacher
 from .precision import whole_precision
+
+SHIPPED = "demo"  # stands for the path of the one in the pack
+SCENES = (
+    "a small red star left of a large blue circle on a gray background",
+    "a large green square above a small yellow triangle on a black background",
+    "a large blue circle on a white background",
+    "a small yellow star above a large purple circle on a black background",
+)
 
 
 class DemoTeacher(Teacher):
     """A scene network and its autoencoder. Its embeddings are the token ids, ``tokens`` [B, 8]."""
 
     kind = "demo"
+    shared, examples = ("text",), SCENES  # one text table for both, as students share the text encoder
     latent_channels, default_size = family.LATENT_CHANNELS, family.LATENT_SIDE * 8
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype, vae: Path | None = None):
@@ -29,6 +39,21 @@ class DemoTeacher(Teacher):
         self.vae_file = vae or family.FOLDER / "vae.safetensors"
         self.vae = family.load_autoencoder(self.vae_file).eval().requires_grad_(False).to(device)
         self.process = Discrete(scaled_linear(), "v_prediction")
+
+    @classmethod
+    def knows(cls, path: Path) -> bool:
+        if str(path) == SHIPPED:
+            return True
+        return path.is_file() and read_header(path).metadata.get("understudy", "").startswith("demo-")
+
+    @classmethod
+    def load(cls, path, device, dtype, vae, prediction, zero_snr, empty):
+        if prediction == "epsilon" or zero_snr or empty != "auto":
+            raise RecipeError(
+                "the demo family predicts v, not down to zero SNR, and has an empty text of its own; leave out "
+                "teacher.prediction, teacher.zero_snr and teacher.empty"
+            )
+        return cls(family.FOLDER / "teacher.safetensors" if str(path) == SHIPPED else path, device, dtype, vae)
 
     @property
     def maker(self) -> str:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ...files import sha256
-from ...pipelines.checkpoint import Checkpoint
+from ...pipelines.checkpoint import Checkpoint, open_checkpoint
 from ...pipelines.folder_files import fingerprint, has_fingerprint
-from ...pipelines.layout import SDXL
 from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, too_long, zero_terminal_snr
+from ...pipelines.student_request import quiet_libraries
 from ...pipelines.vae import vae_files
 from ..config import RecipeError
 from ..process import Discrete
@@ -44,7 +44,7 @@ class StableDiffusionTeacher(Teacher):
         self.text_dtype = dtype
         self.device, self.path, self.file = device, checkpoint.path, checkpoint.path.name
         self.fingerprint = fingerprint(checkpoint.path)
-        self.kind = "sdxl" if checkpoint.architecture is SDXL else "sd1"
+        self.kind = checkpoint.architecture.kind
         self.process = Discrete(parts.alphas_cumprod, PREDICTION[parts.prediction])
         if zero_snr and self.process.prediction == "epsilon":
             raise RecipeError(
@@ -62,6 +62,11 @@ class StableDiffusionTeacher(Teacher):
         self.guidance_width = self.unet.config.time_cond_proj_dim
         self._nothing: dict[str, Tensor] | None = None
         self._ids: dict[tuple[int, int], Tensor] = {}
+
+    @classmethod
+    def load(cls, path, device, dtype, vae, prediction, zero_snr, empty):
+        quiet_libraries()
+        return cls(open_checkpoint(path, vae), device, dtype, prediction, zero_snr, empty)
 
     @property
     def maker(self) -> str:
@@ -111,7 +116,7 @@ class StableDiffusionTeacher(Teacher):
         return {key: value.expand(count, *value.shape[1:]) for key, value in self._nothing.items()}
 
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
-        if self.kind != "sdxl":
+        if self.unet.config.addition_embed_type != "text_time":
             return {}
         if (height, width) not in self._ids:  # to bring them to a GPU anew in every step would wait for it
             self._ids[height, width] = time_ids((height, width), 1, self.device)

@@ -3,7 +3,7 @@
 import json
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ..pipelines.conftest import sd15_parts, sdxl_parts
 
@@ -40,7 +40,7 @@ def make_run(folder, teacher, base, trained, weights, fingerprint="0" * 64, **mo
 def kohya(weights, teacher, student):
     """The adapter's tensors as a run leaves them in its exports."""
     from understudy.distill_train.exports.base import open_base
-    from understudy.distill_train.exports.lora import kohya_tensors
+    from understudy.distill_train.students.kohya import kohya_tensors
     from understudy.pipelines.lora import Change
 
     ends = ".lora_A.weight", ".lora_B.weight"
@@ -54,6 +54,24 @@ def small_unet(kind, **config):
     parts = sd15_parts() if kind == "sd1" else sdxl_parts()
     torch.manual_seed(11)
     return type(parts["unet"]).from_config(parts["unet"].config, **config).eval()
+
+
+def small_controlnet(kind):
+    """A ControlNet beside that UNet, with joins that have learned something."""
+    from diffusers import ControlNetModel
+
+    return with_joins(ControlNetModel.from_unet(small_unet(kind)))
+
+
+def with_joins(net):
+    """The ControlNet with random weights where it begins with zeros."""
+    generator = torch.Generator().manual_seed(15)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                scale = max(parameter[0].numel(), 1) ** -0.5
+                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return net.eval()
 
 
 def with_lora(unet, rank=3, alpha=6.0):
@@ -85,3 +103,31 @@ def noise_and_text(unet, batch=2):
         ids = torch.tensor([[64.0, 64, 0, 0, 64, 64]]).expand(batch, -1)
         arguments["added_cond_kwargs"] = {"text_embeds": draw(batch, pooled), "time_ids": ids}
     return arguments
+
+
+@torch.no_grad()
+def output(unet, **more):
+    return unet(**noise_and_text(unet), **more).sample
+
+
+def precise(unet):
+    """Its output in double precision: sums in another order differ by more than some processors' float32 allows."""
+    return output(unet.double())
+
+
+def unet_in(path, base):
+    """The UNet of an exported file of UNet tensors, beside the base's other tensors."""
+    from understudy.pipelines.single_file import load_single_file
+
+    weights = {key: value for key, value in load_file(base).items() if not key.startswith("model.diffusion_model.")}
+    weights |= {f"model.diffusion_model.{key}": value for key, value in load_file(path).items()}
+    save_file(weights, whole := path.with_name("whole.safetensors"))
+    return load_single_file(whole, torch.float32).unet
+
+
+@torch.no_grad()
+def control(net):
+    """What a ControlNet adds to the UNet's skips and middle, for a hint of noise."""
+    hint = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(16))
+    skips, middle = net(**noise_and_text(net), controlnet_cond=hint, return_dict=False)
+    return [*skips, middle]

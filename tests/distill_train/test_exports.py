@@ -15,52 +15,10 @@ from understudy.files import CheckpointError, read_header, sha256
 from understudy.files.student_file import StudentFile
 from understudy.pipelines.folder_files import fingerprint
 from understudy.pipelines.layout import original_unet_names
-from understudy.pipelines.lora import merge_lora
 from understudy.pipelines.single_file import load_single_file
 from understudy.pipelines.stable_diffusion import guidance_embedding
 
-from .students import make_run, noise_and_text, small_unet, with_lora
-
-
-@pytest.fixture(params=["sd1", "sdxl"])
-def architecture(request):
-    """(kind, diffusers folder, single file)"""
-    return request.param, *request.getfixturevalue({"sd1": "sd15", "sdxl": "sdxl"}[request.param])
-
-
-@pytest.fixture
-def full_run(architecture, tmp_path):
-    """(run, trained UNet)"""
-    kind, _, file = architecture
-    unet = small_unet(kind)
-    return make_run(tmp_path / "run", file, kind, "full", unet.state_dict(), sha256(file)), unet
-
-
-@pytest.fixture
-def lora_run(architecture, tmp_path):
-    """(run, the teacher's UNet with the trained LoRA switched on)"""
-    kind, _, file = architecture
-    unet = load_single_file(file, torch.float32).unet
-    weights = with_lora(unet)
-    return make_run(tmp_path / "run", file, kind, "lora", weights, sha256(file), rank=3, alpha=6.0), unet
-
-
-@torch.no_grad()
-def output(unet, **more):
-    return unet(**noise_and_text(unet), **more).sample
-
-
-def precise(unet):
-    """Its output in double precision: sums in another order differ by more than some processors' float32 allows."""
-    return output(unet.double())
-
-
-def unet_in(path, base):
-    """The UNet of an exported file of UNet tensors, beside the base's other tensors."""
-    weights = {key: value for key, value in load_file(base).items() if not key.startswith("model.diffusion_model.")}
-    weights |= {f"model.diffusion_model.{key}": value for key, value in load_file(path).items()}
-    save_file(weights, whole := path.with_name("whole.safetensors"))
-    return load_single_file(whole, torch.float32).unet
+from .students import make_run, output, small_unet, unet_in, with_lora
 
 
 def test_every_tensor_has_the_name_that_the_checkpoint_s_converter_reads(architecture):
@@ -72,73 +30,6 @@ def test_every_tensor_has_the_name_that_the_checkpoint_s_converter_reads(archite
 def test_names_of_no_unet_are_refused():
     with pytest.raises(CheckpointError, match="encoder.norm_out.weight"):
         original_unet_names(["encoder.norm_out.weight"], 2)
-
-
-def test_unet_holds_what_was_trained(full_run, architecture):
-    run, unet = full_run
-    result = export(run)
-    assert result.folder == "models/diffusion_models" and result.node == "Load Diffusion Model"
-    assert not any(key.startswith("model.") for key in read_header(result.path).shapes)
-    torch.testing.assert_close(output(unet_in(result.path, architecture[2])), output(unet), rtol=0, atol=0)
-
-
-def test_checkpoint_is_the_base_with_another_unet(full_run, architecture, tmp_path):
-    run, unet = full_run
-    result = export(run, "checkpoint", out=tmp_path / "student.safetensors")
-    assert result.path == tmp_path / "student.safetensors" and result.folder == "models/checkpoints"
-    torch.testing.assert_close(output(load_single_file(result.path, torch.float32).unet), output(unet), rtol=0, atol=0)
-    before, after = load_file(architecture[2]), load_file(result.path)
-    assert before.keys() == after.keys()
-    for key in before:
-        if not key.startswith("model.diffusion_model."):
-            assert torch.equal(before[key], after[key]), key
-
-
-def test_lora_in_kohya_s_names_equals_the_adapter(lora_run, architecture):
-    run, trained = lora_run
-    result = export(run)
-    assert result.folder == "models/loras" and result.node == "Load LoRA"
-    header = read_header(result.path)
-    assert header.metadata["ss_network_dim"] == "3" and header.metadata["ss_network_alpha"] == "6"
-    assert header.metadata["ss_base_model_version"].startswith({"sd1": "sd_v1", "sdxl": "sdxl_"}[architecture[0]])
-    loaded = load_single_file(architecture[2], torch.float32).unet
-    before = output(loaded)
-    merge_lora(loaded, result.path)
-    assert (output(loaded) - before).abs().max() > 1e-2
-    torch.testing.assert_close(precise(loaded), precise(trained), rtol=1e-4, atol=1e-5)
-
-
-def test_the_run_s_own_file_is_that_lora(lora_run):
-    run, _ = lora_run
-    own, exported = load_file(run / "exports" / "student.safetensors"), load_file(export(run).path)
-    assert own.keys() == exported.keys() and all(torch.equal(own[key], exported[key]) for key in own)
-
-
-def test_a_file_under_peft_s_names_as_earlier_runs_left_it_is_exported(lora_run, architecture):
-    run, _ = lora_run
-    expected, own = load_file(export(run).path), run / "exports" / "student.safetensors"
-    said = read_header(own).metadata | {"keys": "peft"}
-    weights = with_lora(load_single_file(architecture[2], torch.float32).unet)
-    save_file({key: value.contiguous() for key, value in weights.items()}, own, metadata=said)
-    exported = load_file(export(run).path)
-    assert exported.keys() == expected.keys()
-    assert all(torch.equal(exported[key], value) for key, value in expected.items())
-
-
-@pytest.mark.parametrize("kind, name", [("sd1", "down_blocks_0_attentions_0"), ("sdxl", "input_blocks_3_1")])
-def test_kohya_names_follow_the_architecture(kind, name, request, tmp_path):
-    _, file = request.getfixturevalue({"sd1": "sd15", "sdxl": "sdxl"}[kind])
-    weights = with_lora(load_single_file(file, torch.float32).unet)
-    run = make_run(tmp_path / "run", file, kind, "lora", weights, sha256(file), rank=3, alpha=6.0)
-    shapes = read_header(export(run).path).shapes
-    assert f"lora_unet_{name}_transformer_blocks_0_attn1_to_q.lora_down.weight" in shapes
-    assert {key.rpartition(".lora_")[0] or key.removesuffix(".alpha") for key in shapes}.isdisjoint(weights)
-
-
-def test_a_lora_merged_into_a_checkpoint_equals_the_adapter(lora_run):
-    run, trained = lora_run
-    merged = load_single_file(export(run, "checkpoint").path, torch.float32).unet
-    torch.testing.assert_close(precise(merged), precise(trained), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cfg", [1.0, 4.5, 8.0])
@@ -217,15 +108,6 @@ def test_zero_terminal_snr_is_handed_on(architecture, tmp_path, said_by):
     assert StudentFile.read(result.path).terminal_snr == "zero"
 
 
-def test_an_average_of_the_teacher_stays_behind(full_run, architecture, tmp_path):
-    kind, _, file = architecture
-    marked = tmp_path / "marked.safetensors"
-    save_file(load_file(file) | {"ztsnr": torch.zeros(0), "model_ema.decay": torch.zeros(1)}, marked)
-    shapes = read_header(export(full_run[0], "checkpoint", base=marked).path).shapes
-    assert "ztsnr" in shapes and "model_ema.decay" not in shapes
-    assert "ztsnr" in read_header(export(full_run[0], base=marked).path).shapes
-
-
 def test_precision_is_the_run_s_or_the_one_asked_for(sd15, tmp_path):
     weights = small_unet("sd1").half().state_dict()
     run = make_run(tmp_path / "run", sd15[1], "sd1", "full", weights, sha256(sd15[1]))
@@ -269,16 +151,6 @@ def test_a_student_unlike_its_base_is_refused_and_leaves_no_file(sd15, tmp_path,
     with pytest.raises(CheckpointError, match=said):
         export(run)
     assert [path.name for path in (run / "exports").iterdir()] == ["student.safetensors"]
-
-
-def test_a_lora_of_another_width_is_refused(sd15, tmp_path):
-    weights = {"mid_block.attentions.0.proj_in.lora_A.weight": torch.ones(2, 7, 1, 1)}
-    weights["mid_block.attentions.0.proj_in.lora_B.weight"] = torch.ones(64, 2, 1, 1)
-    run = make_run(tmp_path / "run", sd15[1], "sd1", "lora", weights, sha256(sd15[1]), rank=2, alpha=2.0)
-    with pytest.raises(CheckpointError, match="another shape .*proj_in.lora_down.weight"):
-        export(run)
-    with pytest.raises(CheckpointError, match="do not fit"):
-        export(run, "unet")
 
 
 def test_requests_that_make_no_sense_are_refused(sd15, sdxl, full_run, architecture, tmp_path):

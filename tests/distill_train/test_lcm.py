@@ -137,6 +137,11 @@ def test_a_student_with_guidance_input_starts_as_the_teacher():
         torch.testing.assert_close(told, lcm.teacher.call(lcm.teacher.unet, z, t, given))
 
 
+def test_the_kind_of_student_says_which_preset_is_its_own():
+    assert method("lcm").usage()["preset"] == "LCM"
+    assert method("lcm", student={"train": "lora", "rank": 2}).usage()["preset"] == "LCM-LoRA"
+
+
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(RecipeError, match="embed_guidance.*student.train = full"):
         method("lcm", student={"train": "lora"}, embed_guidance=True)

@@ -238,7 +238,7 @@ def test_a_lora_is_not_shared_in_shards():
     trainer = Trainer.__new__(Trainer)
     trainer.accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))
     trainer.method = method("lcm", student={"train": "lora", "rank": 2}, target_ema=0.0)
-    with pytest.raises(RecipeError, match="of a LoRA they are few; launch without its configuration"):
+    with pytest.raises(RecipeError, match="with student.train = lora they are few; launch without its configuration"):
         trainer._require_whole_weights()
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -237,6 +238,38 @@ def test_a_student_with_guidance_input_starts_as_the_teacher(pairs):
         network.time_embedding.cond_proj.weight.fill_(0.1)
         other = teacher.call(network, noisy, t, {**given, "guidance": torch.tensor([2.0, 7.0])})
     assert not torch.allclose(told, other)
+
+
+def test_every_file_of_teachers_holds_one_or_is_shared():
+    """What lies in teachers/ and is found by being there is whole, and nothing else by chance."""
+    from understudy.distill_train import teachers
+
+    shared = {"__init__", "architectures", "base", "precision"}
+    files = {path.stem for path in Path(teachers.__file__).parent.glob("*.py")} - shared
+    found = teachers.teacher_classes()
+    assert files == {teacher.__module__.rpartition(".")[2] for teacher in found}
+    assert all(teacher.__doc__ and not teacher.__abstractmethods__ for teacher in found)
+    known = [teacher for teacher in found[:-1] if "knows" not in vars(teacher)]
+    assert not known, "only the last is asked for what no other knows"
+
+
+def test_a_teacher_that_knows_a_path_reads_it(monkeypatch, pairs):
+    from understudy.distill_train import teachers
+
+    class Stranger(teachers.Teacher):
+        @classmethod
+        def knows(cls, path):
+            return path.suffix == ".stranger"
+
+        @classmethod
+        def load(cls, path, device, dtype, vae, prediction, zero_snr, empty):
+            return path, device, dtype, vae, prediction, zero_snr, empty
+
+    found = (Stranger, *teachers.teacher_classes())
+    monkeypatch.setattr(teachers, "teacher_classes", lambda: found)
+    given = {"dtype": torch.float16, "vae": Path("vae"), "prediction": "epsilon", "zero_snr": True, "empty": "text"}
+    assert load_teacher("a.stranger", **given) == (Path("a.stranger"), torch.device("cpu"), *given.values())
+    assert load_teacher(pairs["sd1"][1]).kind == "sd1"
 
 
 def test_the_demo_family_teaches():

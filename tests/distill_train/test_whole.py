@@ -18,8 +18,8 @@ from understudy.distill_train.config import Recipe
 from understudy.distill_train.data import make_source
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.exports.export import export
-from understudy.distill_train.methods.preview import SCENES
 from understudy.distill_train.run.loop import Trainer
+from understudy.distill_train.teachers.demo import SCENES
 from understudy.distill_train.teachers.precision import DTYPES
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import sha256

@@ -7,10 +7,13 @@ from pathlib import Path
 from .environment import PACK
 
 
-def failures(host, script: str, at_least: int) -> str:
-    """What failed of the checks of a script in this folder, with tracebacks; AssertionError if it has too few."""
+def failures(host, script: str, at_least: int, *more: object) -> str:
+    """What failed of the checks of a script in this folder, with tracebacks; AssertionError if it has too few.
+
+    more: arguments of the script after the host's folder and the pack's.
+    """
     done = subprocess.run(
-        [str(host.python), str(Path(__file__).with_name(script)), str(host.checkout), str(PACK)],
+        [str(host.python), str(Path(__file__).with_name(script)), str(host.checkout), str(PACK), *map(str, more)],
         capture_output=True,
         text=True,
         timeout=600,

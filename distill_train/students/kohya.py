@@ -8,7 +8,8 @@ from torch import nn
 
 from ...pipelines.layout import GUIDANCE_INPUT, original_unet_names
 from ...pipelines.lora import Change
-from ..students.adapters import Pair
+from ..teachers.architectures import ARCHITECTURES, Facts
+from .adapters import Pair
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -17,24 +18,24 @@ Shapes = dict[str, tuple[int, ...]]
 class Layers:
     """The tensors of a UNet that a LoRA is for.
 
-    names: the original layout's name of each, by diffusers' name. shapes: by diffusers' name. sdxl: kohya's trainer
-    names SD 1.x layers as diffusers does and SDXL's as the original layout, and its readers too.
+    names: the original layout's name of each, by diffusers' name. shapes: by diffusers' name. original_names: whether
+    kohya's trainer names layers as the original layout does, and its readers too; else it is as diffusers does.
     """
 
     names: Mapping[str, str]
     shapes: Shapes
-    sdxl: bool
+    original_names: bool
 
     @classmethod
-    def of(cls, unet: nn.Module, sdxl: bool) -> "Layers":
+    def of(cls, unet: nn.Module, architecture: Facts) -> "Layers":
         """Those of diffusers' UNet, without an adapter."""
         weights = {key: value for key, value in unet.state_dict().items() if key != GUIDANCE_INPUT}
         shapes = {key: tuple(value.shape) for key, value in weights.items()}
-        return cls(original_unet_names(shapes, unet.config.layers_per_block), shapes, sdxl)
+        return cls(original_unet_names(shapes, unet.config.layers_per_block), shapes, architecture.original_names)
 
     def kohya(self, module: str) -> str:
         """Kohya's name of a layer."""
-        name = self.names[f"{module}.weight"].removesuffix(".weight") if self.sdxl else module
+        name = self.names[f"{module}.weight"].removesuffix(".weight") if self.original_names else module
         return "lora_unet_" + name.replace(".", "_")
 
 
@@ -67,10 +68,10 @@ def kohya_shapes(changes: Mapping[str, Change], layers: Layers) -> Shapes:
 
 
 def lora_metadata(base: str, rank: int, alpha: float) -> dict[str, str]:
-    """Entries by which A1111 knows which checkpoints a LoRA fits. base: "sd1" or "sdxl"."""
+    """Entries by which A1111 knows which checkpoints a LoRA fits. base: its architecture, as `Teacher.kind`."""
     return {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": f"{alpha:g}",
-        "ss_base_model_version": {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[base],
+        "ss_base_model_version": ARCHITECTURES[base].kohya,
     }
