@@ -122,28 +122,27 @@ class Encoder:
     def text_key(self, prompt: str) -> str:
         return self.cache.key(prompt, self.teacher.text_dtype)
 
-    def texts(self, prompts: Iterable[str]) -> None:
-        """Embed what the cache lacks."""
-        missing = self.missing(sorted(set(prompts)), lambda prompt: ("text", self.text_key(prompt)))
+    def texts(self, captions: Iterable[str]) -> None:
+        """Embed what the cache lacks; how many the teacher cuts goes to the log."""
+        captions = set(captions)
+        if self.processes.is_main and (said := self.teacher.too_long(captions)):
+            log.warning("%s; the rest of them is not learned", said.replace("prompts", "captions"))
+        missing = self.missing(sorted(captions), lambda prompt: ("text", self.text_key(prompt)))
 
         def embed(mine: list[str], done: Callable[[int], None]) -> list:
             for start in range(0, len(mine), PROMPTS_AT_ONCE):
                 part = mine[start : start + PROMPTS_AT_ONCE]
-                states = self.teacher.embed(part)
-                for row, prompt in enumerate(part):
-                    self.cache.save("text", self.text_key(prompt), {key: v[row].clone() for key, v in states.items()})
+                rows = self.teacher.separate(self.teacher.embed(part))
+                for prompt, row in zip(part, rows, strict=True):
+                    self.cache.save("text", self.text_key(prompt), {key: value.clone() for key, value in row.items()})
                 done(start + len(part))
             return mine
 
         self.share(missing, "captions", embed, self.extent.captions)
 
-    def source(self, items: Sequence[Item], seed: int, batch_size: int) -> "CachedSource":
-        """The samples for training; embeds their captions. Raises DataError for none."""
-        captions = {item.caption for item in items}
-        if self.processes.is_main and (said := self.teacher.too_long(captions)):
-            log.warning("%s; the rest of them is not learned", said.replace("prompts", "captions"))
-        self.texts(captions)
-        return CachedSource(items, self, seed, batch_size)
+    def embeddings(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """Those of a batch, from the cache."""
+        return self.teacher.collate([self.cache.load("text", self.text_key(caption)) for caption in captions])
 
 
 def _fitted(image, height: int, width: int) -> Tensor:
@@ -185,11 +184,10 @@ class CachedSource:
         group = self.by_size[int(torch.multinomial(self.shares, 1, generator=draw))]
         order = torch.randperm(len(group), generator=draw)
         chosen = [group[order[(index - step * self.batch_size) % len(group)]] for index in indices]
-        cache, key = self.encoder.cache, self.encoder.text_key
-        texts = [cache.load("text", key(item.caption)) for item in chosen]
+        cache = self.encoder.cache
         return Batch(
             latents=torch.stack([cache.load("latents", item.latents)["latents"] for item in chosen]),
-            embeddings={name: torch.stack([text[name] for text in texts]) for name in texts[0]},
+            embeddings=self.encoder.embeddings([item.caption for item in chosen]),
             names=tuple(item.name for item in chosen),
             height=chosen[0].height,
             width=chosen[0].width,
