@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..config import Recipe, RecipeError, explain
 from .batch import Source
+from .beside import Beside
 from .cache import Cache
 from .settings import KINDS, DataSettings
 
@@ -48,7 +49,10 @@ def make_source(
     from .encode import CachedSource, Encoder
 
     settings = read_settings(data)
-    encoder = Encoder(teacher, Cache(cache, teacher.maker), settings.sizes(teacher), recipe.loop.precision, limit)
+    condition = None if settings.kind == "prompts" else settings.condition
+    beside = Beside(condition.path) if condition and condition.beside else None
+    sizes, precision = settings.sizes(teacher), recipe.loop.precision
+    encoder = Encoder(teacher, Cache(cache, teacher.maker), sizes, precision, limit, condition, beside)
     if encoder.processes.is_main:
         encoder.cache.tidy()
     if settings.kind == "prompts":

@@ -16,8 +16,10 @@ from ...pipelines.console import Counter
 from ...pipelines.images import opened
 from ...pipelines.processes import Processes
 from .batch import Batch, Extent
+from .beside import Beside
 from .buckets import Sizes, nearest
 from .cache import Cache
+from .conditions import Condition, extras_of
 from .randomness import generator
 
 if TYPE_CHECKING:
@@ -35,27 +37,42 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """A sample: what to call it, the cache's key of its latents, its caption, its size in pixels."""
+    """A sample: what to call it, the cache's key of its latents, its caption, its size in pixels; the key of its extras.
+
+    Those are what :class:`Batch` calls so; "" for none.
+    """
 
     name: str
     latents: str
     caption: str
     height: int
     width: int
+    extras: str = ""
 
 
 class Encoder:
     """The teacher's encoders in front of the cache. With several processes each encodes a part.
 
     precision: of the teacher's UNet, where it makes the samples; the autoencoder always runs in float32. limit: of the
-    samples, for an estimate; ``extent`` then says how much of all they are.
+    samples, for an estimate; ``extent`` then says how much of all they are. condition: what else a sample gets; beside:
+    the pictures that it is made of, where that is not the sample's own.
     """
 
     extent = Extent()
     limit: int | None = None
 
-    def __init__(self, teacher: "Teacher", cache: Cache, sizes: Sizes, precision: str, limit: int | None = None):
+    def __init__(
+        self,
+        teacher: "Teacher",
+        cache: Cache,
+        sizes: Sizes,
+        precision: str,
+        limit: int | None = None,
+        condition: Condition | None = None,
+        beside: Beside | None = None,
+    ):
         self.teacher, self.cache, self.sizes, self.precision, self.limit = teacher, cache, sizes, precision, limit
+        self.condition, self.beside = condition, beside
         self.processes = Processes("cpu" if torch.device(teacher.device).type == "cpu" else "auto")
 
     def first(self, work: list, captions: Sequence[str]) -> list:
@@ -102,8 +119,20 @@ class Encoder:
         """
         return self.processes.gather([one for one in work if not self.cache.has(*entry(one))])[0]
 
-    def picture(self, name: str, data: bytes, caption: str) -> Item | None:
-        """The sample of a picture file's content; None, and a line in the log, for one that cannot be read."""
+    @property
+    def plan(self) -> tuple[str, ...]:
+        """Of what the extras are made, for keys of the cache; nothing where there are none."""
+        return () if self.condition is None else ("condition", self.condition.plan)
+
+    def has(self, item: Item) -> bool:
+        """Whether all of a sample but its caption's embeddings is in the cache."""
+        return self.cache.has("latents", item.latents) and (not item.extras or self.cache.has("extras", item.extras))
+
+    def picture(self, name: str, data: bytes, caption: str, beside: bytes = b"") -> Item | None:
+        """The sample of a picture file's content; None, and a line in the log, for one that cannot be read.
+
+        beside: the content of the file that its condition is made of, where that lies beside.
+        """
         from PIL import ImageOps
 
         try:
@@ -111,13 +140,29 @@ class Encoder:
                 ImageOps.exif_transpose(image, in_place=True)
                 height, width = nearest(self.sizes, image.height, image.width)
                 key = self.cache.key(data, height, width)
-                pixels = None if self.cache.has("latents", key) else _fitted(image, height, width)
+                extras = self.cache.key(key, beside, *self.plan) if self.condition else ""
+                item, size = Item(name, key, caption, height, width, extras), image.size
+                pixels = None if self.has(item) else _fitted(image, height, width)
         except DAMAGE as error:
             log.warning("%s is skipped: it cannot be read as a picture: %s", name, error)
             return None
-        if pixels is not None:
+        if pixels is None:
+            return item
+        if self.condition and not self.cache.has("extras", extras):
+            try:
+                second = _second(beside, size, height, width) if self.beside else pixels
+            except DAMAGE as error:
+                log.warning("%s is skipped: its condition cannot be read as a picture: %s", name, error)
+                return None
+            self.save_extras(item, second)
+        if not self.cache.has("latents", key):
             self.cache.save("latents", key, {"latents": self.teacher.encode(pixels[None])[0]})
-        return Item(name, key, caption, height, width)
+        return item
+
+    def save_extras(self, item: Item, pixels: Tensor) -> None:
+        """Make a sample's extras of pixels [C, height, width] in [0, 1]; chance in them follows from the sample alone."""
+        draw = generator(getattr(self.condition, "seed", 0), "condition", item.latents)
+        self.cache.save("extras", item.extras, self.condition.make(pixels, draw))
 
     def text_key(self, prompt: str) -> str:
         return self.cache.key(prompt, self.teacher.text_dtype)
@@ -157,6 +202,27 @@ def _fitted(image, height: int, width: int) -> Tensor:
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float().div(255)
 
 
+def _second(data: bytes, size: tuple[int, int], height: int, width: int) -> Tensor:
+    """[1 or 3, height, width] in [0, 1] of a file that belongs to a picture of ``size``, scaled and cropped as that is.
+
+    Grey of 16 bits keeps them. Raises ValueError for another shape than the picture's.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with opened(data, deep=True) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        if abs(image.width * size[1] - image.height * size[0]) > max(size):  # what rounding a side to a pixel makes
+            raise ValueError(f"it has {image.width}x{image.height} pixels, in another shape than the picture's {size}")
+        if image.mode.startswith("I"):
+            image = Image.fromarray(np.asarray(image, dtype=np.float32) / 65535)
+            fitted = ImageOps.fit(
+                image.resize(size, Image.Resampling.LANCZOS), (width, height), Image.Resampling.LANCZOS
+            )
+            return torch.from_numpy(np.array(fitted))[None].clamp(0, 1)
+        return _fitted(image.resize(size, Image.Resampling.LANCZOS) if image.size != size else image, height, width)
+
+
 class CachedSource:
     """Samples from the cache. A step takes all its own from one size, which is drawn by how many samples have it.
 
@@ -170,7 +236,7 @@ class CachedSource:
         for item in items:
             by_size.setdefault((item.height, item.width), []).append(item)
         self.by_size = [by_size[size] for size in sorted(by_size)]
-        digest = Cache.key(*(part for group in self.by_size for item in group for part in (item.latents, item.caption)))
+        digest = Cache.key(*(part for group in self.by_size for item in group for part in _parts(item)))
         self.fingerprint = f"{len(self)} samples, {digest}"
         self.extent = encoder.extent
         self.shares = torch.tensor([float(len(group)) for group in self.by_size])
@@ -191,7 +257,13 @@ class CachedSource:
             names=tuple(item.name for item in chosen),
             height=chosen[0].height,
             width=chosen[0].width,
+            extras=extras_of([cache.load("extras", item.extras) for item in chosen if item.extras]),
         )
+
+
+def _parts(item: Item) -> tuple[str, ...]:
+    """What a sample is known by."""
+    return (item.latents, item.caption, item.extras) if item.extras else (item.latents, item.caption)
 
 
 def required(items: Sequence[Item | None], of: str | Path) -> list[Item]:
