@@ -37,9 +37,9 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """A sample: what to call it, the cache's key of its latents, its caption, its size in pixels; the key of its extras.
+    """A sample: what to call it, the cache's key of its latents, its caption, its size in pixels.
 
-    Those are what :class:`Batch` calls so; "" for none.
+    extras: the cache's key of what else it has; "" for nothing.
     """
 
     name: str
@@ -160,7 +160,7 @@ class Encoder:
         return item
 
     def save_extras(self, item: Item, pixels: Tensor) -> None:
-        """Make a sample's extras of pixels [C, height, width] in [0, 1]; chance in them follows from the sample alone."""
+        """Make a sample's extras of pixels [C, height, width] in [0, 1]; their draws follow from the sample alone."""
         draw = generator(getattr(self.condition, "seed", 0), "condition", item.latents)
         self.cache.save("extras", item.extras, self.condition.make(pixels, draw))
 
@@ -212,7 +212,7 @@ def _second(data: bytes, size: tuple[int, int], height: int, width: int) -> Tens
 
     with opened(data, deep=True) as image:
         ImageOps.exif_transpose(image, in_place=True)
-        if abs(image.width * size[1] - image.height * size[0]) > max(size):  # what rounding a side to a pixel makes
+        if abs(image.width * size[1] - image.height * size[0]) > max(*image.size, *size):  # rounded sides
             raise ValueError(f"it has {image.width}x{image.height} pixels, in another shape than the picture's {size}")
         if image.mode.startswith("I"):
             image = Image.fromarray(np.asarray(image, dtype=np.float32) / 65535)

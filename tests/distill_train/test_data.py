@@ -28,6 +28,7 @@ from understudy.distill_train.data import known, make_source
 from understudy.distill_train.data.batch import Extent
 from understudy.distill_train.data.buckets import make_buckets, nearest
 from understudy.distill_train.data.cache import Cache
+from understudy.distill_train.data.conditions import CONDITIONS
 from understudy.distill_train.data.encode import CachedSource, DataError, Encoder, Item
 from understudy.distill_train.data.settings import KINDS
 from understudy.distill_train.process import Discrete
@@ -849,7 +850,7 @@ def test_wrong_settings_are_named(tmp_path, data, said):
 
 
 def test_every_key_is_described():
-    for kind in KINDS.values():
+    for kind in (*KINDS.values(), *CONDITIONS.values()):
         undescribed = [name for name, field in kind.model_fields.items() if not field.description]
         assert undescribed == []
 
