@@ -1,7 +1,7 @@
 """How a network is guided: by a branch without a prompt, or by an input of its own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,17 +19,22 @@ class Guidance(ABC):
 class ClassifierFree(Guidance):
     """Ho and Salimans 2022: ``uncond + cfg (cond - uncond)``, both branches in one pass.
 
-    unconditional: the embeddings of the branch without a prompt, for so many rows.
+    unconditional: the embeddings of the branch without a prompt, for so many rows. join: `Teacher.join`, as the
+    branches' texts may have several lengths.
     """
 
-    def __init__(self, unconditional: Callable[[int], Conditioning]):
-        self.unconditional = unconditional
+    def __init__(
+        self,
+        unconditional: Callable[[int], Conditioning],
+        join: Callable[[Sequence[Conditioning]], Conditioning],
+    ):
+        self.unconditional, self.join = unconditional, join
 
     def __call__(self, run: Run, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float) -> Tensor:
         if isinstance(cfg, (int, float)) and cfg == 1:
             return run(z, t, given)
         free = {**given, **self.unconditional(len(z))}
-        both = {key: torch.cat([given[key], free[key].to(given[key])]) for key in given}
+        both = self.join([given, {key: free[key].to(given[key]) for key in given}])
         cond, uncond = run(torch.cat([z, z]), torch.cat([t, t]), both).chunk(2)
         if isinstance(cfg, Tensor):
             cfg = cfg.reshape(-1, *[1] * (z.ndim - 1))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..files import CheckpointError, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
 from .folder_files import read_json, weight_files
 from .layout import EDM, SD1, SDXL, Architecture
-from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
+from .stable_diffusion import Components, Facts, TextEncoder, zero_terminal_snr
 from .vae import load_vae
 
 CLIP_TEXT = "clip_text_model"
@@ -55,31 +56,65 @@ def load_folder(path: str | Path, dtype: torch.dtype, vae: Path | None = None) -
 
     Raises CheckpointError as :func:`read_folder` does.
     """
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+    read_folder(path, needs_vae=vae is None)
+    facts = read_facts(path)
+    return Components(
+        unet=load_unet(path, dtype),
+        vae=load_own_vae(path, vae),
+        texts=load_texts(path, dtype),
+        alphas_cumprod=facts.alphas_cumprod,
+        prediction=facts.prediction,
+        empty_negative_is_zero=facts.empty_negative_is_zero,
+    )
+
+
+def read_facts(path: str | Path) -> Facts:
+    """What its configs say."""
+    from diffusers import DDIMScheduler
 
     path = Path(path)
-    architecture = read_folder(path, needs_vae=vae is None)
-    encoders = ["text_encoder", "text_encoder_2"] if architecture is SDXL else ["text_encoder"]
-    texts = tuple(
-        TextEncoder(
-            _network(CLIPTextModelWithProjection if name.endswith("_2") else CLIPTextModel, path / name, dtype),
-            _tokenizer(path / name.replace("text_encoder", "tokenizer"), layout.pad_token),
-        )
-        for name, layout in zip(encoders, architecture.texts, strict=True)
-    )
     scheduler = read_json(path / "scheduler" / "scheduler_config.json")
     ours = DDIMScheduler.from_config({**scheduler, "rescale_betas_zero_snr": False})
     alphas_cumprod = ours.alphas_cumprod.double()
-    return Components(
-        unet=_network(UNet2DConditionModel, path / "unet", dtype),
-        vae=load_vae(vae, architecture) if vae else _network(AutoencoderKL, path / "vae", torch.float32),
-        texts=texts,
+    architecture = read_folder(path, needs_vae=False)
+    return Facts(
         alphas_cumprod=zero_terminal_snr(alphas_cumprod) if scheduler.get("rescale_betas_zero_snr") else alphas_cumprod,
         prediction=_prediction(path, scheduler),
         empty_negative_is_zero=read_json(path / "model_index.json").get(
             "force_zeros_for_empty_prompt", architecture.empty_negative_is_zero
         ),
+        guidance_width=read_json(path / "unet" / "config.json").get("time_cond_proj_dim"),
+    )
+
+
+def load_unet(path: str | Path, dtype: torch.dtype) -> nn.Module:
+    """Its UNet alone. Raises as :func:`load_folder`."""
+    from diffusers import UNet2DConditionModel
+
+    return _network(UNet2DConditionModel, Path(path) / "unet", dtype)
+
+
+def load_own_vae(path: str | Path, vae: Path | None = None) -> nn.Module:
+    """Its autoencoder, or that of ``vae``. Raises as :func:`load_folder`."""
+    from diffusers import AutoencoderKL
+
+    if vae is not None:
+        return load_vae(vae, read_folder(path, needs_vae=False))
+    return _network(AutoencoderKL, Path(path) / "vae", torch.float32)
+
+
+def load_texts(path: str | Path, dtype: torch.dtype) -> tuple[TextEncoder, ...]:
+    """Its text encoders alone. Raises as :func:`load_folder`."""
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    path, architecture = Path(path), read_folder(path, needs_vae=False)
+    encoders = ["text_encoder", "text_encoder_2"] if architecture is SDXL else ["text_encoder"]
+    return tuple(
+        TextEncoder(
+            _network(CLIPTextModelWithProjection if name.endswith("_2") else CLIPTextModel, path / name, dtype),
+            _tokenizer(path / name.replace("text_encoder", "tokenizer"), layout.pad_token),
+        )
+        for name, layout in zip(encoders, architecture.texts, strict=True)
     )
 
 

@@ -112,8 +112,8 @@ def _first(left_out: dict[Path, str]) -> str:
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
-    """A picture's file as PIL opens it; of an animated one, its first frame.
+def opened(data: bytes, deep: bool = False) -> Iterator[Image.Image]:
+    """A picture's file as PIL opens it; of an animated one, its first frame. deep: grey of 16 bits will do.
 
     A PNG's compressed texts and colour profile may be of any size, as for ComfyUI's own loader.
     Raises OSError, SyntaxError or ValueError for a damaged picture, also within the block, where it is decoded;
@@ -126,7 +126,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         data = _without_excess(data)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode.startswith(("I", "F")):
+            if image.mode.startswith(("F",) if deep else ("I", "F")):
                 raise ValueError(f"its pixels are {image.mode}; expected 8 bits a channel, so convert it first")
             yield image
     except UnidentifiedImageError as error:  # which names a place in memory

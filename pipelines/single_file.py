@@ -14,7 +14,7 @@ from ..oracles.clip_tokenizer import clip_tokenizer
 from ..samplers.denoisers import scaled_linear
 from .layout import UNET, VAE, Architecture, Shapes, architecture_of, text_config, unet_config
 from .renaming import Names, original_names, original_shape, original_tensor, require_readable
-from .stable_diffusion import Components, TextEncoder, zero_terminal_snr
+from .stable_diffusion import Components, Facts, TextEncoder, zero_terminal_snr
 from .vae import load_vae
 
 
@@ -83,46 +83,62 @@ def load_single_file(path: str | Path, dtype: torch.dtype, vae: Path | None = No
 
     Raises CheckpointError for tensors missing from it or of another shape.
     """
-    from diffusers import UNet2DConditionModel
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
-
-    file = read_single_file(path)
-    prefixes = (UNET, *(text.prefix for text in file.architecture.texts))
-    weights = file.tensors(name for name in file.names if name.startswith(prefixes))
-    unet = _filled(path, UNet2DConditionModel, file.unet, convert_ldm_unet_checkpoint(weights, file.unet), dtype)
+    facts = read_facts(path)
     return Components(
-        unet=unet,
-        vae=load_vae(vae or file.path, file.architecture),
-        texts=_texts(file, weights, dtype),
+        unet=load_unet(path, dtype),
+        vae=load_own_vae(path, vae),
+        texts=load_texts(path, dtype),
+        alphas_cumprod=facts.alphas_cumprod,
+        prediction=facts.prediction,
+        empty_negative_is_zero=facts.empty_negative_is_zero,
+    )
+
+
+def read_facts(path: str | Path) -> Facts:
+    """What its header says."""
+    file = read_single_file(path)
+    return Facts(
         alphas_cumprod=zero_terminal_snr(scaled_linear()) if file.zero_snr else scaled_linear(),
         prediction=file.prediction,
         empty_negative_is_zero=file.architecture.empty_negative_is_zero,
     )
 
 
-def _texts(file: SingleFile, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> tuple[TextEncoder, ...]:
+def load_unet(path: str | Path, dtype: torch.dtype) -> nn.Module:
+    """Its UNet alone. Raises as :func:`load_single_file`."""
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    file = read_single_file(path)
+    weights = file.tensors(name for name in file.names if name.startswith(UNET))
+    with torch.device("meta"):
+        network = UNet2DConditionModel(**file.unet)
+    return fill(path, network, convert_ldm_unet_checkpoint(weights, file.unet), dtype, adopt=True)
+
+
+def load_own_vae(path: str | Path, vae: Path | None = None) -> nn.Module:
+    """Its autoencoder, or that of ``vae``. Raises as :func:`load_single_file`."""
+    return load_vae(vae or path, read_single_file(path).architecture)
+
+
+def load_texts(path: str | Path, dtype: torch.dtype) -> tuple[TextEncoder, ...]:
+    """Its text encoders alone. Raises as :func:`load_single_file`."""
     from diffusers.loaders.single_file_utils import convert_ldm_clip_checkpoint, convert_open_clip_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    texts = []
+    file, texts = read_single_file(path), []
     for layout in file.architecture.texts:
+        weights = file.tensors(name for name in file.names if name.startswith(layout.prefix))
         config = CLIPTextConfig(**text_config(layout, file.shapes))
         with torch.device("meta"):
             network = (CLIPTextModelWithProjection if layout.open_clip else CLIPTextModel)(config)
         if layout.open_clip:
             converted = convert_open_clip_checkpoint(network, weights, prefix=layout.prefix)
         else:
-            mine = {key: value for key, value in weights.items() if key.startswith(layout.prefix)}
-            converted = convert_ldm_clip_checkpoint(mine)
+            converted = convert_ldm_clip_checkpoint(weights)
         # `CLIPTextModel` lost its inner "text_model" in transformers 5.6.
         if not any(key.startswith("text_model.") for key in network.state_dict()):
             converted = {key.removeprefix("text_model."): value for key, value in converted.items()}
-        filled = fill(file.path, network, converted, dtype, adopt=True)
+        filled = fill(path, network, converted, dtype, adopt=True)
         texts.append(TextEncoder(filled, clip_tokenizer(layout.pad_token)))
     return tuple(texts)
-
-
-def _filled(path, kind, config: dict, converted: dict[str, torch.Tensor], dtype: torch.dtype) -> nn.Module:
-    with torch.device("meta"):
-        network = kind(**config)
-    return fill(path, network, converted, dtype, adopt=True)

@@ -23,6 +23,19 @@ class TextEncoder:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What a checkpoint says of itself, known before any network is read.
+
+    guidance_width: of the UNet's input for the guidance scale, None without one.
+    """
+
+    alphas_cumprod: torch.Tensor
+    prediction: str
+    empty_negative_is_zero: bool
+    guidance_width: int | None = None
+
+
+@dataclass(frozen=True)
 class Components:
     """Everything that a checkpoint holds; one text encoder for SD 1.x, two for SDXL."""
 

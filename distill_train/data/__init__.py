@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..config import Recipe, RecipeError, explain
 from .batch import Source
+from .beside import Beside
 from .cache import Cache
 from .settings import KINDS, DataSettings
 
@@ -45,22 +46,24 @@ def make_source(
     limit: of the samples, for an estimate; the source's ``extent`` then says how much of all they are.
     Raises RecipeError for wrong settings, and DataError or FileNotFoundError where there is nothing to learn from.
     """
-    from .encode import Encoder
+    from .encode import CachedSource, Encoder
 
     settings = read_settings(data)
-    encoder = Encoder(teacher, Cache(cache, teacher.maker), settings.sizes(teacher), recipe.loop.precision, limit)
+    condition = None if settings.kind == "prompts" else settings.condition
+    beside = Beside(condition.path) if condition and condition.beside else None
+    sizes, precision = settings.sizes(teacher), recipe.loop.precision
+    encoder = Encoder(teacher, Cache(cache, teacher.maker), sizes, precision, limit, condition, beside)
     if encoder.processes.is_main:
         encoder.cache.tidy()
-    if settings.kind == "folder":
-        from .pictures import folder_items
-
-        items = folder_items(settings, encoder)
-    elif settings.kind == "webdataset":
-        from .shards import shard_items
-
-        items = shard_items(settings, encoder)
-    else:
+    if settings.kind == "prompts":
         from .prompts import prompt_items
 
-        items = prompt_items(settings, encoder, score)
-    return encoder.source(items, recipe.seed, recipe.loop.batch_size)
+        items = prompt_items(settings, encoder, score)  # which embeds them first, as the UNet makes its samples
+    else:
+        if settings.kind == "folder":
+            from .pictures import folder_items as read_items
+        else:
+            from .shards import shard_items as read_items
+        items = read_items(settings, encoder)
+        encoder.texts(item.caption for item in items)
+    return CachedSource(items, encoder, recipe.seed, recipe.loop.batch_size)

@@ -14,7 +14,7 @@ class Batch:
 
     ``embeddings`` are as :meth:`Teacher.embed` gives them; ``names`` say of each sample which image or prompt it is.
     ``extras`` are what else belongs to a sample, [b, ...] each: "condition", a picture [b, C, height, width] in [0, 1],
-    or "mask" [b, 1, height, width], 1 where something is to change.
+    or "mask" [b, 1, height, width], 1 where something is to change; where one hides a condition, that is -1.
     """
 
     latents: Tensor

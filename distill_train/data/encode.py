@@ -16,8 +16,10 @@ from ...pipelines.console import Counter
 from ...pipelines.images import opened
 from ...pipelines.processes import Processes
 from .batch import Batch, Extent
+from .beside import Beside
 from .buckets import Sizes, nearest
 from .cache import Cache
+from .conditions import Condition, extras_of
 from .randomness import generator
 
 if TYPE_CHECKING:
@@ -35,27 +37,42 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """A sample: what to call it, the cache's key of its latents, its caption, its size in pixels."""
+    """A sample: what to call it, the cache's key of its latents, its caption, its size in pixels.
+
+    extras: the cache's key of what else it has; "" for nothing.
+    """
 
     name: str
     latents: str
     caption: str
     height: int
     width: int
+    extras: str = ""
 
 
 class Encoder:
     """The teacher's encoders in front of the cache. With several processes each encodes a part.
 
     precision: of the teacher's UNet, where it makes the samples; the autoencoder always runs in float32. limit: of the
-    samples, for an estimate; ``extent`` then says how much of all they are.
+    samples, for an estimate; ``extent`` then says how much of all they are. condition: what else a sample gets; beside:
+    the pictures that it is made of, where that is not the sample's own.
     """
 
     extent = Extent()
     limit: int | None = None
 
-    def __init__(self, teacher: "Teacher", cache: Cache, sizes: Sizes, precision: str, limit: int | None = None):
+    def __init__(
+        self,
+        teacher: "Teacher",
+        cache: Cache,
+        sizes: Sizes,
+        precision: str,
+        limit: int | None = None,
+        condition: Condition | None = None,
+        beside: Beside | None = None,
+    ):
         self.teacher, self.cache, self.sizes, self.precision, self.limit = teacher, cache, sizes, precision, limit
+        self.condition, self.beside = condition, beside
         self.processes = Processes("cpu" if torch.device(teacher.device).type == "cpu" else "auto")
 
     def first(self, work: list, captions: Sequence[str]) -> list:
@@ -102,8 +119,20 @@ class Encoder:
         """
         return self.processes.gather([one for one in work if not self.cache.has(*entry(one))])[0]
 
-    def picture(self, name: str, data: bytes, caption: str) -> Item | None:
-        """The sample of a picture file's content; None, and a line in the log, for one that cannot be read."""
+    @property
+    def plan(self) -> tuple[str, ...]:
+        """Of what the extras are made, for keys of the cache; nothing where there are none."""
+        return () if self.condition is None else ("condition", self.condition.plan)
+
+    def has(self, item: Item) -> bool:
+        """Whether all of a sample but its caption's embeddings is in the cache."""
+        return self.cache.has("latents", item.latents) and (not item.extras or self.cache.has("extras", item.extras))
+
+    def picture(self, name: str, data: bytes, caption: str, beside: bytes = b"") -> Item | None:
+        """The sample of a picture file's content; None, and a line in the log, for one that cannot be read.
+
+        beside: the content of the file that its condition is made of, where that lies beside.
+        """
         from PIL import ImageOps
 
         try:
@@ -111,39 +140,54 @@ class Encoder:
                 ImageOps.exif_transpose(image, in_place=True)
                 height, width = nearest(self.sizes, image.height, image.width)
                 key = self.cache.key(data, height, width)
-                pixels = None if self.cache.has("latents", key) else _fitted(image, height, width)
+                extras = self.cache.key(key, beside, *self.plan) if self.condition else ""
+                item, size = Item(name, key, caption, height, width, extras), image.size
+                pixels = None if self.has(item) else _fitted(image, height, width)
         except DAMAGE as error:
             log.warning("%s is skipped: it cannot be read as a picture: %s", name, error)
             return None
-        if pixels is not None:
+        if pixels is None:
+            return item
+        if self.condition and not self.cache.has("extras", extras):
+            try:
+                second = _second(beside, size, height, width) if self.beside else pixels
+            except DAMAGE as error:
+                log.warning("%s is skipped: its condition cannot be read as a picture: %s", name, error)
+                return None
+            self.save_extras(item, second)
+        if not self.cache.has("latents", key):
             self.cache.save("latents", key, {"latents": self.teacher.encode(pixels[None])[0]})
-        return Item(name, key, caption, height, width)
+        return item
+
+    def save_extras(self, item: Item, pixels: Tensor) -> None:
+        """Make a sample's extras of pixels [C, height, width] in [0, 1]; their draws follow from the sample alone."""
+        draw = generator(getattr(self.condition, "seed", 0), "condition", item.latents)
+        self.cache.save("extras", item.extras, self.condition.make(pixels, draw))
 
     def text_key(self, prompt: str) -> str:
         return self.cache.key(prompt, self.teacher.text_dtype)
 
-    def texts(self, prompts: Iterable[str]) -> None:
-        """Embed what the cache lacks."""
-        missing = self.missing(sorted(set(prompts)), lambda prompt: ("text", self.text_key(prompt)))
+    def texts(self, captions: Iterable[str]) -> None:
+        """Embed what the cache lacks; how many the teacher cuts goes to the log."""
+        captions = set(captions)
+        if self.processes.is_main and (said := self.teacher.too_long(captions)):
+            log.warning("%s; the rest of them is not learned", said.replace("prompts", "captions"))
+        missing = self.missing(sorted(captions), lambda prompt: ("text", self.text_key(prompt)))
 
         def embed(mine: list[str], done: Callable[[int], None]) -> list:
             for start in range(0, len(mine), PROMPTS_AT_ONCE):
                 part = mine[start : start + PROMPTS_AT_ONCE]
-                states = self.teacher.embed(part)
-                for row, prompt in enumerate(part):
-                    self.cache.save("text", self.text_key(prompt), {key: v[row].clone() for key, v in states.items()})
+                rows = self.teacher.separate(self.teacher.embed(part))
+                for prompt, row in zip(part, rows, strict=True):
+                    self.cache.save("text", self.text_key(prompt), {key: value.clone() for key, value in row.items()})
                 done(start + len(part))
             return mine
 
         self.share(missing, "captions", embed, self.extent.captions)
 
-    def source(self, items: Sequence[Item], seed: int, batch_size: int) -> "CachedSource":
-        """The samples for training; embeds their captions. Raises DataError for none."""
-        captions = {item.caption for item in items}
-        if self.processes.is_main and (said := self.teacher.too_long(captions)):
-            log.warning("%s; the rest of them is not learned", said.replace("prompts", "captions"))
-        self.texts(captions)
-        return CachedSource(items, self, seed, batch_size)
+    def embeddings(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """Those of a batch, from the cache."""
+        return self.teacher.collate([self.cache.load("text", self.text_key(caption)) for caption in captions])
 
 
 def _fitted(image, height: int, width: int) -> Tensor:
@@ -156,6 +200,27 @@ def _fitted(image, height: int, width: int) -> Tensor:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     fitted = ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1).float().div(255)
+
+
+def _second(data: bytes, size: tuple[int, int], height: int, width: int) -> Tensor:
+    """[1 or 3, height, width] in [0, 1] of a file that belongs to a picture of ``size``, scaled and cropped as that is.
+
+    Grey of 16 bits keeps them. Raises ValueError for another shape than the picture's.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with opened(data, deep=True) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        if abs(image.width * size[1] - image.height * size[0]) > max(*image.size, *size):  # rounded sides
+            raise ValueError(f"it has {image.width}x{image.height} pixels, in another shape than the picture's {size}")
+        if image.mode.startswith("I"):
+            image = Image.fromarray(np.asarray(image, dtype=np.float32) / 65535)
+            fitted = ImageOps.fit(
+                image.resize(size, Image.Resampling.LANCZOS), (width, height), Image.Resampling.LANCZOS
+            )
+            return torch.from_numpy(np.array(fitted))[None].clamp(0, 1)
+        return _fitted(image.resize(size, Image.Resampling.LANCZOS) if image.size != size else image, height, width)
 
 
 class CachedSource:
@@ -171,7 +236,7 @@ class CachedSource:
         for item in items:
             by_size.setdefault((item.height, item.width), []).append(item)
         self.by_size = [by_size[size] for size in sorted(by_size)]
-        digest = Cache.key(*(part for group in self.by_size for item in group for part in (item.latents, item.caption)))
+        digest = Cache.key(*(part for group in self.by_size for item in group for part in _parts(item)))
         self.fingerprint = f"{len(self)} samples, {digest}"
         self.extent = encoder.extent
         self.shares = torch.tensor([float(len(group)) for group in self.by_size])
@@ -185,15 +250,20 @@ class CachedSource:
         group = self.by_size[int(torch.multinomial(self.shares, 1, generator=draw))]
         order = torch.randperm(len(group), generator=draw)
         chosen = [group[order[(index - step * self.batch_size) % len(group)]] for index in indices]
-        cache, key = self.encoder.cache, self.encoder.text_key
-        texts = [cache.load("text", key(item.caption)) for item in chosen]
+        cache = self.encoder.cache
         return Batch(
             latents=torch.stack([cache.load("latents", item.latents)["latents"] for item in chosen]),
-            embeddings={name: torch.stack([text[name] for text in texts]) for name in texts[0]},
+            embeddings=self.encoder.embeddings([item.caption for item in chosen]),
             names=tuple(item.name for item in chosen),
             height=chosen[0].height,
             width=chosen[0].width,
+            extras=extras_of([cache.load("extras", item.extras) for item in chosen if item.extras]),
         )
+
+
+def _parts(item: Item) -> tuple[str, ...]:
+    """What a sample is known by."""
+    return (item.latents, item.caption, item.extras) if item.extras else (item.latents, item.caption)
 
 
 def required(items: Sequence[Item | None], of: str | Path) -> list[Item]:

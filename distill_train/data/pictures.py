@@ -25,19 +25,26 @@ def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
         log.warning("%s is skipped: %s", path, reason)
     repeats = _repeats(settings, pictures)
     captions = _from_files(pictures) if settings.captions is None else _from_table(settings, pictures)
-    found = [path for path in pictures if path in captions]
+    beside, found = encoder.beside, []
     for path in pictures:
         if path not in captions:
             log.warning("%s is skipped: it has no caption", path)
+        elif beside and beside.of(path.relative_to(settings.path)) is None:
+            log.warning("%s is skipped: there is no condition for it in %s", path, beside.folder)
+        else:
+            found.append(path)
 
     # What each picture became when it was last read: {path below the folder: [size, time, latents, height, width]}.
-    table = encoder.cache.key(settings.path.resolve(), encoder.sizes)
+    # With a condition its key comes last, and where it is made of a second file, that one's size and time after these.
+    table = encoder.cache.key(settings.path.resolve(), encoder.sizes, *encoder.plan)
     known = encoder.cache.read_note("pictures", table) or {}
 
     def encode(mine: list[Path], done) -> list[tuple[Item | None, list[int] | None]]:
         made = []
         for path in mine:
-            made.append(_item(path, captions[path], encoder, known.get(path.relative_to(settings.path).as_posix())))
+            name = path.relative_to(settings.path)
+            second = beside.of(name) if beside else None
+            made.append(_item(path, captions[path], encoder, known.get(name.as_posix()), second))
             done(len(made))
         return made
 
@@ -47,7 +54,7 @@ def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
         name = path.relative_to(settings.path).as_posix()
         known.pop(name, None)
         if item and mark:
-            known[name] = [*mark, item.latents, item.height, item.width]
+            known[name] = [*mark, item.latents, item.height, item.width, *[item.extras] * bool(item.extras)]
     if encoder.processes.is_main:
         encoder.cache.write_note("pictures", table, known)
     counts = [repeats.get(path.relative_to(settings.path).parts[0], 1) for path in work]
@@ -80,17 +87,24 @@ def _repeats(settings: FolderSettings, pictures: list[Path]) -> dict[str, int]:
     return found
 
 
-def _item(path: Path, caption: str, encoder: Encoder, known: list | None) -> tuple[Item | None, list[int] | None]:
-    """The sample of a picture and its stamp; a file that is still as ``known`` is not read."""
+def _item(
+    path: Path, caption: str, encoder: Encoder, known: list | None, beside: Path | None
+) -> tuple[Item | None, list[int] | None]:
+    """The sample of a picture and the stamp of its files; where they are still as ``known`` they are not read."""
+    files = [path] if beside is None else [path, beside]
     try:
-        mark = stamp(path)
-        if known and known[:2] == mark and encoder.cache.has("latents", known[2]):
-            return Item(str(path), known[2], caption, *known[3:]), mark
-        data = path.read_bytes()
+        stamps = [stamp(file) for file in files]
+        mark = None if None in stamps else [part for found in stamps for part in found]
+        if known and mark and known[: len(mark)] == mark:
+            latents, height, width, *extras = known[len(mark) :]
+            item = Item(str(path), latents, caption, height, width, *extras)
+            if encoder.has(item):
+                return item, mark
+        data = [file.read_bytes() for file in files]
     except OSError as error:
         log.warning("%s is skipped: %s", path, error)
         return None, None
-    return encoder.picture(str(path), data, caption), mark
+    return encoder.picture(str(path), data[0], caption, *data[1:]), mark
 
 
 def _from_files(pictures: list[Path]) -> dict[Path, str]:

@@ -23,7 +23,10 @@ Score = Callable[[Tensor, Sequence[str]], Tensor]
 
 
 def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None = None) -> list[Item]:
-    """A sample for each prompt in turn, made by the teacher. Raises FileNotFoundError or ValueError."""
+    """A sample for each prompt in turn, made by the teacher; their texts are embedded then.
+
+    Raises FileNotFoundError or ValueError.
+    """
     prompts = read_prompts(settings.path)
     side = settings.side(encoder.teacher)
     plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision, encoder.teacher.text_dtype
@@ -34,7 +37,10 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
         prompt = prompts[index % len(prompts)]
         items.append(Item(f"{index}: {prompt}", encoder.cache.key(prompt, index, *plan), prompt, side, side))
     items = encoder.first(items, [item.caption for item in items])
+    encoder.texts(item.caption for item in items)
     missing = encoder.missing(enumerate(items), lambda place: ("latents", place[1].latents))
+    if missing:
+        encoder.teacher.rest()  # the UNet comes now, and needs no text encoders beside it
 
     def make(mine: list[tuple[int, Item]], done) -> list:
         for start in range(0, len(mine), settings.batch_size):
@@ -51,7 +57,7 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
 
 @torch.no_grad()
 def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prompts: list[str]) -> Tensor:
-    """Latents [B, C, h, w]; the noise of each follows from the seed and its index."""
+    """Latents [B, C, h, w] of prompts whose texts are in the cache; the noise of each follows from seed and index."""
     teacher, side, count = encoder.teacher, settings.side(encoder.teacher), len(prompts)
 
     def network(x: Tensor, t: Tensor, **given: Tensor) -> Tensor:
@@ -60,7 +66,8 @@ def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prom
 
     model = teacher.process.denoiser(network)
     sizes = teacher.sizes(side, side, count)
-    arguments = {"cond": {**teacher.embed(prompts), **sizes}, "uncond": {**teacher.unconditional(count), **sizes}}
+    given = {key: value.to(teacher.device) for key, value in encoder.embeddings(prompts).items()}
+    arguments = {"cond": {**given, **sizes}, "uncond": {**teacher.unconditional(count), **sizes}}
     shape = teacher.latent_channels, side // teacher.factor, side // teacher.factor
     noise = [torch.randn(shape, generator=generator(settings.seed, "noise", index)) for index in indices]
     noise = torch.stack(noise).to(teacher.device)

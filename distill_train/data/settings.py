@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ..config import RecipeError, Strict
 from .buckets import Sizes, make_buckets
+from .conditions import AnyCondition
 from .filtering import FilterSettings
 
 
@@ -42,7 +43,15 @@ class Pictures(Sized):
         return make_buckets(side, self.stride, self.max_aspect)
 
 
-class FolderSettings(Pictures):
+class Conditioned(Pictures):
+    """Pictures that may come with a condition each."""
+
+    condition: AnyCondition | None = Field(
+        None, discriminator="kind", description="what pictures are made from beside their texts, a table"
+    )
+
+
+class FolderSettings(Conditioned):
     """A folder of pictures with captions."""
 
     kind: Literal["folder"] = Field(description="pictures and captions in a folder")
@@ -56,7 +65,7 @@ class FolderSettings(Pictures):
     )
 
 
-class ShardSettings(Pictures):
+class ShardSettings(Conditioned):
     """Tar files of pictures with captions, as webdataset has them."""
 
     kind: Literal["webdataset"] = Field(description="pictures and captions in tar files")

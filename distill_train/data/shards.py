@@ -63,11 +63,12 @@ def _shards(pattern: str) -> list[Path]:
 def _encoded(shard: Path, settings: ShardSettings, encoder: Encoder, done: Callable[[float], None]) -> list[Item]:
     """The shard's samples; noted when all are done, so that a run that was cut off goes on at the shard."""
     cache = encoder.cache
-    key = cache.key(known_sha256(shard, cache), encoder.sizes, settings.caption)
+    stamps = encoder.beside.stamps if encoder.beside else ()
+    key = cache.key(known_sha256(shard, cache), encoder.sizes, settings.caption, *encoder.plan, *stamps)
     noted = cache.read_note("shards", key)
     if noted is not None:
         items = [Item(*fields) for fields in noted]
-        if all(cache.has("latents", item.latents) for item in items):
+        if all(map(encoder.has, items)):
             return items
     _require_whole(shard)
     items = _items(shard, _followed(shard, done), settings, encoder)
@@ -130,7 +131,17 @@ def _items(shard: Path, samples: Iterable[dict], settings: ShardSettings, encode
         if picture is None or not caption:
             log.warning("%s is skipped: it has no %s", name, "picture" if picture is None else settings.caption)
             continue
-        if item := encoder.picture(name, picture, caption):
+        second = []
+        if encoder.beside:
+            if (path := encoder.beside.of(sample["__key__"])) is None:
+                log.warning("%s is skipped: there is no condition for it in %s", name, encoder.beside.folder)
+                continue
+            try:
+                second = [path.read_bytes()]
+            except OSError as error:
+                log.warning("%s is skipped: %s", name, error)
+                continue
+        if item := encoder.picture(name, picture, caption, *second):
             items.append(item)
     return items
 

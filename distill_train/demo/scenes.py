@@ -9,13 +9,15 @@ from torch import Tensor
 
 from ...demo_family import family
 from ...demo_family.language import token_ids
-from ...demo_family.render import render
+from ...demo_family.render import DRAWS, outlined, painted
 from ...demo_family.scenes import Scene, scenes_of
 from ...files import save_tensors, sha256
 from ..config import RecipeError
+from ..data.conditions import coarser
 from ..data.randomness import generator
 
 CHUNK = 256
+LOW_RESOLUTION = 4  # pixels that become one, along each side
 SINGLE_SHARE = 0.1  # of the drawn scenes show one thing; by count they would be one in a hundred
 
 
@@ -90,11 +92,36 @@ class LatentSet:
         return self.latents[at], self.tokens[at]
 
 
-def _rendered(start: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Pixels and tokens of the chunk of the training pictures that begins at ``start``."""
+class Conditions:
+    """What pictures of a :class:`LatentSet` are made from beside their texts, drawn from their scenes when asked for.
+
+    kind: "outline" of all things, or "low_resolution", the picture at a quarter of its sides and back.
+    """
+
+    def __init__(self, count: int, seed: int, kind: str):
+        self.kind, chunks = kind, [_drawn(start, count, seed) for start in range(0, count, CHUNK)]
+        self.scenes = [scene for scenes, _ in chunks for scene in scenes]
+        self.draws = torch.cat([draws for _, draws in chunks])
+
+    def of(self, places: list[int]) -> Tensor:
+        """[B, 3, 64, 64] in [0, 1] of the pictures at these places."""
+        scenes, draws = [self.scenes[place] for place in places], self.draws[places]
+        if self.kind == "outline":
+            return outlined(scenes, draws).repeat(1, 3, 1, 1)
+        return coarser(painted(scenes, draws), LOW_RESOLUTION)
+
+
+def _drawn(start: int, count: int, seed: int) -> tuple[list[Scene], Tensor]:
+    """Scenes and their draws [B, 8] of the chunk of the training pictures that begins at ``start``."""
     g = generator(seed, "pictures", start)
     scenes = draw_scenes(min(CHUNK, count - start), g)
-    return render(scenes, g), tokens_for(scenes)
+    return scenes, torch.rand(len(scenes), DRAWS, generator=g)
+
+
+def _rendered(start: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pixels and tokens of such a chunk."""
+    scenes, draws = _drawn(start, count, seed)
+    return painted(scenes, draws), tokens_for(scenes)
 
 
 @torch.no_grad()

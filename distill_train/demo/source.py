@@ -12,7 +12,7 @@ from ..config import Recipe, RecipeError, Strict, explain
 from ..data.batch import Batch, Extent
 from ..data.randomness import generator
 from ..teachers import Teacher
-from .scenes import LatentSet
+from .scenes import Conditions, LatentSet
 
 
 class SceneSettings(Strict):
@@ -22,6 +22,9 @@ class SceneSettings(Strict):
     vae: Path = Field(Path("vae.safetensors"), description="the autoencoder; the pack's own without a folder")
     pictures: int = Field(50_000, gt=0, description="how many scenes are drawn")
     pictures_seed: int = Field(2, description="of the scenes")
+    condition: Literal["outline", "low_resolution"] | None = Field(
+        None, description="what pictures are made from beside their texts: edges, or a quarter of their pixels a side"
+    )
 
 
 def read_settings(data: Mapping[str, Any]) -> SceneSettings:
@@ -35,8 +38,15 @@ def read_settings(data: Mapping[str, Any]) -> SceneSettings:
 class SceneSource:
     """Scenes with replacement: sample i is the same in every run with the seed. extent: how much of all, if limited."""
 
-    def __init__(self, scenes: LatentSet, seed: int, extent: Extent | None = None):
-        self.scenes, self.seed, self.extent = scenes, seed, extent or Extent()
+    def __init__(
+        self, scenes: LatentSet, seed: int, extent: Extent | None = None, conditions: Conditions | None = None
+    ):
+        self.scenes, self.seed, self.extent, self.conditions = scenes, seed, extent or Extent(), conditions
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What a run must go on with; without a condition nothing, as runs before there were any."""
+        return f"scenes with {self.conditions.kind}" if self.conditions else None
 
     @classmethod
     def of_settings(
@@ -54,7 +64,9 @@ class SceneSource:
         started = time.monotonic()
         scenes = LatentSet.of_renders(s.vae, count, s.pictures_seed, teacher.device, cache)
         part = count / s.pictures
-        return cls(scenes, recipe.seed, Extent(part, part, (time.monotonic() - started) * (1 / part - 1)))
+        extent = Extent(part, part, (time.monotonic() - started) * (1 / part - 1))
+        conditions = Conditions(count, s.pictures_seed, s.condition) if s.condition else None
+        return cls(scenes, recipe.seed, extent, conditions)
 
     def batch(self, step: int, indices: range) -> Batch:
         count = len(self.scenes.latents)
@@ -62,4 +74,5 @@ class SceneSource:
         at = torch.tensor(places, device=self.scenes.latents.device)
         side = self.scenes.latents.shape[-1] * 8
         names = [f"scene {place}" for place in places]
-        return Batch(self.scenes.latents[at], {"tokens": self.scenes.tokens[at]}, names, side, side)
+        extras = {"condition": self.conditions.of(places)} if self.conditions else {}
+        return Batch(self.scenes.latents[at], {"tokens": self.scenes.tokens[at]}, names, side, side, extras)

@@ -117,6 +117,11 @@ class Method(ABC):
         """Averages that the method keeps for itself."""
         return ()
 
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether those hold weights of their own."""
+        return any(average.weights for average in self.averages())
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold besides the network, its average and the optimizer."""
         return {}

@@ -49,7 +49,10 @@ class CD(Distillation):
             raise RecipeError(
                 f"settings.intervals is {settings.intervals}; expected a smaller divisor of {self.process.timesteps}"
             )
-        self.target = Ema(self.network, settings.target_ema, warmup=False)
+
+    def make_student(self) -> None:
+        super().make_student()
+        self.target = Ema(self.network, self.settings.target_ema, warmup=False)
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         settings, x0, given = self.settings, batch.latents, self.conditioning(batch)

@@ -14,7 +14,7 @@ from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
 from ..guidance import ClassifierFree, Conditioning
-from ..students import STUDENTS
+from ..students import STUDENTS, Student
 from ..students.written import cast, check
 from ..teachers import Teacher, load_teacher
 from ..teachers.precision import DTYPES, autocast
@@ -37,8 +37,7 @@ class Distillation(Method):
         if recipe.student.train not in self.trains:
             known = " or ".join(self.trains)
             raise RecipeError(f"{recipe.method} with student.train = {recipe.student.train}; expected {known}")
-        frozen, kind = DTYPES[recipe.loop.precision], STUDENTS[recipe.student.train]
-        if self.guidance_width is not None and not kind.adds_inputs:
+        if self.guidance_width is not None and not self._kind.adds_inputs:
             able = " or ".join(name for name, other in STUDENTS.items() if other.adds_inputs)
             raise RecipeError(f"settings.embed_guidance adds an input to the UNet; use it with student.train = {able}")
         if teacher is None:
@@ -46,23 +45,39 @@ class Distillation(Method):
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
             if source is None:
                 check_data(recipe.data)
-            told, dtype = recipe.teacher, kind.starts_in(frozen)
+            told, dtype = recipe.teacher, self._kind.starts_in(DTYPES[recipe.loop.precision])
             teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
         self.teacher, self.source = teacher, source
-        self.student = kind(teacher, recipe.student, frozen, self.guidance_width)
+        self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional, teacher.join)
+        self.preview = Preview(recipe.samples, teacher, device, self.sample, lambda: self.student.teaching())
+        if not teacher.unet_waits:
+            self.make_student()
+
+    @property
+    def _kind(self) -> type[Student]:
+        return STUDENTS[self.recipe.student.train]
+
+    def make_student(self) -> None:
+        """The student, and what stands beside it; of the teacher it needs the UNet.
+
+        Where that waits, :meth:`prepare` comes to it when every text is embedded and the text encoders are gone.
+        """
+        torch.manual_seed(self.recipe.seed)  # initial weights, whatever was made or found in the cache before
+        frozen = DTYPES[self.recipe.loop.precision]
+        self.student = self._kind(self.teacher, self.recipe.student, frozen, self.guidance_width)
         self.network = self.student.network
-        if recipe.loop.checkpointing:
+        if self.recipe.loop.checkpointing:
             self.student.save_memory()
-        self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional)
-        self.preview = Preview(recipe.samples, teacher, device, self.sample, self.student.teaching)
 
     def prepare(self, directory: Path) -> None:
         self.preview.prepare()
-        self._require_numbers()
         if self.source is None:
             self.source = make_source(self, directory.parent / "cache")
             self.extent = self.source.extent
         self.teacher.rest()
+        if self.teacher.unet_waits:
+            self.make_student()
+        self._require_numbers()
 
     @torch.no_grad()
     def _require_numbers(self) -> None:
@@ -93,12 +108,16 @@ class Distillation(Method):
         pass  # every sample has a loss of its own
 
     def require_shards(self) -> None:
-        if not self.student.shardable:
+        if not self._kind.shardable:
             raise RecipeError(
                 "FSDP shares a network's training weights among processes, and with student.train = "
                 f"{self.recipe.student.train} they are few; launch without its configuration (accelerate launch "
                 "--num_processes N), which gives each process a whole copy"
             )
+
+    @property
+    def keeps_averages(self) -> bool:
+        return getattr(self.settings, "target_ema", 0) > 0  # known before the student is made
 
     def names(self, step: int, indices: range) -> Sequence[str]:
         return self.source.batch(step, indices).names

@@ -54,7 +54,10 @@ class LCM(Distillation):
         timesteps = self.process.timesteps
         if timesteps % settings.intervals:
             raise RecipeError(f"settings.intervals is {settings.intervals}; expected a divisor of {timesteps}")
-        self.target = Ema(self.network, settings.target_ema, warmup=False)
+
+    def make_student(self) -> None:
+        super().make_student()
+        self.target = Ema(self.network, self.settings.target_ema, warmup=False)
 
     def consistency(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
         """f(z, t), of z's shape."""

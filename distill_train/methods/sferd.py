@@ -20,8 +20,8 @@ class Sferd(Distillation):
     intervals: int  # of a consistency student's grid, or steps of one in closed form
     spacing: str
 
-    def __init__(self, settings, recipe, device, teacher=None, source=None):
-        super().__init__(settings, recipe, device, teacher, source)
+    def make_student(self) -> None:
+        super().make_student()
         self.base, told = self.student.frozen, self.student.told
         self.own_cfg, self.own_guidance = float(told.get("guidance", 1)), ClassifierFree(self.teacher.unconditional)
         self.spacing = "leading" if told.get("scheduler") == "leading" else "trailing"

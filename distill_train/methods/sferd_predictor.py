@@ -54,11 +54,11 @@ class SferdPredictor(Sferd):
         substeps: int = Field(2, gt=0, description="steps of the teacher in one of a closed-form student's")
         target_ema: float = Field(0.95, ge=0, lt=1, description="decay of the target's average; 0: the present weights")
 
-    def __init__(self, settings, recipe, device, teacher=None, source=None):
-        super().__init__(settings, recipe, device, teacher, source)
+    def make_student(self) -> None:
+        super().make_student()
         self.rule = self._rule()
-        self.intervals = settings.intervals or self._intervals()
-        self.target = Ema(self.network, settings.target_ema, warmup=False)
+        self.intervals = self.settings.intervals or self._intervals()
+        self.target = Ema(self.network, self.settings.target_ema, warmup=False)
         self.taught: Tensor | None = None
 
     def _rule(self) -> str:

@@ -33,11 +33,11 @@ class SferdPrior(Sferd):
         dropped: float = Field(0.1, ge=0, le=1, description="share of the samples whose prompt it is not told")
         statistics: int = Field(4096, gt=1, description="samples of which z's mean and deviation are taken")
 
-    def __init__(self, settings, recipe, device, teacher=None, source=None):
-        super().__init__(settings, recipe, device, teacher, source)
+    def make_student(self) -> None:
+        super().make_student()
         about = self.student.predictor.about
         self.rule, self.intervals = about["rule"], int(about["intervals"])
-        if not settings.conditional:
+        if not self.settings.conditional:
             self.network = self.student.give_prior(0)
 
     def prepare(self, directory: Path) -> None:

@@ -31,6 +31,7 @@ def sections() -> list[tuple[str, str, type[BaseModel]]]:
 
 def data_sections() -> list[tuple[str, str, type[BaseModel]]]:
     """The tables that say where training data comes from."""
+    from ..data.conditions import CONDITIONS
     from ..data.filtering import FilterSettings
     from ..data.settings import KINDS
     from ..demo.source import SceneSettings
@@ -38,6 +39,10 @@ def data_sections() -> list[tuple[str, str, type[BaseModel]]]:
     return [
         ('[data] with kind = "scenes"', "for the demo family", SceneSettings),
         *((f'[data] with kind = "{kind}"', "", settings) for kind, settings in KINDS.items()),
+        *(
+            (f'[data.condition] with kind = "{kind}"', "for pictures, beside their texts", settings)
+            for kind, settings in CONDITIONS.items()
+        ),
         ("[data.filter]", "for data that the teacher makes from prompts", FilterSettings),
     ]
 

@@ -340,7 +340,7 @@ class Trainer:
             return
         self.method.require_shards()
         several = len(self.stages) > 1 or len(self.turns) > 1
-        averages = self.recipe.loop.ema or any(average.weights for average in self.method.averages())
+        averages = self.recipe.loop.ema or self.method.keeps_averages
         if averages or self.scaler.is_enabled() or several:
             raise RecipeError(
                 "with FSDP no process holds whole weights to average: set loop.ema = 0 and settings.target_ema = 0, "

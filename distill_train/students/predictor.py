@@ -17,10 +17,10 @@ from ...predictor.denoiser import feature_channels, pooled_text
 from ...predictor.file import described
 from ...predictor.networks import WEAK_SIGNAL
 from ..config import RecipeError
-from ..exports.written import Shapes
 from ..process import Process
 from ..teachers import Teacher
 from .base import Student
+from .written import Shapes
 
 # What a student's own file says and a predictor's repeats, since it is sampled as the student is.
 REPEATED = ("steps", "guidance", "sampler", "scheduler", "preset")

@@ -1,13 +1,14 @@
 """What the trainer needs of a teacher, whatever its architecture."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..process import Process
+from .padding import cut, pad
 
 EXAMPLES = (
     "a portrait photo of an old fisherman, soft morning light",
@@ -20,7 +21,9 @@ EXAMPLES = (
 class Teacher(ABC):
     """A frozen latent text-to-image model.
 
-    Embeddings are dicts of tensors with the batch as first dimension; what is in them is its own affair.
+    Embeddings are dicts of tensors with the batch as first dimension; what is in them is its own affair. Where prompts
+    have lengths, the names of those [B, L, ...] stand in ``padded``, and "mask" [B, L] among them is 1 where a prompt's
+    own tokens are, which come first, and 0 where it was padded.
     """
 
     kind: str  # "sd1", "sdxl" or "demo"
@@ -35,6 +38,8 @@ class Teacher(ABC):
     factor: int = 8  # pixels to a latent
     shared: tuple[str, ...] = ()  # modules of its network that students have as they are, as files hold them once
     examples: tuple[str, ...] = EXAMPLES  # prompts for a look at a student
+    unet_waits: bool = False  # is read when it is first asked for, which is to be after texts were embedded and `rest`
+    padded: tuple[str, ...] = ()  # embeddings with a length of their own for each prompt, one of them "mask"; see join
 
     @classmethod
     def knows(cls, path: Path) -> bool:
@@ -86,6 +91,25 @@ class Teacher(ABC):
     @abstractmethod
     def unconditional(self, count: int) -> dict[str, Tensor]:
         """Embeddings of the branch without a prompt, ``count`` rows, for guidance."""
+
+    def separate(self, embeddings: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """A batch of embeddings as single ones, without the batch's dimension and, of those with lengths, padding."""
+        count = len(next(iter(embeddings.values())))
+        rows = [{key: value[at] for key, value in embeddings.items()} for at in range(count)]
+        return [cut(row, self.padded) for row in rows]
+
+    def collate(self, rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Single embeddings, as :meth:`separate` gives them, as a batch; those with lengths are padded to the longest.
+
+        Raises RuntimeError for others of several shapes.
+        """
+        rows = pad(rows, self.padded, 0)
+        return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+    def join(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Batches of what the network is told, one below the other; embeddings with lengths are padded as above."""
+        batches = pad(batches, self.padded, 1)
+        return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
 
     @abstractmethod
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:

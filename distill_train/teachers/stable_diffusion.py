@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,14 @@ from torch import Tensor, nn
 from ...files import sha256
 from ...pipelines.checkpoint import Checkpoint, open_checkpoint
 from ...pipelines.folder_files import fingerprint, has_fingerprint
-from ...pipelines.stable_diffusion import run_unet, text_states, time_ids, too_long, zero_terminal_snr
+from ...pipelines.stable_diffusion import (
+    TextEncoder,
+    run_unet,
+    text_states,
+    time_ids,
+    too_long,
+    zero_terminal_snr,
+)
 from ...pipelines.student_request import quiet_libraries
 from ...pipelines.vae import vae_files
 from ..config import RecipeError
@@ -27,7 +35,12 @@ class StableDiffusionTeacher(Teacher):
     The autoencoder runs in float32, as SDXL's overflows in half precision. It decodes large pictures in tiles, but
     encodes them whole, as from tiles other latents would be learned. It and the text encoders come to the device when
     they are used; the latter are let go of by :meth:`rest`, after which `embed` raises RuntimeError.
+
+    Text encoders and UNet are read from the checkpoint when they are first asked for, so that whoever embeds first, and
+    rests, never has both in memory.
     """
+
+    unet_waits = True
 
     def __init__(
         self,
@@ -39,27 +52,28 @@ class StableDiffusionTeacher(Teacher):
         empty: str = "auto",
     ):
         told = {name: short for short, name in PREDICTION.items()}
-        parts = checkpoint.load(dtype, told.get(prediction))
+        facts = checkpoint.facts(told.get(prediction))
+        self.checkpoint, self.text_dtype = checkpoint, dtype
         self.vae_file = checkpoint.vae
-        self.text_dtype = dtype
         self.device, self.path, self.file = device, checkpoint.path, checkpoint.path.name
         self.fingerprint = fingerprint(checkpoint.path)
         self.kind = checkpoint.architecture.kind
-        self.process = Discrete(parts.alphas_cumprod, PREDICTION[parts.prediction])
+        self.process = Discrete(facts.alphas_cumprod, PREDICTION[facts.prediction])
         if zero_snr and self.process.prediction == "epsilon":
             raise RecipeError(
                 f"teacher.zero_snr: {checkpoint.path} is taken for a model that predicts eps, which where all is noise "
                 "says nothing of the picture; set teacher.prediction = v_prediction, too"
             )
         if zero_snr and not self.process.zero_snr:
-            self.process = Discrete(zero_terminal_snr(parts.alphas_cumprod), self.process.prediction)
-        self.unet, self.vae, self.texts = parts.unet.to(device), parts.vae, parts.texts
-        self.latent_channels = self.unet.config.in_channels
+            self.process = Discrete(zero_terminal_snr(facts.alphas_cumprod), self.process.prediction)
+        self.vae = checkpoint.load_vae()
+        self.latent_channels = self.vae.config.latent_channels
         self.default_size = checkpoint.architecture.default_size
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.vae.tile_sample_min_size, self.vae.tile_latent_min_size = TILE, TILE // self.factor
-        self.empty_is_zero = parts.empty_negative_is_zero if empty == "auto" else empty == "zeros"
-        self.guidance_width = self.unet.config.time_cond_proj_dim
+        self.empty_is_zero = facts.empty_negative_is_zero if empty == "auto" else empty == "zeros"
+        self.guidance_width = facts.guidance_width
+        self._texts: tuple[TextEncoder, ...] | None = None
         self._nothing: dict[str, Tensor] | None = None
         self._ids: dict[tuple[int, int], Tensor] = {}
 
@@ -67,6 +81,17 @@ class StableDiffusionTeacher(Teacher):
     def load(cls, path, device, dtype, vae, prediction, zero_snr, empty):
         quiet_libraries()
         return cls(open_checkpoint(path, vae), device, dtype, prediction, zero_snr, empty)
+
+    @cached_property
+    def unet(self) -> nn.Module:
+        return self.checkpoint.load_unet(self.text_dtype).to(self.device)
+
+    @property
+    def texts(self) -> tuple[TextEncoder, ...]:
+        """The text encoders; none after :meth:`rest`."""
+        if self._texts is None:
+            self._texts = self.checkpoint.load_texts(self.text_dtype)
+        return self._texts
 
     @property
     def maker(self) -> str:
@@ -139,7 +164,7 @@ class StableDiffusionTeacher(Teacher):
 
     def rest(self) -> None:
         self.unconditional(1)
-        self.texts = ()
+        self._texts = ()
         self.vae.to("cpu")
 
     def _at_hand(self, network: nn.Module) -> nn.Module:

@@ -28,9 +28,11 @@ from understudy.distill_train.data import known, make_source
 from understudy.distill_train.data.batch import Extent
 from understudy.distill_train.data.buckets import make_buckets, nearest
 from understudy.distill_train.data.cache import Cache
+from understudy.distill_train.data.conditions import CONDITIONS
 from understudy.distill_train.data.encode import CachedSource, DataError, Encoder, Item
 from understudy.distill_train.data.settings import KINDS
 from understudy.distill_train.process import Discrete
+from understudy.distill_train.teachers import Teacher as BaseTeacher
 from understudy.files import sha256
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
@@ -42,8 +44,9 @@ class Teacher:
     """Latents are mean colours and a fourth channel; a caption's embedding is its colour."""
 
     kind, device, factor, latent_channels, default_size = "sd1", "cpu", 8, 4, 32
-    unet = None
+    unet, padded = None, ()
     text_dtype = torch.float32
+    separate, collate, rest = BaseTeacher.separate, BaseTeacher.collate, BaseTeacher.rest
 
     def __init__(self, fingerprint="a" * 64, works=True):
         self.fingerprint, self.works, self.encoded, self.embedded, self.called = fingerprint, works, 0, [], 0
@@ -847,14 +850,14 @@ def test_wrong_settings_are_named(tmp_path, data, said):
 
 
 def test_every_key_is_described():
-    for kind in KINDS.values():
+    for kind in (*KINDS.values(), *CONDITIONS.values()):
         undescribed = [name for name, field in kind.model_fields.items() if not field.description]
         assert undescribed == []
 
 
 def test_every_sample_is_drawn_as_often_as_any_other():
-    cache = SimpleNamespace(load=lambda kind, key: {"latents": torch.zeros(1), "text": torch.zeros(1)})
-    encoder = SimpleNamespace(cache=cache, text_key=str, extent=Extent())
+    cache = SimpleNamespace(load=lambda kind, key: {"latents": torch.zeros(1)})
+    encoder = SimpleNamespace(cache=cache, embeddings=lambda captions: {}, extent=Extent())
     wide = [Item(f"wide {n}", "", "", 8, 16) for n in range(2)]
     square = [Item(f"square {n}", "", "", 16, 16) for n in range(6)]
     drawn = [name for batch in steps(CachedSource(wide + square, encoder, 0, BATCH), 2000) for name in batch.names]

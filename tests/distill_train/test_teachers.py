@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from understudy.demo_family import family
-from understudy.distill_train.config import RecipeError
+from understudy.distill_train.config import RecipeError, TeacherSettings
+from understudy.distill_train.methods import make_method
 from understudy.distill_train.teachers import load_teacher
+from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import CheckpointError, read_header, sha256
-from understudy.pipelines.checkpoint import open_checkpoint
+from understudy.pipelines.checkpoint import Checkpoint, open_checkpoint
 from understudy.pipelines.folder_files import fingerprint
 
 from ..pipelines.conftest import save_pair, sd15_parts, sdxl_parts
+from .tiny import recipe
 
 PROMPTS = ["a cat", "a very long red train"]
 
@@ -336,3 +340,49 @@ def test_the_demo_family_s_latents_are_of_its_autoencoder(tmp_path):
     assert load_teacher("demo", vae=other).maker == load_teacher("demo").maker
     save_file({key: value * 1.5 for key, value in load_file(other).items()}, other, read_header(other).metadata)
     assert load_teacher("demo", vae=other).maker != load_teacher("demo").maker
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+@pytest.mark.parametrize("data", ["folder", "prompts"])
+@pytest.mark.parametrize(("name", "train"), [("cd", "full"), ("lcm", "lora")])
+def test_the_unet_is_read_when_every_text_is_embedded_and_no_encoder_left(
+    pairs, kind, data, name, train, tmp_path, monkeypatch
+):
+    (tmp_path / "prompts.txt").write_text("a fox\na train\n")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a red wall")
+    settings = {"folder": {"path": str(tmp_path), "size": 16, "max_aspect": 1}}
+    settings["prompts"] = {"path": str(tmp_path / "prompts.txt"), "size": 16, "steps": 1}
+    told = {"teacher": TeacherSettings(path=pairs[kind][1]), "data": {"kind": data, **settings[data]}}
+    encoders, living, embedded = [], [], []
+    load_texts, load_unet, embed = Checkpoint.load_texts, Checkpoint.load_unet, StableDiffusionTeacher.embed
+
+    def texts(checkpoint, dtype):
+        loaded = load_texts(checkpoint, dtype)
+        encoders.extend(weakref.ref(text.network) for text in loaded)
+        return loaded
+
+    def unet(checkpoint, dtype):
+        gc.collect()
+        living.append(sum(encoder() is not None for encoder in encoders))
+        return load_unet(checkpoint, dtype)
+
+    def watched(teacher, prompts):
+        embedded.extend(prompts)
+        assert "unet" not in vars(teacher)
+        return embed(teacher, prompts)
+
+    monkeypatch.setattr(Checkpoint, "load_texts", texts)
+    monkeypatch.setattr(Checkpoint, "load_unet", unet)
+    monkeypatch.setattr(StableDiffusionTeacher, "embed", watched)
+    made = make_method(recipe(name, student={"train": train}, intervals=4).model_copy(update=told), torch.device("cpu"))
+    assert living == encoders == []
+    made.prepare(tmp_path / "run")
+    assert len(encoders) == {"sd1": 1, "sdxl": 2}[kind] and living == [0]
+    assert embedded and made.loss(made.network, 0).isfinite()
+    # A teacher whose UNet is asked for first has both in memory.
+    teacher = load_teacher(pairs[kind][1])
+    encoders.clear()
+    monkeypatch.setattr(StableDiffusionTeacher, "embed", embed)
+    teacher.embed(PROMPTS)
+    assert teacher.unet and living == [0, len(encoders)]
