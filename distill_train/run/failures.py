@@ -21,7 +21,7 @@ class FiniteWatch:
         self.method, self.scaler = method, scaler
         self.broken = torch.tensor(-1, device=device)
 
-    def see(self, step: int, loss: Tensor, norm: Tensor) -> None:
+    def note(self, step: int, loss: Tensor, norm: Tensor) -> None:
         """step: how many there were with this one."""
         fine = torch.isfinite(loss)
         if not self.scaler.is_enabled():  # in fp16 it skips steps whose gradients overflow

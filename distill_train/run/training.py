@@ -64,7 +64,7 @@ class Training:
         self.method.after_step()
         self.step += 1
         for loss, norm in figures:
-            self.watch.see(self.step, loss, norm)
+            self.watch.note(self.step, loss, norm)
         return figures
 
     def take_turn(self, at: int) -> tuple[Tensor, Tensor]:
