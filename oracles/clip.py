@@ -45,7 +45,7 @@ class ClipOracle(Oracle):
         """The side of the pictures that the network takes, in pixels."""
         return self.network.config.vision_config.image_size
 
-    def longest(self) -> int:
+    def token_limit(self) -> int:
         return LENGTH
 
     def token_count(self, prompt: str) -> int:

@@ -36,7 +36,7 @@ class ImageReward(Oracle):
         self.fingerprint = fingerprint
         self.tokenizer = bert_tokenizer()
 
-    def longest(self) -> int:
+    def token_limit(self) -> int:
         return LENGTH
 
     def token_count(self, prompt: str) -> int:
