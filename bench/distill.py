@@ -284,7 +284,7 @@ def measure(stage: Stage, options, console: Console) -> list[dict]:
     return rows
 
 
-def earlier(path: Path, settings: dict, sets: list[str]) -> dict:
+def earlier_report(path: Path, settings: dict, sets: list[str]) -> dict:
     """What an earlier run reported of other sets than these. Exits if that was with other settings."""
     if not path.exists():
         return {"rows": [], "sets": {}}
@@ -323,7 +323,7 @@ def main():
         "torch": torch.__version__,
     }
     console, sets, rows = Console(), {}, []
-    earlier(options.out, settings, options.sets)  # a file of other settings is told of now, not in two hours
+    earlier_report(options.out, settings, options.sets)  # a file of other settings is told of now, not in two hours
     for name in options.sets:
         started = time.monotonic()
         stage = Stage(name, options.work, teacher_steps[name])
@@ -331,7 +331,8 @@ def main():
         console.print(table(rows, name))
         # The seconds are those of this run, which may have gone on from an earlier one.
         sets[name] = {"seconds": round(time.monotonic() - started), **share(stage.right), "machine": machine}
-    report = earlier(options.out, settings, options.sets)  # anew: another run may have reported its sets meanwhile
+    # Anew: another run may have reported its sets meanwhile.
+    report = earlier_report(options.out, settings, options.sets)
     report["rows"] += rows
     report["sets"] |= sets
     report = {"settings": settings, "measuring_classifier": MEASURING_EYES} | report

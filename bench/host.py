@@ -63,7 +63,7 @@ class Job(Graph):
         """The images in entries of the list; a single entry needs no node."""
         return batch if self.entry == BATCH else self.add("RebatchImages", images=batch[0], batch_size=self.entry)
 
-    def teacher_s(self):
+    def teacher_inputs(self):
         """Model, positive, negative and VAE of the teacher, from a loader of its own."""
         loader = self.add("CheckpointLoaderSimple", ckpt_name=checkpoints.TEACHER)
         positive = self.add("CLIPTextEncode", clip=loader[1], text=TEXT)
@@ -82,7 +82,7 @@ def adaptive(side, seed, rejected, entry):
     graph = Job(side, sample, entry)
     widgets = {**THRESHOLD, "mode": "worst_fraction", "fraction": rejected / BATCH}
     threshold = graph.add("UnderstudyThreshold", **widgets)
-    networks, vae = graph.teacher_s()
+    networks, vae = graph.teacher_inputs()
     teacher = graph.add(
         "UnderstudyTeacher",
         images=graph.images[0],
@@ -115,7 +115,7 @@ def stock(side, seed, rejected, entry):
     graph = Job(side, sample, entry)
     graph.add("TestAsk", anything=graph.scores[0])
     if rejected:
-        networks, vae = graph.teacher_s()
+        networks, vae = graph.teacher_inputs()
         bad = graph.listed(graph.add("ImageFromBatch", image=graph.batch[0], batch_index=0, length=rejected))
         latent = graph.add("VAEEncode", pixels=bad[0], vae=vae)
         again = graph.add("KSampler", latent_image=latent[0], seed=seed, denoise=ROLLBACK, **networks, **TEACHER)

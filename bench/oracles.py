@@ -70,7 +70,7 @@ def one_by_one(oracle, pictures, size, prompts):
             if not oracle.reads_prompts:
                 oracle.score_prepared(pixels, [prompt])
                 continue
-            length = oracle.longest()
+            length = oracle.token_limit()
             text = oracle.tokenizer([prompt], padding="max_length", max_length=length, truncation=True)
             ids, mask = (torch.tensor(text[key]) for key in ("input_ids", "attention_mask"))
             if oracle.family == "imagereward":
@@ -85,7 +85,7 @@ def mib(field) -> int:
     return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
 
 
-def own_memory() -> int:
+def memory_of_imports() -> int:
     """What this process holds in MiB, all that the oracles import included; VmHWM begins anew from here."""
     from transformers import CLIPModel, CLIPVisionModelWithProjection, SiglipVisionModel  # noqa: F401
     from transformers.models.blip import modeling_blip, modeling_blip_text  # noqa: F401
@@ -93,10 +93,10 @@ def own_memory() -> int:
     from understudy.oracles.families.imagereward import bert_tokenizer
 
     clip_tokenizer(), bert_tokenizer()
-    return held_now()
+    return resident_mib()
 
 
-def held_now() -> int:
+def resident_mib() -> int:
     """What this process holds in MiB; VmHWM begins anew from here."""
     gc.collect()
     with contextlib.suppress(OSError):  # a container may forbid it; importing has no high peak
@@ -107,7 +107,7 @@ def held_now() -> int:
 def measure_loop(family, path, encoder, dtype):
     """Run in a process of its own: the loop's peak above the process, MiB; it holds one picture, however many come."""
     opened = [functional.to_pil_image(image) for image in full_size.pictures(2)]
-    before = own_memory()
+    before = memory_of_imports()
     oracle = load_oracle(path, family, dtype=DTYPES[dtype], encoder=encoder)
     one_by_one(oracle, opened, oracle.prepare(torch.zeros(1, 3, 8, 8)).shape[-1], prompts_for(2))
     return mib("VmHWM") - before
@@ -117,7 +117,7 @@ def measure(family, path, encoder, dtype, sizes, repeats):
     """Run in a process of its own: rows for one family and dtype."""
     images = full_size.pictures(max(sizes))
     opened = [functional.to_pil_image(image) for image in images]
-    before = own_memory()
+    before = memory_of_imports()
     oracle = load_oracle(path, family, dtype=DTYPES[dtype], encoder=encoder)
     weights = sum(value.numel() * value.element_size() for value in oracle.network.state_dict().values()) // 2**20
     side = oracle.prepare(images[:1]).shape[-1]
@@ -175,7 +175,7 @@ def measure_resize(who, what, width, height, repeats):
         }[what]
         make(picture[..., :8, :8])
     del levels
-    before, seconds = held_now(), []
+    before, seconds = resident_mib(), []
     for _ in range(repeats):
         started = time.perf_counter()
         make(picture)
@@ -200,8 +200,8 @@ def measure_resizes(repeats):
 
 def in_a_process(work, *arguments):
     """What ``WORK[work]`` returns in a process of its own."""
-    told = json.dumps([str(a) if isinstance(a, Path) else a for a in arguments])
-    command = [sys.executable, __file__, "--measure", work, told]
+    given = json.dumps([str(a) if isinstance(a, Path) else a for a in arguments])
+    command = [sys.executable, __file__, "--measure", work, given]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
@@ -231,7 +231,7 @@ def main():
             print(json.dumps(row), flush=True)
         write(options.out, resize={"machine": machine(), "rows": rows})
         return
-    results = measured_before(options.out, options.again)
+    results = earlier_results(options.out, options.again)
     for family in options.families:
         there = [] if options.again else [d for d in DTYPES if is_current(results.get((family, d)), options.sizes)]
         missing = [dtype for dtype in options.dtypes if dtype not in there]
@@ -245,19 +245,19 @@ def main():
                 about = {"loop_peak_above_process_mib": loop_peak, "oracles_sha256": oracles_sha256()}
                 result["rows"] = [row | about for row in result["rows"]]
                 results[family, dtype] = result
-                write(options.out, machine=machine(), rows=told(results))
+                write(options.out, machine=machine(), rows=rows_with_errors(results))
                 for row in result["rows"]:
                     print(json.dumps(row), flush=True)
 
 
-def held(path):
+def stored_results(path):
     """What the file of results holds."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def write(path, **parts):
     """Put ``parts`` into the file of results; what else it holds stays."""
-    write_whole(path, json.dumps(held(path) | parts, indent=1) + "\n")
+    write_whole(path, json.dumps(stored_results(path) | parts, indent=1) + "\n")
 
 
 def machine():
@@ -287,9 +287,9 @@ def is_current(result, sizes):
     return [row["batch"] for row in rows] == sizes and all(row["oracles_sha256"] == oracles_sha256() for row in rows)
 
 
-def measured_before(path, again):
+def earlier_results(path, again):
     """What the file holds, as :func:`measure` gives it, by family and dtype."""
-    content = held(path)
+    content = stored_results(path)
     if "rows" not in content:
         return {}
     if others := [key for key, value in machine().items() if content["machine"].get(key) != value]:
@@ -306,7 +306,7 @@ def measured_before(path, again):
     return results
 
 
-def told(results):
+def rows_with_errors(results):
     """Every row, with the error of its scores; the scores themselves, of the largest batch, in the last of each."""
     rows = []
     for (family, dtype), result in results.items():

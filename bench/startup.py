@@ -35,7 +35,7 @@ def in_host(python, checkout):
     return json.loads(done.stdout.splitlines()[-1])["seconds"]
 
 
-def said_by_host(python, checkout):
+def seconds_in_log(python, checkout):
     """Seconds for the pack, as the host's log has them."""
     with tempfile.TemporaryDirectory() as folder:
         host = Host(checkout, python, Path(folder), checkpoints.models())
@@ -73,7 +73,7 @@ def main():
         in_host(python, checkout)  # compiles the pack's modules, as a user's first start does
         seconds = [in_host(python, checkout) for _ in range(options.starts)]
         name = "ComfyUI " + ".".join(map(str, environment.version(checkout)))
-        rows.append(summary(name, seconds) | {"host_says": said_by_host(python, checkout)})
+        rows.append(summary(name, seconds) | {"host_says": seconds_in_log(python, checkout)})
     plain = summary("import understudy", [in_plain_python(ROOT.parent) for _ in range(options.starts)])
     rows.append(plain | {"importtime": importtime(ROOT.parent)})
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ def with_peft(unet: nn.Module) -> nn.Module:
     return unet
 
 
-def with_ours(unet: nn.Module) -> nn.Module:
+def with_our_lora(unet: nn.Module) -> nn.Module:
     from understudy.distill_train.config import StudentSettings
     from understudy.distill_train.students.adapters import Adapters
 
@@ -73,7 +73,7 @@ def with_ours(unet: nn.Module) -> nn.Module:
     return adapted
 
 
-NETWORKS = {"plain": plain, "peft": with_peft, "understudy": with_ours}
+NETWORKS = {"plain": plain, "peft": with_peft, "understudy": with_our_lora}
 
 
 def moves(base: str) -> list[dict]:

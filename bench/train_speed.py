@@ -77,7 +77,7 @@ class Trained:
 
     def __init__(self, folder: Path, encoded: bool):
         from understudy.distill_train.config import Recipe
-        from understudy.distill_train.run.loop import Trainer
+        from understudy.distill_train.run.loop import set_up
 
         loop = {"steps": 10_000, "batch_size": BATCH, "lr": 1e-4, "ema": 0.0, "tracker": "none"}
         recipe = Recipe(
@@ -90,10 +90,11 @@ class Trained:
             data={"kind": "folder", "path": str(folder / "pictures"), "size": SIDE, "max_aspect": 1.0},
             settings={"target_ema": 0.0, "w_min": 3.0, "w_max": 15.0},
         )
-        self.trainer = Trainer(recipe, folder / "runs" / str(os.getpid()), device="cpu")  # all beside one cache
+        run = folder / "runs" / str(os.getpid())  # all beside one cache
+        self.training = set_up(recipe, run, device="cpu").training
 
     def step(self) -> None:
-        self.trainer.advance()
+        self.training.advance()
 
 
 class Plain:

@@ -50,7 +50,7 @@ class Process(ABC):
         """The level of times t [B], for latents of so many dimensions."""
 
     @abstractmethod
-    def told(self, t: Tensor) -> Tensor:
+    def network_time(self, t: Tensor) -> Tensor:
         """What the network is told at times t [B]; at the data what it is told nearest to it."""
 
     @abstractmethod
@@ -136,7 +136,7 @@ class Discrete(Process):
         squared = torch.where(t <= self.clean_until, 1.0, squared).view(-1, *[1] * (dimensions - 1))
         return Level(squared.sqrt(), (1 - squared).sqrt())
 
-    def told(self, t: Tensor) -> Tensor:
+    def network_time(self, t: Tensor) -> Tensor:
         return t.clamp(min=0)
 
     def x0_and_eps(self, output: Tensor, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,7 +203,7 @@ class Flow(Process):
         s = t.float().view(-1, *[1] * (dimensions - 1))
         return Level(1 - s, s)
 
-    def told(self, t: Tensor) -> Tensor:
+    def network_time(self, t: Tensor) -> Tensor:
         return t * TIMESTEPS
 
     def x0_and_eps(self, output: Tensor, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,7 @@ def split(values: Sequence[T], sizes: Sequence[int]) -> Iterator[tuple[T, ...]]:
         start += size
 
 
-def one_for_all(values: Sequence[T], what: str) -> T:
+def single_value(values: Sequence[T], what: str) -> T:
     """The value of an input that counts once, of the list that the host hands over.
 
     Raises ValueError for different ones, and for none.
@@ -71,7 +71,7 @@ def one_for_all(values: Sequence[T], what: str) -> T:
     return values[0]
 
 
-def one_per_image(values: Sequence[T], sizes: Sequence[int], what: str) -> list[T]:
+def value_per_image(values: Sequence[T], sizes: Sequence[int], what: str) -> list[T]:
     """``values`` spread over batches of ``sizes``: one for all images, one per image, or one per batch of the list.
 
     ValueError names both counts if it is none of these.

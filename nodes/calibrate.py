@@ -8,9 +8,9 @@ from comfy_api.latest import io
 
 from ..files import preview
 from ..oracles.calibration import Calibration, CalibrationError
-from ..oracles.statistics import said
-from ..oracles.threshold import share
-from .batches import one_for_all
+from ..oracles.statistics import interval_text
+from ..oracles.threshold import percent_text
+from .batches import single_value
 from .calibrations import ENOUGH_FOR_INTERVALS
 from .display import shown
 from .folders import calibration_path, calibrations_folder
@@ -77,7 +77,7 @@ class UnderstudyCalibrate(io.ComfyNode):
 
     @classmethod
     def execute(cls, scores: list, name: list) -> io.NodeOutput:
-        path = calibration_path(one_for_all(name, "name"))
+        path = calibration_path(single_value(name, "name"))
         if not scores:
             raise CalibrationError("there are no scores to count; connect Score Images")
         if path.is_file():
@@ -101,7 +101,7 @@ class UnderstudyCalibrate(io.ComfyNode):
         new = sum(calibration.add(batch) for batch in scores)
         if new:
             calibration.save(path)
-        text = f"{path.stem}: {new} new, {calibration.n} in all\n{_how_sure(calibration)}"
+        text = f"{path.stem}: {new} new, {calibration.n} in all\n{_confidence(calibration)}"
         return io.NodeOutput(scores, ui=shown(text, cls.hidden.unique_id))
 
 
@@ -110,19 +110,19 @@ def _unlike_any() -> float:
     return float("nan")
 
 
-def _how_sure(calibration: Calibration) -> str:
+def _confidence(calibration: Calibration) -> str:
     """Three percentiles, each with where it lies at 95 % confidence; fewer scores than that takes say so."""
     if calibration.n < ENOUGH_FOR_INTERVALS:
         missing = ENOUGH_FOR_INTERVALS - calibration.n
         median = calibration.percentiles[50]
         lower = sum(score < median for score in calibration.scores_by_image.values()) / calibration.n
-        return f"{share(lower)} are below the median, {median:.3f}; {missing} more to say how sure that is"
+        return f"{percent_text(lower)} are below the median, {median:.3f}; {missing} more to say how sure that is"
     lines = []
     for k in (20, 30, 50):
         value = calibration.value_at(k)
         # Of equal scores none is below the others, so that whole numbers send less than their percentile.
         lines.append(
-            f"percentile {k} is {value:.3f} (95 %: {said(calibration.interval(k))}): "
-            f"{share(calibration.share_below(value))} are below"
+            f"percentile {k} is {value:.3f} (95 %: {interval_text(calibration.interval(k))}): "
+            f"{percent_text(calibration.share_below(value))} are below"
         )
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from .folders import NONE, calibration_path, calibrations_folder, composed
-from .upstream import in_the_demo_s_words
+from .upstream import demo_settings
 
 ENOUGH_FOR_INTERVALS = 50
 SHIPPED = {"demo (shipped)": Path(__file__).resolve().parents[1] / "demo_family" / "calibration.json"}
@@ -18,7 +18,7 @@ class ShippedCalibration(Calibration):
     """The demo's calibration, which its command made: it knows no nodes."""
 
     def require(self, settings: dict, oracle: str | None = None, family: str | None = None) -> None:
-        super().require(in_the_demo_s_words(settings), oracle, family)
+        super().require(demo_settings(settings), oracle, family)
 
 
 def known_calibrations() -> list[str]:

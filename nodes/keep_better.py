@@ -9,11 +9,11 @@ import torch
 from comfy_api.latest import io
 
 from ..oracles.base import NoScore
-from ..oracles.prompt_syntax import reading
+from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.scores import Scores, values_of
 from ..receipts.receipt import same_image
 from ..samplers.decisions import KEPT, REDONE, REVERTED
-from .batches import check_images, for_oracle, one_for_all, one_per_image, split
+from .batches import check_images, for_oracle, single_value, split, value_per_image
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
 
@@ -65,9 +65,9 @@ class UnderstudyKeepBetter(io.ComfyNode):
         changed = redone(images_before, images_after)
         images_after = in_batches_of(images_before, images_after)
         sizes = [len(batch) for batch in images_before]
-        prompts = one_per_image(prompt, sizes, "prompts")
+        prompts = value_per_image(prompt, sizes, "prompts")
         before = split(values_of(scores, sum(sizes)), sizes)
-        judge = Judge(one_for_all(oracle, "oracle"), scores, prompts)
+        judge = Judge(single_value(oracle, "oracle"), scores, prompts)
         texts = split(judge.texts, sizes)
         output, decisions, after = [], [], []
         for old, new, flags, text, values in zip(images_before, images_after, changed, texts, before, strict=True):
@@ -99,7 +99,9 @@ class Judge:
     def __init__(self, oracle, scores: Sequence[Scores], prompts: Sequence[str]):
         self.oracle = oracle
         parts = split(prompts, [len(each.values) for each in scores])
-        self.texts = [t for each, part in zip(scores, parts, strict=True) for t in reading(part, each.literal).texts]
+        self.texts = [
+            t for each, part in zip(scores, parts, strict=True) for t in prompts_to_read(part, each.literal).texts
+        ]
         same_oracle = oracle is not None and all(each.oracle == oracle.fingerprint for each in scores)
         self.made_the_scores = same_oracle and [text for each in scores for text in each.prompts] == list(prompts)
 

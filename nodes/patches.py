@@ -15,7 +15,7 @@ from .hints import is_known
 PARAMS = "ad_params"
 
 
-def told(before: Mapping | None, rows: Sequence[int], batch: int) -> dict:
+def params_of_rows(before: Mapping | None, rows: Sequence[int], batch: int) -> dict:
     """The ``ad_params`` that say: these ``rows`` of ``batch`` images are sampled.
 
     before: what stands there already. Where it names rows itself, ours are places in those; its other keys stay.

@@ -39,7 +39,7 @@ def decode(vae, samples: torch.Tensor) -> torch.Tensor:
     return images
 
 
-def like(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+def fitted_to(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """``after`` in the size, type and channels of ``before`` [B, H, W, 3 or 4]; alpha is that of ``before``."""
     height, width = before.shape[1:3]
     pixels = after[:, :height, :width, :3].to(before)

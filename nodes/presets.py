@@ -28,7 +28,7 @@ class Preset:
     prepare: Callable[..., tuple]
 
 
-def as_its_file_says(model, path: str, denoise: float) -> tuple:
+def sampling_of_file(model, path: str, denoise: float) -> tuple:
     """Steps, guidance and preset, or the host's sampler and scheduler, from a student's own file.
 
     Raises CheckpointError for a file that is no student's, and ValueError for one that cannot be sampled here.
@@ -38,7 +38,7 @@ def as_its_file_says(model, path: str, denoise: float) -> tuple:
         raise ValueError(f"{path} takes the guidance scale as an input; fix it with 'understudy export --guidance'.")
     arguments = model, student.steps, student.guidance, denoise
     if student.preset is None:
-        return of_the_host(*arguments, sampler=student.sampler, scheduler=student.scheduler)
+        return host_sampling(*arguments, sampler=student.sampler, scheduler=student.scheduler)
     if student.preset not in PRESETS:
         raise ValueError(f"{path} is of the preset {student.preset!r}; this pack knows {', '.join(PRESETS)}.")
     knobs = {"grid": student.intervals, "scaling": student.timestep_scaling}
@@ -49,7 +49,7 @@ def as_its_file_says(model, path: str, denoise: float) -> tuple:
     )
 
 
-def of_the_host(model, steps: int, cfg: float, denoise: float, *, sampler: str, scheduler: str) -> tuple:
+def host_sampling(model, steps: int, cfg: float, denoise: float, *, sampler: str, scheduler: str) -> tuple:
     """A sampler and a scheduler by the host's names, for students that any KSampler samples."""
     from comfy.samplers import KSampler, sampler_object
 
@@ -80,7 +80,7 @@ def latent_consistency(
 ) -> tuple:
     """LCM, whole or as a LoRA: its boundary scaling on the timesteps of its grid, with the host's own sampler."""
     model = with_boundary_scaling(model, scaling, grid)
-    return of_the_host(model, steps, cfg, denoise, sampler="lcm", scheduler="sgm_uniform")
+    return host_sampling(model, steps, cfg, denoise, sampler="lcm", scheduler="sgm_uniform")
 
 
 PRESETS = {

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from ..receipts.cards import report_picture
 from ..receipts.receipt import rows_of, teacher_lines, threshold_lines
 from ..receipts.report import finite
-from .batches import check_images, one_for_all
+from .batches import check_images, single_value
 from .schema import schema
 from .types import ReceiptSocket, ScoresSocket, ThresholdSocket
 
@@ -56,7 +56,7 @@ class UnderstudyReceipt(io.ComfyNode):
         before, after = _singly(images_before), _singly(images)
         rows = rows_of(before, after, counts, scores, receipt)
         values = [row.score for row in rows]
-        rule = one_for_all(threshold, "threshold")
+        rule = single_value(threshold, "threshold")
         cut = rule.cut(values)
         totals = [*threshold_lines(rows, rule, receipt), *teacher_lines(rows, receipt)]
         saved = [_save(report_picture(rows, totals), "receipt", cls.hidden, {"report": totals})]

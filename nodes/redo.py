@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from .noise import starting_noise
-from .pixels import decode, like
+from .pixels import decode, fitted_to
 from .sampling import Progress, runs_needed, sample_images
 from .subset import Subset
 from .take import CONDITIONING, Shot, Take
@@ -28,7 +28,7 @@ def redo(takes: Sequence[Take]) -> list[Redone]:
     from comfy.model_management import throw_exception_if_processing_interrupted
 
     rejected = [take for take in takes if take.shots]
-    for take in by_model(rejected, lambda take: take.vae):
+    for take in sorted_by_model(rejected, lambda take: take.vae):
         throw_exception_if_processing_interrupted()
         take.encode()
     runs = joined([shot for take in rejected for shot in take.shots], max(len(take.images) for take in takes))
@@ -39,7 +39,7 @@ def redo(takes: Sequence[Take]) -> list[Redone]:
         throw_exception_if_processing_interrupted()
         _sample(run, progress)
     images = {}
-    for take in by_model(rejected, lambda take: take.vae):
+    for take in sorted_by_model(rejected, lambda take: take.vae):
         throw_exception_if_processing_interrupted()
         images[id(take)] = _decoded(take)
     return [Redone(images.get(id(take), take.images), _evaluations(take)) for take in takes]
@@ -53,11 +53,11 @@ def joined(shots: Iterable[Shot], most: int) -> list[list[Shot]]:
     groups: dict[tuple, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.agrees_in(), []).append(shot)
-    ordered = by_model(groups.values(), lambda group: group[0].take.model)
+    ordered = sorted_by_model(groups.values(), lambda group: group[0].take.model)
     return [group[start : start + most] for group in ordered for start in range(0, len(group), most)]
 
 
-def by_model(things: Iterable[T], model_of: Callable[[T], object]) -> list[T]:
+def sorted_by_model(things: Iterable[T], model_of: Callable[[T], object]) -> list[T]:
     """In order of their models' first appearance, so that no model is loaded twice."""
     order: dict[int, int] = {}
     return sorted(things, key=lambda thing: order.setdefault(id(model_of(thing)), len(order)))
@@ -115,12 +115,13 @@ def _sample(run: Sequence[Shot], progress: Progress):
 
 def _subset(run: Sequence[Shot], name: str) -> Subset:
     """Which images of the batch that this input is for the shots are."""
-    return Subset([shot.within(name)[0] for shot in run], run[0].within(name)[1])
+    return Subset([shot.place_in_batch(name)[0] for shot in run], run[0].place_in_batch(name)[1])
 
 
 def _decoded(take: Take) -> torch.Tensor:
     images = take.images.clone()
-    images[take.chosen] = like(take.images[take.chosen], decode(take.vae, torch.cat([s.samples for s in take.shots])))
+    decoded = decode(take.vae, torch.cat([shot.samples for shot in take.shots]))
+    images[take.chosen] = fitted_to(images[take.chosen], decoded)
     return images
 
 

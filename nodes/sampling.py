@@ -11,7 +11,7 @@ from .counting import counted
 from .hints import hint_per_image, with_hints_of
 from .hooks import for_hooks
 from .noise import runs_as_batch, with_noise_per_image
-from .patches import PARAMS, told
+from .patches import PARAMS, params_of_rows
 from .subset import Subset, cond_masks_per_image, mask_per_image
 
 
@@ -89,7 +89,7 @@ def sample_images(
         before = count.total
         subset, sampled = Subset(places, batch), Subset([rows.images[place] for place in places], rows.batch)
         if not sampled.whole:
-            options[PARAMS] = told(params, sampled.images, sampled.batch)
+            options[PARAMS] = params_of_rows(params, sampled.images, sampled.batch)
         cut = subset.latent(latent)
         own = [indices[place] for place in places]
         done.append(

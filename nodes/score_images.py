@@ -7,9 +7,9 @@ import logging
 from comfy_api.latest import io
 
 from ..oracles.combine import CombinedOracle
-from ..oracles.prompt_syntax import reading
+from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.scores import Scores, image_id
-from .batches import check_images, for_oracle, one_for_all, one_per_image, split
+from .batches import check_images, for_oracle, single_value, split, value_per_image
 from .display import listed, shown
 from .schema import schema
 from .types import OracleSocket, ScoresSocket
@@ -63,9 +63,9 @@ class UnderstudyScoreImages(io.ComfyNode):
         import comfy.utils
 
         sizes = check_images("images", images)
-        prompts = one_per_image(prompt, sizes, "prompts")
-        literal, judge = one_for_all(literal_prompts, "literal_prompts"), one_for_all(oracle, "oracle")
-        read, syntax = reading(prompts, literal or not judge.reads_prompts)
+        prompts = value_per_image(prompt, sizes, "prompts")
+        literal, judge = single_value(literal_prompts, "literal_prompts"), single_value(oracle, "oracle")
+        read, syntax = prompts_to_read(prompts, literal or not judge.reads_prompts)
         settings = settings_of_graph(cls.hidden, ["images"])
         if isinstance(judge, CombinedOracle):
             judge.require(settings)

@@ -31,7 +31,7 @@ def with_seed(latent: Mapping, seed: int) -> dict:
     return {**latent, KEY: {"seed": seed, "batch_index": latent.get("batch_index"), "checksums": sums}}
 
 
-def travelled(latent: Mapping | None, place: int) -> tuple[BatchNoise, int] | None:
+def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int] | None:
     """The noise of the batch that the latent's image ``place`` was sampled in, and its row in that.
 
     None where nothing travelled with the latent, or the image was changed since: resampled, resized, or another's.

@@ -11,7 +11,7 @@ from .folders import NONE, student_files, student_path
 from .latents import single
 from .noise import starting_noise
 from .patches import warning
-from .presets import GRID, PRESETS, as_its_file_says
+from .presets import GRID, PRESETS, sampling_of_file
 from .sampling import Progress, runs_needed, sample_images
 from .schema import schema
 from .seeds import with_seed
@@ -95,7 +95,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
         if settings_from == NONE:
             model, name, sampler, sigmas, cfg = PRESETS[preset].prepare(model, steps, cfg, denoise)
         else:
-            model, name, sampler, sigmas, cfg = as_its_file_says(model, student_path(settings_from), denoise)
+            model, name, sampler, sigmas, cfg = sampling_of_file(model, student_path(settings_from), denoise)
         latent = with_model_dimensions(model, single(latent_image, "latent_image"))
         samples = latent["samples"]
         batch = samples.shape[0]

@@ -38,7 +38,7 @@ def cyclic(image: int, entries: int, batch: int) -> int:
     return image % entries
 
 
-def stretched(image: int, entries: int, batch: int) -> int:
+def entry_of_image(image: int, entries: int, batch: int) -> int:
     """The entry, of ``entries``, that ``comfy.utils.resize_to_batch_size`` gives to ``image`` of ``batch``."""
     if batch <= 1 or entries == batch:
         return image
@@ -159,7 +159,7 @@ class Subset:
         if not torch.is_tensor(value) or value.ndim < 2 or (name in MASKS and value.ndim == 2):
             return value
         if name in STRETCHED:
-            return self.tensor(value, stretched)
+            return self.tensor(value, entry_of_image)
         # A key that is not known here carries the batch if its tensor is as long as the batch.
         return self.tensor(value) if name in CYCLIC or value.shape[0] == self.batch else value
 

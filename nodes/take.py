@@ -11,7 +11,7 @@ import torch
 from ..samplers.rollback import noise_variance
 from .batches import split
 from .pixels import encode, extended, extended_to_multiple
-from .seeds import BatchNoise, travelled
+from .seeds import BatchNoise, noise_of_image
 from .subset import Subset
 
 CONDITIONING = ("positive", "negative")
@@ -163,7 +163,7 @@ class Shot:
 
     def __post_init__(self):
         take, self.place = self.take, self.take.places[self.image]
-        found = travelled(self.place.latent, self.place.row) if take.seed_from == "latent" else None
+        found = noise_of_image(self.place.latent, self.place.row) if take.seed_from == "latent" else None
         self.seed_travelled = found is not None
         self.noise, self.row = found or (self.place.noise(take.seed), self.place.row)
 
@@ -172,7 +172,7 @@ class Shot:
         """The place in the student's whole batch, on which the noise depends."""
         return self.noise.index(self.row)
 
-    def within(self, name: str) -> tuple[int, int]:
+    def place_in_batch(self, name: str) -> tuple[int, int]:
         """The image's place in, and the size of, the batch that this input of the node is for."""
         whole = name not in self.take.listed
         return (self.place.row, self.place.batch) if whole else (self.image, len(self.take.images))
@@ -196,7 +196,7 @@ class Shot:
         if mask is not None:  # the frames of a video are no batch
             mask = (*mask.shape[1:], mask.dtype) if len(mask) == 1 else id(mask)
         conditioning = (id(take.positive), id(take.negative))
-        sizes = tuple(self.within(name)[1] for name in (*CONDITIONING, "model"))
+        sizes = tuple(self.place_in_batch(name)[1] for name in (*CONDITIONING, "model"))
         levels = (take.strategy, take.rollback, take.rollback_mode, take.steps, take.cfg, take.sampler_name)
         shape = (*self.samples.shape, self.samples.dtype)
         return (id(take.model), conditioning, sizes, *levels, take.scheduler, self.noise.seed, shape, mask)

@@ -11,13 +11,13 @@ from comfy_api.latest import io
 from ..oracles.scores import values_of
 from ..receipts.receipt import Receipt
 from ..samplers.decisions import BY_STRATEGY, KEPT
-from .batches import check_images, one_for_all
+from .batches import check_images, single_value
 from .display import shown
 from .latents import single
 from .patches import warning
 from .redo import redo
 from .schema import schema
-from .seeds import KEY, samplers_upstream, travelled
+from .seeds import KEY, noise_of_image, samplers_upstream
 from .take import Shot, Take, places_of
 from .types import ReceiptSocket, ScoresSocket, ThresholdSocket
 
@@ -179,7 +179,7 @@ def rejections(images: Sequence[torch.Tensor], scores: Sequence, threshold: Sequ
     """For each batch of the list of images, which of its images the threshold rejects."""
     counts = check_images("images", images, (3, 4))
     values = values_of(scores, sum(counts))
-    flags = iter(one_for_all(threshold, "threshold").rejected(values))
+    flags = iter(single_value(threshold, "threshold").rejected(values))
     return [[next(flags) for _ in range(count)] for count in counts]
 
 
@@ -211,14 +211,14 @@ def remarks(takes: Sequence[Take], graph, node_id: str) -> Iterator[str]:
             "each image has the noise of its place in the whole list; if the student made them in other batches, "
             "connect its latent, so that each has its own"
         )
-    parts = {(id(shot.take.model), shot.within("model")[1]): shot.take for _, shot in numbered if shot.in_parts}
+    parts = {(id(shot.take.model), shot.place_in_batch("model")[1]): shot.take for _, shot in numbered if shot.in_parts}
     yield from dict.fromkeys(filter(None, (warning(take.model, batch) for (_, batch), take in parts.items())))
 
 
 def _brought(take: Take) -> Iterator[int]:
     """The seeds that came with the latent of any of a take's images, the kept ones too."""
     if take.seed_from == "latent":
-        found = (travelled(place.latent, place.row) for place in take.places)
+        found = (noise_of_image(place.latent, place.row) for place in take.places)
         yield from (noise.seed for noise, _ in filter(None, found))
 
 

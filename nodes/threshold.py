@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..oracles.calibration import CalibrationError
-from ..oracles.statistics import said
+from ..oracles.statistics import interval_text
 from ..oracles.threshold import Threshold
-from .batches import one_for_all
+from .batches import single_value
 from .calibrations import ENOUGH_FOR_INTERVALS, content_hash, find_calibration, known_calibrations
 from .display import shown
 from .folders import NONE
@@ -102,7 +102,7 @@ class UnderstudyThreshold(io.ComfyNode):
             "fraction": fraction,
             "calibration": calibration,
         }
-        given = {name: one_for_all(values, name) for name, values in given.items()}
+        given = {name: single_value(values, name) for name, values in given.items()}
         threshold = cls.make(**given, scores=scores or [])
         interval = _interval(given["calibration"], given["percentile"]) if given["mode"] == "percentile" else None
         return io.NodeOutput(threshold, ui=shown(_described(threshold, scores or [], interval), cls.hidden.unique_id))
@@ -137,7 +137,7 @@ def _described(threshold: Threshold, scores: list, interval: tuple[float, float]
     values = [value for batch in scores for value in batch.values]
     lines = [f"sends {threshold.rule}"]
     if interval is not None:
-        lines.append(f"with 95 % confidence the true cut is {said(interval)}")
+        lines.append(f"with 95 % confidence the true cut is {interval_text(interval)}")
     if values:
         lines.append(f"of these {len(values)} images: {sum(threshold.rejected(values))}")
     # Without scores the number of images is not known here.

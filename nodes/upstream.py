@@ -75,7 +75,7 @@ def settings_upstream(
     return settings
 
 
-def in_the_demo_s_words(settings: dict[str, Any]) -> dict[str, Any]:
+def demo_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """A graph that makes images as ``understudy demo`` does, in that command's settings; any other graph as it is.
 
     The calibration that the pack ships was made by the command, which knows no nodes.

@@ -96,7 +96,7 @@ class Oracle(ABC):
     def score_prepared(self, pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """Scores ``[B]`` of what :meth:`prepare` made, on the network's device."""
 
-    def longest(self) -> int | None:
+    def token_limit(self) -> int | None:
         """How many tokens of a prompt are read, the first and the last of the text included; None: no limit."""
         return None
 
@@ -106,7 +106,7 @@ class Oracle(ABC):
 
     def remarks(self, prompts: Sequence[str]) -> list[str]:
         """What a user should know about these prompts: that some are cut, or empty."""
-        found, limit = [], self.longest()
+        found, limit = [], self.token_limit()
         if limit is None:
             return found
         if cut := sum(self.token_count(prompt) > limit for prompt in dict.fromkeys(prompts)):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LENGTH = 77  # tokens, the first and the last of the text included
 VOCABULARY = 49408  # of the byte-pair tokenizer that ships with the pack
 HUGE_WIDTH = 1280  # of the image tower of ViT-H-14
+IMAGE_TOWER = ("vision_model.", "visual_projection.")  # what the names of an image tower begin with
 
 
 class ClipOracle(Oracle):
@@ -44,7 +45,7 @@ class ClipOracle(Oracle):
         """The side of the pictures that the network takes, in pixels."""
         return self.network.config.vision_config.image_size
 
-    def longest(self) -> int:
+    def token_limit(self) -> int:
         return LENGTH
 
     def token_count(self, prompt: str) -> int:
@@ -114,7 +115,7 @@ def load_image_tower(file: TensorFile, dtype: torch.dtype) -> torch.nn.Module:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     tensors = in_transformers_layout(file)
-    tensors = Renamed(tensors, {key: key for key in tensors if key.startswith(("vision_model.", "visual_projection."))})
+    tensors = Renamed(tensors, {key: key for key in tensors if key.startswith(IMAGE_TOWER)})
     with torch.device("meta"):
         network = CLIPVisionModelWithProjection(CLIPVisionConfig(**_vision_config(file, shapes_of(tensors))))
     return fill(file.path, network, tensors, dtype)

@@ -87,7 +87,7 @@ class CombinedOracle:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the parts: oracles, calibrations with their percentiles, weights and vetoes."""
-        told = [(p.oracle.fingerprint, _told(p.calibration), p.weight, p.veto) for p in self.parts]
+        told = [(p.oracle.fingerprint, _description(p.calibration), p.weight, p.veto) for p in self.parts]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def require(self, settings: dict) -> None:
@@ -110,6 +110,6 @@ class CombinedOracle:
         return mean - VETOED * vetoed
 
 
-def _told(calibration: Calibration | None):
+def _description(calibration: Calibration | None):
     """What a calibration says. Its percentiles count: they move as images are added under the same settings."""
     return calibration and (calibration.settings_hash, calibration.levels, calibration.percentiles)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..files import save_tensors
 from . import load_oracle
 from .activation import activation_of
-from .clip import in_transformers_layout
+from .clip import IMAGE_TOWER, in_transformers_layout
 from .tensors import Renamed, TensorFile
 
 
@@ -50,7 +50,7 @@ def _write(path: Path, partial: Path, encoder: str | Path | None, told: dict[str
     tensors = _stored(file, half)
     if encoder is not None:
         tower = in_transformers_layout(TensorFile(encoder))
-        kept = {key: key for key in tower if key.startswith(("vision_model.", "visual_projection."))}
+        kept = {key: key for key in tower if key.startswith(IMAGE_TOWER)}
         tensors |= _stored(Renamed(tower, kept), half)
     # A file that was itself converted names what it was made from first, by which it is known.
     save_tensors(tensors, partial, {"made_from": path.name} | file.metadata | told)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..files import CheckpointError, preview
-from .aesthetic import is_whole
 from .families import FAMILIES
+from .heads import is_whole
 from .published import family_of, recognised
 from .tensors import TensorFile
 

@@ -19,12 +19,13 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 def openai_clip(images: Tensor, size: int) -> Tensor:
     """As OpenAI's CLIP, OpenCLIP and ImageReward: the middle of the picture, its shorter side ``size``."""
-    return normalised(middle(images, size, lambda spare: round(spare / 2)))  # halves to even, as torchvision does
+    # Halves to even, as torchvision does.
+    return normalised(central_square(images, size, lambda spare: round(spare / 2)))
 
 
 def transformers_clip(images: Tensor, size: int) -> Tensor:
     """As transformers' ``CLIPImageProcessor``: no alpha, and the middle rounded down."""
-    return normalised(middle(without_alpha(images), size, lambda spare: spare // 2))
+    return normalised(central_square(without_alpha(images), size, lambda spare: spare // 2))
 
 
 def without_alpha(images: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def without_alpha(images: Tensor) -> Tensor:
     return images[:, :3]
 
 
-def middle(images: Tensor, size: int, first: Callable[[int], int]) -> Tensor:
+def central_square(images: Tensor, size: int, first: Callable[[int], int]) -> Tensor:
     """The shorter side to ``size``, the longer one in proportion, rounded down; of that the central square.
 
     ``first``: where that square begins, for the number of pixels that are too many.

@@ -33,13 +33,13 @@ class Reading(NamedTuple):
     remarks: list[str]
 
 
-def reading(
+def prompts_to_read(
     prompts: Sequence[str], literal: bool = False, switch: str = "--literal-prompts, on nodes literal_prompts,"
 ) -> Reading:
     """Prompts as an oracle should read them: without syntax, or as they stand if ``literal``, which ``switch`` sets."""
     if literal:
         return Reading(list(prompts), [])
-    texts, remarks = [plain(prompt) for prompt in prompts], []
+    texts, remarks = [without_syntax(prompt) for prompt in prompts], []
     if changed := {prompt: text for prompt, text in zip(prompts, texts, strict=True) if prompt != text}:
         prompt, text = min(changed.items(), key=lambda pair: len(pair[0]))
         remarks.append(
@@ -54,7 +54,7 @@ def reading(
     return Reading(texts, remarks)
 
 
-def plain(prompt: str) -> str:
+def without_syntax(prompt: str) -> str:
     """A prompt without the syntax of ComfyUI and A1111, as far as that is unmistakable."""
     text = prompt
     for syntax in (NETWORK, EMBEDDING, BREAK):

@@ -49,7 +49,7 @@ def rising(values: Sequence[float]) -> bool:
     return all(a <= b for a, b in zip(values, values[1:], strict=False))
 
 
-def said(interval: tuple[float, float], digits: int = 3) -> str:
+def interval_text(interval: tuple[float, float], digits: int = 3) -> str:
     """An interval in words: "1.000 to 2.000", and where a side is open "below 2.000" or "above 1.000"."""
     low, high = interval
     if math.isinf(low) and math.isinf(high):

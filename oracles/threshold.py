@@ -71,10 +71,10 @@ class Threshold:
     def rule(self) -> str:
         """The rule in words: "the worst 25 %", or "scores below 0.500" and which share of a calibration's they are."""
         if self.mode == "worst_fraction":
-            return f"the worst {share(self.fraction)}"
+            return f"the worst {percent_text(self.fraction)}"
         text = f"scores below {self.value:.3f}"
         if self.calibration is not None:
-            text += f", which are {share(self.expected_fraction)} of calibration {self.calibration!r}"
+            text += f", which are {percent_text(self.expected_fraction)} of calibration {self.calibration!r}"
         return text if self.k is None else f"{text} (percentile {self.k:g})"
 
     def remark(self, count: int) -> str | None:
@@ -120,6 +120,6 @@ class Threshold:
         return max(1, round(self.fraction * images))
 
 
-def share(fraction: float) -> str:
+def percent_text(fraction: float) -> str:
     """A fraction in words: "30 %", "2.5 %"."""
     return f"{round(100 * fraction, 1):g} %"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..oracles.base import Oracle
-from ..oracles.prompt_syntax import reading
+from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.scores import Scores, image_id
 from ..oracles.threshold import Threshold
 from ..receipts.folder import GRID_FILE, whole_directory
@@ -140,7 +140,7 @@ def run_batch(
 ) -> list[Outcome]:
     """Algorithm 1 on one batch; saves its images and adds to ``costs``."""
     prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
-    texts, spent = reading(prompts, plan.literal).texts, [0] * len(batch)
+    texts, spent = prompts_to_read(prompts, plan.literal).texts, [0] * len(batch)
     clock = _Clock(cast.student.device, costs)
 
     def student() -> torch.Tensor:
@@ -202,7 +202,7 @@ def run_batch(
 
 def _totals(costs: Costs, cast: Cast, plan: Plan, images: int) -> Totals:
     # Only a schedule is asked for, which the student has too: no teacher is loaded for it.
-    alone = images * plan.teacher.alone(cast.student.denoiser) * (1 if plan.teacher.cfg == 1 else 2)
+    alone = images * plan.teacher.full_steps_from_noise(cast.student.denoiser) * (1 if plan.teacher.cfg == 1 else 2)
     return Totals(
         evaluations=sum(costs.evaluations.values()),
         seconds=round(sum(costs.seconds.values()), 3),

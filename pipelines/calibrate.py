@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..files.tables import read_prompts
 from ..oracles.calibration import MINIMUM_SCORES, Calibration
-from ..oracles.prompt_syntax import reading
+from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.scores import Scores, image_id
 from ..oracles.settings import prompts_hash
 from .adaptive_run import Job
@@ -55,7 +55,7 @@ def calibrate(
     predictor = request.load_predictor(components)
     model = StableDiffusion(components, processes.device, request.negative, predictor)
     if on_remark and processes.is_main:
-        texts, syntax = reading(prompts[: request.count], request.literal_prompts or not oracle.reads_prompts)
+        texts, syntax = prompts_to_read(prompts[: request.count], request.literal_prompts or not oracle.reads_prompts)
         for remark in [*model.remarks(prompts[: request.count]), *syntax, *oracle.remarks(texts)]:
             on_remark(remark)
     jobs = [Job(i, prompts[i % len(prompts)], request.seed + i) for i in range(calibration.n, request.count)]
@@ -86,6 +86,6 @@ def _opened(request: Request, settings: dict, oracle: str, prompts: list[str]) -
 def _scored(model: StableDiffusion, oracle, batch: list[Job], size, request: Request, settings: dict) -> Scores:
     prompts = [job.prompt for job in batch]
     images, _ = draw(model, prompts, [job.seed for job in batch], size, request.student_plan, lambda step, steps: None)
-    texts = reading(prompts, request.literal_prompts).texts
+    texts = prompts_to_read(prompts, request.literal_prompts).texts
     values = tuple(oracle(images, texts).tolist())
     return Scores(values, tuple(map(image_id, images)), oracle.fingerprint, tuple(prompts), settings)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..oracles.calibration import Calibration
-from ..oracles.statistics import said
-from ..oracles.threshold import share
+from ..oracles.statistics import interval_text
+from ..oracles.threshold import percent_text
 from ..receipts.folder import GRID_FILE
 from ..receipts.report import Report, table
 from .adaptive_run import Watcher
@@ -109,7 +109,8 @@ def show_calibration(calibration: Calibration, out: Path) -> None:
     shown = Table("percentile", "score", "95 % interval", "below", title=f"{calibration.n} images")
     for k in range(10, 100, 10):
         value = calibration.value_at(k)
-        shown.add_row(str(k), f"{value:.4f}", said(calibration.interval(k), 4), share(calibration.share_below(value)))
+        interval, below = interval_text(calibration.interval(k), 4), percent_text(calibration.share_below(value))
+        shown.add_row(str(k), f"{value:.4f}", interval, below)
     Console().print(shown)
     plain_console().print(f"Calibration: {printable(str(out))}")
 

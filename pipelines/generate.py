@@ -11,7 +11,7 @@ import torch
 from ..files.tables import read_prompts
 from ..oracles.base import Oracle
 from ..oracles.calibration import Calibration
-from ..oracles.prompt_syntax import reading
+from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.scores import Scores
 from ..oracles.threshold import Threshold
@@ -103,7 +103,7 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
     cast = _cast(request, student, teacher, oracle, processes.device, dtype)
     cast.student.latent_shape(size)
     if on_remark and processes.is_main:
-        texts, syntax = reading(prompts, request.literal_prompts or not oracle.reads_prompts)
+        texts, syntax = prompts_to_read(prompts, request.literal_prompts or not oracle.reads_prompts)
         for remark in [*cast.student.remarks(prompts), *syntax, *oracle.remarks(texts)]:
             on_remark(remark)
         if plan.threshold.remark(1) and (lone := _alone_in_their_batches(len(prompts), request.batch_size)):

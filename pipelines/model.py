@@ -113,7 +113,7 @@ class TeacherPlan:
             return schedule_fraction(scheduler, self.steps, self.rollback)
         return noise_variance(scheduler, self.steps, self.rollback, denoiser.sigma_min, denoiser.sigma_max)
 
-    def alone(self, denoiser: DiscreteDenoiser) -> int:
+    def full_steps_from_noise(self, denoiser: DiscreteDenoiser) -> int:
         """Steps of the teacher from pure noise, at the density at which it refines."""
         if self.alone_steps is not None:
             return self.alone_steps

@@ -15,7 +15,7 @@ import torch
 
 from ..files import write_whole
 from ..oracles.base import NoScore, Oracle, check_images
-from ..oracles.prompt_syntax import reading
+from ..oracles.prompt_syntax import prompts_to_read
 from .image_texts import prompts_for
 from .images import find_images, read_image
 from .oracle_files import load_oracles
@@ -100,7 +100,7 @@ def score(request: Request, on_progress: Callable[[int, int], None] | None = Non
     done = journals.read()
     mine = [picture for picture in mine if picture not in done]
     literal = request.literal_prompts or not any(oracle.reads_prompts for oracle in oracles)
-    texts, syntax = reading(prompts, literal)
+    texts, syntax = prompts_to_read(prompts, literal)
     remarks = [*syntax, *(remark for oracle in oracles for remark in oracle.remarks(texts))]
     result = Result(
         skipped={path.as_posix(): reason for path, reason in left_out.items()}, remarks=list(dict.fromkeys(remarks))
@@ -183,7 +183,7 @@ def _rows(
 ) -> list[tuple[Picture, list[float]]]:
     """Pictures with their scores; where one is no number, that picture alone is skipped."""
     pictures, images = zip(*batch, strict=True)
-    prompts = reading([picture.prompt for picture in pictures], literal).texts
+    prompts = prompts_to_read([picture.prompt for picture in pictures], literal).texts
     try:
         scores = [oracle.mixed(images, prompts).tolist() for oracle in oracles]
     except NoScore as error:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...files import sha256
 from ...files.tables import read_prompts
-from ...oracles.prompt_syntax import reading
+from ...oracles.prompt_syntax import prompts_to_read
 from ...samplers.denoisers import Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
@@ -87,7 +87,7 @@ def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, scor
         raise FileNotFoundError(f"data.filter.oracle {file}: no such file")
     oracle = sha256(file), settings.filter.family
     literal = settings.filter.literal_prompts
-    texts, remarks = reading([item.caption for item in items], literal, "data.filter.literal_prompts=true")
+    texts, remarks = prompts_to_read([item.caption for item in items], literal, "data.filter.literal_prompts=true")
     if encoder.processes.is_main:
         for remark in remarks:
             log.warning("%s", remark)

@@ -131,19 +131,19 @@ def held_out_texts() -> frozenset[tuple[int, ...]]:
 def text_shown(reading: checker.Reading) -> list[int]:
     """The eight token ids that describe a picture: 0 where no word fits, UNKNOWN where the question makes no sense."""
 
-    def told(first_slot: int, thing: checker.Found) -> list[int]:
+    def ids_of(first_slot: int, thing: checker.Found) -> list[int]:
         words = enumerate((getattr(thing, part) for part in PARTS), start=first_slot)
         return [NOTHING_FITS if word is None else TOKEN_IDS[slot, word] for slot, word in words]
 
     background = NOTHING_FITS if reading.background is None else TOKEN_IDS[0, reading.background]
     if len(reading.things) == 1:
-        return [background, *told(1, reading.things[0]), *(TOKEN_IDS[slot, None] for slot in range(4, TOKENS))]
+        return [background, *ids_of(1, reading.things[0]), *(TOKEN_IDS[slot, None] for slot in range(4, TOKENS))]
     if len(reading.things) != 2:
         return [background, *[UNKNOWN] * 3, NOTHING_FITS, *[UNKNOWN] * 3]
     first, second = reading.things
     if (4, checker.relation(first, second)) not in TOKEN_IDS:  # told from the other thing, as canonical scenes are
         first, second = second, first
-    return [background, *told(1, first), TOKEN_IDS[4, checker.relation(first, second)], *told(5, second)]
+    return [background, *ids_of(1, first), TOKEN_IDS[4, checker.relation(first, second)], *ids_of(5, second)]
 
 
 def _mirrored(reading: checker.Reading) -> checker.Reading:

@@ -89,7 +89,7 @@ class Distillation(Method):
             if broken := [key for key, weight in network.named_parameters() if not weight.isfinite().all()]:
                 raise RecipeError(f"the teacher {teacher.file} has weights that are no numbers: {preview(broken)}")
             given |= teacher.sizes(8 * teacher.factor, 8 * teacher.factor, 2)
-            output = teacher.call(network, noise, self.process.told(times), given)
+            output = teacher.call(network, noise, self.process.network_time(times), given)
         if not output.isfinite().all():
             raise RecipeError(
                 f"the teacher {teacher.file} answers with what is no number in loop.precision = "
@@ -147,7 +147,7 @@ class Distillation(Method):
             return self.denoise_guided(teacher, z, t, given, cfg)
 
     def _output(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
-        return self.teacher.call(network, z, self.process.told(t), given).float()
+        return self.teacher.call(network, z, self.process.network_time(t), given).float()
 
     def measure(self, network: nn.Module):
         return self.preview(network)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from ...oracles.prompt_syntax import reading
+from ...oracles.prompt_syntax import prompts_to_read
 from ...samplers.consistency import sample_consistency
 from ...samplers.denoisers import Guided
 from ...samplers.noise import PerImageNoise, initial_noise
@@ -150,7 +150,7 @@ class Preview:
         if self.oracle is None:
             return {}
         self.oracle.network.to(self.device)
-        texts = reading(self.prompts).texts
+        texts = prompts_to_read(self.prompts).texts
         scores = [self.oracle(images, texts).mean().item() for images in columns]
         self.oracle.network.to("cpu")  # between grids the training needs the room
         return {f"score {name}": score for name, score in zip(self.columns, scores, strict=True)}

@@ -109,7 +109,7 @@ class SferdPredictor(Sferd):
         def run(z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
             with torch.no_grad(), reading_features(self.base) as seen:
                 x0, _ = self.denoise(self.base, z, t, given)
-            said = network(picture, seen.features, self.process.told(t)).float()
+            said = network(picture, seen.features, self.process.network_time(t)).float()
             return x0 + self.student.predictor.coefficient(*self.process.level(t, z.ndim)) * said
 
         x0 = self.own_guidance(run, z, t, given, self.own_cfg)

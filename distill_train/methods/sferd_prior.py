@@ -63,9 +63,9 @@ class SferdPrior(Sferd):
         n, eps = draws.whole("step", 0, STEPS), draws.normal("noise", y.shape[1:])
         alpha, sigma = level(n)
         text = pooled_text(self.base, batch.embeddings) if self.settings.conditional else None
-        return (network(alpha * y + sigma * eps, n, text, self.told(draws)) - eps).abs().mean()
+        return (network(alpha * y + sigma * eps, n, text, self.keeps_prompt(draws)) - eps).abs().mean()
 
-    def told(self, draws: Draws) -> Tensor:
+    def keeps_prompt(self, draws: Draws) -> Tensor:
         """[B]: whether the prior is told a sample's prompt."""
         return draws.uniform("dropped", 0, 1) >= self.settings.dropped
 

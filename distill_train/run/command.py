@@ -33,7 +33,7 @@ def train_command(
     if resume and (recipe or out):
         directory = out or Path("runs") / recipe.stem
         return train(Run.own_recipe(directory, changes), directory, resume=True, device=device)
-    loaded, name = find_recipe(named(recipe), changes)
+    loaded, name = find_recipe(required_recipe(recipe), changes)
     return train(loaded, out or Path("runs") / name, device=device)
 
 
@@ -42,7 +42,7 @@ def estimate_command(recipe: Path | None, out: Path | None, device: str, changes
     from .estimate import estimate
 
     check_device(device)
-    loaded, name = find_recipe(named(recipe), changes)
+    loaded, name = find_recipe(required_recipe(recipe), changes)
     return estimate(loaded, out or Path("runs") / name, device).summary()
 
 
@@ -56,7 +56,7 @@ def help_text(recipe: Path | None) -> str:
     return help_config(find_recipe(recipe)[0].method)
 
 
-def named(recipe: Path | None) -> Path:
+def required_recipe(recipe: Path | None) -> Path:
     """The recipe that was asked for. Raises RecipeError for none."""
     if recipe is None:
         raise RecipeError(f"name a recipe, a file or one of {', '.join(shipped())}; with --resume, --out will do")

@@ -13,7 +13,10 @@ import torch
 from ..config import Recipe, RecipeError
 from .checkpoint import saved_state
 from .loop import Trainer
+from .processes import start_process
 from .progress import memory
+from .setup import open_run, require_startable, trainable_method
+from .training import Training
 
 WARMUP, MEASURED = 2, 10
 SAMPLES = 24  # of the data
@@ -68,30 +71,37 @@ def estimate(recipe: Recipe, directory: Path, device: str = "auto") -> Estimate:
     loop, directory = recipe.loop, directory.absolute()
     with _folder(directory.with_name(f".estimate-{directory.name}")) as folder:
         # With a cache of its own: what is cached already would take no time.
-        trainer = Trainer(recipe, folder / "run", device=device, samples_at_most=SAMPLES)
-        stages, used = trainer.stages, []
-        step_seconds = [_steps(trainer, stages[0].stop, used)]
-        sample_seconds = _timed(trainer, trainer.measure), _timed(trainer, trainer.measure)
-        used.append(memory(trainer.device))
-        export_seconds = _timed(trainer, trainer.export)
+        accelerator = start_process(device)
+        require_startable(recipe, folder / "run", False, accelerator)
+        method = trainable_method(recipe, accelerator)
+        device = method.device
+        method.samples_at_most = SAMPLES
+        data_seconds = _timed(device, lambda: method.prepare(folder / "run"))
+        training = Training(method, accelerator)
+        trainer = Trainer(training, open_run(folder / "run", recipe, False, accelerator))
+        stages, used = training.stages, []
+        step_seconds = [_steps(training, stages[0].stop, used)]
+        sample_seconds = _timed(device, trainer.measure), _timed(device, trainer.measure)
+        used.append(memory(device))
+        export_seconds = _timed(device, trainer.export)
         export = _bytes(trainer.run.directory / "exports")
         if len(stages) > 1:  # from which on the student's earlier weights teach, and lie in memory and in checkpoints
-            trainer.step = stages[0].stop
-            step_seconds.append(_steps(trainer, stages[1].stop, used))
+            training.step = stages[0].stop
+            step_seconds.append(_steps(training, stages[1].stop, used))
         # Of a checkpoint only the size: it may have tens of GiB. The export says how fast the disk is.
         counter = _Counter()
-        save_seconds = _timed(trainer, lambda: torch.save(saved_state(trainer), counter))
+        save_seconds = _timed(device, lambda: torch.save(saved_state(training), counter))
         save_seconds += export_seconds * counter.bytes / export
-        used.append(memory(trainer.device))
+        used.append(memory(device))
         ends = {stage.stop for stage in stages}
         grids = len(ends | set(range(loop.sample_every, loop.steps + 1, loop.sample_every)))
         saves = len(ends | set(range(loop.checkpoint_every, loop.steps + 1, loop.checkpoint_every)))
         stepping = stages[0].stop * step_seconds[0] + (loop.steps - stages[0].stop) * step_seconds[-1]
         sampling = sample_seconds[0] + (grids - 1) * sample_seconds[1]
-        extent, cache = trainer.method.extent, folder / "cache"
+        extent, cache = method.extent, folder / "cache"
         captions = sum(_bytes(texts) for texts in cache.glob("*/text"))  # each is embedded once
         return Estimate(
-            device=str(trainer.device),
+            device=str(device),
             memory_gib=max(used),
             checkpoint_bytes=counter.bytes,
             export_bytes=export,
@@ -99,7 +109,7 @@ def estimate(recipe: Recipe, directory: Path, device: str = "auto") -> Estimate:
             disk_bytes=counter.bytes * (min(loop.keep_checkpoints, saves) + 1) + export * len(stages),
             free_bytes=shutil.disk_usage(folder).free,
             cache_bytes=(_bytes(cache) - captions) / extent.samples + captions / extent.captions,
-            data_seconds=trainer.data_seconds + extent.seconds,
+            data_seconds=data_seconds + extent.seconds,
             step_seconds=tuple(step_seconds),
             sample_seconds=sample_seconds,
             total_seconds=stepping + sampling + saves * save_seconds,
@@ -136,21 +146,21 @@ class _Counter:
         pass
 
 
-def _steps(trainer: Trainer, stop: int, used: list[float]) -> float:
+def _steps(training: Training, stop: int, used: list[float]) -> float:
     """Seconds for a step of the present stage, which ends at ``stop``; adds to the memory that was seen in use."""
-    for _ in range(min(WARMUP, stop - trainer.step - 1)):
-        trainer.advance()
-    measured = min(MEASURED, stop - trainer.step)
-    seconds = _timed(trainer, lambda: [trainer.advance() for _ in range(measured)]) / measured
-    used.append(memory(trainer.device))
+    for _ in range(min(WARMUP, stop - training.step - 1)):
+        training.advance()
+    measured = min(MEASURED, stop - training.step)
+    seconds = _timed(training.device, lambda: [training.advance() for _ in range(measured)]) / measured
+    used.append(memory(training.device))
     return seconds
 
 
-def _timed(trainer: Trainer, work) -> float:
-    _wait(trainer.device)
+def _timed(device: torch.device, work) -> float:
+    _wait(device)
     started = time.monotonic()
     work()
-    _wait(trainer.device)
+    _wait(device)
     return time.monotonic() - started
 
 

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...files import CheckpointError, fill
-from ..aesthetic import Aesthetic, joined
 from ..family import Encoder, Family, Published, on_hub
-from ..heads import ALL_DROPOUT, head_kind
+from ..heads import ALL_DROPOUT, Aesthetic, Head, joined
 from ..preprocess import normalised, resized, without_alpha
 from ..tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PREFIX = "scoring_head."
+HEAD = Head("scoring_head.", ALL_DROPOUT)
 SIDE = 384
 
 
@@ -26,20 +25,16 @@ class AestheticV25(Aesthetic):
         return normalised(resized(without_alpha(images), size, size), (0.5,) * 3, (0.5,) * 3)
 
 
-def fits(file: TensorFile) -> bool:
-    return f"{PREFIX}0.weight" in file
-
-
 def is_tower(file: TensorFile) -> bool:
     return "vision_model.head.probe" in file
 
 
 def load(file: TensorFile, fingerprint: str, dtype, encoder: str | Path | None) -> AestheticV25:
-    return AestheticV25(*joined(FAMILY, PREFIX, ALL_DROPOUT, _tower, file, fingerprint, dtype, encoder))
+    return AestheticV25(*joined(FAMILY, HEAD, _tower, file, fingerprint, dtype, encoder))
 
 
 def details(file: TensorFile) -> dict[str, str]:
-    return {"head": head_kind(file.path, file.shapes, PREFIX, ALL_DROPOUT)}
+    return {"head": HEAD.kind(file)}
 
 
 def _tower(file: TensorFile, dtype) -> nn.Module:
@@ -87,7 +82,7 @@ FAMILY = Family(
     title="aesthetic v2.5",
     unit="about 1 to 10; reads no prompt",
     takes="the `.pth`, and SigLIP so400m-patch14-384 as encoder",
-    fits=fits,
+    fits=HEAD.is_in,
     load=load,
     details=details,
     reads_prompts=False,

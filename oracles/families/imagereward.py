@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...files import fill
 from ..base import Oracle
 from ..family import Family, Published, on_hub
-from ..heads import PLAIN, head, head_kind
+from ..heads import PLAIN, Head
 from ..preprocess import openai_clip
 from ..tensors import Renamed, TensorFile, shape_of, shapes_of, without_prefix
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LENGTH = 35  # tokens, [CLS] and [SEP] included
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the raw scores, removed
 VOCABULARY = Path(__file__).parents[1] / "bert_wordpiece" / "vocab.txt"
-HEAD = "mlp.layers."
+HEAD = Head("mlp.layers.", PLAIN)
 UNUSED = ("blip.vision_proj.", "blip.text_proj.")  # of BLIP's contrastive loss
 
 
@@ -36,7 +36,7 @@ class ImageReward(Oracle):
         self.fingerprint = fingerprint
         self.tokenizer = bert_tokenizer()
 
-    def longest(self) -> int:
+    def token_limit(self) -> int:
         return LENGTH
 
     def token_count(self, prompt: str) -> int:
@@ -67,7 +67,7 @@ def bert_tokenizer():
 
 
 def fits(file: TensorFile) -> bool:
-    return {"blip.visual_encoder.pos_embed", f"{HEAD}0.weight"} <= file.keys()
+    return "blip.visual_encoder.pos_embed" in file and HEAD.is_in(file)
 
 
 def load(file: TensorFile, fingerprint: str, dtype, encoder) -> ImageReward:
@@ -80,19 +80,17 @@ def load(file: TensorFile, fingerprint: str, dtype, encoder) -> ImageReward:
     with torch.device("meta"):
         vision = BlipVisionModel(_vision_config(file.path, shapes))
         text = BlipTextModel(_text_config(file.path, shapes), add_pooling_layer=False)
-        network = torch.nn.ModuleDict(
-            {"vision": vision, "text": text, "head": head(file.path, file.shapes, HEAD, PLAIN)}
-        )
+        network = torch.nn.ModuleDict({"vision": vision, "text": text, "head": HEAD.layers(file)})
     return ImageReward(fill(file.path, network, tensors, dtype, exact=("head.",), name="ImageReward"), fingerprint)
 
 
 def details(file: TensorFile) -> dict[str, str]:
-    return {"head": head_kind(file.path, file.shapes, HEAD, PLAIN)}
+    return {"head": HEAD.kind(file)}
 
 
 def in_transformers_layout(file: Mapping) -> Renamed:
     """The tensors of the published file under the names of :class:`ImageReward`'s network."""
-    table = {f"head.{rest}": old for rest, old in without_prefix(file, HEAD).items()}
+    table = {f"head.{rest}": old for rest, old in without_prefix(file, HEAD.prefix).items()}
     table |= {f"text.{rest}": old for rest, old in without_prefix(file, "blip.text_encoder.").items()}
     for rest, old in without_prefix(file, "blip.visual_encoder.").items():
         table[f"vision.{_of_transformers(rest)}"] = old

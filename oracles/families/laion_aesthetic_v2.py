@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...files import CheckpointError
-from ..aesthetic import Aesthetic, is_whole, joined
 from ..clip import activation_in, load_image_tower
 from ..family import Encoder, Family, Published
-from ..heads import PLAIN_OR_RELU, head_kind
+from ..heads import PLAIN_OR_RELU, Aesthetic, Head, is_whole, joined
 from ..preprocess import openai_clip
 from ..tensors import TensorFile
 from .clipscore import VIT_L_14
@@ -17,7 +16,7 @@ from .clipscore import VIT_L_14
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PREFIX = "layers."
+HEAD = Head("layers.", PLAIN_OR_RELU)
 
 
 class LaionAesthetic(Aesthetic):
@@ -25,20 +24,16 @@ class LaionAesthetic(Aesthetic):
         return openai_clip(images, self.network.tower.config.image_size)
 
 
-def fits(file: TensorFile) -> bool:
-    return f"{PREFIX}0.weight" in file
-
-
 def is_tower(file: TensorFile) -> bool:
     return bool({"visual_projection.weight", "visual.proj"} & file.keys())
 
 
 def load(file: TensorFile, fingerprint: str, dtype, encoder: str | Path | None) -> LaionAesthetic:
-    return LaionAesthetic(*joined(FAMILY, PREFIX, PLAIN_OR_RELU, _tower, file, fingerprint, dtype, encoder))
+    return LaionAesthetic(*joined(FAMILY, HEAD, _tower, file, fingerprint, dtype, encoder))
 
 
 def details(file: TensorFile) -> dict[str, str]:
-    kind = {"head": head_kind(file.path, file.shapes, PREFIX, PLAIN_OR_RELU)}
+    kind = {"head": HEAD.kind(file)}
     return kind | ({"activation": activation_in(file)} if is_whole(file) else {})
 
 
@@ -56,7 +51,7 @@ FAMILY = Family(
     title="LAION aesthetic v2",
     unit="about 1 to 10; reads no prompt",
     takes="the `.pth`, linear or with ReLU, and CLIP ViT-L/14 as encoder",
-    fits=fits,
+    fits=HEAD.is_in,
     load=load,
     details=details,
     reads_prompts=False,

@@ -11,7 +11,7 @@ from understudy.distill_train.config import RecipeError
 from understudy.distill_train.methods.cfd import concentration, entropy, feature_kl
 from understudy.distill_train.methods.classifier import Classifier, load_classifier
 from understudy.distill_train.methods.tiny_decoder import load_tiny_decoder
-from understudy.distill_train.run.loop import Trainer
+from understudy.distill_train.run.loop import set_up
 from understudy.distill_train.teachers import load_teacher
 from understudy.files import CheckpointError
 
@@ -106,7 +106,7 @@ def test_pictures_out_of_range_are_compared_as_they_are_so_the_student_learns_to
 def test_terms_of_a_whole_batch_are_refused_where_it_is_seen_in_parts(tmp_path):
     def start(accumulate, beta):
         made = method("cfd", {"accumulate": accumulate}, eyes=eyes(), teacher_steps=4, beta=beta)
-        return Trainer(made.recipe, tmp_path / "run", device="cpu", make=lambda *_: made)
+        return set_up(made.recipe, tmp_path / "run", device="cpu", make=lambda *_: made)
 
     with pytest.raises(RecipeError, match=r"settings.beta is 0.003, .*one process and loop.accumulate = 1"):
         start(2, 0.003)

@@ -80,7 +80,7 @@ def reference_loss(teacher, unet, target_unet, x0, prompt, uncond, index, noise,
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(("embedded", "loss"), [(True, "huber"), (False, "l2")])
-def test_the_loss_is_that_of_diffusers_public_script(prediction, embedded, loss):
+def test_loss_and_gradients_are_those_of_diffusers_public_script(prediction, embedded, loss):
     import copy
 
     teacher = TinyTeacher(prediction)
@@ -99,7 +99,10 @@ def test_the_loss_is_that_of_diffusers_public_script(prediction, embedded, loss)
     theirs = reference_loss(
         teacher, lcm.network, target, batch.latents, prompt, uncond, index, noise, w, embedded, loss, 0.001
     )
-    torch.testing.assert_close(ours.double(), theirs, rtol=2e-5, atol=1e-6)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    gradients = [torch.autograd.grad(value, lcm.student.parameters) for value in (ours, theirs)]
+    ours, theirs = (torch.cat([gradient.flatten() for gradient in each]) for each in gradients)
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
 
 
 def test_the_student_learns_at_each_timestep_of_the_grid():

@@ -16,10 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from understudy.distill_train.config import RecipeError, StudentSettings
 from understudy.distill_train.methods import make_method
-from understudy.distill_train.run import loop as loop_module
+from understudy.distill_train.run import processes, setup
 from understudy.distill_train.run.directory import Run
-from understudy.distill_train.run.loop import Trainer, TrainingError, train
+from understudy.distill_train.run.failures import TrainingError
+from understudy.distill_train.run.loop import set_up, train
 from understudy.distill_train.run.stopping import Stopped, StopRequest
+from understudy.distill_train.run.training import Training
 
 from .test_cfd import eyes
 from .tiny import TinySource, TinyTeacher, method, recipe
@@ -39,7 +41,7 @@ def use(monkeypatch, kind):
         made.append(make_method(recipe, device, teacher=teacher, source=TinySource(teacher)))
         return made[-1]
 
-    monkeypatch.setattr(loop_module, "make_method", make)
+    monkeypatch.setattr(setup, "make_method", make)
     return made
 
 
@@ -87,7 +89,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_bit(on_tiny, tmp_path, monke
     settings = PD if name == "pd" else {}
     r = recipe(name, {"steps": 8, "checkpoint_every": 100, "sample_every": 100}, student, **settings)
     whole = train(r, tmp_path / "whole", device="cpu")
-    advance = Trainer.advance
+    advance = Training.advance
 
     def interrupted(self):
         if self.step == 5:
@@ -98,7 +100,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_bit(on_tiny, tmp_path, monke
         monkeypatch.context() as patched,
         pytest.raises(Stopped, match=r"step 6 of 8, saved in .*; go on with --resume"),
     ):
-        patched.setattr(Trainer, "advance", interrupted)
+        patched.setattr(Training, "advance", interrupted)
         train(r, tmp_path / "run", device="cpu")
     assert same(train(r, tmp_path / "run", resume=True, device="cpu"), whole)
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
@@ -181,9 +183,9 @@ def test_data_go_on_where_a_run_was_stopped(tmp_path, kind):
     r = recipe("pd", {"steps": 6, "checkpoint_every": 1}, **PD).model_copy(update={"data": given})
 
     def start(run, resume=False, steps=6):
-        trainer = Trainer(r, run, resume, "cpu", lambda *a: make_method(*a, teacher=TinyTeacher()))
-        advance = trainer.advance
-        trainer.advance = lambda: advance() if trainer.step < steps else interrupt()
+        trainer = set_up(r, run, resume, "cpu", lambda *a: make_method(*a, teacher=TinyTeacher()))
+        training, advance = trainer.training, trainer.training.advance
+        training.advance = lambda: advance() if training.step < steps else interrupt()
         return trainer.train()
 
     def interrupt():
@@ -214,6 +216,9 @@ def test_classifier_feature_distillation_goes_through_its_stages(tmp_path):
     assert not same(final, final.with_name("student-2-step.safetensors"))
 
 
+SHARDING = SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))  # an Accelerator that does
+
+
 @pytest.mark.parametrize(
     ("loop", "target_ema", "fits"),
     [
@@ -224,22 +229,15 @@ def test_classifier_feature_distillation_goes_through_its_stages(tmp_path):
     ],
 )
 def test_what_needs_whole_weights_is_refused_with_fsdp(loop, target_ema, fits):
-    trainer = Trainer.__new__(Trainer)
-    trainer.accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))
-    trainer.method = method("lcm", loop, target_ema=target_ema)
-    trainer.recipe, trainer.stages = trainer.method.recipe, trainer.method.stages()
-    trainer.turns = trainer.method.turns()
-    trainer.scaler = torch.amp.GradScaler("cpu", enabled=trainer.recipe.loop.precision == "fp16")
+    made = method("lcm", loop, target_ema=target_ema)
     with nullcontext() if fits else pytest.raises(RecipeError, match="with FSDP no process holds whole weights"):
-        trainer._require_whole_weights()
+        processes.require_whole_weights(made, SHARDING)
 
 
 def test_a_lora_is_not_shared_in_shards():
-    trainer = Trainer.__new__(Trainer)
-    trainer.accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))
-    trainer.method = method("lcm", student={"train": "lora", "rank": 2}, target_ema=0.0)
+    made = method("lcm", student={"train": "lora", "rank": 2}, target_ema=0.0)
     with pytest.raises(RecipeError, match="with student.train = lora they are few; launch without its configuration"):
-        trainer._require_whole_weights()
+        processes.require_whole_weights(made, SHARDING)
 
 
 def test_a_run_goes_on_only_from_what_it_began_with(on_tiny, tmp_path, monkeypatch):
@@ -335,20 +333,18 @@ def test_the_recipe_says_how_to_train_and_not_the_launcher(on_tiny, tmp_path, mo
 @pytest.mark.parametrize(("seconds", "asked"), [(0.1, 12), (4.0, 100)])
 def test_processes_ask_each_other_about_once_a_second_whether_to_stop(monkeypatch, seconds, asked):
     clock, told = [0.0], []
-    monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    trainer = Trainer.__new__(Trainer)
-    trainer.step, trainer.ask_at, trainer.asked, trainer.device = 0, 0, (0, 0.0), torch.device("cpu")
+    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def reduce(value, how):
-        told.append(trainer.step)
-        return value + torch.tensor([float(trainer.step > 50), seconds])  # the other process is asked at step 50
+        told.append(step)
+        return value + torch.tensor([float(step > 50), seconds])  # the other process is asked at step 50
 
-    trainer.accelerator = SimpleNamespace(num_processes=2, reduce=reduce)
+    vote = processes.StopVote(SimpleNamespace(num_processes=2, reduce=reduce, device=torch.device("cpu")))
     stops = []
-    for trainer.step in range(1, 101):
+    for step in range(1, 101):
         clock[0] += seconds
-        if trainer._stop(False):
-            stops.append(trainer.step)
+        if vote(step, False):
+            stops.append(step)
     assert len(told) == pytest.approx(asked, abs=2)
     assert stops == [step for step in told if step > 50] and stops[0] <= 61
 

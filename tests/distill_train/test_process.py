@@ -48,7 +48,7 @@ def test_the_samplers_denoiser_reads_a_network_as_the_process_does(process):
     sigma = process.sigmas(t)
     x = model.noise_scaling(sigma, eps, x0)
     torch.testing.assert_close(model(x, sigma), x0, rtol=0, atol=1e-4)
-    torch.testing.assert_close(told[0].float(), process.told(t).float(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(told[0].float(), process.network_time(t).float(), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
@@ -75,7 +75,7 @@ def test_the_flow_s_times_by_hand():
     by_size = Flow(lambda height, width: height * width / 16)
     assert by_size.times(torch.tensor([0.5]), (4, 4)).item() == pytest.approx(0.5)
     assert by_size.times(torch.tensor([0.5]), (4, 12)).item() == pytest.approx(0.75)
-    assert Flow().told(torch.tensor([0.25])).item() == 250
+    assert Flow().network_time(torch.tensor([0.25])).item() == 250
     with pytest.raises(ValueError, match="shift is -1"):
         Flow(-1)
     with pytest.raises(ValueError, match="a flow's grid is trailing"):

@@ -43,9 +43,9 @@ def test_the_loss_is_the_absolute_error_of_the_noise_in_a_normalised_z(files):
 
 def test_a_tenth_of_the_prompts_is_dropped(files):
     prior = made(files)
-    told_of = prior.told(Draws(1, range(4000), CPU)).float().mean()
+    told_of = prior.keeps_prompt(Draws(1, range(4000), CPU)).float().mean()
     assert 0.88 < told_of < 0.92
-    assert not made(files, dropped=1.0).told(Draws(1, range(50), CPU)).any()
+    assert not made(files, dropped=1.0).keeps_prompt(Draws(1, range(50), CPU)).any()
     changed(prior.network)
     y, n, text = torch.randn(2, 8), torch.tensor([500, 500]), torch.randn(2, 8)
     with torch.no_grad():

@@ -12,7 +12,8 @@ from understudy.distill_train.demo.scenes import LatentSet
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.run.command import RECIPES
 from understudy.distill_train.run.directory import Run
-from understudy.distill_train.run.loop import TrainingError, train
+from understudy.distill_train.run.failures import TrainingError
+from understudy.distill_train.run.loop import train
 from understudy.distill_train.run.optimizers import learning_rate
 from understudy.oracles import load_oracle
 

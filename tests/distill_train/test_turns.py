@@ -14,7 +14,8 @@ from understudy.distill_train.config import Strict
 from understudy.distill_train.data.randomness import Draws
 from understudy.distill_train.methods.base import Method, Turn
 from understudy.distill_train.run.directory import Run
-from understudy.distill_train.run.loop import Trainer, TrainingError, train
+from understudy.distill_train.run.failures import TrainingError
+from understudy.distill_train.run.loop import set_up, train
 
 from .test_processes import free_port
 from .tiny import recipe
@@ -85,15 +86,15 @@ def logged(directory):
 
 
 def test_each_turn_lowers_its_own_loss_by_its_own_part(tmp_path):
-    trainer = Trainer(contest(), tmp_path / "run", device="cpu", make=Contest)
-    network, losses = trainer.network, []
+    training = set_up(contest(), tmp_path / "run", device="cpu", make=Contest).training
+    network, losses = training.network, []
     for turn in (0, 1):
         before = {name: p.detach().clone() for name, p in network.named_parameters()}
-        losses.append(trainer._take(turn)[0])
+        losses.append(training.take_turn(turn)[0])
         changed = {name.split(".")[0] for name, p in network.named_parameters() if not torch.equal(p, before[name])}
         assert changed == {("student", "critic")[turn]}
     # The critic's turn saw the student after its turn; a step's own random numbers are one draw for both.
-    again = Trainer(contest(), tmp_path / "again", device="cpu", make=Contest)
+    again = set_up(contest(), tmp_path / "again", device="cpu", make=Contest).training
     loss, norm = again.advance()[0]
     assert loss == losses[0] and norm > 0
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.network.parameters(), strict=True))

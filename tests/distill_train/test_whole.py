@@ -18,7 +18,8 @@ from understudy.distill_train.config import Recipe
 from understudy.distill_train.data import make_source
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.exports.export import export
-from understudy.distill_train.run.loop import Trainer
+from understudy.distill_train.run.loop import set_up
+from understudy.distill_train.run.training import Training
 from understudy.distill_train.teachers.demo import SCENES
 from understudy.distill_train.teachers.precision import DTYPES
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
@@ -78,7 +79,7 @@ def test_a_checkpoint_and_data_become_a_file_of_what_was_trained(request, data, 
         loop={"steps": 2, "batch_size": 2, "lr": 1e-3, "ema": 0.0, "precision": precision, "tracker": "none"},
         settings=settings,
     )
-    trainer = Trainer(recipe, tmp_path / "run", device="cpu")
+    trainer = set_up(recipe, tmp_path / "run", device="cpu")
     trainer.train()
     result = export(tmp_path / "run", "lora" if train == "lora" else "checkpoint", **guidance(settings))
     student = StudentFile.read(result.path)
@@ -86,7 +87,7 @@ def test_a_checkpoint_and_data_become_a_file_of_what_was_trained(request, data, 
     assert student.base == {"sd15": "sd1", "sdxl": "sdxl"}[base]
     assert len(list((tmp_path / "run" / "samples").glob("*.png"))) == (2 if method == "pd" else 1)
 
-    network = trainer.network.base if train == "lora" else trainer.network
+    network = trainer.training.network.base if train == "lora" else trainer.training.network
     trained, embedding = network.float().eval(), {}
     if train == "lora":
         exported = load_single_file(file, DTYPES[precision]).unet.float()
@@ -115,7 +116,7 @@ def test_what_a_recipe_says_of_its_teacher_is_trained_by_and_handed_on(sd15, dat
             samples={"prompts": ["a cat"], "size": SIDE, "teacher_steps": 1},
             loop={"steps": 1, "batch_size": 2, "lr": 1e-3, "ema": 0.0, "log_every": 1, "tracker": "none"},
         )
-        trainer = Trainer(recipe, tmp_path / name, device="cpu")
+        trainer = set_up(recipe, tmp_path / name, device="cpu")
         trainer.train()
         return json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0])["loss"]
 
@@ -141,7 +142,7 @@ def test_the_demo_oracle_decides_which_samples_of_the_teacher_are_learned_from(t
         loop={"steps": 1, "batch_size": 2, "lr": 1e-3, "ema": 0.0, "tracker": "none"},
         settings={"teacher_steps": 2, "cfg": 2.0},
     )
-    trainer = Trainer(recipe, tmp_path / "run", device="cpu")
+    trainer = set_up(recipe, tmp_path / "run", device="cpu")
     assert trainer.train().exists()
     teacher, oracle, scores = trainer.method.teacher, load_oracle(file), {}
     (everything,) = make_source(told, teacher, recipe, tmp_path / "cache").by_size
@@ -158,7 +159,6 @@ def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_pat
     from understudy.distill_train.data import encode as encoding
     from understudy.distill_train.data import pictures, prompts
     from understudy.distill_train.run import estimate as module
-    from understudy.distill_train.run import loop
 
     monkeypatch.setattr(module, "SAMPLES", 2)
     monkeypatch.setattr(module, "MEASURED", 1)
@@ -171,7 +171,7 @@ def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_pat
 
         return slow
 
-    for part in (loop, encoding):
+    for part in (module, encoding):
         monkeypatch.setattr(part, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     # All captions are read however few pictures are encoded, and the first picture takes what happens once.
     monkeypatch.setattr(pictures, "_from_files", taking(iter([1000.0]), pictures._from_files))
@@ -220,7 +220,7 @@ def test_a_stopped_run_goes_on_by_its_own_recipe_wherever_its_files_lie_by_now(
     teacher, pictures = tmp_path / "model.safetensors", tmp_path / "pictures"
     shutil.copy(sd15[1], teacher)
     shutil.copytree(data["folder"]["path"], pictures)
-    advance = Trainer.advance
+    advance = Training.advance
 
     def interrupted(self):
         if self.step == 1:
@@ -228,7 +228,7 @@ def test_a_stopped_run_goes_on_by_its_own_recipe_wherever_its_files_lie_by_now(
         return advance(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "advance", interrupted)
+        patched.setattr(Training, "advance", interrupted)
         keys |= {"teacher.path": teacher, "data.path": pictures, "loop.steps": 3}
         assert command("lcm-lora", "--out", tmp_path / "run", *sets(keys)) == 130
     told = tmp_path / "run" / "recipe.json"

@@ -22,7 +22,7 @@ import comfy.model_patcher  # noqa: E402
 import comfy.supported_models  # noqa: E402
 from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.predicted import predicted, require_fit  # noqa: E402
-from understudy.nodes.presets import PRESETS, Preset, of_the_host  # noqa: E402
+from understudy.nodes.presets import PRESETS, Preset, host_sampling  # noqa: E402
 from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.predictor import Layout, Predictor  # noqa: E402
@@ -236,7 +236,7 @@ def check_the_teacher_tells_patches_which_images_it_samples():
 
 def check_the_student_tells_patches_which_images_it_samples():
     PRESETS["image by image"] = Preset(
-        "", "", functools.partial(of_the_host, sampler="dpm_adaptive", scheduler="normal")
+        "", "", functools.partial(host_sampling, sampler="dpm_adaptive", scheduler="normal")
     )
     try:
         entries, samples = references(), torch.zeros(BATCH, 4, 8, 8)
@@ -276,7 +276,7 @@ def check_patches_that_may_not_listen_are_named():
     for model in (MODEL, referring(references(3), reads=False)):
         assert "ad_params" not in said(teach, images, [1], model=model)
     PRESETS["image by image"] = Preset(
-        "", "", functools.partial(of_the_host, sampler="dpm_adaptive", scheduler="normal")
+        "", "", functools.partial(host_sampling, sampler="dpm_adaptive", scheduler="normal")
     )
     try:
         assert "Reference" in said(student, deaf, latent, "image by image")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.nodes.batches import check_images, for_oracle, one_for_all, one_per_image, split
+from understudy.nodes.batches import check_images, for_oracle, single_value, split, value_per_image
 
 
 def test_images_keep_alpha_and_lose_overshoots():
@@ -115,9 +115,9 @@ def test_what_counts_once_is_refused_as_a_list_of_several(without_host, monkeypa
             node(**inputs)
     assert not list(tmp_path.iterdir())
     same = object()
-    assert one_for_all([same, same], "oracle") is same
+    assert single_value([same, same], "oracle") is same
     with pytest.raises(ValueError, match="an empty list for oracle"):
-        one_for_all([], "oracle")
+        single_value([], "oracle")
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_what_counts_once_is_refused_as_a_list_of_several(without_host, monkeypa
     ],
 )
 def test_one_for_all_one_per_image_or_one_per_batch(prompts, sizes, expected):
-    assert one_per_image(prompts, sizes, "prompts") == expected
+    assert value_per_image(prompts, sizes, "prompts") == expected
 
 
 def test_other_counts_are_refused_with_both_numbers():
     with pytest.raises(ValueError, match="2 prompts for 5 images"):
-        one_per_image(["a", "b"], [5], "prompts")
+        value_per_image(["a", "b"], [5], "prompts")
     with pytest.raises(ValueError, match="3 prompts for 5 images in 2 batches"):
-        one_per_image(["a", "b", "c"], [4, 1], "prompts")
+        value_per_image(["a", "b", "c"], [4, 1], "prompts")
 
 
 def test_split_keeps_the_order():

@@ -32,13 +32,13 @@ def calibration(count):
 
 
 def test_how_sure_a_percentile_is_shows_from_50_images_on(folder):
-    from understudy.nodes.calibrate import _how_sure
+    from understudy.nodes.calibrate import _confidence
     from understudy.nodes.threshold import _described, _interval
     from understudy.oracles.threshold import Threshold
 
-    assert "95 %" not in _how_sure(calibration(49)) and "1 more to say how sure" in _how_sure(calibration(49))
+    assert "95 %" not in _confidence(calibration(49)) and "1 more to say how sure" in _confidence(calibration(49))
     low, high = calibration(50).interval(20)
-    assert f"percentile 20 is 9.800 (95 %: {low:.3f} to {high:.3f}): 20 % are below" in _how_sure(calibration(50))
+    assert f"percentile 20 is 9.800 (95 %: {low:.3f} to {high:.3f}): 20 % are below" in _confidence(calibration(50))
     for count, sure in ((49, False), (50, True)):
         calibration(count).save(folder / "mine.json")
         text = _described(Threshold.percentile(calibration(count), 20), [], _interval("mine", 20))
@@ -48,13 +48,13 @@ def test_how_sure_a_percentile_is_shows_from_50_images_on(folder):
 @pytest.mark.parametrize("count", [40, 80])
 def test_the_true_share_of_a_judge_of_whole_numbers_is_stated(folder, count):
     """Of scores of which most are equal, a percentile sends what is below it, whatever its name says."""
-    from understudy.nodes.calibrate import _how_sure
+    from understudy.nodes.calibrate import _confidence
     from understudy.nodes.threshold import _described
     from understudy.oracles.threshold import Threshold
 
     scores = [0.0] * (count // 10) + [1.0] * (count * 9 // 10)
     table = Calibration("judge", {str(i): score for i, score in enumerate(scores)}, {}, "f" * 64, "")
-    assert "10 % are below" in _how_sure(table)
+    assert "10 % are below" in _confidence(table)
     told = _described(Threshold.percentile(table, 30), [], None)
     assert told == "sends scores below 1.000, which are 10 % of calibration 'judge' (percentile 30)"
 

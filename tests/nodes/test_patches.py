@@ -2,18 +2,18 @@
 
 import pytest
 import torch
-from understudy.nodes.patches import told, warning
+from understudy.nodes.patches import params_of_rows, warning
 
 
 def test_rows_are_told_and_what_stands_there_already_is_composed():
     own = {"sub_idxs": [1, 3], "full_length": 4, "context_length": 2}
-    assert told(None, [1, 3], 4) == told({}, [1, 3], 4) == own
+    assert params_of_rows(None, [1, 3], 4) == params_of_rows({}, [1, 3], 4) == own
     before = {"sub_idxs": [7, 2, 5], "full_length": 9, "context_length": 3, "view": "x"}
-    assert told(before, [2, 0], 3) == {"sub_idxs": [5, 7], "full_length": 9, "context_length": 2, "view": "x"}
+    assert params_of_rows(before, [2, 0], 3) == {"sub_idxs": [5, 7], "full_length": 9, "context_length": 2, "view": "x"}
     assert before["sub_idxs"] == [7, 2, 5]
-    assert told({"sub_idxs": None, "full_length": 9}, [0], 4)["full_length"] == 4
+    assert params_of_rows({"sub_idxs": None, "full_length": 9}, [0], 4)["full_length"] == 4
     with pytest.raises(ValueError, match="name 3 images, but 4 are sampled"):
-        told(before, [0], 4)
+        params_of_rows(before, [0], 4)
 
 
 class Patch:

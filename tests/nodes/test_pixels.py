@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from understudy.nodes.pixels import decode, encode, extended, extended_to_multiple, like
+from understudy.nodes.pixels import decode, encode, extended, extended_to_multiple, fitted_to
 
 
 def test_sides_grow_by_repeating_the_edge():
@@ -18,7 +18,7 @@ def test_sides_grow_by_repeating_the_edge():
 @pytest.mark.parametrize("channels", [3, 4])
 def test_size_type_and_alpha_are_those_from_before(channels):
     before = torch.rand(2, 13, 10, channels, dtype=torch.float64)
-    after = like(before, torch.rand(2, 16, 16, 3))
+    after = fitted_to(before, torch.rand(2, 16, 16, 3))
     assert after.shape == before.shape and after.dtype == before.dtype
     assert torch.equal(after[..., 3:], before[..., 3:])
 

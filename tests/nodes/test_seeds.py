@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from understudy.nodes.seeds import BatchNoise, checksum, samplers_upstream, travelled, with_seed
+from understudy.nodes.seeds import BatchNoise, checksum, noise_of_image, samplers_upstream, with_seed
 
 
 @pytest.fixture
@@ -16,23 +16,23 @@ def latent():
 
 def test_an_image_s_own_noise_is_found_by_what_is_in_it(latent):
     whole = BatchNoise(9, 3, (4, 1, 2))
-    assert [travelled(latent, place) for place in range(3)] == [(whole, 0), (whole, 1), (whole, 2)]
+    assert [noise_of_image(latent, place) for place in range(3)] == [(whole, 0), (whole, 1), (whole, 2)]
     assert [whole.index(row) for row in range(3)] == [4, 1, 2] and BatchNoise(9, 3, None).index(2) == 2
     turned = {**latent, "samples": latent["samples"].flip(0), "batch_index": [0, 0, 0]}
-    assert travelled(turned, 0) == (whole, 2)
+    assert noise_of_image(turned, 0) == (whole, 2)
     half = {**latent, "samples": torch.cat([latent["samples"][1:2], torch.zeros(1, 4, 5, 7)])}
-    assert travelled(half, 0) == (whole, 1) and travelled(half, 1) is None
+    assert noise_of_image(half, 0) == (whole, 1) and noise_of_image(half, 1) is None
 
 
 def test_alike_images_are_told_apart_by_their_places():
     latent = with_seed({"samples": torch.zeros(3, 4, 5, 7)}, 9)
-    assert [travelled(latent, place)[1] for place in range(3)] == [0, 1, 2]
+    assert [noise_of_image(latent, place)[1] for place in range(3)] == [0, 1, 2]
 
 
 def test_no_seed_travels_without_a_latent_or_with_another_one(latent):
-    assert travelled(None, 0) is None and travelled({"samples": latent["samples"]}, 0) is None
-    assert travelled({**latent, "samples": latent["samples"] + 1e-3}, 0) is None
-    assert travelled(with_seed(latent, 10), 0)[0].seed == 10
+    assert noise_of_image(None, 0) is None and noise_of_image({"samples": latent["samples"]}, 0) is None
+    assert noise_of_image({**latent, "samples": latent["samples"] + 1e-3}, 0) is None
+    assert noise_of_image(with_seed(latent, 10), 0)[0].seed == 10
 
 
 def test_a_checksum_is_of_the_values():

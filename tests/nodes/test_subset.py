@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from understudy.nodes.subset import Subset, cond_masks_per_image, cyclic, mask_per_image, stretched
+from understudy.nodes.subset import Subset, cond_masks_per_image, cyclic, entry_of_image, mask_per_image
 
 BATCH, SIZE = 5, (8, 8)
 
@@ -60,12 +60,12 @@ def test_unknown_options_are_cut_if_they_are_as_long_as_the_batch():
 
 
 def test_the_rules_name_entries_that_exist():
-    for rule in (cyclic, stretched):
+    for rule in (cyclic, entry_of_image):
         for batch in range(1, 9):
             for count in range(1, 9):
                 assert all(0 <= rule(image, count, batch) < count for image in range(batch))
-    assert [stretched(i, 3, 6) for i in range(6)] == [0, 0, 1, 1, 2, 2]
-    assert [stretched(i, 5, 3) for i in range(3)] == [0, 2, 4]
+    assert [entry_of_image(i, 3, 6) for i in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert [entry_of_image(i, 5, 3) for i in range(3)] == [0, 2, 4]
 
 
 def test_the_whole_batch_is_left_alone():

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from understudy.nodes.upstream import as_json, changes_every_run, in_the_demo_s_words, settings_upstream, unknown
+from understudy.nodes.upstream import as_json, changes_every_run, demo_settings, settings_upstream, unknown
 
 
 def graph(**changes):
@@ -127,8 +127,8 @@ def test_the_shipped_calibration_s_settings_are_those_of_the_same_graph():
     from understudy.pipelines.adaptive_run import described
     from understudy.pipelines.demo import STUDENT
 
-    assert in_the_demo_s_words(demo_graph(steps=STUDENT.steps)) == described(STUDENT)
-    assert in_the_demo_s_words(demo_graph(steps=7))["steps"] == 7
+    assert demo_settings(demo_graph(steps=STUDENT.steps)) == described(STUDENT)
+    assert demo_settings(demo_graph(steps=7))["steps"] == 7
 
 
 def test_another_graph_keeps_its_own_settings():
@@ -146,7 +146,7 @@ def test_another_graph_keeps_its_own_settings():
         demo_graph(strong),
         demo_graph(settings_from="loras/mine.safetensors"),
     ):
-        assert in_the_demo_s_words(other) is other
+        assert demo_settings(other) is other
 
 
 def test_a_calibration_from_before_a_widget_still_fits():

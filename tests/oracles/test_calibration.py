@@ -8,7 +8,7 @@ from understudy.oracles.calibration import Calibration, CalibrationError, Calibr
 from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from understudy.oracles.scores import Scores
 from understudy.oracles.settings import prompts_hash
-from understudy.oracles.statistics import said
+from understudy.oracles.statistics import interval_text
 from understudy.oracles.threshold import Threshold
 
 SETTINGS = {"steps": 4, "cfg": 1.0, "student": {"name": "lcm"}}
@@ -220,7 +220,7 @@ def test_an_interval_that_the_scores_do_not_reach_is_open(k, interval, words):
     """Of 50 scores, 0 to 49, none lies below the true 1st percentile with 61 %, and three or more with 1.4 %: so the
     lowest is no bound of it from below, and the third is one from above."""
     assert calibrated(range(50)).interval(k) == interval
-    assert said(interval) == words
+    assert interval_text(interval) == words
 
 
 @pytest.mark.parametrize("k", [1, 5, 95, 99])

@@ -96,7 +96,7 @@ def test_a_combination_combines_again(two):
 def test_what_the_oracles_remark_alike_is_told_once(two):
     for oracle in two:
         oracle.remarks = lambda prompts, oracle=oracle: Oracle.remarks(oracle, prompts)
-        oracle.longest, oracle.token_count = lambda: 3, len
+        oracle.token_limit, oracle.token_count = lambda: 3, len
     assert combined(two).remarks(["", "abc"]) == ["an empty prompt is scored as an empty text, which says little"]
     assert len(combined(two).remarks(["abcd"])) == 2, "each oracle cuts at a length of its own"
 

@@ -9,7 +9,7 @@ import torch
 from understudy.files import CheckpointError, fill, sha256
 from understudy.oracles import load_oracle
 from understudy.oracles import tensors as reader
-from understudy.oracles.heads import PLAIN, head
+from understudy.oracles.heads import PLAIN, Head
 from understudy.oracles.identify import candidates, identify
 from understudy.oracles.published import by_name
 from understudy.oracles.tensors import TensorFile
@@ -92,7 +92,7 @@ def test_a_file_is_read_without_staying_mapped(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(reader, "MAPPED", 4 * 16 * 32)
     file = TensorFile(path)
     with torch.device("meta"):
-        layers = head(path, file.shapes, "", PLAIN)
+        layers = Head("", PLAIN).layers(file)
     layers = fill(path, layers, file, torch.float32)
     assert 2 <= len(opened) < len(made)
     del file

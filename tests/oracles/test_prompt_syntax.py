@@ -1,7 +1,7 @@
 """What of a prompt is syntax for an image generator's front end, and what may be the text's own."""
 
 import pytest
-from understudy.oracles.prompt_syntax import plain, reading
+from understudy.oracles.prompt_syntax import prompts_to_read, without_syntax
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from understudy.oracles.prompt_syntax import plain, reading
     ],
 )
 def test_syntax_is_taken_off(prompt, text):
-    assert plain(prompt) == text and plain(text) == text
+    assert without_syntax(prompt) == text and without_syntax(text) == text
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ def test_syntax_is_taken_off(prompt, text):
     ],
 )
 def test_what_may_be_a_text_stays_to_the_letter(text):
-    assert plain(text) == text
+    assert without_syntax(text) == text
 
 
 def test_one_remark_for_what_was_taken_off_and_one_for_choices():
     prompts = ["a cat", "a (long, long cat:1.3)", "a (dog:1.1)", "a (dog:1.1)", "{red|blue} car", r"a longer \{a\|b\}"]
-    texts, (taken, choices) = reading(prompts)
+    texts, (taken, choices) = prompts_to_read(prompts)
     assert texts == ["a cat", "a long, long cat", "a dog", "a dog", "{red|blue} car", r"a longer {a\|b}"]
     assert taken.startswith("syntax is taken off 3 of the prompts") and "'a (dog:1.1)' is read as 'a dog'" in taken
     assert "--literal-prompts" in taken and "literal_prompts" in taken
     assert choices.startswith("1 of the prompts hold choices, e.g. '{red|blue}', which are scored as they stand")
-    assert reading(prompts, literal=True) == (prompts, [])
-    assert reading(["a cat", "(a) dog"]).remarks == []
+    assert prompts_to_read(prompts, literal=True) == (prompts, [])
+    assert prompts_to_read(["a cat", "(a) dog"]).remarks == []
 
 
 def test_a_hostile_prompt_takes_no_time_worth_naming():
@@ -62,4 +62,4 @@ def test_a_hostile_prompt_takes_no_time_worth_naming():
         "(" * 300 + "a" + ":1.2)" * 300,
         "a" * 50_000 + ":1.2)",
     ):
-        assert "\0" not in plain(prompt)
+        assert "\0" not in without_syntax(prompt)

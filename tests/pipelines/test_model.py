@@ -94,11 +94,11 @@ def test_refine_starts_from_the_image_and_regenerate_from_the_student_s_noise():
 @pytest.mark.parametrize("scheduler", ["karras", "normal", "trailing"])
 def test_steps_of_the_teacher_alone(scheduler):
     denoiser = Linear().denoiser
-    assert TeacherPlan(4, rollback=0.4, scheduler=scheduler).alone(denoiser) == 10
-    assert TeacherPlan(4, strategy="regenerate", scheduler=scheduler).alone(denoiser) == 4
-    assert TeacherPlan(4, alone_steps=25, scheduler=scheduler).alone(denoiser) == 25
+    assert TeacherPlan(4, rollback=0.4, scheduler=scheduler).full_steps_from_noise(denoiser) == 10
+    assert TeacherPlan(4, strategy="regenerate", scheduler=scheduler).full_steps_from_noise(denoiser) == 4
+    assert TeacherPlan(4, alone_steps=25, scheduler=scheduler).full_steps_from_noise(denoiser) == 25
     plan = TeacherPlan(4, rollback=0.4, rollback_mode="noise_variance", scheduler=scheduler)
-    steps = plan.alone(denoiser)
+    steps = plan.full_steps_from_noise(denoiser)
     same = TeacherPlan(4, rollback=4 / steps, scheduler=scheduler).sigmas(denoiser)
     # Both begin at about the same noise: within one step of the longer schedule.
     longer = TeacherPlan(4, rollback=4 / (steps + 1), scheduler=scheduler).sigmas(denoiser)
