@@ -25,6 +25,7 @@ class Teacher(ABC):
     latent_channels: int
     default_size: int  # side of its pictures in pixels
     factor: int = 8  # pixels to a latent
+    attention_block: str = "mid_block.attentions.0.transformer_blocks.0.attn1"  # of `unet`: whose map guides it
 
     @property
     def maker(self) -> str:

@@ -20,7 +20,7 @@ from .precision import whole_precision
 class DemoTeacher(Teacher):
     """A scene network and its autoencoder. Its embeddings are the token ids, ``tokens`` [B, 8]."""
 
-    kind = "demo"
+    kind, attention_block = "demo", f"unet.{Teacher.attention_block}"
     latent_channels, default_size = family.LATENT_CHANNELS, family.LATENT_SIDE * 8
 
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype, vae: Path | None = None):
