@@ -39,7 +39,10 @@ def attention_mask(sums: Tensor, height: int, width: int) -> Tensor:
     while rows * columns > sums.shape[1]:
         rows, columns = (rows + 1) // 2, (columns + 1) // 2
     if rows * columns != sums.shape[1]:
-        raise ValueError(f"self-attention over {sums.shape[1]} places; a UNet has no such level for {height}x{width}")
+        raise ValueError(
+            f"self-attention over {sums.shape[1]} places; a UNet has no such level for latents of {height}x{width}, "
+            "unless something cuts or merges places"
+        )
     seen = (sums > 1 + MARGIN).view(-1, 1, rows, columns)
     return F.interpolate(seen.float(), (height, width)) > 0
 
