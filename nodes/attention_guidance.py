@@ -8,6 +8,9 @@ from comfy_api.latest import io
 from ..samplers.attention_guidance import KERNEL, SIGMA, blurred_where_attended, column_sums, scaled_blur
 from .schema import schema
 
+BLOCK = "middle", 0  # of the host's UNets; the map is that of its first transformer block
+PROMPT = {"cond": "positive", "uncond": "negative"}
+
 
 class UnderstudyAttentionGuidance(io.ComfyNode):
     @classmethod
@@ -51,82 +54,76 @@ class UnderstudyAttentionGuidance(io.ComfyNode):
     @classmethod
     def execute(cls, model, scale, blur_sigma, scale_blur) -> io.NodeOutput:
         require_attention(model)
-        return io.NodeOutput(Guide(model, scale, blur_sigma, scale_blur).model if scale else model)
+        return io.NodeOutput(guided(model, scale, blur_sigma, scale_blur) if scale else model)
 
 
-class Guide:
-    """``model`` is a clone of a MODEL that is guided while ComfyUI samples with it: ``samplers.attention_guidance``.
+def guided(model, scale: float, blur_sigma: float, scale_blur: bool):
+    """A clone of a MODEL that is guided while ComfyUI samples with it; see ``samplers.attention_guidance``.
 
-    The branch that is looked at, blurred and predicted once more is the negative prompt's where it is sampled, the
-    positive one's at cfg 1.
+    The branch that is looked at, blurred and predicted once more is the negative prompt's where it is sampled, else
+    the positive one's. Functions, as a host that copies what a MODEL holds (ComfyUI 0.8.0) would copy an object.
     """
+    from comfy.ldm.modules.attention import optimized_attention
+    from comfy.patcher_extension import WrappersMP
+    from comfy.samplers import calc_cond_batch
 
-    BLOCK = "middle", 0  # its first transformer block
+    maps: dict = {}  # of the present evaluation: conditioning's uuid to (height, width, column sums [B, N])
+    replaced = model.model_options["transformer_options"].get("patches_replace", {}).get("attn1", {})
+    before = replaced.get((*BLOCK, 0), replaced.get(BLOCK))
 
-    def __init__(self, model, scale: float, blur_sigma: float, scale_blur: bool):
-        from comfy.patcher_extension import WrappersMP
-
-        self.scale, self.sigma, self.scale_blur = scale, blur_sigma, scale_blur
-        self.maps: dict = {}  # of the present evaluation: conditioning's uuid to (height, width, sums [B, N])
-        replaced = model.model_options["transformer_options"].get("patches_replace", {}).get("attn1", {})
-        self.before = replaced.get((*self.BLOCK, 0), replaced.get(self.BLOCK))
-        self.model = model.clone()
-        self.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "understudy_attention_guidance", self.evaluate)
-        self.model.set_model_attn1_replace(self.attend, *self.BLOCK, 0)
-        self.model.set_model_sampler_post_cfg_function(self.guide)
-
-    def evaluate(self, predict_noise, *args, **kwargs):
-        self.maps.clear()
+    def evaluate(predict_noise, *args, **kwargs):
+        maps.clear()
         return predict_noise(*args, **kwargs)
 
-    def attend(self, q, k, v, options):
+    def attend(q, k, v, options):
         """The attention as it was, its column sums kept for each conditioning's first pass in an evaluation."""
-        from comfy.ldm.modules.attention import optimized_attention
-
         heads, uuids = options["n_heads"], options["uuids"]
-        if not self.maps.keys() >= set(uuids):
-            sums = column_sums(q, k, heads).chunk(len(uuids))
-            for uuid, own in zip(uuids, sums, strict=True):
-                self.maps.setdefault(uuid, (*options["original_shape"][-2:], own))
-        if self.before is not None:
-            return self.before(q, k, v, options)
+        if not maps.keys() >= set(uuids):
+            for uuid, sums in zip(uuids, column_sums(q, k, heads).chunk(len(uuids)), strict=True):
+                maps.setdefault(uuid, (*options["original_shape"][-2:], sums))
+        if before is not None:
+            return before(q, k, v, options)
         precision = options["attn_precision"]
         return optimized_attention(q, k, v, heads=heads, attn_precision=precision, transformer_options=options)
 
-    def guide(self, step: dict):
-        from comfy.samplers import calc_cond_batch
-
-        x, sigma, guided = step["input"], step["sigma"], step["denoised"]
-        name = "uncond" if step["uncond"] else "cond"
-        conds, x0 = step[name], step[f"{name}_denoised"]
-        blur = scaled_blur(*x.shape[-2:], KERNEL, self.sigma) if self.scale_blur else (KERNEL, self.sigma)
+    def guide(step: dict):
+        x, sigma = step["input"], step["sigma"]
+        branch = "uncond" if step["uncond"] else "cond"
+        conds, x0 = step[branch], step[f"{branch}_denoised"]
+        blur = scaled_blur(*x.shape[-2:], KERNEL, blur_sigma) if scale_blur else (KERNEL, blur_sigma)
         try:
-            blurred = blurred_where_attended(x0, self.sums_of(conds, x, name), *blur)
+            blurred = blurred_where_attended(x0, sums_of(maps, conds, x, PROMPT[branch]), *blur)
         except ValueError as error:
             raise ValueError(f"Understudy Attention Guidance: {error}") from error
-        # How the model puts noise to a picture is linear in it: what a change of the picture changes in x.
-        noised = step["model"].model_sampling.noise_scaling(sigma, torch.zeros_like(x), blurred - x0)
-        (again,) = calc_cond_batch(step["model"], [conds], x + noised, sigma, step["model_options"])
-        return guided + self.scale * (blurred - again)
+        # How a model puts noise to a picture is linear in the picture: this is what its change changes in x.
+        change = step["model"].model_sampling.noise_scaling(sigma, torch.zeros_like(x), blurred - x0)
+        (again,) = calc_cond_batch(step["model"], [conds], x + change, sigma, step["model_options"])
+        return step["denoised"] + scale * (blurred - again)
 
-    def sums_of(self, conds: list[dict], x: torch.Tensor, name: str) -> torch.Tensor:
-        """The column sums [B, N] of a branch of the present evaluation, the mean where it has several parts."""
-        which = "positive" if name == "cond" else "negative"
-        maps = [self.maps[cond["uuid"]] for cond in conds if cond["uuid"] in self.maps]
-        if not maps:
-            raise ValueError(
-                f"the middle block has not run for the {which} prompt in this step; take off what skips it, such as a "
-                "cache, another node that skips a branch, or a time range of that prompt."
-            )
-        if any((height, width) != tuple(x.shape[-2:]) for height, width, _ in maps):
-            raise ValueError(f"the {which} prompt has areas, of which there is no map of the whole picture; use masks.")
-        sums = torch.stack([own for *_, own in maps]).mean(dim=0)
-        if len(sums) != len(x):
-            raise ValueError(
-                f"{len(sums)} maps for {len(x)} images; take off what cuts the middle block's self-attention into "
-                "parts, such as HyperTile."
-            )
-        return sums
+    model = model.clone()
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "understudy_attention_guidance", evaluate)
+    model.set_model_attn1_replace(attend, *BLOCK, 0)
+    model.set_model_sampler_post_cfg_function(guide)
+    return model
+
+
+def sums_of(maps: dict, conds: list[dict], x: torch.Tensor, prompt: str) -> torch.Tensor:
+    """A branch's column sums [B, N], the mean of its parts'. Raises ValueError where they are not whole."""
+    found = [maps[cond["uuid"]] for cond in conds if cond["uuid"] in maps]
+    if not found:
+        raise ValueError(
+            f"the middle block has not run for the {prompt} prompt in this step; take off what skips it, such as a "
+            "cache, another node that skips a branch, or a time range of that prompt."
+        )
+    if any((height, width) != tuple(x.shape[-2:]) for height, width, _ in found):
+        raise ValueError(f"the {prompt} prompt has areas, of which there is no map of the whole picture; use masks.")
+    sums = torch.stack([own for *_, own in found]).mean(dim=0)
+    if len(sums) != len(x):
+        raise ValueError(
+            f"{len(sums)} maps for {len(x)} images; take off what cuts the middle block's self-attention into parts, "
+            "such as HyperTile."
+        )
+    return sums
 
 
 def require_attention(model) -> None:
