@@ -76,6 +76,26 @@ class TeacherSettings(Strict):
     )
 
 
+class AttentionSettings(Strict):
+    """How a teacher is guided by its own attention, beside classifier-free guidance."""
+
+    weight: float = Field(0.3, ge=0, description="w in x0 + w (x_bar - x0(z~)); SFERD's is 0.3, 0 the plain teacher")
+    block: str | None = Field(
+        None, description="module name of the self-attention that is looked at; of the middle block without it"
+    )
+    kernel: int = Field(
+        9, ge=3, description="odd width of the blur on latents of 64x64 places; it grows and shrinks with them"
+    )
+    sigma: float = Field(2.0, gt=0, description="standard deviation of the blur there; it scales with the kernel")
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, kernel: int) -> int:
+        if kernel % 2 == 0:
+            raise ValueError("expected an odd number")
+        return kernel
+
+
 class StudentSettings(Strict):
     """What trains, and how it is saved."""
 
@@ -117,6 +137,9 @@ class Recipe(Strict):
     export: str = Field(description="file name of the exported weights, in the run's exports folder")
     loop: Loop = Field(description="how long, how fast and how often")
     teacher: TeacherSettings | None = Field(None, description="the model to distil, a table")
+    attention: AttentionSettings | None = Field(
+        None, description="the teacher's guidance by its own attention, as SFERD's; a table, none without it"
+    )
     student: StudentSettings = Field(StudentSettings(), description="what trains, and how it is saved")
     data: dict[str, Any] = Field(default_factory=dict, description="what is learned from, where a model is distilled")
     samples: Samples = Field(Samples(), description="what the sample grid shows")

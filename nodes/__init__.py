@@ -21,6 +21,7 @@ CLASSES = {
     "combine": ("UnderstudyCombineOracles",),
     "calibrate": ("UnderstudyCalibrate",),
     "threshold": ("UnderstudyThreshold",),
+    "attention_guidance": ("UnderstudyAttentionGuidance",),
     "teacher": ("UnderstudyTeacher",),
     "keep_better": ("UnderstudyKeepBetter",),
     "receipt": ("UnderstudyReceipt",),

@@ -13,7 +13,7 @@ from ...files import preview, save_tensors
 from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
-from ..guidance import ClassifierFree, Conditioning
+from ..guidance import AttentionGuidance, ClassifierFree, Conditioning
 from ..students import STUDENTS, Student
 from ..students.written import cast, check
 from ..teachers import Teacher, load_teacher
@@ -68,6 +68,8 @@ class Distillation(Method):
         self.network = self.student.network
         if self.recipe.loop.checkpointing:
             self.student.save_memory()
+        settings = self.recipe.attention
+        self.attention = settings and AttentionGuidance(self.guidance, self.teacher, settings)
 
     def prepare(self, directory: Path) -> None:
         self.preview.prepare()
@@ -142,8 +144,10 @@ class Distillation(Method):
         return self.process.x0_and_eps(self.guidance(partial(self._output, network), z, t, given, cfg), z, t)
 
     def teach(self, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float) -> tuple[Tensor, Tensor]:
-        """(x0, eps) of the guided teacher at z, t."""
+        """(x0, eps) of the guided teacher at z, t; by its attention too, where the recipe asks for it."""
         with self.student.teaching() as teacher:
+            if self.attention:
+                return self.attention(teacher, partial(self._output, teacher), self.process, z, t, given, cfg)
             return self.denoise_guided(teacher, z, t, given, cfg)
 
     def _output(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
@@ -188,6 +192,7 @@ class Distillation(Method):
             "prediction": self.process.prediction,
             "licence": "a derivative of the teacher; the teacher's licence applies to it",
             **({"terminal_snr": "zero"} if self.process.zero_snr else {}),
+            **({"attention_guidance": f"{self.attention.settings.weight:g}"} if self.attention else {}),
             **self.usage(),
             **self.student.metadata(),
         }

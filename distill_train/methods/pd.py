@@ -28,7 +28,8 @@ def closed_form(z_t: Tensor, level_t: Level, z_s: Tensor, level_s: Level) -> Ten
 class PD(Distillation):
     """One DDIM step of the student matches ``substeps`` of the teacher; then the student is the teacher of the next.
 
-    The first teacher takes ``teacher_steps`` steps under guidance ``cfg``; stages follow until one step is left. Each
+    The first teacher takes ``teacher_steps`` steps under guidance ``cfg``, and by its attention where the recipe asks
+    for it; students have learned both, so that no later teacher is guided. Stages follow until one step is left. Each
     has a share of the run, the students of one and two steps ``last_share`` times that of the others. All stages train
     one network: an earlier student's weights stand in for it when it teaches.
     """

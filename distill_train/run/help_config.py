@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ..config import Loop, Recipe, Samples, StudentSettings, TeacherSettings
+from ..config import AttentionSettings, Loop, Recipe, Samples, StudentSettings, TeacherSettings
 from ..methods import distillations, method_classes
 
 
@@ -19,6 +19,7 @@ def sections() -> list[tuple[str, str, type[BaseModel]]]:
         ("", "A recipe is a TOML file with these keys and tables.", Recipe),
         ("[loop]", "", Loop),
         ("[teacher]", distilling, TeacherSettings),
+        ("[attention]", f"{distilling}; without this table none", AttentionSettings),
         ("[student]", distilling, StudentSettings),
         *data_sections(),
         ("[samples]", distilling, Samples),

@@ -40,6 +40,7 @@ class Teacher(ABC):
     examples: tuple[str, ...] = EXAMPLES  # prompts for a look at a student
     unet_waits: bool = False  # is read when it is first asked for, which is to be after texts were embedded and `rest`
     padded: tuple[str, ...] = ()  # embeddings with a length of their own for each prompt, one of them "mask"; see join
+    attention_block: str = "mid_block.attentions.0.transformer_blocks.0.attn1"  # of `unet`: whose map guides it
 
     @classmethod
     def knows(cls, path: Path) -> bool:

@@ -29,7 +29,7 @@ SCENES = (
 class DemoTeacher(Teacher):
     """A scene network and its autoencoder. Its embeddings are the token ids, ``tokens`` [B, 8]."""
 
-    kind = "demo"
+    kind, attention_block = "demo", f"unet.{Teacher.attention_block}"
     shared, examples = ("text",), SCENES  # one text table for both, as students share the text encoder
     latent_channels, default_size = family.LATENT_CHANNELS, family.LATENT_SIDE * 8
 

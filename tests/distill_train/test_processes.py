@@ -165,7 +165,7 @@ def free_port():
         return str(free.getsockname()[1])
 
 
-@pytest.mark.parametrize("kind", ["full", "lora"])
+@pytest.mark.parametrize("kind", ["full", "lora", "attention"])
 def test_two_processes_are_one_with_the_whole_batch(request, teacher, tmp_path, kind):
     r = recipe(teacher, "lcm", {"steps": 4, "checkpoint_every": 2, "sample_every": 4}, target_ema=0.5)
     lines = ["train = 'full'", "dtype = 'fp32'", "[data]", "kind = 'scenes'", "pictures = 16", "[samples]"]
@@ -182,6 +182,8 @@ def test_two_processes_are_one_with_the_whole_batch(request, teacher, tmp_path, 
             "kind = 'folder'",
         ]
         lines += [f"path = '{folder}'", "size = 16", "max_aspect = 1", "[samples]", "size = 16", "prompts = ['a']"]
+    if kind == "attention":
+        lines[2:2] = ["[attention]", "weight = 0.3"]
     file = tmp_path / "recipe.toml"
     file.write_text(
         f'method = "lcm"\nseed = 1\nexport = "{r.export}"\n[teacher]\npath = "{teacher}"\n[student]\n'

@@ -16,6 +16,7 @@ PASSED = {
     "UnderstudyStudentSampler": {"latent": "latent_image"},  # as the host's samplers do
     "UnderstudyCombineOracles": {"oracle": "oracle_a"},
     "UnderstudyCalibrate": {"scores": "scores"},
+    "UnderstudyAttentionGuidance": {"model": "model"},
     "UnderstudyTeacher": {"images": "images"},
     "UnderstudyKeepBetter": {"images": "images_after", "scores": "scores"},
 }

@@ -1,4 +1,4 @@
-"""How a network is guided: by a branch without a prompt, or by an input of its own."""
+"""Guidance of a network's output: by a branch without a prompt, or by an input of its own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -31,14 +31,25 @@ class ClassifierFree(Guidance):
         self.unconditional, self.join = unconditional, join
 
     def __call__(self, run: Run, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float) -> Tensor:
+        return self.branches(run, z, t, given, cfg)[0]
+
+    def branches(
+        self, run: Run, z: Tensor, t: Tensor, given: Conditioning, cfg: Tensor | float
+    ) -> tuple[Tensor, Tensor, Conditioning]:
+        """(the guided output, that of the unconditional branch, what that was given); without guidance the only one's.
+
+        In the one pass of two branches the unconditional one is the second half.
+        """
         if isinstance(cfg, (int, float)) and cfg == 1:
-            return run(z, t, given)
+            output = run(z, t, given)
+            return output, output, given
         free = {**given, **self.unconditional(len(z))}
-        both = self.join([given, {key: free[key].to(given[key]) for key in given}])
+        free = {key: free[key].to(given[key]) for key in given}
+        both = self.join([given, free])
         cond, uncond = run(torch.cat([z, z]), torch.cat([t, t]), both).chunk(2)
         if isinstance(cfg, Tensor):
             cfg = cfg.reshape(-1, *[1] * (z.ndim - 1))
-        return uncond + cfg * (cond - uncond)
+        return uncond + cfg * (cond - uncond), uncond, free
 
 
 class Embedded(Guidance):
