@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -79,7 +79,16 @@ class TeacherSettings(Strict):
 class StudentSettings(Strict):
     """What trains, and how it is saved."""
 
-    train: Literal["full", "lora"] = Field("lora", description="all weights, or a LoRA: less memory, a small file")
+    train: Literal["full", "lora", "control"] = Field(
+        "lora",
+        description="all weights, or a LoRA: less memory, a small file; control: a ControlNet, for methods with one",
+    )
+    base: Literal["frozen", "lora", "full"] = Field(
+        "frozen", description="of control: what of the network under it trains, too; frozen and lora keep one in memory"
+    )
+    control: Path | None = Field(
+        None, description="of control: a ControlNet to start from, a file or folder; without it one that does nothing"
+    )
     rank: int = Field(64, gt=0, description="rank of the LoRA")
     alpha: float | None = Field(None, gt=0, description="scale of the LoRA is alpha / rank; the rank without it")
     targets: tuple[str, ...] = Field(
@@ -90,6 +99,12 @@ class StudentSettings(Strict):
         description="ends of the names of the layers that get a LoRA",
     )
     dtype: Literal["fp16", "bf16", "fp32"] = Field("fp16", description="of the exported weights")
+
+    @model_validator(mode="after")
+    def _controlled(self):
+        if self.train != "control" and (self.base != "frozen" or self.control is not None):
+            raise ValueError(f"base and control are for train = control, not {self.train}")
+        return self
 
 
 class Samples(Strict):

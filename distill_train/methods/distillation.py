@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +16,28 @@ from ..data.randomness import Draws
 from ..exports.written import cast, check
 from ..guidance import ClassifierFree, Conditioning
 from ..students import STUDENTS
+from ..students.control import CHANNELS
 from ..teachers import Teacher, load_teacher
 from ..teachers.precision import DTYPES, autocast
 from .base import Method
-from .preview import Preview
+from .preview import STEPS, Preview
 
 
 class Distillation(Method):
     """A student that matches a target made with its teacher. Subclasses say what target, in :meth:`batch_loss`.
 
-    teacher, source: given instead of the recipe's own, which are then not loaded.
+    teacher, source: given instead of the recipe's own, which are then not loaded. bases: of a method whose student is
+    under a condition picture, what of the network under the ControlNet may train; empty for all others.
     """
 
     open_ended = True
     guidance_width: int | None = None
+    bases: ClassVar[tuple[str, ...]] = ()
+    shown_steps: ClassVar[tuple[int, ...]] = STEPS
 
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
         super().__init__(settings, recipe, device)
+        self._require_base()
         frozen, kind = DTYPES[recipe.loop.precision], STUDENTS[recipe.student.train]
         if teacher is None:
             if recipe.teacher is None:
@@ -47,7 +52,7 @@ class Distillation(Method):
         if recipe.loop.checkpointing:
             self.student.save_memory()
         self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional)
-        self.preview = Preview(recipe.samples, teacher, device, self.sample, self.student.teaching)
+        self.preview = Preview(recipe.samples, teacher, device, self.sample, self.student.teaching, self.shown_steps)
 
     def prepare(self, directory: Path) -> None:
         self.preview.prepare()
@@ -55,7 +60,28 @@ class Distillation(Method):
         if self.source is None:
             self.source = make_source(self, directory.parent / "cache")
             self.extent = self.source.extent
+        if self.bases:
+            self._require_conditions()
+            self.preview.show_conditions_of(self.source)
         self.teacher.rest()
+
+    def _require_base(self) -> None:
+        """Raises RecipeError for a student under a condition where there is none, and the other way round."""
+        student, method = self.recipe.student, self.recipe.method
+        if (student.train == "control") != bool(self.bases):
+            needs = "student.train = control" if self.bases else "full or lora, as it has no condition"
+            raise RecipeError(f"student.train is {student.train}; {method} needs {needs}")
+        if self.bases and student.base not in self.bases:
+            raise RecipeError(f"student.base is {student.base}; {method} needs {' or '.join(self.bases)}")
+
+    def _require_conditions(self) -> None:
+        """Raises RecipeError for data without condition pictures of a ControlNet's kind."""
+        batch = self.source.batch(0, range(1))
+        condition, expected = batch.extras.get("condition"), (1, CHANNELS, batch.height, batch.width)
+        if condition is None:
+            raise RecipeError(f"{self.recipe.method} needs a condition picture for each sample; set data.condition")
+        if tuple(condition.shape) != expected:
+            raise RecipeError(f"the data's condition pictures are {tuple(condition.shape)}; expected {expected}")
 
     @torch.no_grad()
     def _require_numbers(self) -> None:
@@ -67,6 +93,8 @@ class Distillation(Method):
             if broken := [key for key, weight in network.named_parameters() if not weight.isfinite().all()]:
                 raise RecipeError(f"the teacher {teacher.file} has weights that are no numbers: {preview(broken)}")
             given |= teacher.sizes(8 * teacher.factor, 8 * teacher.factor, 2)
+            if self.bases:
+                given["condition"] = noise.new_zeros(2, CHANNELS, 8 * teacher.factor, 8 * teacher.factor)
             output = teacher.call(network, noise, self.process.told(times), given)
         if not output.isfinite().all():
             raise RecipeError(
@@ -80,12 +108,14 @@ class Distillation(Method):
 
     def part_loss(self, network: nn.Module, step: int, indices: range) -> Tensor:
         batch = self.source.batch(step, indices).to(self.device)
-        return self.batch_loss(network, batch, Draws(self.recipe.seed, indices, self.device))
+        return self.batch_loss(network, batch, Draws(self.recipe.seed, indices, self.device, step))
 
     def require_parts(self, parts: int) -> None:
         pass  # every sample has a loss of its own
 
     def require_shards(self) -> None:
+        if self.bases:
+            raise RecipeError(f"{self.recipe.method} does not train with FSDP; launch without its configuration")
         if not self.student.shardable:
             raise RecipeError(
                 "FSDP shares a network's training weights among processes, and of a LoRA they are few; launch without "
@@ -102,7 +132,8 @@ class Distillation(Method):
     def conditioning(self, batch: Batch) -> dict[str, Tensor]:
         """What the networks are told besides z and t."""
         sizes = self.teacher.sizes(batch.height, batch.width, len(batch.latents))
-        return {**batch.embeddings, **sizes}
+        condition = {"condition": batch.extras["condition"]} if self.bases else {}
+        return {**batch.embeddings, **sizes, **condition}
 
     def denoise(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> tuple[Tensor, Tensor]:
         """(x0, eps) that a network of the teacher's kind gives at z, t, in float32."""
@@ -173,7 +204,8 @@ class Distillation(Method):
         before = state.get("learns_from", now)  # earlier checkpoints did not say it
         if self.teacher.is_of(before["teacher"]):
             before = {**before, "teacher": now["teacher"]}
-        different = [f"{what} ({before[what]}, now {now[what]})" for what in now if before[what] != now[what]]
+        keys = [what for what in before | now if before.get(what) != now.get(what)]
+        different = [f"{what} ({before.get(what)}, now {now.get(what)})" for what in keys]
         if different:
             raise RecipeError(
                 f"the run began with something else in the place of its {' and '.join(different)}; put that back, or "
@@ -184,7 +216,8 @@ class Distillation(Method):
 
     def _learns_from(self) -> dict[str, str | None]:
         """What other steps would follow from; a source of one's own need not say it."""
-        return {"teacher": self.teacher.fingerprint, "data": getattr(self.source, "fingerprint", None)}
+        made_of = {"teacher": self.teacher.fingerprint, "data": getattr(self.source, "fingerprint", None)}
+        return made_of | self.student.learns_from()
 
 
 def check_data(settings: Mapping[str, Any]) -> None:
