@@ -68,12 +68,14 @@ class Control(Student):
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
         control, base = _made(teacher, settings.control).requires_grad_(True), teacher.unet
-        self.given = copy.deepcopy(control).requires_grad_(False).to(frozen) if settings.control else None
+        self.given = copy.deepcopy(control).requires_grad_(False) if settings.control else None
         self.part: Student | None = None
         if settings.base != "frozen":
             self.part = PARTS[settings.base](teacher, settings, frozen)
             base = self.part.network
-        teacher.unet.to(frozen)
+        for network in (teacher.unet, self.given):
+            if network is not None and frozen != torch.float32:
+                network.to(frozen)
         self.kind = ControlledScene if teacher.kind == "demo" else Controlled
         self.network = self.kind(base, control, trains=self.part is not None).to(teacher.device).train()
 
