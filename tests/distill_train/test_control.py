@@ -1,6 +1,9 @@
 """A student under a condition picture: a ControlNet on the teacher's network."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.data.batch import Batch
 from understudy.distill_train.methods import make_method
-from understudy.distill_train.run import loop as loop_module
 from understudy.distill_train.run.directory import Run
 from understudy.distill_train.run.loop import train
 from understudy.distill_train.teachers import load_teacher
+from understudy.pipelines.layout import original_unet_names
 
 from ..pipelines.conftest import save_pair, sd15_parts, sdxl_parts
 from .test_codi import BASES, NAMES
+from .test_processes import free_port
 from .tiny import CPU, TinySource, TinyTeacher, changed, method, recipe
 
 FROZEN = {"train": "control"}
@@ -75,22 +79,26 @@ def test_the_frozen_network_has_the_recipe_s_precision_and_what_trains_the_file_
     assert all(torch.isfinite(p.grad).all() for p in it.student.parameters)
 
 
-@pytest.fixture
-def on_tiny(monkeypatch):
+def start(given, directory, resume=False):
     def make(recipe, device):
         teacher = TinyTeacher()
         return make_method(recipe, device, teacher=teacher, source=TinySource(teacher))
 
-    monkeypatch.setattr(loop_module, "make_method", make)
+    return train(given, directory, resume, "cpu", make)
+
+
+def losses(run):
+    lines = (run / "log.jsonl").read_text().splitlines()
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_a_run_goes_on_to_the_last_bit_and_its_file_is_diffusers_s_own(on_tiny, tmp_path, base):
+def test_a_run_goes_on_to_the_last_bit_and_its_file_is_diffusers_s_own(tmp_path, base):
     given = recipe(NAMES[base], {"checkpoint_every": 2, "ema": 0.5}, of(base), intervals=10, target_ema=0.5)
-    whole = load_file(train(given, tmp_path / "whole", device="cpu"))
-    path = train(given, tmp_path / "run", device="cpu")
+    whole = load_file(start(given, tmp_path / "whole"))
+    path = start(given, tmp_path / "run")
     Run(tmp_path / "run").checkpoints()[-1].unlink()
-    again = load_file(train(given, tmp_path / "run", True, "cpu"))
+    again = load_file(start(given, tmp_path / "run", True))
     assert again.keys() == whole.keys() and all(torch.equal(again[key], whole[key]) for key in whole)
 
     teacher = TinyTeacher()
@@ -110,38 +118,36 @@ def test_a_run_goes_on_to_the_last_bit_and_its_file_is_diffusers_s_own(on_tiny, 
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_in_parts_and_with_checkpointing_it_is_the_same(on_tiny, tmp_path, base):
-    losses = []
+def test_in_parts_and_with_checkpointing_it_is_the_same(tmp_path, base):
     for name, loop in (("plain", {}), ("parts", {"accumulate": 2}), ("saving", {"checkpointing": True})):
-        train(recipe(NAMES[base], loop, of(base)), tmp_path / name, device="cpu")
-        lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
-        losses.append([entry["loss"] for entry in map(json.loads, lines) if "loss" in entry])
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and losses[2] == pytest.approx(losses[0], rel=1e-4)
+        start(recipe(NAMES[base], loop, of(base)), tmp_path / name)
+    for name in ("parts", "saving"):
+        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "plain"), rel=1e-4)
 
 
-def test_from_a_controlnet_that_was_given_its_weights_change_and_it_teaches_as_it_was(on_tiny, tmp_path):
-    first = train(recipe("controlnet", {"lr": 0.05}, FROZEN), tmp_path / "first", device="cpu")
+def test_from_a_controlnet_that_was_given_its_weights_change_and_it_teaches_as_it_was(tmp_path):
+    first = start(recipe("controlnet", {"lr": 0.05}, FROZEN), tmp_path / "first")
     student = of("frozen", control=str(first))
     teacher = TinyTeacher()
     it = method("pe-codi", student=student, teacher=teacher)
     batch = TinySource(teacher).batch(0, range(2))
     condition = batch.extras["condition"]
-    start = call(teacher, it.network, batch, condition)
-    assert not torch.allclose(start, call(teacher, teacher.unet, batch), atol=1e-3)
+    given = call(teacher, it.network, batch, condition)
+    assert not torch.allclose(given, call(teacher, teacher.unet, batch), atol=1e-3)
     changed(it.network)
     with it.student.teaching() as network:
-        assert torch.equal(call(teacher, network, batch, condition), start)
-    weights = load_file(train(recipe("pe-codi", None, student), tmp_path / "second", device="cpu"))
+        assert torch.equal(call(teacher, network, batch, condition), given)
+    weights = load_file(start(recipe("pe-codi", None, student), tmp_path / "second"))
     before = load_file(first)
     assert weights.keys() == before.keys()
     moved = [key for key in weights if not torch.equal(weights[key], before[key])]
     assert len(moved) == len(weights)
 
 
-def test_another_controlnet_is_not_taken_for_the_one_that_a_run_began_with(on_tiny, tmp_path):
-    first = train(recipe("controlnet", {"lr": 0.05}, FROZEN), tmp_path / "first", device="cpu")
+def test_another_controlnet_is_not_taken_for_the_one_that_a_run_began_with(tmp_path):
+    first = start(recipe("controlnet", {"lr": 0.05}, FROZEN), tmp_path / "first")
     given = recipe("pe-codi", {"checkpoint_every": 2}, of("frozen", control=str(first)))
-    train(given, tmp_path / "run", device="cpu")
+    start(given, tmp_path / "run")
     other = tmp_path / "other.safetensors"
     save_file({key: value + 1 for key, value in load_file(first).items()}, other)
     with pytest.raises(RecipeError, match="something else in the place of its ControlNet"):
@@ -164,8 +170,6 @@ def test_a_file_that_is_no_controlnet_of_this_network_is_refused(tmp_path):
 @pytest.mark.parametrize(("kind", "parts"), [("sd1", sd15_parts), ("sdxl", sdxl_parts)])
 def test_checkpoints_and_diffusers_folders_of_controlnets(kind, parts, tmp_path):
     """Of both architectures, from a folder and, for SD 1.x, from the original layout with its prefix."""
-    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
-
     _, file = save_pair(parts(), tmp_path)
     teacher = load_teacher(file)
     torch.manual_seed(2)
@@ -186,7 +190,26 @@ def test_checkpoints_and_diffusers_folders_of_controlnets(kind, parts, tmp_path)
         ours = teacher.call(it.network, z, t, {**batch, "condition": condition})
     torch.testing.assert_close(ours, theirs)
     assert not torch.allclose(theirs, teacher.unet(z, t, **told).sample, atol=1e-2)
-    assert convert_controlnet_checkpoint(control.state_dict(), control.config).keys() == control.state_dict().keys()
+    if kind == "sd1":
+        save_file(original(control.state_dict()), tmp_path / "original.safetensors")
+        student = of("frozen", control=str(tmp_path / "original.safetensors"))
+        again = make_method(recipe("pe-codi", None, student), CPU, **given).network.control.state_dict()
+        assert all(torch.equal(again[key], value) for key, value in control.state_dict().items())
+
+
+def original(weights):
+    """As the first ControlNets were published."""
+    own = {"conv_in": "input_hint_block.0", "conv_out": "input_hint_block.14"}
+    own |= {f"blocks.{at}": f"input_hint_block.{2 * at + 2}" for at in range(2)}
+    own = {f"controlnet_cond_embedding.{key}": name for key, name in own.items()}
+    own |= {f"controlnet_down_blocks.{at}": f"zero_convs.{at}.0" for at in range(12)}
+    own["controlnet_mid_block"] = "middle_block_out.0"
+    names = original_unet_names([key for key in weights if not key.startswith("controlnet_")], 1)
+    for key in weights:
+        if key not in names:
+            layer, _, parameter = key.rpartition(".")
+            names[key] = f"{own[layer]}.{parameter}"
+    return {f"control_model.{names[key]}": value.clone() for key, value in weights.items()}
 
 
 def test_previews_show_the_hint_of_the_first_samples():
@@ -225,3 +248,31 @@ def test_data_without_conditions_or_with_others_are_refused():
         it = make_method(recipe("pe-codi", None, FROZEN), CPU, teacher=teacher, source=source)
         with pytest.raises(RecipeError, match=said):
             it.prepare(CPU_FOLDER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", BASES)
+def test_two_processes_are_one_with_the_whole_batch(tmp_path, base):
+    start(pair_of(base), tmp_path / "alone")
+    code = f"from tests.distill_train.test_control import *; start(pair_of({base!r}), Path(sys.argv[1]))"
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "ACCELERATE_USE_CPU": "true"}
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "pair")],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate()[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], "\n\n".join(text[-1500:] for text in said)
+    assert losses(tmp_path / "pair") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
+    ours, theirs = (load_file(tmp_path / run / "exports" / "student.safetensors") for run in ("pair", "alone"))
+    apart = torch.cat([(ours[key] - value).abs().flatten() for key, value in theirs.items()])
+    assert ours.keys() == theirs.keys() and apart.mean() < 2e-5
+
+
+def pair_of(base):
+    return recipe(NAMES[base], {"accumulate": 2, "batch_size": 8, "ema": 0.5}, of(base), target_ema=0.5)
