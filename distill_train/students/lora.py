@@ -20,7 +20,7 @@ class Lora(Student):
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
         if teacher.kind == "demo":
-            raise RecipeError("nothing loads a LoRA of the demo family; use student.train = full")
+            raise RecipeError("nothing loads a LoRA of the demo family; train all weights (full)")
         self.layers = Layers.of(teacher.unet, teacher.kind == "sdxl")
         self.network = Adapters(teacher.unet.requires_grad_(False))
         try:
