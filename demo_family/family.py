@@ -52,10 +52,14 @@ class SceneNetwork(nn.Module):
         self.unet = UNet2DConditionModel(**self.config)
         self.text = nn.Embedding(VOCABULARY_SIZE, TEXT_WIDTH)
 
-    def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """v [B, 8, 8, 8] for noisy latents x [B, 8, 8, 8], timesteps t [B] in [0, 1000) and token ids [B, 8]."""
-        words = self.text(tokens)
-        return self.unet(x, t, encoder_hidden_states=words, class_labels=words.flatten(1)).sample
+    def forward(self, x: Tensor, t: Tensor, tokens: Tensor, joins: tuple[list[Tensor], Tensor] | None = None) -> Tensor:
+        """v [B, 8, 8, 8] for noisy latents x [B, 8, 8, 8], timesteps t [B] in [0, 1000) and token ids [B, 8].
+
+        joins: what a ``control.SceneControl`` adds to the skips and the middle.
+        """
+        words, (skips, middle) = self.text(tokens), joins or (None, None)
+        added = {"down_block_additional_residuals": skips, "mid_block_additional_residual": middle}
+        return self.unet(x, t, encoder_hidden_states=words, class_labels=words.flatten(1), **added).sample
 
 
 def autoencoder() -> nn.Module:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -99,9 +99,16 @@ class AttentionSettings(Strict):
 class StudentSettings(Strict):
     """What trains, and how it is saved."""
 
-    train: Literal["full", "lora", "predictor", "prior"] = Field(
+    train: Literal["full", "lora", "control", "predictor", "prior"] = Field(
         "lora",
-        description="all weights, or a LoRA: less memory, a small file; of SFERD a predictor, or a predictor's prior",
+        description="all weights, or a LoRA: less memory, a small file; control: a ControlNet; of SFERD a predictor, or "
+        "a predictor's prior; the last three for methods with one",
+    )
+    base: Literal["frozen", "lora", "full"] = Field(
+        "frozen", description="of control: what of the network under it trains, too; frozen and lora keep one in memory"
+    )
+    control: Path | None = Field(
+        None, description="of control: a ControlNet to start from, a file or folder; without it one that does nothing"
     )
     file: Path | None = Field(None, description="with predictor and prior: the student, a LoRA or a UNet, which stays")
     predictor: Path | None = Field(None, description="with prior: the file of the predictor that is to have one")
@@ -115,6 +122,12 @@ class StudentSettings(Strict):
         description="ends of the names of the layers that get a LoRA",
     )
     dtype: Literal["fp16", "bf16", "fp32"] = Field("fp16", description="of the exported weights")
+
+    @model_validator(mode="after")
+    def _controlled(self):
+        if self.train != "control" and (self.base != "frozen" or self.control is not None):
+            raise ValueError(f"base and control are for train = control, not {self.train}")
+        return self
 
 
 class Samples(Strict):

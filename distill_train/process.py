@@ -58,6 +58,10 @@ class Process(ABC):
         """What the network's output at z, t says about the data and the noise, each of z's shape."""
 
     @abstractmethod
+    def output(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What a network that knew x0 and eps would return: :meth:`x0_and_eps` the other way round."""
+
+    @abstractmethod
     def times(self, places: Tensor, size: Sequence[int] = ()) -> Tensor:
         """Times at places in [0, 1] of the schedule, 0 being the data: those of the sampler ``sgm_uniform``.
 
@@ -147,6 +151,10 @@ class Discrete(Process):
             return alpha * z - sigma * output, sigma * z + alpha * output
         return output, (z - alpha * output) / sigma
 
+    def output(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = self.level(t, x0.ndim)
+        return {"epsilon": eps, "v_prediction": alpha * eps - sigma * x0, "sample": x0}[self.prediction]
+
     def times(self, places: Tensor, size: Sequence[int] = ()) -> Tensor:
         return torch.where(places > 0, (places * (self.timesteps - 1)).round().long(), -1)
 
@@ -209,6 +217,9 @@ class Flow(Process):
     def x0_and_eps(self, output: Tensor, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha, sigma = self.level(t, z.ndim)
         return z - sigma * output, z + alpha * output
+
+    def output(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        return eps - x0
 
     def times(self, places: Tensor, size: Sequence[int] = ()) -> Tensor:
         shift = self.shift(*size) if callable(self.shift) else self.shift

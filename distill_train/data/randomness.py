@@ -17,11 +17,11 @@ class Draws:
     """Draws for the samples of a part of a step's batch, each from its own global index alone.
 
     So it makes no difference in how many processes or parts a batch is worked on. Draws of different names are
-    independent, those of one name are always the same.
+    independent, those of one name are always the same. step: of the batch, for what all its samples share.
     """
 
-    def __init__(self, seed: int, indices: Sequence[int], device: torch.device | str = "cpu"):
-        self.seed, self.indices, self.device = seed, indices, device
+    def __init__(self, seed: int, indices: Sequence[int], device: torch.device | str = "cpu", step: int = 0):
+        self.seed, self.indices, self.device, self.step = seed, indices, device, step
 
     def normal(self, name: str, shape: Sequence[int]) -> Tensor:
         """[B, *shape] from the standard normal distribution."""
@@ -34,6 +34,11 @@ class Draws:
     def whole(self, name: str, low: int, high: int) -> Tensor:
         """[B] int64, uniform in low, ..., high - 1."""
         return self._stacked(name, lambda g: torch.randint(low, high, (), generator=g))
+
+    def shared(self, name: str, low: int, high: int) -> Tensor:
+        """[B] int64, one number for all samples of the step, uniform in low, ..., high - 1."""
+        drawn = torch.randint(low, high, (), generator=generator(self.seed, name, "step", self.step))
+        return drawn.repeat(len(self.indices)).to(self.device, non_blocking=True)
 
     def _stacked(self, name: str, draw) -> Tensor:
         drawn = torch.stack([draw(generator(self.seed, name, i)) for i in self.indices])

@@ -2,9 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,31 +16,30 @@ from ..data.batch import Batch, Source
 from ..data.randomness import Draws
 from ..guidance import AttentionGuidance, ClassifierFree, Conditioning
 from ..students import STUDENTS, Student
+from ..students.control import CHANNELS
 from ..students.written import cast, check
 from ..teachers import Teacher, load_teacher
 from ..teachers.precision import DTYPES, autocast
 from .base import Method
-from .preview import Preview
+from .preview import STEPS, Preview
 
 
 class Distillation(Method):
     """A student that matches a target made with its teacher. Subclasses say what target, in :meth:`batch_loss`.
 
-    teacher, source: given instead of the recipe's own, which are then not loaded.
+    teacher, source: given instead of the recipe's own, which are then not loaded. bases: of a method whose student is
+    under a condition picture, what of the network under the ControlNet may train; empty for all others.
     """
 
     open_ended = True
     guidance_width: int | None = None
-    trains: tuple[str, ...] = ("full", "lora")  # which kinds of student
+    trains: ClassVar[tuple[str, ...]] = ("full", "lora")  # which kinds of student
+    bases: ClassVar[tuple[str, ...]] = ()
+    shown_steps: ClassVar[tuple[int, ...]] = STEPS
 
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
         super().__init__(settings, recipe, device)
-        if recipe.student.train not in self.trains:
-            known = " or ".join(self.trains)
-            raise RecipeError(f"{recipe.method} with student.train = {recipe.student.train}; expected {known}")
-        if self.guidance_width is not None and not self._kind.adds_inputs:
-            able = " or ".join(name for name, other in STUDENTS.items() if other.adds_inputs)
-            raise RecipeError(f"settings.embed_guidance adds an input to the UNet; use it with student.train = {able}")
+        self._require_student()
         if teacher is None:
             if recipe.teacher is None:
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
@@ -49,9 +49,12 @@ class Distillation(Method):
             teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
         self.teacher, self.source = teacher, source
         self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional, teacher.join)
-        self.preview = Preview(recipe.samples, teacher, device, self.sample, lambda: self.student.teaching())
+        self.preview = Preview(recipe.samples, teacher, device, self.sample, self._teaching, self.shown_steps)
         if not teacher.unet_waits:
             self.make_student()
+
+    def _teaching(self) -> AbstractContextManager[nn.Module]:
+        return self.student.teaching()  # of a student that may not be made yet
 
     @property
     def _kind(self) -> type[Student]:
@@ -76,10 +79,33 @@ class Distillation(Method):
         if self.source is None:
             self.source = make_source(self, directory.parent / "cache")
             self.extent = self.source.extent
+        if self.bases:
+            self._require_conditions()
+            self.preview.show_conditions_of(self.source)
         self.teacher.rest()
         if self.teacher.unet_waits:
             self.make_student()
         self._require_numbers()
+
+    def _require_student(self) -> None:
+        """Raises RecipeError for a kind of student that the method does not train."""
+        student, method = self.recipe.student, self.recipe.method
+        if student.train not in self.trains:
+            raise RecipeError(f"{method} with student.train = {student.train}; expected {' or '.join(self.trains)}")
+        if self.bases and student.base not in self.bases:
+            raise RecipeError(f"{method} with student.base = {student.base}; expected {' or '.join(self.bases)}")
+        if self.guidance_width is not None and not self._kind.adds_inputs:
+            able = " or ".join(name for name, other in STUDENTS.items() if other.adds_inputs)
+            raise RecipeError(f"settings.embed_guidance adds an input to the UNet; use it with student.train = {able}")
+
+    def _require_conditions(self) -> None:
+        """Raises RecipeError for data without condition pictures of a ControlNet's kind."""
+        batch = self.source.batch(0, range(1))
+        condition, expected = batch.extras.get("condition"), (1, CHANNELS, batch.height, batch.width)
+        if condition is None:
+            raise RecipeError(f"{self.recipe.method} needs a condition picture for each sample; set data.condition")
+        if tuple(condition.shape) != expected:
+            raise RecipeError(f"the data's condition pictures are {tuple(condition.shape)}; expected {expected}")
 
     @torch.no_grad()
     def _require_numbers(self) -> None:
@@ -91,6 +117,8 @@ class Distillation(Method):
             if broken := [key for key, weight in network.named_parameters() if not weight.isfinite().all()]:
                 raise RecipeError(f"the teacher {teacher.file} has weights that are no numbers: {preview(broken)}")
             given |= teacher.sizes(8 * teacher.factor, 8 * teacher.factor, 2)
+            if self.bases:
+                given["condition"] = noise.new_zeros(2, CHANNELS, 8 * teacher.factor, 8 * teacher.factor)
             output = teacher.call(network, noise, self.process.network_time(times), given)
         if not output.isfinite().all():
             raise RecipeError(
@@ -104,7 +132,7 @@ class Distillation(Method):
 
     def part_loss(self, network: nn.Module, step: int, indices: range) -> Tensor:
         batch = self.source.batch(step, indices).to(self.device)
-        return self.batch_loss(network, batch, Draws(self.recipe.seed, indices, self.device))
+        return self.batch_loss(network, batch, Draws(self.recipe.seed, indices, self.device, step))
 
     def require_parts(self, parts: int) -> None:
         pass  # every sample has a loss of its own
@@ -131,7 +159,8 @@ class Distillation(Method):
     def conditioning(self, batch: Batch) -> dict[str, Tensor]:
         """What the networks are told besides z and t."""
         sizes = self.teacher.sizes(batch.height, batch.width, len(batch.latents))
-        return {**batch.embeddings, **sizes}
+        condition = {"condition": batch.extras["condition"]} if self.bases else {}
+        return {**batch.embeddings, **sizes, **condition}
 
     def denoise(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> tuple[Tensor, Tensor]:
         """(x0, eps) that a network of the teacher's kind gives at z, t, in float32."""
@@ -205,7 +234,8 @@ class Distillation(Method):
         before = state.get("learns_from", now)  # earlier checkpoints did not say it
         if self.teacher.is_of(before["teacher"]):
             before = {**before, "teacher": now["teacher"]}
-        different = [f"{what} ({before[what]}, now {now[what]})" for what in now if before[what] != now[what]]
+        keys = [what for what in before | now if before.get(what) != now.get(what)]
+        different = [f"{what} ({before.get(what)}, now {now.get(what)})" for what in keys]
         if different:
             raise RecipeError(
                 f"the run began with something else in the place of its {' and '.join(different)}; put that back, or "
@@ -216,7 +246,8 @@ class Distillation(Method):
 
     def _learns_from(self) -> dict[str, str | None]:
         """What other steps would follow from; a source of one's own need not say it."""
-        return {"teacher": self.teacher.fingerprint, "data": getattr(self.source, "fingerprint", None)}
+        made_of = {"teacher": self.teacher.fingerprint, "data": getattr(self.source, "fingerprint", None)}
+        return made_of | self.student.learns_from()
 
 
 def check_data(settings: Mapping[str, Any]) -> None:

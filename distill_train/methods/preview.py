@@ -1,6 +1,6 @@
 """A look at a student: its pictures at 1, 2 and 4 steps beside the teacher's, from the same noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -12,7 +12,8 @@ from ...samplers.denoisers import Guided
 from ...samplers.noise import PerImageNoise, initial_noise
 from ...samplers.schedules import consistency_sigmas, trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
-from ..config import Samples
+from ..config import RecipeError, Samples
+from ..data.batch import Source
 from ..guidance import Conditioning
 from ..teachers import Teacher
 from ..teachers.precision import whole_precision
@@ -24,13 +25,12 @@ Around = Callable[[Callable, Tensor], Callable]  # (denoiser, sigmas) -> what ta
 class Preview:
     """Called with a network that has the student's averaged weights: the grid, a row for each prompt, and figures.
 
-    The columns are the student at ``STEPS`` and the teacher. With an oracle the figures are its mean score of each.
+    The columns are the student at ``steps`` and the teacher, after the condition where there is one. With an oracle the
+    figures are its mean score of each.
 
     sample: ``(network, noise, given, steps) -> latents``, a student as it is meant to be sampled; :meth:`consistency`
     and :meth:`ddim` are what methods share for that. teaching: within it, the network is the teacher's.
     """
-
-    columns = (*(f"student@{n}" for n in STEPS), "teacher")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Preview:
         device: torch.device,
         sample: Callable[[nn.Module, Tensor, Conditioning, int], Tensor],
         teaching: Callable[[], AbstractContextManager[nn.Module]],
+        steps: Sequence[int] = STEPS,
     ):
         self.settings, self.teacher, self.device, self.sample, self.teaching = (
             settings,
@@ -47,8 +48,10 @@ class Preview:
             sample,
             teaching,
         )
+        self.steps, self.hints = steps, None
         self.taught: Tensor | None = None
         self.embeddings: dict[str, Tensor] = {}
+        self.sides = (settings.size or teacher.default_size,) * 2  # height and width in pixels
         self.oracle = None
 
     def prepare(self) -> None:
@@ -59,19 +62,44 @@ class Preview:
 
             self.oracle = load_oracle(self.settings.oracle, self.settings.oracle_family)
 
+    def show_conditions_of(self, source: Source) -> None:
+        """Show the first samples' conditions, with the prompts of the recipe or else with their own captions."""
+        batch = source.batch(0, range(len(self.prompts))).to(self.device)
+        if self.settings.size not in (None, batch.height, batch.width):
+            raise RecipeError(
+                f"samples.size is {self.settings.size}, but the first condition pictures have {batch.width}x"
+                f"{batch.height} pixels, and so have the samples; leave it out"
+            )
+        if not self.settings.prompts:
+            if self.oracle is not None:
+                raise RecipeError("samples.oracle scores by prompts; name samples.prompts, one for each row")
+            self.embeddings = batch.embeddings
+        self.hints, self.sides = batch.extras["condition"], (batch.height, batch.width)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The headings of what was sampled."""
+        return (*(f"student@{n}" for n in self.steps), "teacher")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.pictures if self.hints is None else ("hint", *self.pictures)
+
     @property
     def prompts(self) -> tuple[str, ...]:
         return self.settings.prompts or self.teacher.examples
 
     def __call__(self, network: nn.Module) -> tuple[Tensor, dict[str, float]]:
         teacher = self.teacher
-        side = self.settings.size or teacher.default_size
+        height, width = self.sides
         count = len(self.prompts)
-        shape = teacher.latent_channels, side // teacher.factor, side // teacher.factor
+        shape = teacher.latent_channels, height // teacher.factor, width // teacher.factor
         noise = initial_noise(self.settings.seed, range(count), shape, self.device)
-        given = {**self.embeddings, **teacher.sizes(side, side, count)}
+        given = {**self.embeddings, **teacher.sizes(height, width, count)}
+        if self.hints is not None:
+            given["condition"] = self.hints
         columns = []
-        for steps in STEPS:
+        for steps in self.steps:
             columns.append(self._pixels(self.sample(network, noise, given, steps)))
         if self.taught is None:
             self.taught = self._pixels(self.teach(noise, given))
@@ -79,6 +107,8 @@ class Preview:
         with whole_precision(self.device):  # an oracle has a precision of its own
             figures = self._scores(columns)
         teacher.rest()
+        if self.hints is not None:
+            columns.insert(0, self.hints.clamp(0, 1).float().cpu())
         return torch.stack(columns, dim=1).flatten(0, 1), figures
 
     def denoiser(self, network: nn.Module):
@@ -136,12 +166,15 @@ class Preview:
     def teach(self, noise: Tensor, given: dict[str, Tensor]) -> Tensor:
         """Latents that the teacher makes of noise."""
         with self.teaching() as network:
-            model = self.denoiser(network)
-            sigmas = trailing_sigmas(model, self.settings.teacher_steps).to(noise.device)
-            x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
-            free = {**given, **self.teacher.unconditional(len(noise))}
-            arguments = {"cond": given, "uncond": free}
-            return sample_dpmpp_2m(Guided(model, self.settings.teacher_cfg), x, sigmas, arguments)
+            return self.dpmpp(network, noise, given, self.settings.teacher_steps)
+
+    def dpmpp(self, network: nn.Module, noise: Tensor, given: Conditioning, steps: int) -> Tensor:
+        """Latents of DPM-Solver++ 2M under the teacher's guidance."""
+        model = self.denoiser(network)
+        sigmas = trailing_sigmas(model, steps).to(noise.device)
+        x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
+        arguments = {"cond": dict(given), "uncond": {**given, **self.teacher.unconditional(len(noise))}}
+        return sample_dpmpp_2m(Guided(model, self.settings.teacher_cfg), x, sigmas, arguments)
 
     def _pixels(self, latents: Tensor) -> Tensor:
         return self.teacher.decode(latents).float().cpu()
@@ -153,4 +186,4 @@ class Preview:
         texts = prompts_to_read(self.prompts).texts
         scores = [self.oracle(images, texts).mean().item() for images in columns]
         self.oracle.network.to("cpu")  # between grids the training needs the room
-        return {f"score {name}": score for name, score in zip(self.columns, scores, strict=True)}
+        return {f"score {name}": score for name, score in zip(self.pictures, scores, strict=True)}

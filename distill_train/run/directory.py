@@ -20,7 +20,7 @@ from ..methods import method_classes
 CHANGEABLE = (
     *(f"loop.{key}" for key in ("lr", "grad_clip", "log_every", "sample_every", "checkpoint_every")),
     *("loop.keep_checkpoints", "loop.tracker", "samples.*", "student.dtype"),
-    *("teacher.path", "data.path", "data.captions", "data.filter.oracle"),
+    *("teacher.path", "student.control", "data.path", "data.captions", "data.filter.oracle"),
 )
 
 

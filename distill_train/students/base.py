@@ -62,6 +62,10 @@ class Student(ABC):
     def metadata(self) -> dict[str, str]:
         """What a file of these weights says about them."""
 
+    def learns_from(self) -> dict[str, str]:
+        """What else than teacher and data the run began with: fingerprints by what they are of."""
+        return {}
+
     def save_memory(self) -> None:
         """Recompute activations in the backward pass."""
         recompute_activations(self.network)

@@ -21,7 +21,7 @@ class Lora(Student):
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
         if teacher.kind not in ARCHITECTURES:
-            raise RecipeError(f"nothing loads a LoRA of the {teacher.kind} family; use student.train = full")
+            raise RecipeError(f"nothing loads a LoRA of the {teacher.kind} family; train all weights (full)")
         self.layers = Layers.of(teacher.unet, ARCHITECTURES[teacher.kind])
         self.network = Adapters(teacher.unet.requires_grad_(False))
         try:

@@ -1,7 +1,8 @@
 """What the trainer needs of a teacher, whatever its architecture."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -120,8 +121,17 @@ class Teacher(ABC):
     def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
         """The prediction [B, C, h, w] of ``unet``, this architecture's or a wrapper of it, at timesteps t [B].
 
-        embeddings: from `embed` and `sizes`, and for a network that takes it, "guidance" [B], LCM's w = cfg - 1.
+        embeddings: from `embed` and `sizes`, and for a network that takes it, "guidance" [B], LCM's w = cfg - 1; with a
+        "condition" [B, 3, H, W] in [0, 1] any network but the teacher's own gets that, too.
         """
+
+    def under_condition(self, unet: nn.Module, told: dict[str, Tensor]) -> Callable:
+        """``unet`` as it is called: a student's with the "condition" of ``told``, which is taken out of it.
+
+        The teacher's own network takes none.
+        """
+        condition = told.pop("condition", None)
+        return unet if condition is None or unet is self.unet else partial(unet, condition=condition)
 
     def with_guidance_input(self, width: int) -> nn.Module:
         """A float32 copy of the UNet that also reads a guidance scale, and as yet ignores it.
@@ -138,4 +148,8 @@ class Teacher(ABC):
 
     def metadata(self, network: nn.Module) -> dict[str, str]:
         """What this architecture's loaders need to find in a file of ``network``'s weights."""
+        return {}
+
+    def control_metadata(self) -> dict[str, str]:
+        """The same of a ControlNet for it."""
         return {}

@@ -79,7 +79,11 @@ class DemoTeacher(Teacher):
         return {}
 
     def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
-        return unet(noisy, t, embeddings["tokens"])
+        told = dict(embeddings)
+        return self.under_condition(unet, told)(noisy, t, told["tokens"])
 
     def metadata(self, network: nn.Module) -> dict[str, str]:
         return {"understudy": "demo-student", "config": json.dumps(network.config)}
+
+    def control_metadata(self) -> dict[str, str]:
+        return {"understudy": "demo-control", "config": json.dumps(self.unet.config)}

@@ -149,7 +149,7 @@ class StableDiffusionTeacher(Teacher):
 
     def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
         inputs = {key: value.to(noisy.dtype) for key, value in embeddings.items()}
-        return run_unet(unet, noisy, t, self.guidance_width, **inputs)
+        return run_unet(self.under_condition(unet, inputs), noisy, t, self.guidance_width, **inputs)
 
     def with_guidance_input(self, width: int) -> nn.Module:
         from diffusers import UNet2DConditionModel

@@ -71,7 +71,7 @@ def test_every_key_is_explained(capsys):
         assert text in shown
     permitted = (
         'decay = "cosine"  # "cosine" or "constant" or "wsd"\n',
-        'train = "lora"  # "full" or "lora" or "predictor" or "prior"\n',
+        'train = "lora"  # "full" or "lora" or "control" or "predictor" or "prior"\n',
         'weight = "uniform"  # "uniform" or "snr" or "snr+1" or "truncated-snr"\n',
         "steps = required  # int, > 0\n",
         "ema = 0.999  # >= 0, < 1\n",

@@ -60,7 +60,9 @@ class TinyTeacher(Teacher):
             from understudy.pipelines.stable_diffusion import guidance_embedding
 
             embedded = guidance_embedding(embeddings["guidance"], 16)
-        return unet(noisy, t, embeddings["context"], timestep_cond=embedded).sample
+        told = dict(embeddings)
+        run = self.under_condition(unet, told)
+        return run(noisy, t, encoder_hidden_states=told["context"], timestep_cond=embedded).sample
 
     def with_guidance_input(self, width):
         from diffusers import UNet2DConditionModel
@@ -73,7 +75,7 @@ class TinyTeacher(Teacher):
 
 
 class TinySource:
-    """Latents, prompts and names that follow from a sample's index."""
+    """Latents, prompts, names and a condition picture that follow from a sample's index."""
 
     def __init__(self, teacher):
         self.teacher = teacher
@@ -81,7 +83,8 @@ class TinySource:
     def batch(self, step, indices):
         latents = torch.stack([torch.randn(4, 8, 8, generator=generator("latents", i)) for i in indices])
         names = [f"picture-{i}.png" for i in indices]
-        return Batch(latents, self.teacher.embed(names), names, 8, 8)
+        conditions = torch.stack([torch.rand(3, 8, 8, generator=generator("condition", i)) for i in indices])
+        return Batch(latents, self.teacher.embed(names), names, 8, 8, {"condition": conditions})
 
 
 def recipe(method, loop=None, student=None, **settings):
