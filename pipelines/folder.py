@@ -63,7 +63,7 @@ def load_folder(path: str | Path, dtype: torch.dtype, vae: Path | None = None) -
     encoders = ["text_encoder", "text_encoder_2"] if architecture is SDXL else ["text_encoder"]
     texts = tuple(
         TextEncoder(
-            _network(CLIPTextModelWithProjection if name.endswith("_2") else CLIPTextModel, path / name, dtype),
+            load_network(CLIPTextModelWithProjection if name.endswith("_2") else CLIPTextModel, path / name, dtype),
             _tokenizer(path / name.replace("text_encoder", "tokenizer"), layout.pad_token),
         )
         for name, layout in zip(encoders, architecture.texts, strict=True)
@@ -72,8 +72,8 @@ def load_folder(path: str | Path, dtype: torch.dtype, vae: Path | None = None) -
     ours = DDIMScheduler.from_config({**scheduler, "rescale_betas_zero_snr": False})
     alphas_cumprod = ours.alphas_cumprod.double()
     return Components(
-        unet=_network(UNet2DConditionModel, path / "unet", dtype),
-        vae=load_vae(vae, architecture) if vae else _network(AutoencoderKL, path / "vae", torch.float32),
+        unet=load_network(UNet2DConditionModel, path / "unet", dtype),
+        vae=load_vae(vae, architecture) if vae else load_network(AutoencoderKL, path / "vae", torch.float32),
         texts=texts,
         alphas_cumprod=zero_terminal_snr(alphas_cumprod) if scheduler.get("rescale_betas_zero_snr") else alphas_cumprod,
         prediction=_prediction(path, scheduler),
@@ -93,7 +93,8 @@ def _prediction(path: Path, scheduler: dict) -> str:
     return known[said]
 
 
-def _network(kind, folder: Path, dtype: torch.dtype):
+def load_network(kind, folder: Path, dtype: torch.dtype):
+    """A network of the class ``kind`` from its part of a folder. Raises CheckpointError where it is not complete."""
     variant = "fp16" if all(".fp16." in file.name for file in weight_files(folder)) else None
     # Keyword arguments for the dtype differ between versions, hence the cast afterwards.
     try:
