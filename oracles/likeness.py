@@ -57,13 +57,19 @@ class StructuralSimilarity(Measure):
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Structural similarity ``[B]`` of pictures ``[B, C, H, W]`` in [0, 1] with sides of at least 11."""
+    return ssim_map(x, y).mean((1, 2, 3)).float()
+
+
+def ssim_map(x: Tensor, y: Tensor) -> Tensor:
+    """The same of each window, by the place of its middle: ``[B, C, H - 10, W - 10]``, float64."""
     place = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-(place**2) / (2 * WINDOW_SIGMA**2))
     weights /= weights.sum()
 
     def local(maps: Tensor) -> Tensor:
         flat = maps.flatten(0, 1)[:, None]
-        return F.conv2d(F.conv2d(flat, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1)).view(*maps.shape[:2], -1)
+        found = F.conv2d(F.conv2d(flat, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
+        return found.unflatten(0, maps.shape[:2]).squeeze(2)
 
     x, y = x.double().cpu(), y.double().cpu()
     mean_x, mean_y = local(x), local(y)
@@ -72,7 +78,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     c1, c2 = K1**2, K2**2
     luminance = (mean_x * mean_y + mean_x * mean_y + c1) / (mean_x * mean_x + mean_y * mean_y + c1)
     structure = (shared + shared + c2) / (spread_x + spread_y + c2)
-    return (luminance * structure).mean((1, 2)).float()
+    return luminance * structure
 
 
 class ClipCosine(Measure):

@@ -164,6 +164,32 @@ def test_keep_better_finds_an_image_in_other_batches(without_host):
         UnderstudyKeepBetter.check_lazy_status(before, [torch.rand(4, 2, 2, 3)], scores)
 
 
+def test_keep_better_compares_with_each_image_s_own_source_and_asks_anew_for_other_sources(without_host):
+    from understudy.nodes.keep_better import UnderstudyKeepBetter
+    from understudy.oracles.likeness import Likeness, StructuralSimilarity
+    from understudy.oracles.scores import Scores
+
+    own, others = torch.rand(2, 4, 16, 16, 3).unbind()
+    before = torch.rand(4, 16, 16, 3)
+    after = before.clone()
+    after[1], after[3] = own[1], own[2]  # the second becomes its source, the last another's
+    oracle, other = (Likeness(StructuralSimilarity(), list(each.movedim(-1, 1))) for each in (own, others))
+    values = tuple(oracle(before.movedim(-1, 1), [""] * 4).tolist())
+
+    def keep(oracle, against):
+        scores = Scores(values, ("",) * 4, oracle.fingerprint, ("",) * 4, against=against)
+        images, (kept,) = UnderstudyKeepBetter.execute([before], [after], [scores], [oracle], [""])
+        return images[0], kept
+
+    images, kept = keep(oracle, oracle.against)
+    assert kept.scores_after[1] == 1 and torch.equal(images[1], own[1])
+    assert kept.scores_after[3] == oracle(after.movedim(-1, 1), [""] * 4)[3]
+    assert keep(other, oracle.against)[1].scores_after == (None,) * 4  # what it says does not compare with the scores
+    with pytest.raises(OracleError, match="4 sources for 2 images"):
+        scores = Scores(values[:2], ("",) * 2, oracle.fingerprint, ("",) * 2)
+        UnderstudyKeepBetter.execute([before[:2]], [after[:2]], [scores], [oracle], [""])
+
+
 class Reader(Brightness):
     """Remembers what it read."""
 
