@@ -133,9 +133,9 @@ def test_edits_start_from_their_sources_and_are_compared_with_them(host):
     source, result = prompt[likeness]["inputs"]["source"], prompt[alike]["inputs"]["images"]
     prompt["alike"] = {"class_type": "TestSaveTensors", "inputs": {"images": result, "floats": [alike, 1]}}
     prompt["source"] = {"class_type": "TestSaveTensors", "inputs": {"images": source}}
-    edits = only(prompt, "UnderstudyStudentSampler", denoise=0.8)
+    edits = only(prompt, "UnderstudyStudentSampler", denoise=0.6)
     found = {}
-    for strength in (0.8, 0.3):
+    for strength in (0.6, 0.3):
         prompt[edits]["inputs"]["denoise"] = strength
         run = host.run(prompt)
         values, own = tensors(host, run, "alike"), tensors(host, run, "source")["images.0"]
@@ -143,4 +143,4 @@ def test_edits_start_from_their_sources_and_are_compared_with_them(host):
         expected = ssim(values["images.0"].movedim(-1, 1), own.movedim(-1, 1))
         torch.testing.assert_close(values["floats"].float(), expected, atol=1e-5, rtol=0)
         found[strength] = values["floats"].mean()
-    assert found[0.3] > found[0.8] + 0.05
+    assert found[0.3] > found[0.6] + 0.02
