@@ -48,6 +48,15 @@ LiteralPrompts = Annotated[
 ]
 
 
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        help="How much of the schedule an edited picture goes through, above 0 to 1, where nothing of it is left; 0.6 "
+        "without. With N steps, more than N/(N+1) counts as 1."
+    ),
+]
+
+
 @app.command()
 def demo(
     prompts: Annotated[
@@ -65,13 +74,30 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for grid.png, report.json and the images.")] = Path(
         "understudy-demo"
     ),
+    init_image: Annotated[
+        Path | None,
+        typer.Option(
+            help="Edit this picture, or a folder's, one for each prompt; --percentile is then the worst part of 16."
+        ),
+    ] = None,
+    strength: Strength = None,
 ):
     """Student, oracle and teacher at work on small scenes: CPU only, nothing to download."""
     from .pipelines.console import show
     from .pipelines.demo import PERCENTILE
     from .pipelines.demo import demo as run
+    from .pipelines.given_pictures import strength_of
 
-    report = run(prompts or (), count, PERCENTILE if percentile is None else percentile, strategy, seed, out)
+    report = run(
+        prompts or (),
+        count,
+        PERCENTILE if percentile is None else percentile,
+        strategy,
+        seed,
+        out,
+        init_image,
+        strength_of(init_image, strength),
+    )
     if report is not None:
         show(report, out)
 
@@ -134,6 +160,32 @@ def generate(
         str, typer.Option(help="512, or width and height as in 768x512; the student's own without it.")
     ] = "",
     negative: Annotated[str, typer.Option(help="Negative prompt, for models with guidance.")] = "",
+    init_image: Annotated[
+        Path | None,
+        typer.Option(
+            help="Edit this picture, or those of a folder: one for each line of --prompts in order, or by the column "
+            "image of a table."
+        ),
+    ] = None,
+    strength: Strength = None,
+    likeness: Annotated[
+        str | None,
+        typer.Option(help="How alike each image is to its --init-image goes into the report: ssim, or a CLIP's file."),
+    ] = None,
+    likeness_min: Annotated[
+        float | None, typer.Option(help="Redo images that are less alike than this, whatever the oracle says.")
+    ] = None,
+    control: Annotated[
+        Path | None, typer.Option(help="Picture for --controlnet, or a folder of them; given as --init-image is.")
+    ] = None,
+    controlnet: Annotated[
+        Path | None,
+        typer.Option(help="ControlNet of student and teacher: a file, diffusers' or original, or a diffusers folder."),
+    ] = None,
+    teacher_controlnet: Annotated[
+        Path | None, typer.Option(help="ControlNet of the teacher, where it needs another than the student.")
+    ] = None,
+    control_strength: Annotated[float, typer.Option(help="How strongly ControlNets count.")] = 1.0,
     literal_prompts: LiteralPrompts = False,
     seed: Annotated[int, typer.Option(help="Seed of the first image; each next one adds 1.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Images that the student draws at once.")] = 8,
@@ -154,10 +206,12 @@ def generate(
     On several GPUs: accelerate launch -m understudy.cli generate ...
     """
     from .pipelines.console import show, show_remark
-    from .pipelines.generate import Choice, Request
+    from .pipelines.generate import Choice, Pictures, Request
     from .pipelines.generate import generate as run
+    from .pipelines.given_pictures import strength_of
     from .pipelines.model import StudentPlan, TeacherPlan
 
+    strength = strength_of(init_image, strength)
     report = run(
         Request(
             student=student,
@@ -165,9 +219,19 @@ def generate(
             oracle=oracle,
             prompts=prompts,
             out=out,
-            student_plan=StudentPlan(student_steps, student_cfg, student_sampler),
+            student_plan=StudentPlan(student_steps, student_cfg, student_sampler, strength),
             teacher_plan=TeacherPlan(
-                teacher_steps, teacher_cfg, teacher_sampler, scheduler, strategy, rollback, rollback_mode
+                teacher_steps,
+                teacher_cfg,
+                teacher_sampler,
+                scheduler,
+                strategy,
+                rollback,
+                rollback_mode,
+                strength=strength,
+            ),
+            pictures=Pictures(
+                init_image, control, controlnet, teacher_controlnet, control_strength, likeness, likeness_min
             ),
             choice=Choice(percentile, threshold, worst_fraction, calibration),
             student_lora=student_lora,

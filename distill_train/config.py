@@ -101,7 +101,7 @@ class StudentSettings(Strict):
 
     train: Literal["full", "lora", "control", "predictor", "prior"] = Field(
         "lora",
-        description="all weights, or a LoRA: less memory, a small file; control: a ControlNet; of SFERD a predictor, or "
+        description="all weights, or a LoRA: less memory, a small file; control: a ControlNet; of SFERD a predictor or "
         "a predictor's prior; the last three for methods with one",
     )
     base: Literal["frozen", "lora", "full"] = Field(

@@ -18,6 +18,7 @@ CLASSES = {
     "load_oracle": ("UnderstudyLoadOracle",),
     "score_images": ("UnderstudyScoreImages",),
     "scores_from_list": ("UnderstudyScoresFromList",),
+    "likeness": ("UnderstudyLikeness",),
     "combine": ("UnderstudyCombineOracles",),
     "calibrate": ("UnderstudyCalibrate",),
     "threshold": ("UnderstudyThreshold",),

@@ -44,6 +44,13 @@ class HostedOracle:
     def fingerprint(self) -> str:
         return self.oracle.fingerprint
 
+    @property
+    def against(self) -> str | None:
+        return self.oracle.against
+
+    def require_count(self, images: int) -> None:
+        self.oracle.require_count(images)
+
     def remarks(self, prompts: Sequence[str]) -> list[str]:
         return self.oracle.remarks(prompts)
 
@@ -51,17 +58,18 @@ class HostedOracle:
         self,
         images: torch.Tensor,
         prompts: Sequence[str],
-        first: int = 0,
+        places: Sequence[int] | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> torch.Tensor:
         """Scores ``[B]`` (float32, CPU) of images ``[B, 3, H, W]`` in [0, 1]; in chunks that fit the free memory.
 
-        first: the number of the first image, for error messages. on_progress: called with each chunk's count of images.
+        places: the images' numbers among all; None: 0, 1, 2 ... on_progress: called with each chunk's count of images.
         Raises OracleError as the oracle does.
         """
         import comfy.model_management as management
 
-        check_images(images, prompts, first)
+        check_images(images, prompts, places)
+        places = range(len(images)) if places is None else places
         per_image = 4 * images[0].numel() * 4 + self.ACTIVATIONS
         management.load_models_gpu([self.patcher], memory_required=per_image, force_full_load=True)
         free = management.get_free_memory(self.patcher.load_device)
@@ -71,7 +79,7 @@ class HostedOracle:
             management.throw_exception_if_processing_interrupted()
             part = slice(start, start + chunk)
             try:
-                scores.append(self.oracle(images[part], prompts[part], first + start))
+                scores.append(self.oracle(images[part], prompts[part], places[part]))
             except NoScore as error:
                 raise NoScore(error.reason, error.image, error.prompt, self._advice()) from error
             if on_progress is not None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from ..oracles.base import NoScore
 from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.scores import Scores, values_of
 from ..receipts.receipt import same_image
@@ -98,19 +97,22 @@ class Judge:
 
     def __init__(self, oracle, scores: Sequence[Scores], prompts: Sequence[str]):
         self.oracle = oracle
+        if oracle is not None:
+            oracle.require_count(len(prompts))
         parts = split(prompts, [len(each.values) for each in scores])
         self.texts = [
             t for each, part in zip(scores, parts, strict=True) for t in prompts_to_read(part, each.literal).texts
         ]
-        same_oracle = oracle is not None and all(each.oracle == oracle.fingerprint for each in scores)
+        same_oracle = oracle is not None and all(_made(oracle, each) for each in scores)
         self.made_the_scores = same_oracle and [text for each in scores for text in each.prompts] == list(prompts)
 
     def __call__(self, images: torch.Tensor, prompts: Sequence[str], numbers: Sequence[int]) -> list[float]:
-        """Scores of images ``[B, H, W, C]``; ``numbers`` are their places among all images, for error messages."""
-        try:
-            return self.oracle(for_oracle(images), prompts).tolist()
-        except NoScore as error:
-            raise NoScore(error.reason, numbers[error.image], error.prompt, error.advice) from error
+        """Scores of images ``[B, H, W, C]``; ``numbers`` are their places among all images."""
+        return self.oracle(for_oracle(images), prompts, numbers).tolist()
+
+
+def _made(oracle, scores: Scores) -> bool:
+    return (scores.oracle, scores.against) == (oracle.fingerprint, oracle.against)
 
 
 def redone(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> list[list[bool]]:

@@ -67,10 +67,10 @@ class UnderstudyLoadOracle(io.ComfyNode):
     def execute(cls, oracle_name: str, family: str, encoder: str = NONE) -> io.NodeOutput:
         path = oracle_path(oracle_name)
         second = None if encoder == NONE else oracle_path(encoder)
-        return io.NodeOutput(HostedOracle(load_oracle(path, family, dtype=_dtype(), encoder=second)))
+        return io.NodeOutput(HostedOracle(load_oracle(path, family, dtype=oracle_dtype(), encoder=second)))
 
 
-def _dtype() -> torch.dtype:
+def oracle_dtype() -> torch.dtype:
     """The dtype of an oracle on the host's device: half precision where the host finds it fast there.
 
     Not the host's ``text_encoder_dtype``: that is float16 even on a CPU, and float8 where the user asks for it, because

@@ -69,15 +69,16 @@ class UnderstudyScoreImages(io.ComfyNode):
         settings = settings_of_graph(cls.hidden, ["images"])
         if isinstance(judge, CombinedOracle):
             judge.require(settings)
+        judge.require_count(sum(sizes))
         progress = comfy.utils.ProgressBar(sum(sizes) * judge.passes)
         scores = []
         for batch, texts, given in zip(images, split(read, sizes), split(prompts, sizes), strict=True):
             seen = sum(len(each.values) for each in scores)
             pictures = for_oracle(batch)
-            values = tuple(judge(pictures, texts, seen, progress.update).tolist())
+            values = tuple(judge(pictures, texts, range(seen, seen + len(batch)), progress.update).tolist())
             ids = tuple(image_id(picture) for picture in pictures)
-            made = Scores(values, ids, judge.fingerprint, given, settings, family=judge.family, literal=literal)
-            scores.append(made)
+            told = {"family": judge.family, "literal": literal, "against": judge.against}
+            scores.append(Scores(values, ids, judge.fingerprint, given, settings, **told))
         values = [value for batch in scores for value in batch.values]
         remarks = [*syntax, *judge.remarks(read)]
         for remark in remarks:

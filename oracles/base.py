@@ -28,10 +28,10 @@ class NoScore(OracleError):
         self.reason, self.image, self.prompt, self.advice = reason, image, prompt, advice
 
 
-def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> None:
+def check_images(images: torch.Tensor, prompts: Sequence[str], places: Sequence[int] | None = None) -> None:
     """Raise :class:`OracleError` unless ``images`` is a float ``[B, 3 or 4, H, W]`` in [0, 1] with one prompt each.
 
-    first: the number of the first image, for the messages.
+    places: the images' numbers among all, for the messages; None: 0, 1, 2 ...
     """
     import torch
 
@@ -45,7 +45,10 @@ def check_images(images: torch.Tensor, prompts: Sequence[str], first: int = 0) -
     if isinstance(prompts, str) or len(prompts) != len(images):
         count = "one string" if isinstance(prompts, str) else f"{len(prompts)} prompts"
         raise OracleError(f"{count} for {len(images)} images; expected a list with one prompt per image")
-    for index, image in enumerate(images, start=first):
+    places = range(len(images)) if places is None else places
+    if len(places) != len(images):
+        raise OracleError(f"{len(places)} places for {len(images)} images; expected one for each")
+    for index, image in zip(places, images, strict=True):
         low, high = image.aminmax()
         # The comparison is written so that NaN fails it too.
         if not (low >= -1e-3 and high <= 1 + 1e-3):
@@ -65,6 +68,7 @@ class Oracle(ABC):
 
     record: Family
     fingerprint: str
+    against: str | None = None  # what its scores depend on beside image and prompt: a hash of the images' sources
     network: torch.nn.Module
     # Numbers of the network's input that go through it together on a CPU: four images of 224 x 224, one of 384 x 384.
     # What a layer of a large one makes of more no longer fits the processor's caches, which costs more than larger
@@ -104,6 +108,10 @@ class Oracle(ABC):
         """How many tokens a whole prompt has."""
         return 0
 
+    def require_count(self, images: int) -> None:
+        """Raise :class:`OracleError` unless that many images can be scored, be it in parts; any oracle of files can."""
+        return
+
     def remarks(self, prompts: Sequence[str]) -> list[str]:
         """What a user should know about these prompts: that some are cut, or empty."""
         found, limit = [], self.token_limit()
@@ -115,21 +123,24 @@ class Oracle(ABC):
             found.append("an empty prompt is scored as an empty text, which says little")
         return found
 
-    def __call__(self, images: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
+    def __call__(
+        self, images: torch.Tensor, prompts: Sequence[str], places: Sequence[int] | None = None
+    ) -> torch.Tensor:
         """Scores ``[B]`` (float32, CPU) of ``images`` ``[B, 3 or 4, H, W]`` in [0, 1] for one prompt each.
 
-        first: the number of the first image, where these are a part of a larger batch, for error messages.
+        places: the images' numbers among all, where these are some of a larger batch: for error messages, and for an
+        oracle that has something of its own for each image. None: 0, 1, 2 ...
         Raises :class:`OracleError` for other shapes, types, ranges or counts, and :class:`NoScore`.
         """
-        check_images(images, prompts, first)
-        return self._finished(self._prepared(images), prompts, first)
+        check_images(images, prompts, places)
+        return self._finished(self._prepared(images), prompts, places)
 
     def mixed(self, images: Sequence[torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
         """As a call, for images ``[1, 3 or 4, H, W]`` of different sizes."""
         if len(images) != len(prompts):
             raise OracleError(f"{len(prompts)} prompts for {len(images)} images; expected one prompt per image")
         for index, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
-            check_images(image, [prompt], index)
+            check_images(image, [prompt], [index])
         import torch
 
         return self._finished(torch.cat([self._prepared(image) for image in images]), prompts)
@@ -142,18 +153,21 @@ class Oracle(ABC):
         with torch.no_grad():
             return self.prepare(images.detach().to(place, torch.float32).clamp(0, 1)).to(device)
 
-    def _finished(self, pixels: torch.Tensor, prompts: Sequence[str], first: int = 0) -> torch.Tensor:
+    def _finished(
+        self, pixels: torch.Tensor, prompts: Sequence[str], places: Sequence[int] | None = None
+    ) -> torch.Tensor:
         import torch
 
         batch = max(1, self.cpu_numbers // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
+        places = range(len(pixels)) if places is None else places
         with torch.no_grad():
             parts = [
                 self.score_prepared(part, prompts[start : start + len(part)]).float().cpu()
                 for start, part in zip(range(0, len(pixels), batch), pixels.split(batch), strict=True)
             ]
         scores = torch.cat(parts)
-        for index, value in enumerate(scores.tolist()):
+        for place, prompt, value in zip(places, prompts, scores.tolist(), strict=True):
             if not math.isfinite(value):
                 given = "no number (NaN)" if math.isnan(value) else f"{value}"
-                raise NoScore(f"{self.family} gave {given}", first + index, prompts[index])
+                raise NoScore(f"{self.family} gave {given}", place, prompt)
         return scores

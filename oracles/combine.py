@@ -90,6 +90,17 @@ class CombinedOracle:
         told = [(p.oracle.fingerprint, _description(p.calibration), p.weight, p.veto) for p in self.parts]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
+    @property
+    def against(self) -> str | None:
+        """SHA-256 of what the parts' scores depend on beside image and prompt; None if nothing."""
+        told = [part.oracle.against for part in self.parts]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest() if any(told) else None
+
+    def require_count(self, images: int) -> None:
+        """Raise OracleError unless every part can score that many images."""
+        for part in self.parts:
+            part.oracle.require_count(images)
+
     def require(self, settings: dict) -> None:
         """Raise CalibrationMismatch unless every calibration was made with images of these settings."""
         for part in self.parts:
@@ -100,7 +111,7 @@ class CombinedOracle:
         return list(dict.fromkeys(remark for part in self.parts for remark in part.oracle.remarks(prompts)))
 
     def __call__(self, images: torch.Tensor, prompts: Sequence[str], *how) -> torch.Tensor:
-        """As the parts are called; ``how`` is what else they take: the first image's number, and ``on_progress``."""
+        """As the parts are called; ``how`` is what else they take: the images' places, and ``on_progress``."""
         mean = torch.zeros(len(images))
         vetoed = torch.zeros(len(images), dtype=torch.bool)
         for part in self.parts:

@@ -43,6 +43,21 @@ def central_square(images: Tensor, size: int, first: Callable[[int], int]) -> Te
     return resized(images, *new, *(range(first(side - size), first(side - size) + size) for side in new))
 
 
+def covering(images: Tensor, height: int, width: int) -> Tensor:
+    """The middle of ``images`` ``[B, 3, H, W]`` in the proportions ``height`` to ``width``, resized to that size.
+
+    Where only one side is too long it is cut, nothing else: as an autoencoder cuts what it cannot halve.
+    """
+    old = images.shape[-2:]
+    scale = max(height / old[0], width / old[1])
+    new = [max(round(scale * side), wanted) for side, wanted in zip(old, (height, width), strict=True)]
+    first = [(side - wanted) // 2 for side, wanted in zip(new, (height, width), strict=True)]
+    rows, columns = range(first[0], first[0] + height), range(first[1], first[1] + width)
+    if tuple(new) == tuple(old):
+        return images[..., rows.start : rows.stop, columns.start : columns.stop]
+    return resized(images, *new, rows, columns)
+
+
 def resized(images: Tensor, height: int, width: int, rows: range | None = None, columns: range | None = None) -> Tensor:
     """Images ``[B, 3 or 4, H, W]`` in [0, 1] by bicubic interpolation with antialiasing, to the bit as PIL does it.
 

@@ -32,6 +32,7 @@ class Scores:
     """One score per image. ``oracle`` is its file's SHA-256 and ``family`` what it is, None for scores from elsewhere;
     ``settings`` are the student's inference settings; ``decisions`` and ``scores_after`` are empty until the teacher
     has been. ``literal``: the prompts were read as they stand, with what is syntax (``prompt_syntax``).
+    ``against``: a hash of the pictures that the images were compared with, None where they were with none.
 
     Raises :class:`OracleError` for counts that differ and for NaN.
     """
@@ -45,6 +46,7 @@ class Scores:
     scores_after: tuple[float | None, ...] = ()
     family: str | None = None
     literal: bool = False
+    against: str | None = None
 
     def __post_init__(self):
         for name in PER_IMAGE:

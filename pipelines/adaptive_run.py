@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..oracles.base import Oracle
+from ..oracles.likeness import Likeness, Measure
 from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.scores import Scores, image_id
 from ..oracles.threshold import Threshold
@@ -18,6 +19,7 @@ from ..receipts.folder import GRID_FILE, whole_directory
 from ..receipts.grid import draw_grid
 from ..receipts.report import ImageReport, Report, Totals, finite, save_images
 from ..samplers.adaptive import adaptive
+from .given_pictures import Asked, read_hints, read_sources
 from .model import LatentModel, StudentPlan, TeacherPlan, draw, redo
 from .processes import Processes
 
@@ -29,11 +31,13 @@ class Job:
     index: int
     prompt: str
     seed: int
+    source: Path | None = None
+    hint: Path | None = None
 
 
-def jobs_for(prompts: Sequence[str], seed: int) -> list[Job]:
+def jobs_for(asked: Sequence[Asked], seed: int) -> list[Job]:
     """Image i gets seed + i, so that it can be made again alone."""
-    return [Job(i, prompt, seed + i) for i, prompt in enumerate(prompts)]
+    return [Job(i, each.prompt, seed + i, each.source, each.hint) for i, each in enumerate(asked)]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Cast:
 class Plan:
     """What the cast is to do. ``size`` is (height, width); ``settings`` is what the report says about all of it.
 
-    literal: the oracle reads prompts as they stand, with what is syntax.
+    literal: the oracle reads prompts as they stand, with what is syntax. likeness: how each image is compared with its
+    source; those below ``least_likeness`` are rejected whatever the oracle says.
     """
 
     student: StudentPlan
@@ -58,6 +63,8 @@ class Plan:
     size: tuple[int, int]
     settings: dict = field(default_factory=dict)
     literal: bool = False
+    likeness: Measure | None = None
+    least_likeness: float | None = None
 
 
 @dataclass
@@ -140,22 +147,31 @@ def run_batch(
 ) -> list[Outcome]:
     """Algorithm 1 on one batch; saves its images and adds to ``costs``."""
     prompts, seeds = [job.prompt for job in batch], [job.seed for job in batch]
+    sources = read_sources([job.source for job in batch], plan.size)
+    hints = read_hints([job.hint for job in batch], plan.size)
+    alike = Likeness(plan.likeness, list(sources)) if plan.likeness else None
     texts, spent = prompts_to_read(prompts, plan.literal).texts, [0] * len(batch)
+    likeness: list[float | None] = [None] * len(batch)
     clock = _Clock(cast.student.device, costs)
 
     def student() -> torch.Tensor:
         with clock("student"):
-            images, evaluations = draw(cast.student, prompts, seeds, plan.size, plan.student, watcher.step)
+            images, evaluations = draw(
+                cast.student, prompts, seeds, plan.size, plan.student, watcher.step, sources, hints
+            )
         spent[:] = [evaluations] * len(batch)
         costs.evaluations["student"] += evaluations * len(batch)
         return images
 
     def oracle(images: torch.Tensor) -> torch.Tensor:
         with clock("oracle"):
+            if alike:
+                likeness[:] = alike(images, texts).tolist()
             return cast.oracle(images, texts)
 
     def reject(scores: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(plan.threshold.rejected(scores.tolist()))
+        lost = [plan.least_likeness is not None and each < plan.least_likeness for each in likeness]
+        return torch.tensor(plan.threshold.rejected(scores.tolist())) | torch.tensor(lost)
 
     def teacher(start: torch.Tensor | None, indices: torch.Tensor) -> torch.Tensor:
         places = indices.tolist()
@@ -169,6 +185,8 @@ def run_batch(
                 plan.size,
                 plan.teacher,
                 watcher.step,
+                None if sources is None else sources[places],
+                None if hints is None else hints[places],
             )
         for i in places:
             spent[i] += evaluations
@@ -184,18 +202,32 @@ def run_batch(
         on_stage=lambda stage, count: watcher.stage(stage, len(batch) if count is None else count),
     )
     after: list[float | None] = [None] * len(batch)
+    likeness_after: list[float | None] = [None] * len(batch)
     places = result.rejected.nonzero().flatten().tolist()
     if places:
         with clock("oracle"):
-            again = cast.oracle(result.images[places], [texts[i] for i in places])
-        for i, score in zip(places, again.tolist(), strict=True):
-            after[i] = score
+            own = [texts[i] for i in places]
+            again = cast.oracle(result.images[places], own).tolist()
+            alike_again = alike(result.images[places], own, places).tolist() if alike else [None] * len(places)
+        for i, score, like in zip(places, again, alike_again, strict=True):
+            after[i], likeness_after[i] = score, like
     scores = result.scores.tolist()
     cut = finite(plan.threshold.cut(scores))
     outcomes = []
     for i, job in enumerate(batch):
         save_images(folder, job.index, result.student_images[i], result.images[i])
-        image = ImageReport(job.prompt, job.seed, scores[i], cut, result.decisions[i], after[i], spent[i])
+        image = ImageReport(
+            job.prompt,
+            job.seed,
+            scores[i],
+            cut,
+            result.decisions[i],
+            after[i],
+            spent[i],
+            *(path and path.name for path in (job.source, job.hint)),
+            likeness[i],
+            likeness_after[i],
+        )
         outcomes.append(Outcome(job.index, image, image_id(result.student_images[i])))
     return outcomes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from ..samplers.denoisers import DiscreteDenoiser, scaled_linear
 from .adaptive_run import Cast, Plan, described, jobs_for, run
 from .console import progress
 from .generate import check_percentile
+from .given_pictures import Asked, check_pictures
+from .images import find_images
 from .model import LatentModel, StudentPlan, TeacherPlan
 from .processes import Processes
 from .student_request import check_seed
 
 FOLDER = family.FOLDER
-BATCH_SIZE = 16
+BATCH_SIZE, SIZE = 16, (64, 64)
 PERCENTILE = 30.0
 
 # What the shipped calibration was made with; a change here is refused until it is made again.
@@ -88,15 +91,19 @@ def demo(
     strategy: str = "refine",
     seed: int = 0,
     out: Path = Path("understudy-demo"),
+    init_image: Path | None = None,
+    strength: float | None = None,
 ) -> Report | None:
     """Make ``out`` from ``prompts`` (or the built-in ones), repeated in turn up to ``count`` images.
 
+    init_image: a picture that all images start from at ``strength``, or a folder with one for each prompt. The shipped
+    calibration is of pictures from noise, so ``percentile`` is then the worst part of each batch.
     Raises ValueError (``PromptError`` for an unknown word) or FileExistsError before anything is loaded or written.
     """
     check_percentile(percentile)
     if strategy not in TEACHERS:
         raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(TEACHERS)}")
-    teacher = TEACHERS[strategy]
+    student, teacher = (replace(plan, strength=strength) for plan in (STUDENT, TEACHERS[strategy]))
     prompts = prompts or PROMPTS
     for prompt in prompts:
         parse(prompt)
@@ -105,14 +112,19 @@ def demo(
     if count < 1:
         raise ValueError(f"--count is {count}; expected at least 1")
     check_seed(seed, count)
+    sources = _sources(init_image, len(prompts))
+    check_pictures(sources, SIZE)
     check_output(out)
 
     processes = Processes("cpu")
     oracle = load_oracle(FOLDER / "oracle.safetensors", "demo")
-    calibration = Calibration.load(FOLDER / "calibration.json")
-    settings = described(STUDENT)
-    calibration.require(settings, oracle.fingerprint)
-    threshold = Threshold.percentile(calibration, percentile)
+    settings = described(student)
+    if init_image is None:
+        calibration = Calibration.load(FOLDER / "calibration.json")
+        calibration.require(settings, oracle.fingerprint)
+        threshold = Threshold.percentile(calibration, percentile)
+    else:
+        threshold = Threshold.worst_fraction(percentile / 100)
     report_settings = {
         "command": "demo",
         "student": settings,
@@ -120,12 +132,23 @@ def demo(
         "percentile": percentile,
         "seed": seed,
     }
-    plan = Plan(STUDENT, teacher, threshold, (64, 64), report_settings)
+    plan = Plan(student, teacher, threshold, SIZE, report_settings)
     cast = Cast(_load("student", processes.device), oracle, cache(lambda: _load("teacher", processes.device)))
-    jobs = jobs_for([prompts[i % len(prompts)] for i in range(count)], seed)
+    asked = [Asked(prompts[i % len(prompts)], sources[i % len(prompts)]) for i in range(count)]
+    jobs = jobs_for(asked, seed)
     with progress(processes, count) as watcher:
         result = run(cast, plan, jobs, BATCH_SIZE, out, processes, watcher)
     return result and result[0]
+
+
+def _sources(given: Path | None, prompts: int) -> list[Path | None]:
+    """The picture of each prompt."""
+    if given is None:
+        return [None] * prompts
+    images = find_images([given]).images
+    if len(images) not in (1, prompts):
+        raise ValueError(f"{len(images)} pictures in {given} for {prompts} prompts; expected one, or one for each")
+    return images * prompts if len(images) == 1 else images
 
 
 def _load(part: str, device: torch.device) -> DemoModel:

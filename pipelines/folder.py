@@ -91,7 +91,7 @@ def load_unet(path: str | Path, dtype: torch.dtype) -> nn.Module:
     """Its UNet alone. Raises as :func:`load_folder`."""
     from diffusers import UNet2DConditionModel
 
-    return _network(UNet2DConditionModel, Path(path) / "unet", dtype)
+    return load_network(UNet2DConditionModel, Path(path) / "unet", dtype)
 
 
 def load_own_vae(path: str | Path, vae: Path | None = None) -> nn.Module:
@@ -100,7 +100,7 @@ def load_own_vae(path: str | Path, vae: Path | None = None) -> nn.Module:
 
     if vae is not None:
         return load_vae(vae, read_folder(path, needs_vae=False))
-    return _network(AutoencoderKL, Path(path) / "vae", torch.float32)
+    return load_network(AutoencoderKL, Path(path) / "vae", torch.float32)
 
 
 def load_texts(path: str | Path, dtype: torch.dtype) -> tuple[TextEncoder, ...]:
@@ -111,7 +111,7 @@ def load_texts(path: str | Path, dtype: torch.dtype) -> tuple[TextEncoder, ...]:
     encoders = ["text_encoder", "text_encoder_2"] if architecture is SDXL else ["text_encoder"]
     return tuple(
         TextEncoder(
-            _network(CLIPTextModelWithProjection if name.endswith("_2") else CLIPTextModel, path / name, dtype),
+            load_network(CLIPTextModelWithProjection if name.endswith("_2") else CLIPTextModel, path / name, dtype),
             _tokenizer(path / name.replace("text_encoder", "tokenizer"), layout.pad_token),
         )
         for name, layout in zip(encoders, architecture.texts, strict=True)
@@ -128,7 +128,8 @@ def _prediction(path: Path, scheduler: dict) -> str:
     return known[said]
 
 
-def _network(kind, folder: Path, dtype: torch.dtype):
+def load_network(kind, folder: Path, dtype: torch.dtype):
+    """A network of the class ``kind`` from its part of a folder. Raises CheckpointError where it is not complete."""
     variant = "fp16" if all(".fp16." in file.name for file in weight_files(folder)) else None
     # Keyword arguments for the dtype differ between versions, hence the cast afterwards.
     try:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from ..files.tables import read_prompts
 from ..oracles.base import Oracle
 from ..oracles.calibration import Calibration
+from ..oracles.likeness import ClipCosine, Measure, StructuralSimilarity
 from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.scores import Scores
@@ -18,8 +18,10 @@ from ..oracles.threshold import Threshold
 from ..receipts.folder import check_output
 from ..receipts.report import Report
 from .adaptive_run import Cast, Plan, described, jobs_for, run
-from .checkpoint import Checkpoint, architecture_at, open_checkpoint
+from .checkpoint import Checkpoint, Components, architecture_at, open_checkpoint
 from .console import progress
+from .control import Control, check_control, load_control
+from .given_pictures import check_pictures, read_asked
 from .model import TeacherPlan
 from .processes import Processes
 from .stable_diffusion import StableDiffusion
@@ -61,6 +63,39 @@ class Choice:
         return self.calibration is not None and str(self.calibration) in PUBLISHED_CALIBRATIONS
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What images are made from beside prompts: sources to start from and hints for ControlNets, files or folders.
+
+    ``likeness`` is "ssim" or a CLIP's file. Raises ValueError for what has nothing to work on.
+    """
+
+    init_image: Path | None = None
+    control: Path | None = None
+    controlnet: Path | None = None
+    teacher_controlnet: Path | None = None
+    control_strength: float = 1.0
+    likeness: str | None = None
+    likeness_min: float | None = None
+
+    def __post_init__(self):
+        needs = (
+            ("likeness", "init_image", "a picture to compare with"),
+            ("likeness_min", "likeness", "a measure: ssim, or a CLIP's file"),
+            ("control", "controlnet", "a ControlNet to read it"),
+            ("controlnet", "control", "a picture to follow"),
+            ("teacher_controlnet", "controlnet", "the student's"),
+        )
+        for name, other, what in needs:
+            if getattr(self, name) is not None and getattr(self, other) is None:
+                raise ValueError(f"{_option(name)} needs {_option(other)}: {what}")
+        if not 0 <= self.control_strength <= 10:
+            raise ValueError(f"--control-strength is {self.control_strength:g}; expected 0 to 10")
+
+    def of_teacher(self) -> Path | None:
+        return self.teacher_controlnet or self.controlnet
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request(StudentRequest):
     """Everything that the user asked for."""
@@ -70,6 +105,11 @@ class Request(StudentRequest):
     teacher_plan: TeacherPlan
     teacher_vae: Path | None = None
     choice: Choice = Choice()
+    pictures: Pictures = Pictures()
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def generate(request: Request, on_remark: Callable[[str], None] | None = None) -> Report | None:
@@ -80,15 +120,21 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
     is loaded where that can be known, and leaves nothing half-written.
     """
     check_output(request.out)
-    prompts = read_prompts(request.prompts)
+    pictures = request.pictures
+    asked = read_asked(request.prompts, pictures.init_image, pictures.control)
+    prompts = [each.prompt for each in asked]
     student, size = request.checked(len(prompts))
     teacher = open_checkpoint(request.teacher, _teacher_vae(request, student))
+    for path in {pictures.controlnet, pictures.of_teacher()} - {None}:
+        check_control(path)
+    cut = check_pictures([picture for each in asked for picture in (each.source, each.hint)], size)
     processes = Processes(request.device)
     dtype = resolve_dtype(request.dtype, processes.device)
     quiet_libraries()
 
     oracle = request.load_oracle(processes.device)
-    settings = request.settings(size)
+    settings = request.settings(size) | _steered(pictures, pictures.controlnet)
+    likeness = _measure(pictures.likeness, processes.device)
     calibration = _calibration(request, settings, oracle)
     if calibration is not None and request.choice.percentile is None:
         calibration.require_images(prompts, request.prompts.name)
@@ -99,12 +145,14 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
         size,
         _report_settings(request, settings, teacher, dtype),
         request.literal_prompts,
+        likeness,
+        pictures.likeness_min,
     )
     cast = _cast(request, student, teacher, oracle, processes.device, dtype)
     cast.student.latent_shape(size)
     if on_remark and processes.is_main:
         texts, syntax = prompts_to_read(prompts, request.literal_prompts or not oracle.reads_prompts)
-        for remark in [*cast.student.remarks(prompts), *syntax, *oracle.remarks(texts)]:
+        for remark in [*cast.student.remarks(prompts), *syntax, *oracle.remarks(texts), *([cut] if cut else [])]:
             on_remark(remark)
         if plan.threshold.remark(1) and (lone := _alone_in_their_batches(len(prompts), request.batch_size)):
             on_remark(
@@ -112,7 +160,7 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
                 "Give another --batch-size, or --percentile or --threshold, which work for one image"
             )
     with progress(processes, len(prompts)) as watcher:
-        result = run(cast, plan, jobs_for(prompts, request.seed), request.batch_size, request.out, processes, watcher)
+        result = run(cast, plan, jobs_for(asked, request.seed), request.batch_size, request.out, processes, watcher)
     if result is None:
         return None
     report, scores = result
@@ -136,11 +184,13 @@ def check_percentile(k: float) -> None:
 
 
 def _cast(request: Request, student: Checkpoint, teacher: Checkpoint, oracle, device, dtype) -> Cast:
-    components = request.load(student, dtype)
-    first = StableDiffusion(components, device, request.negative, request.load_predictor(components))
+    components, pictures = request.load(student, dtype), request.pictures
+    control, predictor = _control(pictures, pictures.controlnet, components), request.load_predictor(components)
+    first = StableDiffusion(components, device, request.negative, control, predictor)
     second: list[StableDiffusion] = []
     same = (student.path.resolve(), student.vae) == (teacher.path.resolve(), teacher.vae)
-    if same and request.student_lora is None:
+    same_control = pictures.controlnet == pictures.of_teacher()
+    if same and request.student_lora is None and same_control:
         second.append(first)
 
     def load_teacher() -> StableDiffusion:
@@ -148,10 +198,32 @@ def _cast(request: Request, student: Checkpoint, teacher: Checkpoint, oracle, de
             loaded = teacher.load(dtype)
             if same:
                 loaded = replace(loaded, vae=components.vae, texts=components.texts)
-            second.append(StableDiffusion(loaded, device, request.negative))
+            shared = same_control and teacher.architecture is student.architecture
+            control = first.control if shared else _control(pictures, pictures.of_teacher(), loaded)
+            second.append(StableDiffusion(loaded, device, request.negative, control))
         return second[0]
 
     return Cast(first, oracle, load_teacher)
+
+
+def _control(pictures: Pictures, path: Path | None, components: Components) -> Control | None:
+    if path is None:
+        return None
+    return Control(load_control(path, components.unet, components.unet.dtype), pictures.control_strength)
+
+
+def _measure(likeness: str | None, device: torch.device) -> Measure | None:
+    """What --likeness names."""
+    if likeness is None or likeness == "ssim":
+        return likeness and StructuralSimilarity()
+    measure = ClipCosine(likeness)
+    measure.network.to(device)
+    return measure
+
+
+def _steered(pictures: Pictures, controlnet: Path | None) -> dict:
+    """What the settings say of a ControlNet."""
+    return {"controlnet": controlnet.name, "control_strength": pictures.control_strength} if controlnet else {}
 
 
 def _teacher_vae(request: Request, student: Checkpoint) -> Path | None:
@@ -164,12 +236,15 @@ def _teacher_vae(request: Request, student: Checkpoint) -> Path | None:
 def _report_settings(request: Request, student: dict, teacher: Checkpoint, dtype: torch.dtype) -> dict:
     choice = request.choice
     vae = {"vae": teacher.vae.name} if teacher.vae else {}
+    steered = _steered(request.pictures, request.pictures.of_teacher())
+    compared = {name: getattr(request.pictures, name) for name in ("likeness", "likeness_min")}
     threshold = {key: value for key, value in vars(choice).items() if value is not None and key != "calibration"}
     return {
         "command": "generate",
         "student": student,
-        "teacher": {"teacher": request.teacher.name, **vae, **described(request.teacher_plan)},
+        "teacher": {"teacher": request.teacher.name, **vae, **steered, **described(request.teacher_plan)},
         "oracle": request.oracle.name,
+        **{name: value for name, value in compared.items() if value is not None},
         "threshold": threshold or {"worst_fraction": DEFAULT_FRACTION},
         "calibration": choice.calibration.name if choice.calibration else None,
         "prompts": request.prompts.name,

@@ -168,14 +168,17 @@ def _is_larger(content: bytes, before: re.Pattern, limit: int) -> bool:
         return False  # PIL has its own answer to that
 
 
-def read_image(path: Path) -> torch.Tensor:
+def read_image(path: Path, upright: bool = False) -> torch.Tensor:
     """``[3, H, W]`` in [0, 1], grey three times and a palette's colours; with an alpha channel ``[4, H, W]``.
 
-    A turn in the EXIF data is not followed. Raises as :func:`opened`.
+    ``upright``: whether a turn in the EXIF data is followed. Raises as :func:`opened`.
     """
     import numpy as np
+    from PIL import ImageOps
 
     with opened(path.read_bytes()) as image:
+        if upright:
+            image = ImageOps.exif_transpose(image)
         if image.mode == "P":
             image = image.convert("RGBA").convert("RGB")  # PIL warns where it drops a palette's transparency itself
         pixels = np.array(image.convert("RGBA" if image.mode in ALPHA else "RGB"))

@@ -16,7 +16,7 @@ from ..samplers.decisions import BY_STRATEGY
 from ..samplers.denoisers import Counted, DiscreteDenoiser, Guided
 from ..samplers.noise import PerImageNoise, initial_noise
 from ..samplers.rollback import noise_variance, schedule_fraction
-from ..samplers.schedules import SCHEDULES
+from ..samplers.schedules import SCHEDULES, last_consistency_steps, last_steps
 from ..samplers.solvers import sample_dpmpp_2m, sample_euler
 
 SOLVERS = {"dpmpp_2m": sample_dpmpp_2m, "euler": sample_euler}
@@ -64,15 +64,28 @@ class LatentModel(ABC):
 
 @dataclass(frozen=True)
 class StudentPlan:
-    """How the student draws. ``cfg`` 1 is no guidance. Raises ValueError for an unknown sampler."""
+    """How the student draws. ``cfg`` 1 is no guidance.
+
+    ``strength`` is the fraction of the schedule that an image runs through from its source, the host's ``denoise``;
+    None where there is no source. Raises ValueError for an unknown sampler and for a strength outside (0, 1].
+    """
 
     steps: int = 4
     cfg: float = 1.0
     sampler: str = "consistency"
+    strength: float | None = None
 
     def __post_init__(self):
         _choose("student sampler", self.sampler, STUDENT_SAMPLERS)
         _at_least_one("student steps", self.steps)
+        _check_strength(self.strength)
+
+    def sigmas(self, denoiser: DiscreteDenoiser) -> torch.Tensor:
+        """The student's sigmas ``[steps + 1]``. Raises ValueError where its grid has not as many at that strength."""
+        fraction = 1.0 if self.strength is None else self.strength
+        if self.sampler == "consistency":
+            return last_consistency_steps(denoiser, self.steps, fraction)
+        return last_steps(partial(SCHEDULES["trailing"], denoiser), self.steps, fraction)
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,8 @@ class TeacherPlan:
 
     ``steps`` are those it executes. ``rollback`` is how far a refined image goes back towards noise: a fraction of the
     schedule or a noise variance, by ``rollback_mode``. ``alone_steps`` are what the teacher would take from pure noise,
-    for the comparison; None is the whole of the schedule that ``steps`` are the end of.
+    for the comparison; None is the whole of the schedule that ``steps`` are the end of. ``strength`` is the student's,
+    for images with a source: regenerating starts from that, and so would the teacher alone.
     Raises ValueError for unknown names.
     """
 
@@ -93,6 +107,7 @@ class TeacherPlan:
     rollback: float = 0.5
     rollback_mode: str = "schedule"
     alone_steps: int | None = None
+    strength: float | None = None
 
     def __post_init__(self):
         _choose("teacher sampler", self.sampler, tuple(SOLVERS))
@@ -100,6 +115,7 @@ class TeacherPlan:
         _choose("strategy", self.strategy, STRATEGIES)
         _choose("rollback mode", self.rollback_mode, ROLLBACK_MODES)
         _at_least_one("teacher steps", self.steps)
+        _check_strength(self.strength)
         if not 0 < self.rollback <= 1 or (self.rollback == 1 and self.rollback_mode == "noise_variance"):
             limit = "at most 1" if self.rollback_mode == "schedule" else "below 1"
             raise ValueError(f"rollback is {self.rollback:g}; expected above 0 and {limit}")
@@ -108,17 +124,20 @@ class TeacherPlan:
         """The teacher's sigmas ``[steps + 1]``."""
         scheduler = partial(SCHEDULES[self.scheduler], denoiser)
         if self.strategy == "regenerate":
-            return scheduler(self.steps)
+            return last_steps(scheduler, self.steps, 1.0 if self.strength is None else self.strength)
         if self.rollback_mode == "schedule":
             return schedule_fraction(scheduler, self.steps, self.rollback)
         return noise_variance(scheduler, self.steps, self.rollback, denoiser.sigma_min, denoiser.sigma_max)
 
     def full_steps_from_noise(self, denoiser: DiscreteDenoiser) -> int:
-        """Steps of the teacher from pure noise, at the density at which it refines."""
+        """Steps of the teacher from pure noise, at the density at which it refines; from a source its part of them."""
+        if self.strategy == "regenerate" and self.alone_steps is None:
+            return self.steps
+        return max(1, int(self._whole(denoiser) * (1.0 if self.strength is None else self.strength)))
+
+    def _whole(self, denoiser: DiscreteDenoiser) -> int:
         if self.alone_steps is not None:
             return self.alone_steps
-        if self.strategy == "regenerate":
-            return self.steps
         if self.rollback_mode == "schedule":
             return int(self.steps / self.rollback)
         start, steps = float(self.sigmas(denoiser)[0]), self.steps
@@ -127,14 +146,25 @@ class TeacherPlan:
         return steps
 
 
-def draw(model: LatentModel, prompts: Sequence[str], seeds: Sequence[int], size, plan: StudentPlan, on_step: OnStep):
-    """The student's images ``[B, 3, H, W]`` of prompts, and the network evaluations that each took."""
-    denoiser = model.denoiser
-    schedule = "consistency" if plan.sampler == "consistency" else "trailing"
-    sigmas = SCHEDULES[schedule](denoiser, plan.steps).to(model.device)
+def draw(
+    model: LatentModel,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    size,
+    plan: StudentPlan,
+    on_step: OnStep,
+    sources: torch.Tensor | None = None,
+    hints: torch.Tensor | None = None,
+):
+    """The student's images ``[B, 3, H, W]`` of prompts, and the network evaluations that each took.
+
+    sources: ``[B, 3, H, W]`` in [0, 1], what the images start from at ``plan.strength``. hints: the same for the
+    model's ControlNet.
+    """
+    sigmas = plan.sigmas(model.denoiser).to(model.device)
     noise = _noise(model, seeds, size)
-    x = _start(model, noise, sigmas[0])
-    conditioning = model.conditioning(prompts, plan.cfg, size)
+    x = _start(model, noise, sigmas[0], sources)
+    conditioning = _conditioning(model, prompts, plan.cfg, size, hints)
     around, knobs = None, {}
     if model.predictor is not None:
         z = model.predictor.drawn(noise, pooled_text(model.network, conditioning["cond"]))
@@ -153,20 +183,23 @@ def redo(
     size,
     plan: TeacherPlan,
     on_step: OnStep,
+    sources: torch.Tensor | None = None,
+    hints: torch.Tensor | None = None,
 ):
     """The teacher's images of prompts, and the evaluations that each took.
 
-    ``start`` is the student's images to refine, or None to regenerate from the student's own starting noise.
+    ``start`` is the student's images to refine, or None to regenerate from what the student started from: its noise and
+    its ``sources``, which with ``hints`` are as in :func:`draw`.
     """
     denoiser = model.denoiser
     sigmas = plan.sigmas(denoiser).to(model.device)
     if start is None:
-        x = _start(model, _noise(model, seeds, size), sigmas[0])
+        x = _start(model, _noise(model, seeds, size), sigmas[0], sources)
     else:
         latents = model.encode(start.to(model.device))
         noise = PerImageNoise(seeds, [REFINE_NOISE] * len(seeds), latents.shape[1:], model.device)()
         x = denoiser.noise_scaling(sigmas[0], noise, latents)
-    conditioning = model.conditioning(prompts, plan.cfg, size)
+    conditioning = _conditioning(model, prompts, plan.cfg, size, hints)
     return _sampled(model, SOLVERS[plan.sampler], plan.cfg, x, sigmas, conditioning, on_step)
 
 
@@ -174,9 +207,20 @@ def _noise(model: LatentModel, seeds: Sequence[int], size) -> torch.Tensor:
     return initial_noise(seeds, [STARTING_NOISE] * len(seeds), model.latent_shape(size), model.device)
 
 
-def _start(model: LatentModel, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+def _start(model: LatentModel, noise: torch.Tensor, sigma: torch.Tensor, sources: torch.Tensor | None) -> torch.Tensor:
+    """The sources at a noise level in the images' starting noise; at the highest one they leave no trace."""
     full = bool(sigma >= model.denoiser.sigma_max * 0.9999)
-    return model.denoiser.noise_scaling(sigma, noise, torch.zeros_like(noise), max_denoise=full)
+    blank = full or sources is None
+    latents = torch.zeros_like(noise) if blank else model.encode(sources.to(model.device))
+    return model.denoiser.noise_scaling(sigma, noise, latents, max_denoise=full)
+
+
+def _conditioning(model: LatentModel, prompts: Sequence[str], cfg: float, size, hints: torch.Tensor | None):
+    conditioning = model.conditioning(prompts, cfg, size)
+    if hints is None:
+        return conditioning
+    hint = {"hint": hints.to(model.device)}
+    return {branch: {**given, **hint} for branch, given in conditioning.items()}
 
 
 def _sampled(model: LatentModel, sampler, cfg: float, x, sigmas, conditioning, on_step, around=None, **knobs):
@@ -199,6 +243,11 @@ def _sampled(model: LatentModel, sampler, cfg: float, x, sigmas, conditioning, o
 def _choose(what: str, given: str, known: Sequence[str]) -> None:
     if given not in known:
         raise ValueError(f"{what} is {given!r}; expected one of {', '.join(known)}")
+
+
+def _check_strength(given: float | None) -> None:
+    if given is not None and not 0 < given <= 1:
+        raise ValueError(f"strength is {given:g}; expected above 0 and at most 1")
 
 
 def _at_least_one(what: str, given: int) -> None:

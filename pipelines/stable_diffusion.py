@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -12,6 +13,9 @@ from torch import nn
 from ..predictor import Predictor
 from ..samplers.denoisers import DiscreteDenoiser
 from .model import LatentModel
+
+if TYPE_CHECKING:
+    from .control import Control
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,22 @@ class Components:
 
 
 class StableDiffusion(LatentModel):
-    """``negative`` is the text of the unconditional branch. The autoencoder runs in float32, the rest as loaded."""
+    """``negative`` is the text of the unconditional branch; ``control`` steers by the images' hints.
+
+    The autoencoder runs in float32, the rest as loaded.
+    """
 
     def __init__(
-        self, components: Components, device: torch.device, negative: str = "", predictor: Predictor | None = None
+        self,
+        components: Components,
+        device: torch.device,
+        negative: str = "",
+        control: Control | None = None,
+        predictor: Predictor | None = None,
     ):
-        self.components, self.device, self.negative = components, device, negative
+        self.components, self.device, self.negative, self.control = components, device, negative, control
+        if control is not None:
+            control.network.to(device)
         self.unet, self.vae = components.unet.to(device), components.vae.to(device)
         self.network, self.predictor = self.unet, None if predictor is None else predictor.to(device)
         for text in components.texts:
@@ -103,9 +117,10 @@ class StableDiffusion(LatentModel):
     def _encoded(self, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
         return text_states(self.components.texts, prompts, self.device)
 
-    def _network(self, x, t, context, pooled=None, time_ids=None, guidance=None) -> torch.Tensor:
-        width = self.unet.config.time_cond_proj_dim
-        return run_unet(self.unet, x.to(self.dtype), t, width, context, pooled, time_ids, guidance)
+    def _network(self, x, t, context, pooled=None, time_ids=None, guidance=None, hint=None) -> torch.Tensor:
+        width, x = self.unet.config.time_cond_proj_dim, x.to(self.dtype)
+        steered = {} if hint is None else self.control.residuals(x, t, hint, context, pooled, time_ids)
+        return run_unet(self.unet, x, t, width, context, pooled, time_ids, guidance, steered)
 
 
 def text_states(texts: Sequence[TextEncoder], prompts: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
@@ -148,12 +163,22 @@ def time_ids(size: tuple[int, int], count: int, device: torch.device) -> torch.T
 
 
 def run_unet(
-    unet: nn.Module, x, t, guidance_width: int | None, context, pooled=None, time_ids=None, guidance=None
+    unet: nn.Module,
+    x,
+    t,
+    guidance_width: int | None,
+    context,
+    pooled=None,
+    time_ids=None,
+    guidance=None,
+    steered: Mapping = MappingProxyType({}),
 ) -> torch.Tensor:
-    """The output of a diffusers UNet, or of a wrapper of one. ``guidance`` [B] is LCM's w = cfg - 1."""
+    """The output of a diffusers UNet, or of a wrapper of one. ``guidance`` [B] is LCM's w = cfg - 1; ``steered`` is
+    what a ControlNet adds.
+    """
     added = None if pooled is None else {"text_embeds": pooled, "time_ids": time_ids}
     embedded = None if guidance is None else guidance_embedding(guidance, guidance_width).to(x.dtype)
-    return unet(x, t, encoder_hidden_states=context, added_cond_kwargs=added, timestep_cond=embedded).sample
+    return unet(x, t, encoder_hidden_states=context, added_cond_kwargs=added, timestep_cond=embedded, **steered).sample
 
 
 def guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:

@@ -15,7 +15,8 @@ from .folder import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER
 @dataclass(frozen=True)
 class ImageReport:
     """One image. ``decision`` is one of ``decisions.DECISIONS``; ``score_after`` is None for a kept image;
-    ``threshold`` is None where no score divides its batch; ``evaluations`` counts student and teacher together."""
+    ``threshold`` is None where no score divides its batch; ``evaluations`` counts student and teacher together.
+    ``source`` and ``hint`` are the names of the pictures that it was made from, ``likeness`` that to its source."""
 
     prompt: str
     seed: int
@@ -24,6 +25,13 @@ class ImageReport:
     decision: str
     score_after: float | None
     evaluations: int
+    source: str | None = None
+    hint: str | None = None
+    likeness: float | None = None
+    likeness_after: float | None = None
+
+
+FROM_PICTURES = ("source", "hint", "likeness", "likeness_after")  # left out of a report that has none of it
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,12 @@ class Report:
 
     def save(self, folder: Path) -> None:
         """Write ``folder/report.json``."""
-        write_whole(folder / REPORT_FILE, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
+        content = asdict(self)
+        for image in content["images"]:
+            for name in FROM_PICTURES:
+                if all(getattr(each, name) is None for each in self.images):
+                    del image[name]
+        write_whole(folder / REPORT_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     @property
     def summary(self) -> str:

@@ -34,7 +34,7 @@ class CoDi(Distillation):
     name = "codi"
     summary = "students of 1 to 4 steps under a condition picture: a ControlNet and the network under it"
     source = "Mei et al. 2024"
-    bases = ("lora", "full")
+    trains, bases = ("control",), ("lora", "full")
 
     class Settings(Strict):
         intervals: int = Field(20, ge=4, description="timesteps of the grid; must divide the teacher's 1000")
@@ -63,7 +63,10 @@ class CoDi(Distillation):
         timesteps = self.process.timesteps
         if timesteps % settings.intervals or settings.intervals == timesteps:
             raise RecipeError(f"settings.intervals is {settings.intervals}; expected a smaller divisor of {timesteps}")
-        self.target = Ema(self.network, settings.target_ema, warmup=False)
+
+    def make_student(self) -> None:
+        super().make_student()
+        self.target = Ema(self.network, self.settings.target_ema, warmup=False)
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         settings, x0, given = self.settings, batch.latents, self.conditioning(batch)

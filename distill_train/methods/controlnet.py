@@ -20,7 +20,7 @@ class ControlNet(Distillation):
     name = "controlnet"
     summary = "a ControlNet for many steps: no distillation, but a teacher under a condition picture"
     source = "Zhang et al. 2023"
-    bases = ("frozen", "lora", "full")
+    trains, bases = ("control",), ("frozen", "lora", "full")
     shown_steps = (4, 8, 20)
 
     class Settings(Strict):

@@ -12,10 +12,10 @@ from ...demo_family.control import SceneControl, load_control
 from ...files import preview, read_header, sha256
 from ...pipelines.folder_files import weight_files
 from ..config import RecipeError
-from ..exports.written import Shapes
 from .base import Student, recompute_activations
 from .full import Full
 from .lora import Lora
+from .written import Shapes
 
 HINT_CHANNELS = (16, 32, 96, 256)  # of the condition's own layers, as files have them; each but the first halves it
 CHANNELS = 3  # of a condition picture

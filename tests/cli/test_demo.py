@@ -97,6 +97,33 @@ def test_percentile_decides_and_typed_prompts_repeat(loaded, tmp_path, capsys):
     assert "1 of 3 regenerated" in capsys.readouterr().out
 
 
+def test_pictures_are_edited_each_by_its_prompt(loaded, tmp_path):
+    for i, color in enumerate(("red", "blue")):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.new("RGB", (64, 64), color).save(tmp_path / "in" / f"{i}.png")
+    prompts = ("a red star", "a blue circle left of a green square")
+    edited = {}
+    for name, options in (
+        ("plain", ()),
+        ("whole", ("--init-image", tmp_path / "in", "--strength", 1)),
+        ("both", ("--init-image", tmp_path / "in", "--strength", 0.5)),
+        ("one", ("--init-image", tmp_path / "in" / "0.png", "--strength", 0.5)),
+    ):
+        assert understudy("demo", *prompts, "--count", 4, *options, "--out", tmp_path / name) == 0
+        edited[name] = [path.read_bytes() for path in sorted((tmp_path / name / "student").iterdir())]
+    assert edited["whole"] == edited["plain"]
+    assert [a == b for a, b in zip(edited["both"], edited["one"], strict=True)] == [True, False, True, False]
+    assert not set(edited["both"]) & set(edited["plain"])
+    report = report_in(tmp_path / "both")
+    assert [image["source"] for image in report["images"]] == ["0.png", "1.png", "0.png", "1.png"]
+    assert report["settings"]["student"]["strength"] == 0.5
+    assert report["totals"]["teacher_only_evaluations"] == 4 * 2 * demo.ALONE // 2
+    assert sum(image["decision"] != "kept" for image in report["images"]) == 1  # 30 % of four
+    out = ("--out", tmp_path / "out")
+    assert understudy("demo", *prompts, "a star", "--init-image", tmp_path / "in", *out) == 2
+    assert understudy("demo", *prompts, "--strength", 0.5, *out) == 2 and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

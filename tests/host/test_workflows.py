@@ -4,13 +4,17 @@ import io
 import json
 
 import pytest
+import torch
 from PIL import Image
+from understudy.oracles.likeness import ssim
 
 from .environment import PACK
 from .graphs import from_workflow
+from .tensors import tensors
 
-DEMO, CHECKPOINT = (
+DEMO, EDIT, CHECKPOINT = (
     "Demo - teacher redoes the worst images",
+    "Demo - edit pictures, teacher redoes the worst edits",
     "LCM LoRA student - teacher redoes the worst images",
 )
 
@@ -43,7 +47,7 @@ def use(prompt, class_type, **inputs):
             node["inputs"].update(inputs)
 
 
-@pytest.mark.parametrize("name", [DEMO, CHECKPOINT])
+@pytest.mark.parametrize("name", [DEMO, EDIT, CHECKPOINT])
 def test_a_template_has_the_nodes_as_they_are(host, name):
     """Each widget its value, though an absent one at the end would take its default, and each socket its name."""
     about, prompt = host.object_info(), workflow(host, name)
@@ -61,7 +65,7 @@ def test_a_template_has_the_nodes_as_they_are(host, name):
             assert each["type"] in (kinds[each["name"]][0], "COMBO"), (node["type"], each["name"])
 
 
-@pytest.mark.parametrize("name", [DEMO, CHECKPOINT])
+@pytest.mark.parametrize("name", [DEMO, EDIT, CHECKPOINT])
 def test_example_workflow_redoes_the_worst_quarter(host, name):
     prompt = workflow(host, name)
     # Eight pictures of 512 x 512 would take two cores many minutes.
@@ -120,3 +124,23 @@ def test_demo_runs_in_stock_sampler_and_vae_nodes(host):
     prompt[sampler] = {"class_type": "KSampler", "inputs": stock}
     _, images = results(host, host.run(prompt), prompt)
     assert len(images) == 8
+
+
+def test_edits_start_from_their_sources_and_are_compared_with_them(host):
+    prompt = workflow(host, EDIT)
+    likeness, shown = only(prompt, "UnderstudyLikeness"), only(prompt, "PreviewAny")
+    alike = prompt[shown]["inputs"]["source"][0]
+    source, result = prompt[likeness]["inputs"]["source"], prompt[alike]["inputs"]["images"]
+    prompt["alike"] = {"class_type": "TestSaveTensors", "inputs": {"images": result, "floats": [alike, 1]}}
+    prompt["source"] = {"class_type": "TestSaveTensors", "inputs": {"images": source}}
+    edits = only(prompt, "UnderstudyStudentSampler", denoise=0.6)
+    found = {}
+    for strength in (0.6, 0.3):
+        prompt[edits]["inputs"]["denoise"] = strength
+        run = host.run(prompt)
+        values, own = tensors(host, run, "alike"), tensors(host, run, "source")["images.0"]
+        assert len(values["floats"]) == len(own) == 8
+        expected = ssim(values["images.0"].movedim(-1, 1), own.movedim(-1, 1))
+        torch.testing.assert_close(values["floats"].float(), expected, atol=1e-5, rtol=0)
+        found[strength] = values["floats"].mean()
+    assert found[0.3] > found[0.6] + 0.02

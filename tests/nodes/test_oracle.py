@@ -18,12 +18,12 @@ DEVICE = torch.device("meta")
     ],
 )
 def test_half_precision_only_where_the_host_finds_it_fast(without_host, fp16, bf16, dtype):
-    from understudy.nodes.load_oracle import _dtype
+    from understudy.nodes.load_oracle import oracle_dtype
 
     without_host.get_torch_device.return_value = DEVICE
     without_host.should_use_fp16.return_value, without_host.should_use_bf16.return_value = fp16, bf16
     without_host.text_encoder_dtype.return_value = torch.float8_e4m3fn
-    assert _dtype() == dtype
+    assert oracle_dtype() == dtype
     without_host.should_use_fp16.assert_called_with(DEVICE)  # on a CPU it says no, but only if it is told the device
 
 
@@ -63,10 +63,10 @@ def test_a_bad_image_is_named_by_its_place_in_all_of_them(without_host):
     without_host.get_free_memory.return_value = 0  # one image at a time
     images = torch.rand(3, 3, 16, 16)
     with pytest.raises(OracleError, match=r"no number \(NaN\) for image 12, prompt 'nan'"):
-        oracle(images, ["1", "2", "nan"], 10)
+        oracle(images, ["1", "2", "nan"], [10, 11, 12])
     images[1] = torch.nan
     with pytest.raises(OracleError, match="image 11 has values from nan"):
-        oracle(images, ["1", "2", "3"], 10)
+        oracle(images, ["1", "2", "3"], [10, 11, 12])
 
 
 def test_a_score_that_is_no_number_says_what_the_host_has_for_it(without_host):
@@ -78,7 +78,7 @@ def test_a_score_that_is_no_number_says_what_the_host_has_for_it(without_host):
         oracle.oracle.network.to(dtype)
         for value, told in (("nan", r"no number \(NaN\)"), ("inf", "inf"), ("-inf", "-inf")):
             with pytest.raises(OracleError, match=f"brightness gave {told} for image 6, prompt '{value}'") as error:
-                oracle(torch.rand(2, 3, 16, 16), ["1", value], 5)
+                oracle(torch.rand(2, 3, 16, 16), ["1", value], [5, 6])
             assert ("--force-fp32" in str(error.value)) == advised
 
 
@@ -89,13 +89,13 @@ def test_the_bar_moves_with_each_chunk_of_each_oracle(without_host):
 
     oracle, seen = HostedOracle(Brightness()), []
     without_host.get_free_memory.return_value = 1e15
-    oracle(torch.zeros(150, 3, 2, 2), ["0"] * 150, 0, seen.append)
+    oracle(torch.zeros(150, 3, 2, 2), ["0"] * 150, None, seen.append)
     assert seen == [64, 64, 22] and oracle.passes == 1
     table = Calibration("t", {}, {}, "f", "", table=range(101), count=100)
     parts = [Part(oracle, table), Part(CombinedOracle([Part(oracle, table), Part(oracle, table)]), None)]
     both = CombinedOracle(parts)
     seen.clear()
-    both(torch.zeros(70, 3, 2, 2), ["0"] * 70, 0, seen.append)
+    both(torch.zeros(70, 3, 2, 2), ["0"] * 70, None, seen.append)
     assert seen == [64, 6] * 3 and both.passes == 3
 
 
@@ -162,6 +162,32 @@ def test_keep_better_finds_an_image_in_other_batches(without_host):
     assert torch.equal(images[0][1], after[1][0]) and torch.equal(images[0][0], before[0][0])
     with pytest.raises(ValueError, match=r"image 3 of images_before has shape \[4, 2, 3\], but .* \[2, 2, 3\]"):
         UnderstudyKeepBetter.check_lazy_status(before, [torch.rand(4, 2, 2, 3)], scores)
+
+
+def test_keep_better_compares_with_each_image_s_own_source_and_asks_anew_for_other_sources(without_host):
+    from understudy.nodes.keep_better import UnderstudyKeepBetter
+    from understudy.oracles.likeness import Likeness, StructuralSimilarity
+    from understudy.oracles.scores import Scores
+
+    own, others = torch.rand(2, 4, 16, 16, 3).unbind()
+    before = torch.rand(4, 16, 16, 3)
+    after = before.clone()
+    after[1], after[3] = own[1], own[2]  # the second becomes its source, the last another's
+    oracle, other = (Likeness(StructuralSimilarity(), list(each.movedim(-1, 1))) for each in (own, others))
+    values = tuple(oracle(before.movedim(-1, 1), [""] * 4).tolist())
+
+    def keep(oracle, against):
+        scores = Scores(values, ("",) * 4, oracle.fingerprint, ("",) * 4, against=against)
+        images, (kept,) = UnderstudyKeepBetter.execute([before], [after], [scores], [oracle], [""])
+        return images[0], kept
+
+    images, kept = keep(oracle, oracle.against)
+    assert kept.scores_after[1] == 1 and torch.equal(images[1], own[1])
+    assert kept.scores_after[3] == oracle(after.movedim(-1, 1), [""] * 4)[3]
+    assert keep(other, oracle.against)[1].scores_after == (None,) * 4  # what it says does not compare with the scores
+    with pytest.raises(OracleError, match="4 sources for 2 images"):
+        scores = Scores(values[:2], ("",) * 2, oracle.fingerprint, ("",) * 2)
+        UnderstudyKeepBetter.execute([before[:2]], [after[:2]], [scores], [oracle], [""])
 
 
 class Reader(Brightness):

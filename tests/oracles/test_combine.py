@@ -19,8 +19,8 @@ class Fixed:
     def remarks(self, prompts):
         return [f"{self.family} read {len(prompts)}"]
 
-    def __call__(self, images, prompts, first=0):
-        self.first = first
+    def __call__(self, images, prompts, places=None):
+        self.places = places
         return self.scores
 
 
@@ -46,9 +46,9 @@ def test_the_mean_is_of_percentiles(two):
     assert combined(two, (0, 2))(IMAGES, PROMPTS).tolist() == pytest.approx([100, 0, 50])
 
 
-def test_both_oracles_know_the_number_of_the_first_image(two):
-    CombinedOracle([Part(combined(two), None)])(IMAGES, PROMPTS, 7)
-    assert (two[0].first, two[1].first) == (7, 7)
+def test_both_oracles_know_the_places_of_the_images(two):
+    CombinedOracle([Part(combined(two), None)])(IMAGES, PROMPTS, [7, 8, 4])
+    assert two[0].places == two[1].places == [7, 8, 4]
 
 
 def test_units_do_not_matter(two):

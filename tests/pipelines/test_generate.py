@@ -13,6 +13,7 @@ from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from understudy.pipelines.checkpoint import Checkpoint, open_checkpoint
 from understudy.pipelines.stable_diffusion import StableDiffusion
 
+from .test_control import controlnet
 from .test_lora import factors
 from .two_processes import run_as_two
 
@@ -311,3 +312,86 @@ def test_two_processes_make_the_same_images(first, command):
         assert here == pytest.approx(there, abs=1e-2)
     assert one["totals"]["evaluations"] == two["totals"]["evaluations"]
     assert [path.name for path in command["out"].parent.iterdir()] == ["out"]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory, sd15):
+    """A folder of a picture for each prompt, a ControlNet file that counts, and a fresh one."""
+    folder = tmp_path_factory.mktemp("given")
+    (folder / "in").mkdir()
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
+    for i in range(len(PROMPTS)):
+        noise = np.random.default_rng(i).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((40, 32)).save(folder / "in" / f"{i}.png")
+    unet = open_checkpoint(sd15[1]).load(torch.float32).unet
+    for name, trained in (("control", True), ("fresh", False)):
+        save_file(controlnet(unet, trained=trained).state_dict(), folder / f"{name}.safetensors")
+    return folder
+
+
+def test_edits_follow_their_sources_and_strength_1_is_from_noise(command, given, first, tmp_path):
+    command = command | {"prompts": given / "prompts.txt"}
+    whole = generate(command, init_image=given / "in", strength=1)
+    assert pictures(command["out"], "student") == pictures(first[0], "student")
+    assert whole["settings"]["student"]["strength"] == whole["settings"]["teacher"]["strength"] == 1
+    edits = command | {"init_image": given / "in", "strength": 0.5}
+    report = generate(edits, out=tmp_path / "edits", likeness="ssim")
+    assert [image["source"] for image in report["images"]] == [f"{i}.png" for i in range(5)]
+    assert report["settings"]["likeness"] == "ssim" and "hint" not in report["images"][0]
+    assert pictures(tmp_path / "edits", "student") != pictures(first[0], "student")
+    for image in report["images"]:
+        assert (image["likeness_after"] is None) == (image["decision"] == "kept")
+    # A table in another order; the seed of an image is that of its place, so the third of both is the same.
+    table = tmp_path / "edits.csv"
+    table.write_text("image,prompt\n" + "".join(f'{i}.png,"{PROMPTS[i]}"\n' for i in (4, 3, 2, 1, 0)))
+    other = generate(edits, prompts=table, out=tmp_path / "other", likeness="ssim")
+    assert [image["source"] for image in other["images"]] == [f"{i}.png" for i in (4, 3, 2, 1, 0)]
+    assert other["images"][2]["likeness"] == pytest.approx(report["images"][2]["likeness"], abs=1e-3)
+    least = sorted(image["likeness"] for image in report["images"])[2]
+    vetoed = generate(edits, out=tmp_path / "vetoed", likeness="ssim", likeness_min=least, threshold=-1000)
+    assert [i["decision"] != "kept" for i in vetoed["images"]] == [i["likeness"] < least for i in vetoed["images"]]
+    assert vetoed["settings"]["likeness_min"] == least and sum(i["decision"] != "kept" for i in vetoed["images"]) == 2
+
+
+def test_both_models_follow_hints_and_a_fresh_controlnet_changes_nothing(command, given, sd15, tmp_path):
+    options = command | {"prompts": given / "prompts.txt", "teacher": sd15[1], "worst_fraction": 1, "student_cfg": 2}
+    plain = generate(options)
+    fresh = {"control": given / "in", "controlnet": given / "fresh.safetensors"}
+    generate(options | fresh, out=tmp_path / "fresh")
+    report = generate(options | fresh, controlnet=given / "control.safetensors", out=tmp_path / "control")
+    for kind in ("student", "final"):
+        assert pictures(tmp_path / "fresh", kind) == pictures(command["out"], kind)
+        assert all(
+            a != b for a, b in zip(pictures(tmp_path / "control", kind), pictures(command["out"], kind), strict=True)
+        )
+    assert [image["hint"] for image in report["images"]] == [f"{i}.png" for i in range(5)]
+    for who in ("student", "teacher"):
+        assert report["settings"][who]["controlnet"] == "control.safetensors"
+        assert report["settings"][who]["control_strength"] == 1
+    assert report["totals"]["evaluations"] == plain["totals"]["evaluations"]
+    mixed = options | fresh | {"teacher_controlnet": given / "control.safetensors"}
+    report = generate(mixed, out=tmp_path / "mixed")
+    assert pictures(tmp_path / "mixed", "student") == pictures(command["out"], "student")
+    assert pictures(tmp_path / "mixed", "final") != pictures(command["out"], "final")
+    assert report["settings"]["teacher"]["controlnet"] == "control.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"strength": 0.5}, "--strength needs --init-image"),
+        ({"control": "in"}, "--control needs --controlnet"),
+        ({"controlnet": "control.safetensors"}, "--controlnet needs --control"),
+        ({"likeness": "ssim"}, "--likeness needs --init-image"),
+        ({"init_image": "in", "likeness_min": 0.5}, "--likeness-min needs --likeness"),
+        ({"init_image": "in", "strength": 1.5}, "strength is 1.5"),
+        ({"control": "in", "controlnet": "in/0.png"}, "in/0.png cannot be read as safetensors"),
+    ],
+)
+def test_pictures_without_what_reads_them_are_refused(command, given, capfd, change, words):
+    change = {name: given / value if isinstance(value, str) and "." in value or value == "in" else value
+              for name, value in change.items()}  # fmt: skip
+    with pytest.raises(SystemExit) as end:
+        main(arguments(command | {"prompts": given / "prompts.txt"} | change))
+    assert end.value.code == 2 and not command["out"].exists()
+    assert words in " ".join(capfd.readouterr().err.split())

@@ -2,6 +2,7 @@ import pytest
 import torch
 from understudy.pipelines.model import LatentModel, StudentPlan, TeacherPlan, draw, redo
 from understudy.samplers.denoisers import DiscreteDenoiser, scaled_linear
+from understudy.samplers.schedules import consistency_sigmas, trailing_sigmas
 
 
 class Linear(LatentModel):
@@ -119,3 +120,44 @@ def test_steps_of_the_teacher_alone(scheduler):
 def test_impossible_plans(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def from_source(sources, strength, plan=StudentPlan, **options):
+    seeds = list(range(5, 5 + len(sources)))
+    plan = plan(3, strength=strength, **options)
+    if isinstance(plan, TeacherPlan):
+        return redo(Linear(), None, ["a cat"] * len(seeds), seeds, (4, 4), plan, quiet, sources)
+    return draw(Linear(), ["a cat"] * len(seeds), seeds, (4, 4), plan, quiet, sources)
+
+
+STARTS = [(StudentPlan, {}), (StudentPlan, {"sampler": "euler"}), (TeacherPlan, {"strategy": "regenerate", "cfg": 1})]
+
+
+@pytest.mark.parametrize(("plan", "options"), STARTS)
+def test_strength_1_is_from_noise_to_the_bit_and_less_follows_the_source(plan, options):
+    sources = torch.stack([torch.zeros(3, 4, 4), torch.full((3, 4, 4), 50.0)])
+    plain, evaluations = from_source(sources[:0].new_zeros(2, 3, 4, 4), 1.0, plan, **options)
+    assert torch.equal(from_source(sources, 1.0, plan, **options)[0], plain) and evaluations == 3
+    edited, evaluations = from_source(sources, 0.4, plan, **options)
+    assert evaluations == 3
+    other, _ = from_source(sources[[0, 0]], 0.4, plan, **options)
+    assert torch.equal(edited[0], other[0]) and (edited[1] - other[1]).abs().max() > 0.01
+    alone = from_source(sources[:1], 0.4, plan, **options)[0]
+    torch.testing.assert_close(alone[0], edited[0])
+
+
+def test_a_source_is_put_at_the_level_of_the_host_s_denoise():
+    """The last steps of int(steps / strength), the source in the image's own starting noise."""
+    denoiser = Linear().denoiser
+    assert torch.equal(
+        StudentPlan(3, sampler="euler", strength=0.5).sigmas(denoiser), trailing_sigmas(denoiser, 6)[-4:]
+    )
+    assert torch.equal(StudentPlan(2, strength=0.5).sigmas(denoiser), consistency_sigmas(denoiser, 4)[-3:])
+    assert TeacherPlan(6, rollback=0.5, strength=0.5).full_steps_from_noise(denoiser) == 6
+    assert TeacherPlan(6, rollback=0.5).full_steps_from_noise(denoiser) == 12
+    with pytest.raises(ValueError, match="of the 50 timesteps"):
+        StudentPlan(40, strength=0.5).sigmas(denoiser)
+    with pytest.raises(ValueError, match="strength is 0; expected above 0"):
+        StudentPlan(strength=0.0)
+    with pytest.raises(ValueError, match="strength is 2"):
+        TeacherPlan(strength=2)
