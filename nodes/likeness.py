@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .batches import check_images, for_oracle, one_for_all
+from .batches import check_images, for_oracle, single_value
 from .folders import NONE, encoder_files, oracle_path
 from .hosted_oracle import HostedOracle
 from .load_oracle import oracle_dtype
@@ -55,7 +55,7 @@ class UnderstudyLikeness(io.ComfyNode):
         from ..oracles.likeness import ClipCosine, Likeness, StructuralSimilarity
 
         check_images("source", source)
-        kind, file = one_for_all(measure, "measure"), one_for_all(encoder, "encoder")
+        kind, file = single_value(measure, "measure"), single_value(encoder, "encoder")
         if kind == "ssim":
             compare = StructuralSimilarity()
         elif file == NONE:

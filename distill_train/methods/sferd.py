@@ -23,7 +23,8 @@ class Sferd(Distillation):
     def make_student(self) -> None:
         super().make_student()
         self.base, told = self.student.frozen, self.student.told
-        self.own_cfg, self.own_guidance = float(told.get("guidance", 1)), ClassifierFree(self.teacher.unconditional)
+        self.own_cfg = float(told.get("guidance", 1))
+        self.own_guidance = ClassifierFree(self.teacher.unconditional, self.teacher.join)
         self.spacing = "leading" if told.get("scheduler") == "leading" else "trailing"
         if self.spacing == "leading":
             self.process = self.process.with_clean_end()

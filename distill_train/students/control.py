@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...demo_family.control import SceneControl, load_control
 from ...files import preview, read_header, sha256
+from ...files.student_file import BASE_PART
 from ...pipelines.folder_files import weight_files
 from ..config import RecipeError
 from .base import Student, recompute_activations
@@ -19,7 +20,6 @@ from .written import Shapes
 
 HINT_CHANNELS = (16, 32, 96, 256)  # of the condition's own layers, as files have them; each but the first halves it
 CHANNELS = 3  # of a condition picture
-BASE = "base."  # begins the names of a base's own weights in the student's file
 PARTS: dict[str, type[Student]] = {"full": Full, "lora": Lora}
 
 
@@ -106,7 +106,7 @@ class Control(Student):
         if self.part is None:
             return weights, shapes
         more, expected = self.part.exported()
-        before = BASE if self.settings.base == "full" else ""
+        before = BASE_PART["full"] if self.settings.base == "full" else ""  # a LoRA's names begin with theirs already
         weights |= {before + key: value for key, value in more.items()}
         return weights, shapes | {before + key: shape for key, shape in expected.items()}
 

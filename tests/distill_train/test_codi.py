@@ -159,7 +159,7 @@ def test_a_batch_has_one_time_of_the_grid_and_its_steps_all_of_them(prediction):
         codi.loss(codi.network, step)
     codi.teacher.call = call
     pairs = {tuple(float(pair.unique()) for pair in both) for both in zip(seen[::2], seen[1::2], strict=True)}
-    grid = codi.process.told(codi.process.grid(10)).tolist()
+    grid = codi.process.network_time(codi.process.grid(10)).tolist()
     assert len(pairs) == 10
     for (t, s), above, below in zip(sorted(pairs), grid[1:], grid, strict=False):
         assert (
@@ -223,10 +223,10 @@ def test_what_a_recipe_cannot_have():
         with pytest.raises(RecipeError, match=said):
             made(**settings)
     for name, student, said in (
-        ("pe-codi", {"train": "control", "base": "full"}, "student.base is full; pe-codi needs frozen"),
-        ("codi", {"train": "control"}, "student.base is frozen; codi needs lora or full"),
-        ("codi", {"train": "full"}, "student.train is full; codi needs student.train = control"),
-        ("cd", {"train": "control"}, "student.train is control; cd needs full or lora, as it has no condition"),
+        ("pe-codi", {"train": "control", "base": "full"}, "pe-codi with student.base = full; expected frozen"),
+        ("codi", {"train": "control"}, "codi with student.base = frozen; expected lora or full"),
+        ("codi", {"train": "full"}, "codi with student.train = full; expected control"),
+        ("cd", {"train": "control"}, "cd with student.train = control; expected full or lora"),
     ):
         with pytest.raises(RecipeError, match=said):
             method(name, student=student)

@@ -181,6 +181,7 @@ def test_checkpoints_and_diffusers_folders_of_controlnets(kind, parts, tmp_path)
     control.save_pretrained(tmp_path / "control")
     given = {"source": object(), "teacher": teacher}
     it = make_method(recipe("pe-codi", None, of("frozen", control=str(tmp_path / "control"))), CPU, **given)
+    it.make_student()  # as `prepare` does once the texts are embedded
     batch = {**teacher.embed(["a", "b"]), **teacher.sizes(16, 16, 2)}
     z, t, condition = torch.randn(2, 4, 8, 8), torch.tensor([500, 7]), torch.rand(2, 3, 16, 16)
     told = {"encoder_hidden_states": batch["context"]}
@@ -196,7 +197,9 @@ def test_checkpoints_and_diffusers_folders_of_controlnets(kind, parts, tmp_path)
     if kind == "sd1":
         save_file(original(control.state_dict()), tmp_path / "original.safetensors")
         student = of("frozen", control=str(tmp_path / "original.safetensors"))
-        again = make_method(recipe("pe-codi", None, student), CPU, **given).network.control.state_dict()
+        again = make_method(recipe("pe-codi", None, student), CPU, **given)
+        again.make_student()
+        again = again.network.control.state_dict()
         assert all(torch.equal(again[key], value) for key, value in control.state_dict().items())
 
 

@@ -7,7 +7,7 @@ from understudy.distill_train.config import Recipe, RecipeError
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.methods.pd import closed_form
 from understudy.distill_train.process import Discrete, Flow, solve
-from understudy.distill_train.run.loop import Trainer
+from understudy.distill_train.run.loop import set_up
 from understudy.distill_train.students.predictor import load_student, mode_of
 from understudy.pipelines.layout import original_unet_names
 from understudy.pipelines.stable_diffusion import zero_terminal_snr
@@ -298,11 +298,11 @@ def start(recipe, directory, resume=False, steps=6):
         teacher = TinyTeacher()
         return make_method(recipe, device, teacher=teacher, source=TinySource(teacher))
 
-    trainer = Trainer(recipe, directory, resume, "cpu", make)
-    advance = trainer.advance
+    trainer = set_up(recipe, directory, resume, "cpu", make)
+    training, advance = trainer.training, trainer.training.advance
 
     def interrupt():
         raise KeyboardInterrupt
 
-    trainer.advance = lambda: advance() if trainer.step < steps else interrupt()
+    training.advance = lambda: advance() if training.step < steps else interrupt()
     return trainer.train()

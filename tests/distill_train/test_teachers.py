@@ -248,7 +248,7 @@ def test_every_file_of_teachers_holds_one_or_is_shared():
     """What lies in teachers/ and is found by being there is whole, and nothing else by chance."""
     from understudy.distill_train import teachers
 
-    shared = {"__init__", "architectures", "base", "precision"}
+    shared = {"__init__", "architectures", "base", "padding", "precision"}
     files = {path.stem for path in Path(teachers.__file__).parent.glob("*.py")} - shared
     found = teachers.teacher_classes()
     assert files == {teacher.__module__.rpartition(".")[2] for teacher in found}

@@ -152,7 +152,7 @@ def test_the_map_is_the_unconditional_branch_s():
     attention = guided.teacher.unet.get_submodule(guided.teacher.attention_block)
     z, t = torch.randn(2, 4, 8, 8), at(guided.process, 0.6)
     free, words = guided.teacher.unconditional(2), guided.teacher.embed(["a", "b"])
-    branches = ClassifierFree(guided.teacher.unconditional).branches
+    branches = ClassifierFree(guided.teacher.unconditional, guided.teacher.join).branches
     run = partial(guided._output, guided.teacher.unet)
     with torch.no_grad(), recording(attention) as both:
         branches(run, z, t, words, 3.0)
@@ -226,7 +226,7 @@ def test_the_block_is_chosen_by_name():
 
     def guided(block):
         asked = AttentionSettings(block=block)
-        return AttentionGuidance(ClassifierFree(taught.unconditional), taught, asked)
+        return AttentionGuidance(ClassifierFree(taught.unconditional, taught.join), taught, asked)
 
     assert guided(None).block == taught.attention_block and guided(names[0]).block == names[0]
     made, z, words = method("lcm"), torch.randn(2, 4, 8, 8), taught.embed(["a", "b"])
