@@ -19,6 +19,7 @@ from .settings import KINDS, DataSettings
 
 if TYPE_CHECKING:
     from ..teachers import Teacher
+    from .encode import Encoder
 
 
 def read_settings(data: Mapping[str, Any]) -> DataSettings:
@@ -38,12 +39,12 @@ def make_source(
     recipe: Recipe,
     cache: Path,
     score: Callable[[Tensor, Sequence[str]], Tensor] | None = None,
-    limit: int | None = None,
+    make_encoder: "Callable[..., Encoder] | None" = None,
 ) -> Source:
     """The samples of a recipe's [data], encoded by its teacher; the cache is a folder that runs may share.
 
     score: stands in for the oracle of [data.filter], ``(pixels [B, 3, H, W], prompts [B]) -> [B]``.
-    limit: of the samples, for an estimate; the source's ``extent`` then says how much of all they are.
+    make_encoder: stands in for Encoder, for one that encodes less.
     Raises RecipeError for wrong settings, and DataError or FileNotFoundError where there is nothing to learn from.
     """
     from .encode import CachedSource, Encoder
@@ -52,7 +53,7 @@ def make_source(
     condition = None if settings.kind == "prompts" else settings.condition
     beside = Beside(condition.path) if condition and condition.beside else None
     sizes, precision = settings.sizes(teacher), recipe.loop.precision
-    encoder = Encoder(teacher, Cache(cache, teacher.maker), sizes, precision, limit, condition, beside)
+    encoder = (make_encoder or Encoder)(teacher, Cache(cache, teacher.maker), sizes, precision, condition, beside)
     if encoder.processes.is_main:
         encoder.cache.tidy()
     if settings.kind == "prompts":

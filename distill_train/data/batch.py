@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -34,15 +34,6 @@ class Batch:
 
 def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     return {key: value.to(device, non_blocking=True) for key, value in tensors.items()}
-
-
-class Extent(NamedTuple):
-    """Of data that were made for an estimate: what part of all samples and of their distinct captions they are, and the
-    seconds that the others would take."""
-
-    samples: float = 1.0
-    captions: float = 1.0
-    seconds: float = 0.0
 
 
 class Source(Protocol):

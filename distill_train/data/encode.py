@@ -2,9 +2,8 @@
 
 import logging
 import struct
-import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from torch import Tensor
 from ...pipelines.console import Counter
 from ...pipelines.images import opened
 from ...pipelines.processes import Processes
-from .batch import Batch, Extent
+from .batch import Batch
 from .beside import Beside
 from .buckets import Sizes, nearest
 from .cache import Cache
@@ -29,6 +28,9 @@ log = logging.getLogger(__name__)
 PROMPTS_AT_ONCE = 16
 # What PIL raises for a file whose pixels, tags or colour profile are damaged.
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
+
+
+Encode = Callable[[list, Callable[[float], None]], list]  # of some work, telling how much of it is done
 
 
 class DataError(ValueError):
@@ -53,13 +55,9 @@ class Item:
 class Encoder:
     """The teacher's encoders in front of the cache. With several processes each encodes a part.
 
-    precision: of the teacher's UNet, where it makes the samples; the autoencoder always runs in float32. limit: of the
-    samples, for an estimate; ``extent`` then says how much of all they are. condition: what else a sample gets; beside:
-    the pictures that it is made of, where that is not the sample's own.
+    precision: of the teacher's UNet, where it makes the samples; the autoencoder always runs in float32. condition:
+    what else a sample gets; beside: the pictures that it is made of, where that is not the sample's own.
     """
-
-    extent = Extent()
-    limit: int | None = None
 
     def __init__(
         self,
@@ -67,49 +65,30 @@ class Encoder:
         cache: Cache,
         sizes: Sizes,
         precision: str,
-        limit: int | None = None,
         condition: Condition | None = None,
         beside: Beside | None = None,
     ):
-        self.teacher, self.cache, self.sizes, self.precision, self.limit = teacher, cache, sizes, precision, limit
+        self.teacher, self.cache, self.sizes, self.precision = teacher, cache, sizes, precision
         self.condition, self.beside = condition, beside
         self.processes = Processes("cpu" if torch.device(teacher.device).type == "cpu" else "auto")
 
     def first(self, work: list, captions: Sequence[str]) -> list:
-        """All the work, which has these captions, or as much of it as the limit allows."""
-        if self.limit is None or len(work) <= self.limit:
-            return work
-        self.extent = Extent(self.limit / len(work), len(set(captions[: self.limit])) / len(set(captions)))
-        return work[: self.limit]
+        """Which of ``work``, which has these captions, is to be encoded: all of it."""
+        return work
 
-    def share(
-        self, work: Sequence, what: str, do: Callable[[list, Callable[[int], None]], list], part: float | None = None
-    ) -> list:
-        """``do`` for this process's part of ``work``; the results of all processes, in the order of the work.
+    def read(self, samples: Iterator[dict]) -> Iterator[dict]:
+        """Which samples of a shard are to be encoded: all of them."""
+        return samples
 
-        part: what part of all it is; that of the samples without it.
-        """
+    def share(self, work: Sequence, what: str, encode: Encode) -> list:
+        """``encode`` for this process's part of ``work``; the results of all processes, in the order of the work."""
         mine = list(work[self.processes.rank :: self.processes.count])
         with Counter(what) as count:
             shown = (lambda done: count(done, len(mine))) if self.processes.is_main else (lambda done: None)
-            parts = self.processes.gather(self.measured(do, mine, shown, part or self.extent.samples))
+            parts = self.processes.gather(encode(mine, shown))
         results = [None] * len(work)
         for rank, found in enumerate(parts):
             results[rank :: self.processes.count] = found
-        return results
-
-    def measured(self, do: Callable, work: list, done: Callable[[int], None], part: float) -> list:
-        """``do`` for work that is some ``part`` of all; under a limit, how long the rest would take is taken down."""
-        if self.limit is None or not work:
-            return do(work, done)
-        # The first one also pays for what happens once, such as moving networks to the device.
-        warmup = work[:1] if len(work) > 1 else []
-        results = do(warmup, done) if warmup else []
-        started = time.monotonic()
-        results = results + do(work[len(warmup) :], done)
-        each = (time.monotonic() - started) / (len(work) - len(warmup))
-        left = each * len(work) * (1 / part - 1)
-        self.extent = self.extent._replace(seconds=self.extent.seconds + left)
         return results
 
     def missing(self, work: Iterable, entry: Callable[[Any], tuple[str, ...]]) -> list:
@@ -183,7 +162,7 @@ class Encoder:
                 done(start + len(part))
             return mine
 
-        self.share(missing, "captions", embed, self.extent.captions)
+        self.share(missing, "captions", embed)
 
     def embeddings(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """Those of a batch, from the cache."""
@@ -227,7 +206,7 @@ class CachedSource:
     """Samples from the cache. A step takes all its own from one size, which is drawn by how many samples have it.
 
     Which they are follows from (seed, step): without repeats within a step as far as the samples of that size suffice.
-    fingerprint: other samples, captions or latents have another. extent: how much of all, where there was a limit.
+    fingerprint: other samples, captions or latents have another.
     """
 
     def __init__(self, items: Sequence[Item], encoder: Encoder, seed: int, batch_size: int):
@@ -238,7 +217,6 @@ class CachedSource:
         self.by_size = [by_size[size] for size in sorted(by_size)]
         digest = Cache.key(*(part for group in self.by_size for item in group for part in _parts(item)))
         self.fingerprint = f"{len(self)} samples, {digest}"
-        self.extent = encoder.extent
         self.shares = torch.tensor([float(len(group)) for group in self.by_size])
 
     def __len__(self) -> int:

@@ -9,12 +9,10 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
-from itertools import islice
 from pathlib import Path
 
 from ...files.tables import decoded
 from ...pipelines.images import hidden, suffixes
-from .batch import Extent
 from .encode import DataError, Encoder, Item, required
 from .known import known_sha256
 from .settings import ShardSettings
@@ -27,8 +25,6 @@ COMPRESSED = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ": lzma}
 def shard_items(settings: ShardSettings, encoder: Encoder) -> list[Item]:
     """Every sample with a picture and a caption, encoded. Raises FileNotFoundError or DataError."""
     shards = _shards(settings.path)
-    if encoder.limit is not None:
-        return required(_some(shards, settings, encoder), settings.path)
 
     def encode(mine: list[Path], done) -> list[list[Item]]:
         found = []
@@ -39,14 +35,6 @@ def shard_items(settings: ShardSettings, encoder: Encoder) -> list[Item]:
 
     found = [item for items in encoder.share(shards, "shards", encode) for item in items]
     return required(found, settings.path)
-
-
-def _some(shards: list[Path], settings: ShardSettings, encoder: Encoder) -> list[Item]:
-    """The first samples up to the limit; what part they are follows from the bytes, as nobody counts the rest."""
-    samples = list(islice(_samples(shards[0]), encoder.limit))
-    part = min(1.0, sum(map(_bytes, samples)) / sum(shard.stat().st_size for shard in shards))
-    encoder.extent = Extent(part, part)
-    return encoder.measured(lambda some, _: _items(shards[0], some, settings, encoder), samples, len, part)
 
 
 def _shards(pattern: str) -> list[Path]:
@@ -71,7 +59,7 @@ def _encoded(shard: Path, settings: ShardSettings, encoder: Encoder, done: Calla
         if all(map(encoder.has, items)):
             return items
     _require_whole(shard)
-    items = _items(shard, _followed(shard, done), settings, encoder)
+    items = _items(shard, encoder.read(_followed(shard, done)), settings, encoder)
     cache.write_note("shards", key, [astuple(item) for item in items])
     return items
 
@@ -81,11 +69,11 @@ def _followed(shard: Path, done: Callable[[float], None]) -> Iterator[dict]:
     size, read = shard.stat().st_size, 0
     for sample in _samples(shard):
         yield sample
-        read += _bytes(sample)
+        read += bytes_in_tar(sample)
         done(min(1.0, read / size))  # a compressed shard is smaller than what it holds
 
 
-def _bytes(sample: dict) -> int:
+def bytes_in_tar(sample: dict) -> int:
     """How much of a tar file a sample takes: each of its files has a header and is filled up to whole blocks."""
     return sum(BLOCK + -(-len(file) // BLOCK) * BLOCK for file in sample.values() if isinstance(file, bytes))
 

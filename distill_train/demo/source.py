@@ -1,6 +1,5 @@
 """The demo family's rendered scenes as a data source."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +8,7 @@ import torch
 from pydantic import Field, ValidationError
 
 from ..config import Recipe, RecipeError, Strict, explain
-from ..data.batch import Batch, Extent
+from ..data.batch import Batch
 from ..data.randomness import generator
 from ..teachers import Teacher
 from .scenes import Conditions, LatentSet
@@ -36,12 +35,10 @@ def read_settings(data: Mapping[str, Any]) -> SceneSettings:
 
 
 class SceneSource:
-    """Scenes with replacement: sample i is the same in every run with the seed. extent: how much of all, if limited."""
+    """Scenes with replacement: sample i is the same in every run with the seed."""
 
-    def __init__(
-        self, scenes: LatentSet, seed: int, extent: Extent | None = None, conditions: Conditions | None = None
-    ):
-        self.scenes, self.seed, self.extent, self.conditions = scenes, seed, extent or Extent(), conditions
+    def __init__(self, scenes: LatentSet, seed: int, conditions: Conditions | None = None):
+        self.scenes, self.seed, self.conditions = scenes, seed, conditions
 
     @property
     def fingerprint(self) -> str | None:
@@ -49,24 +46,16 @@ class SceneSource:
         return f"scenes with {self.conditions.kind}" if self.conditions else None
 
     @classmethod
-    def of_settings(
-        cls, settings: Mapping[str, Any], teacher: Teacher, recipe: Recipe, cache: Path, limit: int | None = None
-    ) -> "SceneSource":
+    def of_settings(cls, settings: Mapping[str, Any], teacher: Teacher, recipe: Recipe, cache: Path) -> "SceneSource":
         """Raises RecipeError for wrong settings or a teacher of another architecture."""
         if teacher.kind != "demo":
             raise RecipeError(
                 f'data.kind is "scenes", which the demo family alone can draw; the teacher is {teacher.kind}'
             )
         s = read_settings(settings)
-        count = min(s.pictures, limit or s.pictures)
-        if limit is not None:  # what happens once would be taken for a part of every scene's time
-            LatentSet.of_renders(s.vae, 1, s.pictures_seed, teacher.device, cache)
-        started = time.monotonic()
-        scenes = LatentSet.of_renders(s.vae, count, s.pictures_seed, teacher.device, cache)
-        part = count / s.pictures
-        extent = Extent(part, part, (time.monotonic() - started) * (1 / part - 1))
-        conditions = Conditions(count, s.pictures_seed, s.condition) if s.condition else None
-        return cls(scenes, recipe.seed, extent, conditions)
+        scenes = LatentSet.of_renders(s.vae, s.pictures, s.pictures_seed, teacher.device, cache)
+        conditions = Conditions(s.pictures, s.pictures_seed, s.condition) if s.condition else None
+        return cls(scenes, recipe.seed, conditions)
 
     def batch(self, step: int, indices: range) -> Batch:
         count = len(self.scenes.latents)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Recipe, RecipeError, Strict
-from ..data.batch import Extent
 from ..students.ema import Ema
 
 
@@ -45,8 +44,6 @@ class Method(ABC):
     Settings: ClassVar[type[Strict]]
     network: nn.Module
     open_ended: ClassVar[bool] = False  # at a constant learning rate, no step depends on how many there are
-    samples_at_most: int | None = None  # of its data, when it is only to be measured
-    extent = Extent()  # of what was prepared of them
 
     def __init__(self, settings: Strict, recipe: Recipe, device: torch.device):
         self.settings, self.recipe, self.device = settings, recipe, device

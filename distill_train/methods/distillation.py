@@ -77,8 +77,7 @@ class Distillation(Method):
     def prepare(self, directory: Path) -> None:
         self.preview.prepare()
         if self.source is None:
-            self.source = make_source(self, directory.parent / "cache")
-            self.extent = self.source.extent
+            self.source = self.make_source(directory.parent / "cache")
         if self.bases:
             self._require_conditions()
             self.preview.show_conditions_of(self.source)
@@ -106,6 +105,20 @@ class Distillation(Method):
             raise RecipeError(f"{self.recipe.method} needs a condition picture for each sample; set data.condition")
         if tuple(condition.shape) != expected:
             raise RecipeError(f"the data's condition pictures are {tuple(condition.shape)}; expected {expected}")
+
+    def make_source(self, cache: Path) -> Source:
+        """The data that the recipe names: rendered scenes for the demo family, or what distill_train.data reads."""
+        settings = self.recipe.data
+        if settings.get("kind") == "scenes":
+            from accelerate import PartialState
+
+            from ..demo.source import SceneSource
+
+            with PartialState().main_process_first():
+                return SceneSource.of_settings(settings, self.teacher, self.recipe, cache)
+        from .. import data
+
+        return data.make_source(settings, self.teacher, self.recipe, cache)
 
     @torch.no_grad()
     def _require_numbers(self) -> None:
@@ -256,18 +269,3 @@ def check_data(settings: Mapping[str, Any]) -> None:
     from ..demo.source import read_settings as read_scenes
 
     (read_scenes if settings.get("kind") == "scenes" else data.read_settings)(settings)
-
-
-def make_source(method: Distillation, cache: Path) -> Source:
-    """The data that the recipe names: rendered scenes for the demo family, or what distill_train.data reads."""
-    settings = method.recipe.data
-    if settings.get("kind") == "scenes":
-        from accelerate import PartialState
-
-        from ..demo.source import SceneSource
-
-        with PartialState().main_process_first():
-            return SceneSource.of_settings(settings, method.teacher, method.recipe, cache, method.samples_at_most)
-    from .. import data
-
-    return data.make_source(settings, method.teacher, method.recipe, cache, limit=method.samples_at_most)

@@ -12,6 +12,7 @@ import torch
 
 from ..config import Recipe, RecipeError
 from .checkpoint import saved_state
+from .first_samples import Extent, make_first_samples
 from .loop import Trainer
 from .processes import start_process
 from .progress import memory
@@ -19,7 +20,6 @@ from .setup import open_run, require_startable, trainable_method
 from .training import Training
 
 WARMUP, MEASURED = 2, 10
-SAMPLES = 24  # of the data
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Estimate:
 
     The memory is what torch held of a CUDA device at most, without the driver's own part, and elsewhere the most that
     the process was seen to take between steps. The cache holds latents and embeddings; it and ``data_seconds``, which
-    fills it, are extrapolated from the first ``SAMPLES`` at most and are for a run that finds nothing cached. The
+    fills it, are extrapolated from the first samples and are for a run that finds nothing cached. The
     grid's first time includes the teacher's pictures. Steps of later stages have another time, measured in the second.
     """
 
@@ -75,7 +75,8 @@ def estimate(recipe: Recipe, directory: Path, device: str = "auto") -> Estimate:
         require_startable(recipe, folder / "run", False, accelerator)
         method = trainable_method(recipe, accelerator)
         device = method.device
-        method.samples_at_most = SAMPLES
+        extent = Extent()
+        method.make_source = lambda cache: make_first_samples(method, extent, cache)
         data_seconds = _timed(device, lambda: method.prepare(folder / "run"))
         training = Training(method, accelerator)
         trainer = Trainer(training, open_run(folder / "run", recipe, False, accelerator))
@@ -98,7 +99,7 @@ def estimate(recipe: Recipe, directory: Path, device: str = "auto") -> Estimate:
         saves = len(ends | set(range(loop.checkpoint_every, loop.steps + 1, loop.checkpoint_every)))
         stepping = stages[0].stop * step_seconds[0] + (loop.steps - stages[0].stop) * step_seconds[-1]
         sampling = sample_seconds[0] + (grids - 1) * sample_seconds[1]
-        extent, cache = method.extent, folder / "cache"
+        cache = folder / "cache"
         captions = sum(_bytes(texts) for texts in cache.glob("*/text"))  # each is embedded once
         return Estimate(
             device=str(device),

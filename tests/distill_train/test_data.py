@@ -25,7 +25,6 @@ import webdataset
 from PIL import Image, ImageOps
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.data import known, make_source
-from understudy.distill_train.data.batch import Extent
 from understudy.distill_train.data.buckets import make_buckets, nearest
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.data.conditions import CONDITIONS
@@ -857,7 +856,7 @@ def test_every_key_is_described():
 
 def test_every_sample_is_drawn_as_often_as_any_other():
     cache = SimpleNamespace(load=lambda kind, key: {"latents": torch.zeros(1)})
-    encoder = SimpleNamespace(cache=cache, embeddings=lambda captions: {}, extent=Extent())
+    encoder = SimpleNamespace(cache=cache, embeddings=lambda captions: {})
     wide = [Item(f"wide {n}", "", "", 8, 16) for n in range(2)]
     square = [Item(f"square {n}", "", "", 16, 16) for n in range(6)]
     drawn = [name for batch in steps(CachedSource(wide + square, encoder, 0, BATCH), 2000) for name in batch.names]

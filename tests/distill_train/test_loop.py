@@ -562,7 +562,8 @@ def test_an_estimate_measures_ten_steps_of_two_stages_and_leaves_nothing(on_tiny
 
 
 def test_an_estimate_of_scenes_leaves_out_what_happens_once(tmp_path, monkeypatch):
-    from understudy.distill_train.demo import source as scene_source
+    from understudy.distill_train.demo.scenes import LatentSet
+    from understudy.distill_train.run import first_samples
 
     clock, cost = [0.0], {1: 50.0, 24: 3.0}
 
@@ -570,8 +571,9 @@ def test_an_estimate_of_scenes_leaves_out_what_happens_once(tmp_path, monkeypatc
         clock[0] += cost[count]
         return [0] * count
 
-    monkeypatch.setattr(scene_source.LatentSet, "of_renders", render)
-    monkeypatch.setattr(scene_source, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    r, demo = recipe("pd", **PD), SimpleNamespace(kind="demo", device="cpu")
-    source = scene_source.SceneSource.of_settings({"kind": "scenes", "pictures": 240}, demo, r, tmp_path, limit=24)
-    assert source.extent == pytest.approx((0.1, 0.1, 27.0))
+    monkeypatch.setattr(LatentSet, "of_renders", render)
+    monkeypatch.setattr(first_samples, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    r = recipe("pd", **PD).model_copy(update={"data": {"kind": "scenes", "pictures": 240}})
+    made, extent = SimpleNamespace(recipe=r, teacher=SimpleNamespace(kind="demo", device="cpu")), first_samples.Extent()
+    source = first_samples.make_first_samples(made, extent, tmp_path)
+    assert len(source.scenes) == 24 and extent == first_samples.Extent(0.1, 0.1, pytest.approx(27.0))

@@ -156,11 +156,11 @@ def test_the_demo_oracle_decides_which_samples_of_the_teacher_are_learned_from(t
 
 @pytest.mark.parametrize("kind", ["folder", "webdataset", "prompts"])
 def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_path, monkeypatch, kind):
-    from understudy.distill_train.data import encode as encoding
     from understudy.distill_train.data import pictures, prompts
     from understudy.distill_train.run import estimate as module
+    from understudy.distill_train.run import first_samples
 
-    monkeypatch.setattr(module, "SAMPLES", 2)
+    monkeypatch.setattr(first_samples, "SAMPLES", 2)
     monkeypatch.setattr(module, "MEASURED", 1)
     clock = [0.0]
 
@@ -171,7 +171,7 @@ def test_an_estimate_encodes_a_few_samples_and_speaks_of_all(sd15, data, tmp_pat
 
         return slow
 
-    for part in (module, encoding):
+    for part in (module, first_samples):
         monkeypatch.setattr(part, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     # All captions are read however few pictures are encoded, and the first picture takes what happens once.
     monkeypatch.setattr(pictures, "_from_files", taking(iter([1000.0]), pictures._from_files))
