@@ -202,6 +202,21 @@ def test_data_go_on_where_a_run_was_stopped(tmp_path, kind):
             start(tmp_path / "run", resume=True)
 
 
+def test_too_few_steps_are_refused_before_data_are_made(tmp_path):
+    prepared = []
+
+    def make(recipe, device):
+        made = make_method(recipe, device, teacher=TinyTeacher())
+        made.prepare = prepared.append
+        return made
+
+    with pytest.raises(RecipeError, match="loop.steps is 2; expected more, for 3 stages"):
+        set_up(recipe("pd", {"steps": 2}, teacher_steps=8), tmp_path / "run", device="cpu", make=make)
+    assert prepared == []
+    set_up(recipe("pd", {"steps": 3}, teacher_steps=8), tmp_path / "run", device="cpu", make=make)
+    assert prepared == [tmp_path / "run"]
+
+
 def test_classifier_feature_distillation_goes_through_its_stages(tmp_path):
     r = recipe("cfd", {"ema": 0.5}, teacher_steps=4, cfg=2.0, beta=0.003, anchor=0.1, classifier="given")
 
