@@ -48,6 +48,7 @@ class PixelTeacher(Teacher):
     """Its latents are the pixels in [-1, 1]; v-prediction under the cosine schedule. words: their token ids."""
 
     kind, factor, default_size = "pixels", 1, SIDE
+    attention_block = f"unet.{Teacher.attention_block}"
     file, fingerprint, device = "none", "0" * 64, torch.device("cpu")
 
     def __init__(self, network: nn.Module, words: dict[str, int]):
