@@ -5,7 +5,7 @@
 
 Four arms from one teacher, 8 to 4 to 2 to 1 DDIM steps by ``pd``: none; attention, where the teacher is guided by its
 own attention (w = 0.3); predictor, a gradient predictor and its prior trained beside the finished student of "none";
-and both. Teacher, data, measuring classifier and figures are those of bench/distill.py, but for the place of the pixels:
+and both. Teacher, data, measuring classifier and figures are those of bench/distill.py, but for the pixels' places:
 latents are its network's patches, 16 x 8 x 8. Arms are paired: seed for seed they have the same draws in training and
 the same noise in the measurement, so what counts is the difference from "none". Intervals are 95 %, over seeds; of a
 single seed there is none. The teacher's attention is over 4 x 4 places: expect little.
