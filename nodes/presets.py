@@ -12,7 +12,7 @@ import torch
 from ..files.student_file import EMBEDDED, StudentFile
 from ..samplers.boundary import TIMESTEP_SCALING, latent_consistency
 from ..samplers.presets import ARCHITECTURES, SAMPLERS, STUDENTS, Student
-from ..samplers.presets.settings import NATIVE, Lcm, Mu, Patch, Shift
+from ..samplers.presets.settings import NATIVE, Lcm, Mu, Patch, Sampling, Shift
 from ..samplers.schedules import GRID, grid_sigmas
 
 
@@ -46,9 +46,7 @@ def as_its_file_says(model, path: str, denoise: float) -> Prepared:
     if student.guidance == EMBEDDED:
         raise ValueError(f"{path} takes the guidance scale as an input; fix it with 'understudy export --guidance'.")
     if student.preset is None:
-        row = Student(
-            key=path, about="", sampler=student.sampler, schedule=student.scheduler, steps=student.steps, cfgs=None
-        )
+        row = Student(key=path, sampler=student.sampler, schedule=student.scheduler, steps=student.steps, cfgs=None)
     elif student.preset in STUDENTS:
         row = STUDENTS[student.preset].on_grid(student.intervals, student.timestep_scaling)
     else:
@@ -57,9 +55,9 @@ def as_its_file_says(model, path: str, denoise: float) -> Prepared:
 
 
 def prepare(
-    student: Student, model, steps: int, cfg: float, denoise: float, cells: tuple[int, int] | None = None
+    row: Sampling, model, steps: int, cfg: float, denoise: float, cells: tuple[int, int] | None = None
 ) -> Prepared:
-    """A MODEL as the student's row has it sampled. denoise: the fraction of the schedule to run. cells: height and
+    """A MODEL as a row of the table has it sampled. denoise: the fraction of the schedule to run. cells: height and
     width of its latents, without which they are of 1024 x 1024 pixels.
 
     Raises ValueError for a model of another architecture, for steps or a denoise that the schedule does not have, and
@@ -67,26 +65,24 @@ def prepare(
     """
     from comfy.samplers import KSampler
 
-    schedulers = KSampler.SCHEDULERS if isinstance(student.schedule, str) else (student.schedule,)
-    for name, known in ((student.sampler, [*KSampler.SAMPLERS, *SAMPLERS]), (student.schedule, schedulers)):
+    schedulers = KSampler.SCHEDULERS if isinstance(row.schedule, str) else (row.schedule,)
+    for name, known in ((row.sampler, [*KSampler.SAMPLERS, *SAMPLERS]), (row.schedule, schedulers)):
         if name not in known:
-            raise ValueError(f"{student.key} asks for {name!r}, which this ComfyUI does not have.")
-    architecture = _architecture(student, model)
+            raise ValueError(f"{row.key} asks for {name!r}, which this ComfyUI does not have.")
+    architecture = _architecture(row, model)
     tokens = NATIVE
     if cells is not None and architecture is not None:
         tokens = round(cells[0] * cells[1] * (ARCHITECTURES[architecture].latent.pixels / 16) ** 2)
-    model = _patched(model, student.patch, architecture, tokens)
-    if isinstance(student.schedule, str):
-        host = KSampler(
-            model, steps, model.load_device, student.sampler, student.schedule, denoise, model.model_options
-        )
+    model = _patched(model, row.patch, architecture, tokens)
+    if isinstance(row.schedule, str):
+        host = KSampler(model, steps, model.load_device, row.sampler, row.schedule, denoise, model.model_options)
         sigmas = host.sigmas
     else:
         sampling = model.get_model_object("model_sampling")
         times = SimpleNamespace(sigmas=sampling.sigmas, t_to_sigma=sampling.sigma)
-        sigmas = student.schedule.sigmas(times, steps, denoise, tokens)
-    sampler = _sampler(student.sampler, model, student.knobs)
-    return Prepared(model, student.sampler, sampler, sigmas, student.cfg if student.forced else cfg)
+        sigmas = row.schedule.sigmas(times, steps, denoise, tokens)
+    sampler = _sampler(row.sampler, model, row.knobs)
+    return Prepared(model, row.sampler, sampler, sigmas, row.cfg if row.forced else cfg)
 
 
 def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = GRID):
@@ -118,17 +114,17 @@ def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = 
     return clone
 
 
-def _architecture(student: Student, model) -> str | None:
-    """Which of the student's architectures the model is; None for a student of any."""
-    names = [each.__name__ for each in type(model.model.model_config).__mro__]
-    if not student.architectures:
+def _architecture(row: Sampling, model) -> str | None:
+    """Which of the row's architectures the model is; None for a row of any."""
+    if not row.architectures:
         return None
-    for name in student.architectures:
+    names = [each.__name__ for each in type(model.model.model_config).__mro__]
+    for name in row.architectures:
         if name in names:
             return name
     raise ValueError(
-        f"the preset {student.key} is for {student.about}, which ComfyUI loads as "
-        f"{' or '.join(student.architectures)}, but this model is {names[0]}: choose another preset or model."
+        f"the preset {row.key} is for {row.about or row.key}, which ComfyUI loads as "
+        f"{' or '.join(row.architectures)}, but this model is {names[0]}: choose another preset or model."
     )
 
 

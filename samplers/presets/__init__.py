@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from ..consistency import sample_consistency
 from ..one_step import sample_one_step
+from ..rollback import sigma_to_variance
 from ..tcd import sample_tcd
-from . import settings
 from .architectures import ARCHITECTURES
 from .diffusion import DIFFUSION
 from .flow import FLOW
 from .refused import REFUSED
-from .settings import Student, Teacher
+from .settings import NATIVE, Mu, Shift, Student, Teacher
 from .teachers import TEACHERS
 
 STUDENTS: dict[str, Student] = {student.key: student for student in (*DIFFUSION, *FLOW)}
@@ -32,8 +32,13 @@ def of_file(path: str) -> Student | None:
     return next((student for student in STUDENTS.values() if student.match(path)), None)
 
 
-def way_back(student: str, teacher: str, tokens: int = settings.NATIVE) -> float | None:
-    """How far back a teacher takes a student's images, as the noise's share of the variance in (0, 1), by their keys;
-    None where no source says. tokens: the image's squares of 16 x 16 pixels."""
-    row = TEACHERS[teacher]
-    return settings.way_back(STUDENTS[student], row, ARCHITECTURES[row.architecture], tokens)
+def way_back(student: Student, teacher: Teacher, tokens: int = NATIVE) -> float | None:
+    """How far back a teacher takes a student's images, as the noise's share of the variance in (0, 1): where the
+    teacher's schedule, run evenly in its time, has the student's `rollback` left. None where the table gives none.
+
+    tokens: the image's squares of 16 x 16 pixels.
+    """
+    if student.rollback is None:
+        return None
+    time = teacher.patch if isinstance(teacher.patch, Shift | Mu) else ARCHITECTURES[teacher.architectures[0]].time
+    return sigma_to_variance(time.sigma(student.rollback, tokens), time.flow)

@@ -15,7 +15,6 @@ import torch
 
 from ..boundary import TIMESTEP_SCALING
 from ..denoisers import scaled_linear
-from ..rollback import sigma_to_variance
 from ..schedules import GRID, flux2_sigmas, given_sigmas, last_consistency_steps, last_steps, timestep_sigmas
 
 NATIVE = 64 * 64  # tokens of 1024 x 1024 pixels
@@ -161,19 +160,23 @@ class Architecture:
 class Sampling:
     """How a model is sampled.
 
-    sampler: the host's name for it, or one of `presets.SAMPLERS`, which `knobs` are for. steps, cfg: what to set;
-    allowed, cfgs: what it is made for, cfgs from and to, None for anything. guidance: of a network that takes it as an
+    about: which models it is for. architectures: their keys, empty for any. sampler: the host's name for it, or one of
+    `presets.SAMPLERS`, which `knobs` are for. steps, cfg: what to set; allowed, cfgs: what it is made for, cfgs from and
+    to, None for anything. forced: sampled at `cfg` whatever is asked for. guidance: of a network that takes it as an
     input. negative: whether the negative prompt acts, at `cfg`. host: the least ComfyUI that its makers name, or else
     that was seen to have its class; None for every one that this pack supports.
     """
 
     key: str
+    about: str = ""
+    architectures: tuple[str, ...] = ()
     sampler: str
     schedule: Schedule
     steps: int
     allowed: Collection[int] | None = None
     cfg: float = 1.0
     cfgs: tuple[float, float] | None = None
+    forced: bool = False
     negative: bool = False
     patch: Patch | None = None
     guidance: float | None = None
@@ -184,9 +187,8 @@ class Sampling:
         """What it is not made for, a sentence each, with what to set instead."""
         found = []
         if self.allowed is not None and steps not in self.allowed:
-            found.append(
-                f"{self.key} is made for {listed(self.allowed)} steps, not {steps}: set steps to {self.steps}."
-            )
+            made = listed(self.allowed)
+            found.append(f"{self.key} is made for {made} steps, not {steps}: set steps to {self.steps}.")
         if self.cfgs is not None and not self.cfgs[0] <= cfg <= self.cfgs[1]:
             low, high = self.cfgs
             span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
@@ -196,29 +198,24 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher(Sampling):
-    """architecture: its key. cfg_norm: strength of the host's CFGNorm, which its guidance needs."""
+    """A full model, of one architecture. cfg_norm: strength of the host's CFGNorm, which its guidance needs."""
 
-    architecture: str
     cfg_norm: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Student(Sampling):
-    """A family of students.
+    """A family of students, most of them made for cfg 1.
 
-    about: which students it is for. files: regular expressions of published files, sought in `normalised` paths; a
-    group `steps` is the number that the file was distilled for. architectures: their keys, empty for any. teachers:
-    their keys. rollback: how far back a teacher takes its images, as the fraction of the teacher's schedule that
-    published settings have; `way_back` says what that is as noise. forced: sampled at `cfg` whatever is asked for.
+    files: regular expressions of published files, sought in `normalised` paths; a group `steps` is the number that the
+    file was distilled for. teachers: their keys. rollback: how far back a teacher takes its images, as the fraction of
+    the teacher's schedule that published settings have; `presets.way_back` says what that is as noise.
     """
 
-    about: str
     cfgs: tuple[float, float] | None = (1.0, 1.0)
     files: tuple[str, ...] = ()
-    architectures: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
     rollback: float | None = None
-    forced: bool = False
 
     def match(self, path: str) -> re.Match | None:
         """Where the path of a file says that it is of this family."""
@@ -227,7 +224,8 @@ class Student(Sampling):
 
     def steps_of(self, path: str) -> int | None:
         """The number of steps in a matching file's name, None where it says none."""
-        number = (self.match(path).groupdict() if self.match(path) else {}).get("steps")
+        found = self.match(path)
+        number = found.groupdict().get("steps") if found else None
         return None if number is None else int(number)
 
     def on_grid(self, grid: int | None, scaling: float | None) -> Student:
@@ -240,15 +238,6 @@ class Student(Sampling):
             if isinstance(part, Lcm | Grid):
                 changes[name] = replace(part, **{key: value for key, value in said.items() if value is not None})
         return replace(self, **changes)
-
-
-def way_back(student: Student, teacher: Teacher, architecture: Architecture, tokens: int = NATIVE) -> float | None:
-    """The student's rollback as noise: its share of the variance where the teacher's schedule, run uniformly in its
-    time, has that fraction left. None where the table gives no rollback."""
-    if student.rollback is None:
-        return None
-    time = teacher.patch if isinstance(teacher.patch, Shift | Mu) else architecture.time
-    return sigma_to_variance(time.sigma(student.rollback, tokens), time.flow)
 
 
 def normalised(path: str) -> str:

@@ -11,12 +11,12 @@ from .settings import BySize, Flux2, Mu, Shift, Teacher
 def _diffusion(key: str, architecture: str) -> Teacher:
     """TPL image_sdxl_simple; KRITA has the same sampler and scheduler with 20 steps, for SD 1.5 as well."""
     options = {"sampler": "dpmpp_2m", "schedule": "karras", "steps": 25, "cfg": 7.0, "negative": True}
-    return Teacher(key=key, architecture=architecture, **options)
+    return Teacher(key=key, architectures=(architecture,), **options)
 
 
 def _flow(key: str, architecture: str, steps: int, cfg: float = 1.0, **options) -> Teacher:
     options = {"sampler": "euler", "schedule": "simple", "negative": cfg > 1} | options
-    return Teacher(key=key, architecture=architecture, steps=steps, cfg=cfg, **options)
+    return Teacher(key=key, architectures=(architecture,), steps=steps, cfg=cfg, **options)
 
 
 _ALL = (

@@ -233,7 +233,7 @@ def check_the_teacher_tells_patches_which_images_it_samples():
     refused(["2 images", "4 are sampled"], teach, images, [1], model=model)
 
 
-IMAGE_BY_IMAGE = Student(key="", about="", sampler="dpm_adaptive", schedule="normal", steps=3, cfgs=None)
+IMAGE_BY_IMAGE = Student(key="image by image", sampler="dpm_adaptive", schedule="normal", steps=3, cfgs=None)
 
 
 def check_the_student_tells_patches_which_images_it_samples():
