@@ -161,10 +161,10 @@ class Sampling:
     """How a model is sampled.
 
     about: which models it is for. architectures: their keys, empty for any. sampler: the host's name for it, or one of
-    `presets.SAMPLERS`, which `knobs` are for. steps, cfg: what to set; allowed, cfgs: what it is made for, cfgs from and
-    to, None for anything. forced: sampled at `cfg` whatever is asked for. guidance: of a network that takes it as an
-    input. negative: whether the negative prompt acts, at `cfg`. host: the least ComfyUI that its makers name, or else
-    that was seen to have its class; None for every one that this pack supports.
+    `presets.SAMPLERS`, which `knobs` are for. steps, cfg: what to set; allowed steps and cfgs, from and to: what it is
+    made for, None for anything. forced: sampled at `cfg` whatever is asked for. guidance: of a network that takes it as
+    an input. negative: whether the negative prompt acts, at `cfg`. host: the least ComfyUI that its template names, or
+    else that was seen to have its class; None for every one that this pack supports.
     """
 
     key: str
