@@ -9,10 +9,14 @@ from .rollback import noise_variance, schedule_fraction, sigma_to_variance, vari
 from .schedules import (
     SCHEDULES,
     consistency_sigmas,
+    flux2_sigmas,
+    given_sigmas,
+    grid_sigmas,
     karras_sigmas,
     last_consistency_steps,
     last_steps,
     normal_sigmas,
+    timestep_sigmas,
     trailing_sigmas,
 )
 from .solvers import sample_dpmpp_2m, sample_euler
@@ -30,6 +34,9 @@ __all__ = [
     "Prediction",
     "adaptive",
     "consistency_sigmas",
+    "flux2_sigmas",
+    "given_sigmas",
+    "grid_sigmas",
     "image_seeds",
     "initial_noise",
     "karras_sigmas",
@@ -45,6 +52,7 @@ __all__ = [
     "scaled_linear",
     "schedule_fraction",
     "sigma_to_variance",
+    "timestep_sigmas",
     "trailing_sigmas",
     "variance_to_sigma",
 ]

@@ -20,7 +20,7 @@ _SD_TURBO = {
     "sampler": "euler_ancestral", "schedule": Timesteps(tuple(range(999, 0, -100))), "steps": 1, "allowed": range(1, 5),
     "rollback": 0.3,
 }  # fmt: skip
-_TCD = {"sampler": "tcd", "schedule": "simple", "knobs": {"gamma": 0.3}, "cfgs": (0.0, 1.0)} | _BOTH
+_TCD = {"sampler": "tcd", "schedule": "simple", "knobs": {"gamma": 0.3}} | _BOTH
 
 DIFFUSION = (
     # distill_train/demo; example_workflows say how its teacher samples.

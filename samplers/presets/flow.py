@@ -22,7 +22,7 @@ FLOW = (
     # TPL image_krea2_turbo_t2i; krea-ai/krea-2 README: 8 steps, mu 1.15; SWARM: 4 steps at least.
     Student(
         key="krea2-turbo", about="Krea 2 Turbo, whole or as a LoRA", files=("krea-?2-turbo",), architectures=("Krea2",),
-        steps=8, allowed=range(4, 13), patch=Mu(1.15), teachers=("krea2-raw",), rollback=0.3, host="0.24.1", **_EULER,
+        steps=8, allowed=range(4, 9), patch=Mu(1.15), teachers=("krea2-raw",), rollback=0.3, host="0.24.1", **_EULER,
     ),
     # TPL image_qwen_image_2_1_turbo_t2i, whose note calls the schedule fixed.
     Student(
