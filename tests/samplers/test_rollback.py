@@ -10,9 +10,9 @@ from understudy.samplers import (
     noise_variance,
     normal_sigmas,
     sample_euler,
-    sigma_to_variance,
     scaled_linear,
     schedule_fraction,
+    sigma_to_variance,
     trailing_sigmas,
     variance_to_sigma,
 )

@@ -9,7 +9,7 @@ from understudy.samplers import DiscreteDenoiser, scaled_linear
 from understudy.samplers.presets import ARCHITECTURES, REFUSED, SAMPLERS, STUDENTS, TEACHERS, of_file, way_back
 from understudy.samplers.presets.settings import NATIVE, Discrete, Mu, Shift, Timesteps
 
-from .published import NOT_IN_A_HOST, PUBLISHED
+from .published import NOT_IN_A_HOST, PUBLISHED, SETTINGS
 
 ROWS = STUDENTS | TEACHERS
 TIMES = DiscreteDenoiser(None, scaled_linear())
@@ -99,11 +99,19 @@ def test_schedules_of_our_own_have_the_published_sigmas_without_a_host(each):
     torch.testing.assert_close(sigmas, torch.tensor(each.sigmas), rtol=1e-4, atol=each.tolerance)
 
 
-def test_flux_3_on_its_published_numbers():
-    for key, steps, cfg in (("flux3-klein", 16, 1.0), ("flux3-klein-base", 50, 3.5)):
-        row = ROWS[key]
-        assert (row.sampler, row.schedule, row.steps, row.cfg, row.patch) == ("euler", "simple", steps, cfg, None)
+def test_flux_3_has_no_way_back_that_its_numbers_would_give():
     assert way_back(STUDENTS["flux3-klein"], TEACHERS["flux3-klein-base"]) is None
+    assert STUDENTS["flux3-klein"].patch is None
+
+
+def test_every_row_has_the_published_settings():
+    found = []
+    for key, row in ROWS.items():
+        schedule = row.schedule if isinstance(row.schedule, str) else "-"
+        negative = "yes" if row.negative else "no"
+        found.append([key, row.sampler, schedule, str(row.steps), f"{row.cfg:g}", negative])
+    published = [line.split() for line in SETTINGS.split("\n") if line.strip()]
+    assert sorted(found) == sorted(published)
 
 
 def test_qwen_image_2_1_on_its_published_numbers():
@@ -111,7 +119,6 @@ def test_qwen_image_2_1_on_its_published_numbers():
     teacher = TEACHERS["qwen-image-2.1"]
     assert teacher.patch.at(64 * 64) == pytest.approx(0.69, abs=5e-3)
     assert teacher.patch.at(128 * 128) == pytest.approx(1.31, abs=5e-3)
-    assert (teacher.sampler, teacher.schedule, teacher.steps, teacher.cfg) == ("euler", "simple", 40, 1.0)
 
 
 def test_krea_2_raw_at_1024():
@@ -149,7 +156,6 @@ def test_rows_hold_together(key):
     row = ROWS[key]
     assert row.key == key and set(row.architectures) <= set(ARCHITECTURES)
     assert row.objections(row.steps, row.cfg) == []
-    assert row.negative == (row.cfg > 1 or (row.cfgs is not None and row.cfgs[1] > 1 and row.negative))
     flow = {isinstance(ARCHITECTURES[name].time, Discrete) for name in row.architectures} == {False}
     assert flow or not isinstance(row.patch, Shift | Mu)  # a shift needs a flow's time
     assert row.architectures or not isinstance(row.patch, Shift | Mu)
