@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,28 +20,6 @@ _OTHERS = {
     "lora_controlnet": "a Control-LoRA",
     "body.0.resnets.0.block1.weight": "a T2I-Adapter",
 }
-
-
-@dataclass(frozen=True)
-class Control:
-    """A ControlNet and how strongly it counts: its residuals are multiplied by ``strength``."""
-
-    network: ControlNetModel
-    strength: float = 1.0
-
-    def residuals(self, x, t, hint, context, pooled=None, time_ids=None) -> dict:
-        """What a UNet is called with beside the rest, for ``hint`` ``[B, 3, H, W]`` in [0, 1] (Zhang et al. 2023)."""
-        added = None if pooled is None else {"text_embeds": pooled, "time_ids": time_ids}
-        down, middle = self.network(
-            x,
-            t,
-            encoder_hidden_states=context,
-            controlnet_cond=hint.to(x.dtype),
-            conditioning_scale=self.strength,
-            added_cond_kwargs=added,
-            return_dict=False,
-        )
-        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
 
 def check_control(path: Path) -> None:
@@ -74,7 +51,7 @@ def load_control(path: Path, unet: UNet2DConditionModel, dtype: torch.dtype) -> 
         network = load_network(ControlNetModel, path, dtype)
         _require_width(path, network.config.cross_attention_dim, unet)
         return network
-    weights = _weights(path, unet.config)
+    weights = control_weights(path, unet.config)
     wide = next((value.shape[1] for key, value in weights.items() if key.endswith("attn2.to_k.weight")), None)
     _require_width(path, wide, unet)
     hints = "controlnet_cond_embedding"
@@ -88,7 +65,7 @@ def load_control(path: Path, unet: UNet2DConditionModel, dtype: torch.dtype) -> 
     return fill(path, network, weights, dtype)
 
 
-def _weights(path: Path, config: dict) -> dict[str, torch.Tensor]:
+def control_weights(path: Path, config: dict) -> dict[str, torch.Tensor]:
     """A file's tensors by diffusers' names; of a whole checkpoint's those of its ControlNet."""
     from diffusers.loaders.single_file_utils import DIFFUSERS_TO_LDM_MAPPING, convert_controlnet_checkpoint
     from safetensors import safe_open

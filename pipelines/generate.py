@@ -20,11 +20,11 @@ from ..receipts.report import Report
 from .adaptive_run import Cast, Plan, described, jobs_for, run
 from .checkpoint import Checkpoint, Components, architecture_at, open_checkpoint
 from .console import progress
-from .control import Control, check_control, load_control
+from .control import check_control, load_control
 from .given_pictures import check_pictures, read_asked
 from .model import TeacherPlan
 from .processes import Processes
-from .stable_diffusion import StableDiffusion
+from .stable_diffusion import Control, StableDiffusion
 from .student_request import StudentRequest, quiet_libraries, resolve_dtype
 
 DEFAULT_FRACTION = 0.3

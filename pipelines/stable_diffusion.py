@@ -15,7 +15,7 @@ from ..samplers.denoisers import DiscreteDenoiser
 from .model import LatentModel
 
 if TYPE_CHECKING:
-    from .control import Control
+    from diffusers import ControlNetModel
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,28 @@ class Components:
     alphas_cumprod: torch.Tensor
     prediction: str
     empty_negative_is_zero: bool
+
+
+@dataclass(frozen=True)
+class Control:
+    """A ControlNet and how strongly it counts: its residuals are multiplied by ``strength``."""
+
+    network: ControlNetModel
+    strength: float = 1.0
+
+    def residuals(self, x, t, hint, context, pooled=None, time_ids=None) -> dict:
+        """What a UNet is called with beside the rest, for ``hint`` ``[B, 3, H, W]`` in [0, 1] (Zhang et al. 2023)."""
+        added = None if pooled is None else {"text_embeds": pooled, "time_ids": time_ids}
+        down, middle = self.network(
+            x,
+            t,
+            encoder_hidden_states=context,
+            controlnet_cond=hint.to(x.dtype),
+            conditioning_scale=self.strength,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )
+        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
 
 class StableDiffusion(LatentModel):

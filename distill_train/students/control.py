@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...demo_family.control import SceneControl, load_control
 from ...files import preview, read_header, sha256
 from ...files.student_file import BASE_PART
+from ...pipelines.control import control_weights
 from ...pipelines.folder_files import weight_files
 from ..config import RecipeError
 from .base import Student, recompute_activations
@@ -137,12 +138,9 @@ def _made(teacher, start: Path | None) -> nn.Module:
     control = control.float()
     if start is None:
         return control
-    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
-    from safetensors.torch import load_file
-
     file = _file(start)
     read_header(file)  # which says what it is instead of one of safetensors
-    return _filled(control, convert_controlnet_checkpoint(load_file(file), control.config), start)
+    return _filled(control, control_weights(file, control.config), start)
 
 
 def _file(path: Path) -> Path:

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 from understudy.files import CheckpointError
 from understudy.pipelines.checkpoint import open_checkpoint
-from understudy.pipelines.control import Control, check_control, load_control
+from understudy.pipelines.control import check_control, load_control
 from understudy.pipelines.layout import original_unet_names
 from understudy.pipelines.model import StudentPlan, TeacherPlan, draw, redo
-from understudy.pipelines.stable_diffusion import StableDiffusion
+from understudy.pipelines.stable_diffusion import Control, StableDiffusion
 
 SIZE = (16, 16)
 CPU = torch.device("cpu")

@@ -1,18 +1,18 @@
-"""Make the calibration table that the demo ships: ``python -m understudy.demo_family.make_calibration``.
+"""Make the calibration table that the demo ships: ``python -m understudy.distill_train.demo.make_calibration``.
 
 The student's scores on every scene of the calibration split, one seed each, under the demo's own settings.
 """
 
 import torch
 
-from ..oracles import load_oracle
-from ..oracles.calibration import Calibration
-from ..oracles.statistics import percentiles_of
-from ..pipelines.adaptive_run import described
-from ..pipelines.demo import FOLDER, STUDENT, DemoModel
-from ..pipelines.model import draw
-from . import family
-from .scenes import scenes_of
+from ...demo_family import family
+from ...demo_family.scenes import scenes_of
+from ...oracles import load_oracle
+from ...oracles.calibration import Calibration
+from ...oracles.statistics import percentiles_of
+from ...pipelines.adaptive_run import described
+from ...pipelines.demo import FOLDER, STUDENT, DemoModel
+from ...pipelines.model import draw
 
 BATCH = 128
 
