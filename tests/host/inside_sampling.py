@@ -48,6 +48,9 @@ def small(kind, model, **network):
             torch.nn.init.normal_(parameter, std=0.7 / parameter[0].numel() ** 0.5)
         else:
             torch.nn.init.constant_(parameter, 1.0 if "norm" in name and "weight" in name else 0.02)
+    for name, buffer in made.diffusion_model.named_buffers():
+        if name == "pos_embed":  # which the host leaves to the file, with whatever lay in memory
+            torch.nn.init.normal_(buffer, std=0.02)
     return comfy.model_patcher.ModelPatcher(made, CPU, CPU)
 
 

@@ -17,6 +17,7 @@ PASSED = {
     "UnderstudyCombineOracles": {"oracle": "oracle_a"},
     "UnderstudyCalibrate": {"scores": "scores"},
     "UnderstudyAttentionGuidance": {"model": "model"},
+    "UnderstudyApplyGradientPredictor": {"model": "model"},
     "UnderstudyTeacher": {"images": "images"},
     "UnderstudyKeepBetter": {"images": "images_after", "scores": "scores"},
 }

@@ -56,7 +56,10 @@ def complete(kind, host, folder):
         loop, shown = {"steps": 1, "batch_size": 8, "lr": 1e-3}, {"seed": SEED, "prompts": (TEXTS[kind],) * COUNT}
         told = {"method": name, "seed": 1, "export": "x.safetensors", "loop": loop, "student": files}
         recipe = Recipe(**told, samples=shown, settings=settings)
-        return make_method(recipe, CPU, teacher=teacher, source=Noise(teacher, TEXTS[kind]))
+        made = make_method(recipe, CPU, teacher=teacher, source=Noise(teacher, TEXTS[kind]))
+        if teacher.unet_waits:
+            made.make_student()  # as `prepare` does
+        return made
 
     first = method("sferd-predictor", {}, cfg=1.0, rule="consistency", intervals=50)
     livelier(first.network)
