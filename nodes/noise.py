@@ -13,12 +13,12 @@ import torch
 
 from ..samplers.noise import PerImageBrownianNoise, PerImageNoise
 
-# The host's samplers without noise of their own whose steps treat each image by itself. A sampler that is neither here
-# nor takes a noise sampler may couple the images of a batch or draw noise for all of them at once (dpm_adaptive, and
-# samplers of other packs): it runs image by image.
+# The host's samplers and one of ours without noise of their own, whose steps treat each image by itself. A sampler that
+# is neither here nor takes a noise sampler may couple the images of a batch or draw noise for all of them at once
+# (dpm_adaptive, and samplers of other packs): it runs image by image.
 NOISELESS = frozenset(
     "euler euler_cfg_pp heun heunpp2 exp_heun_2_x0 dpm_2 lms dpm_fast dpmpp_2m dpmpp_2m_cfg_pp ipndm ipndm_v deis "
-    "gradient_estimation gradient_estimation_cfg_pp ddim uni_pc uni_pc_bh2".split()
+    "gradient_estimation gradient_estimation_cfg_pp ddim uni_pc uni_pc_bh2 one_step".split()
 )
 
 

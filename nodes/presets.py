@@ -1,34 +1,43 @@
-"""How students of each kind are sampled in ComfyUI: one preset for each, or what a student's own file says."""
+"""The table's students in ComfyUI: which of them this host can sample, and with what."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
 from functools import partial
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import torch
 
 from ..files.student_file import EMBEDDED, StudentFile
-from ..samplers.boundary import TIMESTEP_SCALING, boundary_scalings
-from ..samplers.consistency import sample_consistency
-from ..samplers.schedules import last_consistency_steps
-
-# The grid of timesteps on which consistency students are distilled.
-GRID = 50
+from ..samplers.boundary import TIMESTEP_SCALING, latent_consistency
+from ..samplers.presets import ARCHITECTURES, SAMPLERS, STUDENTS, Student
+from ..samplers.presets.settings import NATIVE, Lcm, Mu, Patch, Sampling, Shift
+from ..samplers.schedules import GRID, grid_sigmas
 
 
-@dataclass(frozen=True)
-class Preset:
-    """about: which students it is for, for the widget's tooltip. cfg: what to set there.
+class Prepared(NamedTuple):
+    """What one call of the host's `sample_custom` needs: name is the host's for the sampler, or the table's."""
 
-    prepare: ``(model, steps, cfg, denoise, **knobs) -> (model, sampler's name, KSAMPLER, sigmas, cfg)``; its knobs,
-    where it has them, are ``grid`` and ``scaling``, which a student's own file may say.
-    """
-
-    about: str
-    cfg: str
-    prepare: Callable[..., tuple]
+    model: object
+    name: str
+    sampler: object
+    sigmas: torch.Tensor
+    cfg: float
 
 
-def sampling_of_file(model, path: str, denoise: float) -> tuple:
+def offered() -> list[str]:
+    """The families whose class this ComfyUI has."""
+    import comfy.supported_models as host
+
+    return [
+        key
+        for key, student in STUDENTS.items()
+        if not student.architectures or any(hasattr(host, name) for name in student.architectures)
+    ]
+
+
+def sampling_of_file(model, path: str, denoise: float) -> Prepared:
     """Steps, guidance and preset, or the host's sampler and scheduler, from a student's own file.
 
     Raises CheckpointError for a file that is no student's, and ValueError for one that cannot be sampled here.
@@ -36,72 +45,44 @@ def sampling_of_file(model, path: str, denoise: float) -> tuple:
     student = StudentFile.read(path)
     if student.guidance == EMBEDDED:
         raise ValueError(f"{path} takes the guidance scale as an input; fix it with 'understudy export --guidance'.")
-    arguments = model, student.steps, student.guidance, denoise
     if student.preset is None:
-        return host_sampling(*arguments, sampler=student.sampler, scheduler=student.scheduler)
-    if student.preset not in PRESETS:
-        raise ValueError(f"{path} is of the preset {student.preset!r}; this pack knows {', '.join(PRESETS)}.")
-    knobs = {"grid": student.intervals, "scaling": student.timestep_scaling}
-    if student.preset == "consistency":
-        del knobs["scaling"]
-    return PRESETS[student.preset].prepare(
-        *arguments, **{name: value for name, value in knobs.items() if value is not None}
-    )
+        row = Student(key=path, sampler=student.sampler, schedule=student.scheduler, steps=student.steps, cfgs=None)
+    elif student.preset in STUDENTS:
+        row = STUDENTS[student.preset].on_grid(student.intervals, student.timestep_scaling)
+    else:
+        raise ValueError(f"{path} is of the preset {student.preset!r}; this pack knows {', '.join(STUDENTS)}.")
+    return prepare(row, model, student.steps, student.guidance, denoise)
 
 
-def host_sampling(model, steps: int, cfg: float, denoise: float, *, sampler: str, scheduler: str) -> tuple:
-    """A sampler and a scheduler by the host's names, for students that any KSampler samples."""
-    from comfy.samplers import KSampler, sampler_object
+def prepare(
+    row: Sampling, model, steps: int, cfg: float, denoise: float, cells: tuple[int, int] | None = None
+) -> Prepared:
+    """A MODEL as a row of the table has it sampled. denoise: the fraction of the schedule to run. cells: height and
+    width of its latents, without which they are of 1024 x 1024 pixels.
 
-    for name, known in ((sampler, KSampler.SAMPLERS), (scheduler, KSampler.SCHEDULERS)):
+    Raises ValueError for a model of another architecture, for steps or a denoise that the schedule does not have, and
+    for a sampler or a scheduler that this ComfyUI does not have.
+    """
+    from comfy.samplers import KSampler
+
+    schedulers = KSampler.SCHEDULERS if isinstance(row.schedule, str) else (row.schedule,)
+    for name, known in ((row.sampler, [*KSampler.SAMPLERS, *SAMPLERS]), (row.schedule, schedulers)):
         if name not in known:
-            raise ValueError(f"the student's file asks for {name!r}, which this ComfyUI does not have.")
-    host = KSampler(model, steps, model.load_device, sampler, scheduler, denoise, model.model_options)
-    return model, sampler, sampler_object(sampler), host.sigmas, cfg
-
-
-def consistency(model, steps: int, cfg: float, denoise: float, *, spacing: str, grid: int = GRID) -> tuple:
-    """Plain denoised as consistency function, on the timesteps of the distillation (Starodubcev et al. 2023)."""
-    from comfy.samplers import KSAMPLER
-
-    sampling = model.get_model_object("model_sampling")
-    sigmas = last_consistency_steps(sampling, steps, denoise, grid, spacing)
-    sampler = KSAMPLER(with_noise_sampler(partial(sample_consistency, noise_scaling=sampling.noise_scaling)))
-    return model, "consistency", sampler, sigmas, cfg
-
-
-def demo(model, steps: int, cfg: float, denoise: float) -> tuple:
-    """The embedded student: guidance is distilled into it."""
-    return consistency(model, steps, 1.0, denoise, spacing="trailing")
-
-
-def latent_consistency(
-    model, steps: int, cfg: float, denoise: float, *, scaling: float = TIMESTEP_SCALING, grid: int = GRID
-) -> tuple:
-    """LCM, whole or as a LoRA: its boundary scaling on the timesteps of its grid, with the host's own sampler."""
-    model = with_boundary_scaling(model, scaling, grid)
-    return host_sampling(model, steps, cfg, denoise, sampler="lcm", scheduler="sgm_uniform")
-
-
-PRESETS = {
-    "demo": Preset("the embedded student", "always 1", demo),
-    "LCM": Preset("a whole latent consistency model", "1 to 2", latent_consistency),
-    "LCM-LoRA": Preset("a checkpoint with an LCM LoRA", "1 to 2", latent_consistency),
-    "consistency": Preset(
-        "consistency distillation without LCM's boundary scaling",
-        "as it was distilled, such as 8",
-        partial(consistency, spacing="leading"),
-    ),
-}
-
-
-def with_noise_sampler(function: Callable) -> Callable:
-    """``function`` as the host calls samplers; the noise sampler shows in its signature."""
-
-    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None, noise_sampler=None):
-        return function(model, x, sigmas, extra_args, callback, disable, noise_sampler=noise_sampler)
-
-    return sample
+            raise ValueError(f"{row.key} asks for {name!r}, which this ComfyUI does not have.")
+    architecture = _architecture(row, model)
+    tokens = NATIVE
+    if cells is not None and architecture is not None:
+        tokens = round(cells[0] * cells[1] * (ARCHITECTURES[architecture].latent.pixels / 16) ** 2)
+    model = _patched(model, row.patch, architecture, tokens)
+    if isinstance(row.schedule, str):
+        host = KSampler(model, steps, model.load_device, row.sampler, row.schedule, denoise, model.model_options)
+        sigmas = host.sigmas
+    else:
+        sampling = model.get_model_object("model_sampling")
+        times = SimpleNamespace(sigmas=sampling.sigmas, t_to_sigma=sampling.sigma)
+        sigmas = row.schedule.sigmas(times, steps, denoise, tokens)
+    sampler = _sampler(row.sampler, model, row.knobs)
+    return Prepared(model, row.sampler, sampler, sigmas, row.cfg if row.forced else cfg)
 
 
 def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = GRID):
@@ -123,12 +104,56 @@ def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = 
 
         def calculate_denoised(self, sigma, model_output, model_input):
             x0 = super().calculate_denoised(sigma, model_output, model_input)
-            skip, out = boundary_scalings(self.timestep(sigma), x0.ndim, scaling)
-            return skip * model_input + out * x0
+            return latent_consistency(model_input, x0, self.timestep(sigma), scaling)
 
     sampling = LatentConsistency(model.model.model_config)
     if len(own.sigmas) == sampling.num_timesteps:  # ModelSamplingDiscrete may have changed them, to zero SNR
-        sampling.set_sigmas(own.sigmas.flip(0)[:: sampling.skip_steps][:grid].flip(0))
+        sampling.set_sigmas(grid_sigmas(own.sigmas, grid))
     clone = model.clone()
     clone.add_object_patch("model_sampling", sampling)
     return clone
+
+
+def _architecture(row: Sampling, model) -> str | None:
+    """Which of the row's architectures the model is; None for a row of any."""
+    if not row.architectures:
+        return None
+    names = [each.__name__ for each in type(model.model.model_config).__mro__]
+    for name in row.architectures:
+        if name in names:
+            return name
+    raise ValueError(
+        f"the preset {row.key} is for {row.about or row.key}, which ComfyUI loads as "
+        f"{' or '.join(row.architectures)}, but this model is {names[0]}: choose another preset or model."
+    )
+
+
+def _patched(model, patch: Patch | None, architecture: str | None, tokens: int):
+    """The MODEL as the host's own nodes patch it; LCM's boundary is ours."""
+    from comfy_extras import nodes_model_advanced as host
+
+    if patch is None:
+        return model
+    if isinstance(patch, Lcm):
+        return with_boundary_scaling(model, patch.scaling, patch.grid)
+    if isinstance(patch, Shift):
+        return host.ModelSamplingSD3().patch(model, patch.value, ARCHITECTURES[architecture].multiplier)[0]
+    if isinstance(patch, Mu):
+        mu = patch.at(tokens)  # the same at both ends of the node's own interpolation
+        return host.ModelSamplingFlux().patch(model, mu, mu, 1024, 1024)[0]
+    return host.ModelSamplingDiscrete().patch(model, "x0", False)[0]
+
+
+def _sampler(name: str, model, knobs):
+    """The host's KSAMPLER, of its own sampler or of ours with what it asks of the model."""
+    from comfy.samplers import KSAMPLER, sampler_object
+
+    if name not in SAMPLERS:
+        return sampler_object(name)
+    sampling = model.get_model_object("model_sampling")
+    asked = inspect.signature(SAMPLERS[name]).parameters
+    of_the_model = {
+        "noise_scaling": sampling.noise_scaling, "sigma_to_t": sampling.timestep, "t_to_sigma": sampling.sigma
+    }  # fmt: skip
+    bound = {key: value for key, value in of_the_model.items() if key in asked}
+    return KSAMPLER(partial(SAMPLERS[name], **bound, **knobs))

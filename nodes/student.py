@@ -6,12 +6,13 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
+from ..samplers.presets import STUDENTS
 from .display import shown
 from .folders import NONE, student_files, student_path
 from .latents import single
 from .noise import starting_noise
 from .patches import warning
-from .presets import GRID, PRESETS, sampling_of_file
+from .presets import offered, prepare, sampling_of_file
 from .sampling import Progress, runs_needed, sample_images
 from .schema import schema
 from .seeds import with_seed
@@ -42,11 +43,19 @@ class UnderstudyStudentSampler(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "preset",
-                    options=list(PRESETS),
+                    options=offered(),
                     default="demo",
-                    tooltip=f"How the student was distilled. {_listed('about')}.",
+                    tooltip="How the student was distilled, by its file's name: demo for Understudy Load Demo's, "
+                    "LCM-LoRA for a checkpoint with an LCM LoRA, z-image-turbo for Z-Image-Turbo. The help page says "
+                    "which is for what, and with which steps and cfg.",
                 ),
-                io.Int.Input("steps", default=4, min=1, max=GRID, tooltip="Network steps; 1 to 8 are usual."),
+                io.Int.Input(
+                    "steps",
+                    default=4,
+                    min=1,
+                    max=50,
+                    tooltip="Network steps, as the student was distilled for; the node says if it was for others.",
+                ),
                 io.Float.Input(
                     "cfg",
                     default=1.0,
@@ -54,7 +63,8 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip=f"Guidance scale; 1 means none and halves the cost. {_listed('cfg')}.",
+                    tooltip="Guidance scale; 1 means none and halves the cost. Most students are made for 1; the node "
+                    "says if this one is made for another.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -63,7 +73,8 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image. "
-                    "With demo and consistency, steps are at most 50 x denoise.",
+                    "With demo and consistency, steps are at most 50 x denoise; a student with a fixed schedule runs "
+                    "that much less of it.",
                 ),
                 io.Combo.Input(
                     "settings_from",
@@ -92,13 +103,19 @@ class UnderstudyStudentSampler(io.ComfyNode):
     def execute(
         cls, model, positive, negative, latent_image, seed, preset, steps, cfg, denoise, settings_from=NONE
     ) -> io.NodeOutput:
-        if settings_from == NONE:
-            model, name, sampler, sigmas, cfg = PRESETS[preset].prepare(model, steps, cfg, denoise)
-        else:
-            model, name, sampler, sigmas, cfg = sampling_of_file(model, student_path(settings_from), denoise)
         latent = with_model_dimensions(model, single(latent_image, "latent_image"))
         samples = latent["samples"]
         batch = samples.shape[0]
+        said = []
+        if settings_from == NONE:
+            student = STUDENTS[preset]
+            said += student.objections(steps, cfg)
+            if student.knobs.get("full_noise") and samples.any():
+                raise ValueError(f"{preset} starts from noise alone: give an empty latent instead of an image's.")
+            prepared = prepare(student, model, steps, cfg, denoise, tuple(samples.shape[-2:]))
+        else:
+            prepared = sampling_of_file(model, student_path(settings_from), denoise)
+        model, name, sampler, sigmas, cfg = prepared
         if batch == 0:
             raise ValueError("latent_image is an empty batch: it needs at least one latent.")
         indices = latent.get("batch_index")
@@ -121,9 +138,10 @@ class UnderstudyStudentSampler(io.ComfyNode):
             range(batch) if indices is None else indices,
             Progress(model, len(sigmas) - 1, runs),
         )
-        text = warning(model, batch) if runs > 1 else None
+        if runs > 1 and (deaf := warning(model, batch)):
+            said.append(deaf)
         latent = with_seed({**latent, "samples": samples}, seed)
-        return io.NodeOutput(latent, ui=shown(text, cls.hidden.unique_id) if text else None)
+        return io.NodeOutput(latent, ui=shown("\n".join(said), cls.hidden.unique_id) if said else None)
 
 
 def with_model_dimensions(model, latent: dict) -> dict:
@@ -134,8 +152,3 @@ def with_model_dimensions(model, latent: dict) -> dict:
     prepared = {key: value for key, value in latent.items() if key not in ratios}
     prepared["samples"] = fix_empty_latent_channels(model, latent["samples"], **ratios)
     return prepared
-
-
-def _listed(field: str) -> str:
-    """What the presets say of themselves: "demo: ...; LCM: ..."."""
-    return "; ".join(f"{name}: {getattr(preset, field)}" for name, preset in PRESETS.items())

@@ -4,17 +4,23 @@ from .adaptive import Adaptive, adaptive
 from .consistency import sample_consistency
 from .denoisers import Counted, DiscreteDenoiser, FlowDenoiser, Guided, Prediction, scaled_linear
 from .noise import PerImageBrownianNoise, PerImageNoise, image_seeds, initial_noise
-from .rollback import noise_variance, schedule_fraction, variance_to_sigma
+from .one_step import sample_one_step
+from .rollback import noise_variance, schedule_fraction, sigma_to_variance, variance_to_sigma
 from .schedules import (
     SCHEDULES,
     consistency_sigmas,
+    flux2_sigmas,
+    given_sigmas,
+    grid_sigmas,
     karras_sigmas,
     last_consistency_steps,
     last_steps,
     normal_sigmas,
+    timestep_sigmas,
     trailing_sigmas,
 )
 from .solvers import sample_dpmpp_2m, sample_euler
+from .tcd import sample_tcd
 
 __all__ = [
     "SCHEDULES",
@@ -28,6 +34,9 @@ __all__ = [
     "Prediction",
     "adaptive",
     "consistency_sigmas",
+    "flux2_sigmas",
+    "given_sigmas",
+    "grid_sigmas",
     "image_seeds",
     "initial_noise",
     "karras_sigmas",
@@ -38,8 +47,12 @@ __all__ = [
     "sample_consistency",
     "sample_dpmpp_2m",
     "sample_euler",
+    "sample_one_step",
+    "sample_tcd",
     "scaled_linear",
     "schedule_fraction",
+    "sigma_to_variance",
+    "timestep_sigmas",
     "trailing_sigmas",
     "variance_to_sigma",
 ]

@@ -8,6 +8,14 @@ SIGMA_DATA = 0.5
 TIMESTEP_SCALING = 10.0
 
 
+def latent_consistency(
+    x: torch.Tensor, x0: torch.Tensor, t: torch.Tensor, timestep_scaling: float = TIMESTEP_SCALING
+) -> torch.Tensor:
+    """f = c_skip x + c_out x0, of x's shape [B, ...]: what a latent consistency model says at x. t: [B] or [1]."""
+    skip, out = boundary_scalings(t, x0.ndim, timestep_scaling)
+    return skip * x + out * x0
+
+
 def boundary_scalings(
     t: torch.Tensor, dimensions: int, timestep_scaling: float = TIMESTEP_SCALING
 ) -> tuple[torch.Tensor, torch.Tensor]:

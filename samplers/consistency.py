@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from .noise import PerImageNoise
+from .noise import seeded_noise
 
 
 @torch.no_grad()
@@ -37,9 +37,7 @@ def sample_consistency(
     if noise_scaling is None:
         noise_scaling = getattr(model, "noise_scaling", _variance_exploding)
     if stochastic and noise_sampler is None:
-        seed = extra_args.get("seed")
-        seed = int(torch.randint(2**63 - 1, ())) if seed is None else seed
-        noise_sampler = PerImageNoise(seed, range(x.shape[0]), x.shape[1:], x.device, x.dtype, x.device)
+        noise_sampler = seeded_noise(x, extra_args.get("seed"))
     ones = x.new_ones([x.shape[0]])
     for i in range(len(sigmas) - 1):
         sigma, sigma_next = sigmas[i], sigmas[i + 1]

@@ -83,6 +83,13 @@ class PerImageNoise:
         return torch.stack(draws).to(self.device, self.dtype)
 
 
+def seeded_noise(x: torch.Tensor, seed: int | None) -> PerImageNoise:
+    """What a sampler draws for a whole batch x that it was given no noise sampler for; without a seed, one from torch's
+    global generator."""
+    seed = int(torch.randint(2**63 - 1, ())) if seed is None else seed
+    return PerImageNoise(seed, range(x.shape[0]), x.shape[1:], x.device, x.dtype, x.device)
+
+
 class PerImageBrownianNoise:
     """Noise sampler for the SDE samplers: increments of one Brownian tree for each image, scaled to unit variance.
 

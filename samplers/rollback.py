@@ -38,6 +38,17 @@ def variance_to_sigma(variance: float, flow: bool = False) -> float:
     return 1 / (1 + ((1 - variance) / variance) ** 0.5) if flow else (variance / (1 - variance)) ** 0.5
 
 
+def sigma_to_variance(sigma: float, flow: bool = False) -> float:
+    """The inverse of `variance_to_sigma`: the noise's share of the variance at a positive sigma, for flow below 1.
+
+    Raises ValueError for a sigma out of that range.
+    """
+    if not 0 < sigma < (1 if flow else float("inf")):
+        raise ValueError(f"sigma is {sigma}; expected more than 0" + (" and less than 1" if flow else ""))
+    signal = 1 - sigma if flow else 1.0
+    return sigma**2 / (sigma**2 + signal**2)
+
+
 def noise_variance(
     scheduler: Callable[[int], torch.Tensor],
     steps: int,

@@ -5,9 +5,13 @@ A denoiser here is anything with `sigma_min`, `sigma_max`, `sigmas`, `t_to_sigma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
+
+# Timesteps on which consistency students are distilled, where nothing else is said.
+GRID = 50
 
 
 def normal_sigmas(model, steps: int) -> torch.Tensor:
@@ -26,7 +30,54 @@ def karras_sigmas(model, steps: int, rho: float = 7.0) -> torch.Tensor:
     return _with_zero(torch.linspace(high, low, _positive(steps)) ** rho)
 
 
-def consistency_sigmas(model, steps: int, grid: int = 50, spacing: str = "trailing") -> torch.Tensor:
+def grid_sigmas(sigmas: torch.Tensor, grid: int = GRID) -> torch.Tensor:
+    """The rising sigmas [grid] at a consistency student's timesteps, 19, 39, … 999 for a grid of 50, of a model's."""
+    return sigmas.flip(0)[:: len(sigmas) // grid][:grid].flip(0)
+
+
+def timestep_sigmas(model, timesteps: Sequence[int], steps: int, fraction: float = 1.0) -> torch.Tensor:
+    """The first `steps` of given timesteps, then 0. With the fraction f, the first of the last int(f n) of n timesteps,
+    as the host's `SDTurboScheduler` takes them.
+
+    Raises ValueError for a fraction outside (0, 1], steps below 1 or more than are left.
+    """
+    last = int(len(timesteps) * _fraction(fraction))
+    if _positive(steps) > last:
+        raise ValueError(
+            f"{steps} steps at a denoise of {fraction:g}, but of the {len(timesteps)} timesteps that the student knows "
+            f"only {last} are left there: take fewer steps or more denoise"
+        )
+    start = len(timesteps) - last
+    return _with_zero(model.t_to_sigma(torch.tensor(timesteps[start : start + steps])))
+
+
+def given_sigmas(sigmas: Sequence[float], steps: int, fraction: float = 1.0) -> torch.Tensor:
+    """A student's own sigmas, which end in 0. With a fraction below 1, as many of the last steps as it says, as the
+    host's `SplitSigmasDenoise` takes them.
+
+    Raises ValueError for a fraction outside (0, 1], one that leaves no step, or steps other than these have.
+    """
+    own = len(sigmas) - 1
+    if steps != own:
+        raise ValueError(f"{steps} steps, but the student has a fixed schedule of {own}: set steps to {own}")
+    left = round(own * _fraction(fraction))
+    if left == 0:
+        raise ValueError(f"a denoise of {fraction:g} leaves none of the student's {own} steps: take more")
+    return torch.tensor(sigmas[own - left :])
+
+
+def flux2_sigmas(steps: int, tokens: int) -> torch.Tensor:
+    """FLUX.2's schedule: uniform in time, shifted by a mu that depends on the steps and the image's tokens of 16 x 16
+    pixels each (Black Forest Labs' fit, which the host's `Flux2Scheduler` has)."""
+    mu = at_200 = 0.00016927 * tokens + 0.45666666
+    if tokens <= 4300:  # above, the same for any number of steps
+        at_10 = 8.73809524e-05 * tokens + 1.89833333
+        mu = at_200 + (at_10 - at_200) * (200 - _positive(steps)) / 190
+    u, shift = torch.linspace(1, 0, _positive(steps) + 1), math.exp(mu)
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def consistency_sigmas(model, steps: int, grid: int = GRID, spacing: str = "trailing") -> torch.Tensor:
     """Evenly chosen from the `grid` timesteps at which a consistency student was distilled.
 
     spacing: "trailing", the latent consistency models' 999, 979, … 19 for a grid of 50, or "leading", 981, 961, … 1.
@@ -47,7 +98,7 @@ def consistency_sigmas(model, steps: int, grid: int = 50, spacing: str = "traili
 
 
 def last_consistency_steps(
-    model, steps: int, fraction: float, grid: int = 50, spacing: str = "trailing"
+    model, steps: int, fraction: float, grid: int = GRID, spacing: str = "trailing"
 ) -> torch.Tensor:
     """`last_steps` of `consistency_sigmas`, whose `int(steps / fraction)` steps may be more than the grid has.
 
@@ -82,8 +133,7 @@ def last_steps(sigmas_fn: Callable[[int], torch.Tensor], steps: int, fraction: f
 
     sigmas_fn: number of steps to sigmas. Raises ValueError for a fraction outside (0, 1] or steps below 1.
     """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"the schedule fraction is {fraction}; expected more than 0 and at most 1")
+    _fraction(fraction)
     _positive(steps)
     # The host treats everything above 0.9999 as 1.
     return sigmas_fn(steps) if fraction > 0.9999 else sigmas_fn(int(steps / fraction))[-(steps + 1) :]
@@ -95,6 +145,12 @@ def _time_range(model) -> tuple[float, float]:
 
 def _with_zero(sigmas: torch.Tensor) -> torch.Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def _fraction(fraction: float) -> float:
+    if not 0 < fraction <= 1:
+        raise ValueError(f"the schedule fraction is {fraction}; expected more than 0 and at most 1")
+    return fraction
 
 
 def _positive(steps: int) -> int:

@@ -22,10 +22,11 @@ import comfy.model_patcher  # noqa: E402
 import comfy.supported_models  # noqa: E402
 from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.predicted import predicted, require_fit  # noqa: E402
-from understudy.nodes.presets import PRESETS, Preset, host_sampling  # noqa: E402
+from understudy.nodes.presets import prepare  # noqa: E402
 from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.predictor import Layout, Predictor  # noqa: E402
+from understudy.samplers.presets import STUDENTS, Student  # noqa: E402
 
 # What nodes show while they run.
 TOLD = []
@@ -237,10 +238,11 @@ def check_the_teacher_tells_patches_which_images_it_samples():
     refused(["2 images", "4 are sampled"], teach, images, [1], model=model)
 
 
+IMAGE_BY_IMAGE = Student(key="image by image", sampler="dpm_adaptive", schedule="normal", steps=3, cfgs=None)
+
+
 def check_the_student_tells_patches_which_images_it_samples():
-    PRESETS["image by image"] = Preset(
-        "", "", functools.partial(host_sampling, sampler="dpm_adaptive", scheduler="normal")
-    )
+    STUDENTS["image by image"] = IMAGE_BY_IMAGE
     try:
         entries, samples = references(), torch.zeros(BATCH, 4, 8, 8)
         for preset in ("image by image", "LCM"):
@@ -250,7 +252,7 @@ def check_the_student_tells_patches_which_images_it_samples():
                 own = student(referring(entries[image : image + 1]), latent, preset).result[0]["samples"]
                 close(whole[image : image + 1], own, 1e-3)
     finally:
-        del PRESETS["image by image"]
+        del STUDENTS["image by image"]
 
 
 def said(function, *args, **options):
@@ -278,13 +280,11 @@ def check_patches_that_may_not_listen_are_named():
         assert said(student, model, latent, "LCM") == ""
     for model in (MODEL, referring(references(3), reads=False)):
         assert "ad_params" not in said(teach, images, [1], model=model)
-    PRESETS["image by image"] = Preset(
-        "", "", functools.partial(host_sampling, sampler="dpm_adaptive", scheduler="normal")
-    )
+    STUDENTS["image by image"] = IMAGE_BY_IMAGE
     try:
         assert "Reference" in said(student, deaf, latent, "image by image")
     finally:
-        del PRESETS["image by image"]
+        del STUDENTS["image by image"]
 
 
 class Advanced(comfy.controlnet.ControlNet):
@@ -380,15 +380,16 @@ def check_what_caches_answer_is_not_counted():
 def check_steps_beyond_a_student_s_grid():
     sampling = MODEL.get_model_object("model_sampling")
     for preset, last in (("demo", [79, 59, 39, 19]), ("consistency", [61, 41, 21, 1])):
-        sigmas = PRESETS[preset].prepare(MODEL, 4, 1.0, 0.078)[3]  # the last 4 of 51 steps, but the grid has 50
+        sigmas = prepare(STUDENTS[preset], MODEL, 4, 1.0, 0.078).sigmas  # the last 4 of 51 steps, but the grid has 50
         assert sigmas[:-1].equal(sampling.sigmas[last]) and sigmas[-1] == 0
-        refused(["4 steps", "denoise of 0.02", "only 1"], PRESETS[preset].prepare, MODEL, 4, 1.0, 0.02)
-        refused(["50 steps", "denoise of 0.5", "only 25"], PRESETS[preset].prepare, MODEL, 50, 1.0, 0.5)
-    refused(["21 steps", "grid of 20"], PRESETS["consistency"].prepare, MODEL, 21, 1.0, 1.0, grid=20)
-    refused(["20 steps", "only 10"], PRESETS["consistency"].prepare, MODEL, 20, 1.0, 0.5, grid=20)
+        refused(["4 steps", "denoise of 0.02", "only 1"], prepare, STUDENTS[preset], MODEL, 4, 1.0, 0.02)
+        refused(["50 steps", "denoise of 0.5", "only 25"], prepare, STUDENTS[preset], MODEL, 50, 1.0, 0.5)
+    coarse = STUDENTS["consistency"].on_grid(20, None)
+    refused(["21 steps", "grid of 20"], prepare, coarse, MODEL, 21, 1.0, 1.0)
+    refused(["20 steps", "only 10"], prepare, coarse, MODEL, 20, 1.0, 0.5)
     # The host's scheduler goes between the points of LCM's grid, so that it starts where it is told to.
     for steps in (4, 50):
-        model, _, _, sigmas, _ = PRESETS["LCM"].prepare(MODEL, steps, 1.0, 0.5)
+        model, _, _, sigmas, _ = prepare(STUDENTS["LCM"], MODEL, steps, 1.0, 0.5)
         assert len(sigmas) == steps + 1 and sampling.timestep(sigmas[:1]).item() in range(500, 520)
 
 

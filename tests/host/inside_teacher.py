@@ -36,12 +36,13 @@ from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
-from understudy.nodes.presets import PRESETS, with_boundary_scaling  # noqa: E402
+from understudy.nodes.presets import prepare, with_boundary_scaling  # noqa: E402
 from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.nodes.subset import Subset  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.oracles.scores import Scores  # noqa: E402
 from understudy.oracles.threshold import Threshold  # noqa: E402
+from understudy.samplers.presets import STUDENTS  # noqa: E402
 
 import nodes as host_nodes  # noqa: E402
 
@@ -606,15 +607,21 @@ def student(preset, latent, seed=SEED, steps=3, cfg=1.0, denoise=1.0, model=MODE
     ]
 
 
+# The families that a model of SD 1.5's class is sampled by.
+SD15 = [key for key, row in STUDENTS.items() if not row.architectures or "SD15" in row.architectures]
+
+
 def check_students_sample_each_image_by_itself():
-    for preset in PRESETS:
+    assert {"demo", "LCM", "tcd", "flash", "hyper-sd-cfg"} <= set(SD15)
+    for preset in SD15:
         for denoise in (1.0, 0.5):
+            settings = {"steps": STUDENTS[preset].steps, "cfg": STUDENTS[preset].cfg, "denoise": denoise}
             samples = VAE.encode(pictures()) if denoise < 1 else torch.zeros(BATCH, 4, 8, 8)
-            batch = student(preset, {"samples": samples}, denoise=denoise)["samples"]
-            one = student(preset, {"samples": samples[2:3], "batch_index": [2]}, denoise=denoise)
+            batch = student(preset, {"samples": samples}, **settings)["samples"]
+            one = student(preset, {"samples": samples[2:3], "batch_index": [2]}, **settings)
             close(batch[2:3], one["samples"])
             assert one["batch_index"] == [2]
-            far(batch, student(preset, {"samples": samples}, seed=6, denoise=denoise)["samples"])
+            far(batch, student(preset, {"samples": samples}, seed=6, **settings)["samples"])
 
 
 def check_lcm_is_the_host_s():
@@ -654,11 +661,13 @@ def check_students_use_the_timesteps_that_they_were_distilled_on():
     sampling = MODEL.get_model_object("model_sampling")
     expected = {"demo": [999, 679, 339], "consistency": [981, 661, 321]}
     for preset, timesteps in expected.items():
-        _, _, _, sigmas, cfg = PRESETS[preset].prepare(MODEL, 3, 8.0, 1.0)
+        _, _, _, sigmas, cfg = prepare(STUDENTS[preset], MODEL, 3, 8.0, 1.0)
         assert torch.equal(sigmas[:-1], sampling.sigmas[timesteps]), sampling.timestep(sigmas[:-1])
         assert sigmas[-1] == 0 and cfg == (1.0 if preset == "demo" else 8.0)
     for grid, timesteps in ((50, [999, 19]), (20, [999, 49]), (100, [999, 9])):
-        distilled = PRESETS["LCM"].prepare(MODEL, 2, 1.0, 1.0, grid=grid)[0].get_model_object("model_sampling")
+        distilled = prepare(STUDENTS["LCM"].on_grid(grid, None), MODEL, 2, 1.0, 1.0)[0].get_model_object(
+            "model_sampling"
+        )
         assert len(distilled.sigmas) == grid and distilled.sigmas[[-1, 0]].equal(sampling.sigmas[timesteps])
         assert distilled.timestep(distilled.sigmas[[-1, 0]]).tolist() == timesteps
 
@@ -667,8 +676,9 @@ def check_students_respect_noise_masks():
     samples = VAE.encode(pictures())
     mask = torch.zeros(1, 8, 8)
     mask[..., 4:] = 1
-    for preset in PRESETS:
-        output = student(preset, {"samples": samples, "noise_mask": mask})["samples"]
+    for preset in SD15:
+        settings = {"steps": STUDENTS[preset].steps, "cfg": STUDENTS[preset].cfg}
+        output = student(preset, {"samples": samples, "noise_mask": mask}, **settings)["samples"]
         close(output[..., :4], samples[..., :4], 1e-5)
         far(output[..., 4:], samples[..., 4:])
 

@@ -13,6 +13,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from understudy.nodes import CLASSES
 from understudy.nodes.folders import NO_ORACLE
+from understudy.samplers.presets import STUDENTS
+from understudy.samplers.presets.settings import Flux2, Grid, Sigmas, Timesteps, listed
 
 from ..help_pages import FOLDER, named, text
 
@@ -68,6 +70,10 @@ def schema_of(without_host, monkeypatch, tmp_path):
     samplers.KSampler = SimpleNamespace(SAMPLERS=["euler", "dpmpp_2m"], SCHEDULERS=["normal"])
     monkeypatch.setitem(sys.modules, "folder_paths", files)
     monkeypatch.setitem(sys.modules, "comfy.samplers", samplers)
+    classes = ModuleType("comfy.supported_models")
+    classes.ZImage = type("ZImage", (), {})
+    monkeypatch.setitem(sys.modules, "comfy.supported_models", classes)
+    monkeypatch.setattr(sys.modules["comfy"], "supported_models", classes, raising=False)
     monkeypatch.setattr(sys.modules["comfy_api.latest"], "io", Types())
     return lambda node: getattr(importlib.import_module(f"understudy.nodes.{NODES[node]}"), node).define_schema()
 
@@ -125,9 +131,32 @@ def test_an_empty_folder_of_oracles_says_where_a_file_goes(schema_of):
     assert module.UnderstudyLoadOracle.validate_inputs(None) is True
 
 
-def test_every_preset_has_a_row_on_the_student_s_page(without_host):
-    from understudy.nodes.presets import PRESETS
+def preset_row(student):
+    """A preset's row in the help page's table."""
+    known = {
+        Timesteps: lambda it: f"timesteps {', '.join(map(str, it.values[:2]))}" + " ..." * (len(it.values) > 2),
+        Sigmas: lambda it: f"{len(it.values) - 1} noise levels of its own",
+        Flux2: lambda it: "Flux2Scheduler's",
+        Grid: lambda it: f"{'999, 979, ... 19' if it.spacing == 'trailing' else '981, 961, ... 1'} of 1,000",
+    }
+    schedule = known.get(type(student.schedule), lambda it: f"`{it}`")(student.schedule)
+    steps = f"{student.steps}" if len(student.allowed) == 1 else f"{student.steps} ({listed(student.allowed)})"
+    cfg = f"always {student.cfg:g}" if student.forced else f"{student.cfg:g}"
+    if student.cfgs is None:
+        cfg += " (as it was distilled)"
+    elif student.cfgs[0] != student.cfgs[1]:
+        cfg += f" ({student.cfgs[0]:g} to {student.cfgs[1]:g})"
+    classes = " or ".join(student.architectures) or "any"
+    return f"| {student.key} | {student.about} | {classes} | `{student.sampler}`, {schedule} | {steps} | {cfg} |"
 
-    rows = re.findall(r"^\| ([\w-]+) \| .+ \| .+ \| (.+) \|$", text("UnderstudyStudentSampler").split("## ")[0], re.M)
-    assert dict(rows[1:]) == {name: preset.cfg for name, preset in PRESETS.items()}
-    assert all(preset.about for preset in PRESETS.values())
+
+def test_every_preset_has_a_row_on_the_student_s_page():
+    rows = text("UnderstudyStudentSampler").split("## ")[0]
+    missing = [row for row in map(preset_row, STUDENTS.values()) if row not in rows.splitlines()]
+    assert not missing, "the help page lacks these rows:\n" + "\n".join(missing)
+    assert len(re.findall(r"^\| .*\|$", rows, re.M)) == len(STUDENTS) + 1  # and its heading
+
+
+def test_the_widget_offers_what_the_host_has(schema_of):
+    (combo,) = (socket for socket in schema_of("UnderstudyStudentSampler").inputs if socket.id == "preset")
+    assert combo.options == ["demo", "LCM", "LCM-LoRA", "consistency", "z-image-turbo"]

@@ -12,6 +12,7 @@ from understudy.samplers import (
     sample_euler,
     scaled_linear,
     schedule_fraction,
+    sigma_to_variance,
     trailing_sigmas,
     variance_to_sigma,
 )
@@ -170,3 +171,13 @@ def test_a_scheduler_without_enough_steps_is_refused():
         noise_variance(lambda steps: torch.tensor([1.0, 0.0]), 4, 0.5, *RANGE)
     with pytest.raises(ValueError, match="0 steps"):
         noise_variance(scheduler(), 0, 0.5, *RANGE)
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_sigmas_and_shares_of_the_variance_are_each_other_s_inverse(flow):
+    for share in (0.05, 0.41, 0.69, 0.97):
+        assert sigma_to_variance(variance_to_sigma(share, flow), flow) == pytest.approx(share)
+    assert sigma_to_variance(0.6, True) == pytest.approx(0.36 / (0.36 + 0.16))
+    for wrong in (0.0, 1.0) if flow else (0.0,):
+        with pytest.raises(ValueError, match=f"sigma is {wrong}"):
+            sigma_to_variance(wrong, flow)

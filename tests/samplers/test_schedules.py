@@ -5,9 +5,13 @@ from understudy.samplers import (
     DiscreteDenoiser,
     FlowDenoiser,
     consistency_sigmas,
+    flux2_sigmas,
+    given_sigmas,
+    grid_sigmas,
     last_consistency_steps,
     last_steps,
     scaled_linear,
+    timestep_sigmas,
 )
 
 DISCRETE, FLOW = DiscreteDenoiser(None, scaled_linear()), FlowDenoiser(None)
@@ -100,3 +104,40 @@ def test_the_last_steps_of_a_students_grid():
 def test_wrong_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_grid_of_consistency_timesteps():
+    assert DISCRETE.sigma_to_t(grid_sigmas(DISCRETE.sigmas)).round().tolist() == list(range(19, 1000, 20))
+    assert DISCRETE.sigma_to_t(grid_sigmas(DISCRETE.sigmas, 4)).round().tolist() == [249, 499, 749, 999]
+
+
+def test_given_timesteps():
+    turbo = tuple(range(999, 0, -100))
+    assert timesteps(timestep_sigmas(DISCRETE, turbo, 4)) == [999, 899, 799, 699]
+    assert timesteps(timestep_sigmas(DISCRETE, turbo, 2, 0.55)) == [499, 399]
+    assert timesteps(timestep_sigmas(DISCRETE, (399,), 1)) == [399]
+    with pytest.raises(ValueError, match="4 steps at a denoise of 0.3.*only 3"):
+        timestep_sigmas(DISCRETE, turbo, 4, 0.3)
+    with pytest.raises(ValueError, match="11 steps"):
+        timestep_sigmas(DISCRETE, turbo, 11)
+
+
+def test_given_sigmas():
+    own = (1.0, 0.9, 0.6, 0.2, 0.0)
+    assert given_sigmas(own, 4).tolist() == pytest.approx(own)
+    assert given_sigmas(own, 4, 0.5).tolist() == pytest.approx(own[2:])
+    with pytest.raises(ValueError, match="5 steps.*fixed schedule of 4"):
+        given_sigmas(own, 5)
+    with pytest.raises(ValueError, match="denoise of 0.1 leaves none"):
+        given_sigmas(own, 4, 0.1)
+    with pytest.raises(ValueError, match="fraction is 0"):
+        given_sigmas(own, 4, 0)
+
+
+def test_flux_2_s_schedule_depends_on_steps_and_size():
+    """Klein's at 1024 x 1024; above 4,300 tokens the steps no longer matter to the shift."""
+    assert flux2_sigmas(4, 4096).tolist() == pytest.approx([1, 0.9674, 0.9081, 0.7672, 0], abs=1e-4)
+    small, large = (flux2_sigmas(8, tokens)[2::2] - flux2_sigmas(4, tokens)[1:] for tokens in (1024, 9216))
+    assert small.abs().max() > 1e-3 and large.abs().max() < 1e-6
+    with pytest.raises(ValueError, match="0 steps"):
+        flux2_sigmas(0, 4096)

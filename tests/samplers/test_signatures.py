@@ -8,7 +8,12 @@ SAMPLERS = {name: getattr(samplers, name) for name in samplers.__all__ if name.s
 
 
 def test_there_are_samplers():
-    assert set(SAMPLERS) == {"sample_consistency", "sample_dpmpp_2m", "sample_euler"}
+    assert set(SAMPLERS) == {f"sample_{name}" for name in ("consistency", "dpmpp_2m", "euler", "one_step", "tcd")}
+
+
+# Without timesteps of a model, and without steps beyond the first.
+KNOBS = {"sample_tcd": {"gamma": 1.0}}
+STEPPING = [name for name in SAMPLERS if name != "sample_one_step"]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -20,7 +25,7 @@ def test_the_signature_is_k_diffusions(name):
         assert knob.kind is inspect.Parameter.KEYWORD_ONLY and knob.default is not inspect.Parameter.empty
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", STEPPING)
 def test_every_step_is_one_evaluation_and_one_callback_and_none_is_spent_at_zero(name, gaussian):
     seen, calls = [], []
 
@@ -31,7 +36,7 @@ def test_every_step_is_one_evaluation_and_one_callback_and_none_is_spent_at_zero
 
     x = torch.ones(2, 3)
     sigmas = torch.tensor([4.0, 2.0, 1.0, 0.0])
-    SAMPLERS[name](model, x, sigmas, {"word": "extra"}, calls.append, True)
+    SAMPLERS[name](model, x, sigmas, {"word": "extra"}, calls.append, True, **KNOBS.get(name, {}))
     assert seen == [4.0, 2.0, 1.0]
     assert [call["i"] for call in calls] == [0, 1, 2]
     for call in calls:
@@ -39,10 +44,11 @@ def test_every_step_is_one_evaluation_and_one_callback_and_none_is_spent_at_zero
         assert call["x"].shape == call["denoised"].shape == x.shape
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", STEPPING)
 def test_a_schedule_that_stops_above_zero_returns_x_there(name, gaussian):
-    x = SAMPLERS[name](gaussian.denoised, torch.full([1, 50_000], 3.0), torch.tensor([4.0, 2.0]))
-    if name == "sample_consistency":  # x0 plus noise of size 2
+    x = torch.full([1, 50_000], 3.0)
+    x = SAMPLERS[name](gaussian.denoised, x, torch.tensor([4.0, 2.0]), **KNOBS.get(name, {}))
+    if name in ("sample_consistency", "sample_tcd"):  # x0 plus noise of size 2
         assert x.std() == pytest.approx(2.0, rel=0.02)
     else:
         first_order = 3.0 * 0.5 + 0.5 * gaussian.denoised(torch.tensor([[3.0]]), 4.0)

@@ -1,0 +1,217 @@
+"""What the table's models are published to be sampled at: timesteps, sigmas, or the shift that makes them.
+
+Numbers of the sources that the rows name, put into sigmas by formulas of their own; no pack and no host.
+"""
+
+import math
+from itertools import accumulate
+from typing import NamedTuple
+
+
+class Published(NamedTuple):
+    """key: of a student or a teacher. architecture: the host's class, without which no host can be asked. sigmas: of so
+    many steps at a side of so many pixels, within the tolerance that the published digits allow."""
+
+    key: str
+    architecture: str
+    steps: int
+    sigmas: list
+    side: int = 1024
+    tolerance: float = 1e-4
+
+
+# Their classes came after 0.33.0, the newest host that the tests have: these are tested on their numbers alone.
+NOT_IN_A_HOST = {"qwen-image-2.1-turbo", "qwen-image-2.1", "flux3-klein", "flux3-klein-base"}
+
+
+def _sigmas():
+    """Stable Diffusion's 1,000, from betas linear in their square roots between .00085 and .012."""
+    low, high = 0.00085**0.5, 0.012**0.5
+    betas = ((low + (high - low) * t / 999) ** 2 for t in range(1000))
+    return [math.sqrt((1 - ab) / ab) for ab in accumulate((1 - beta for beta in betas), lambda a, b: a * b)]
+
+
+SIGMAS = _sigmas()
+
+
+def at(*timesteps, grid=range(1000)):
+    """Sigmas at timesteps, linear in log sigma between those of the grid, and 0."""
+    found = []
+    for t in timesteps:
+        below, above = max(g for g in grid if g <= t), min(g for g in grid if g >= t)
+        part = (t - below) / (above - below) if above > below else 0
+        found.append(math.exp((1 - part) * math.log(SIGMAS[below]) + part * math.log(SIGMAS[above])))
+    return [*found, 0.0]
+
+
+def evenly(steps):
+    """Timesteps of `sgm_uniform`: even from 999 to 0 without the last."""
+    return [999 - 999 * i / steps for i in range(steps)]
+
+
+def shifted(times, shift):
+    return [shift * u / (1 + (shift - 1) * u) for u in times]
+
+
+def simple(steps, shift, table=1000):
+    """A flow's even times 1, 1 - 1 / N ..., as near as a table of so many has them, shifted."""
+    return [*shifted([1 - int(i * table / steps) / table for i in range(steps)], shift), 0.0]
+
+
+def mu(steps, value):
+    return simple(steps, math.exp(value), 10000)
+
+
+def last(shift):
+    """The last of the 1,000 times of a flow, shifted once: where `sgm_uniform` and `normal` end."""
+    return shifted([1 / 1000], shift)[0]
+
+
+def sgm(steps, shift):
+    return [*shifted([1 - (1 - last(shift)) * i / steps for i in range(steps)], shift), 0.0]
+
+
+def normal(steps, shift):
+    return [*shifted([1 - (1 - last(shift)) * i / (steps - 1) for i in range(steps)], shift), 0.0]
+
+
+def karras(steps):
+    high, low = SIGMAS[-1] ** (1 / 7), SIGMAS[0] ** (1 / 7)
+    return [*((high + (low - high) * i / (steps - 1)) ** 7 for i in range(steps)), 0.0]
+
+
+def without_the_last_but_one(sigmas):
+    """What UniPC leaves out."""
+    return sigmas[:-2] + sigmas[-1:]
+
+
+TRAILING = at(999, 749, 499, 249)
+LCM_GRID = range(19, 1000, 20)
+KLEIN = [1, 0.9674, 0.9081, 0.7672, 0]
+FLUX2_TURBO = [1, 0.985, 0.967, 0.941, 0.906, 0.853, 0.763, 0.580, 0]
+
+PUBLISHED = [
+    Published("demo", "SD15", 4, at(999, 759, 499, 259)),
+    Published("LCM", "SD15", 4, at(999, 754, 509, 264, grid=LCM_GRID)),
+    Published("LCM-LoRA", "SDXL", 4, at(999, 754, 509, 264, grid=LCM_GRID)),
+    Published("consistency", "SD15", 5, at(981, 781, 581, 381, 181)),
+    Published("tcd", "SDXL", 4, TRAILING),
+    Published("hyper-sd-1step", "SD15", 1, at(999)),
+    Published("pcm-smallcfg", "SD15", 4, TRAILING),
+    Published("pcm-normalcfg", "SDXL", 8, at(999, 874, 749, 624, 499, 374, 249, 124)),
+    Published("sd-turbo", "SD20", 1, at(999)),
+    Published("sd-turbo", "SD20", 4, at(999, 899, 799, 699)),
+    Published("sdxl-turbo", "SDXL", 1, at(999)),
+    Published("sdxl-turbo", "SDXL", 4, at(999, 899, 799, 699)),
+    Published("sdxl-lightning", "SDXL", 4, at(999, 749.25, 499.5, 249.75)),
+    Published("sdxl-lightning", "SDXL", 8, at(*evenly(8))),
+    Published("sdxl-lightning-1step", "SDXL", 1, at(999)),
+    Published("hyper-sd", "SD15", 2, at(999, 499.5)),
+    Published("hyper-sd-cfg", "SDXL", 8, at(*evenly(8))),
+    Published("hyper-sdxl-1step-unet", "SDXL", 1, at(800)),
+    Published("dmd2", "SDXL", 4, TRAILING),
+    Published("dmd2-1step", "SDXL", 1, at(399)),
+    Published("flash", "SDXL", 4, TRAILING),
+    Published("nitrosd", "SDXL", 4, TRAILING),
+    Published("z-image-turbo", "ZImage", 8, [1, 0.9545, 0.9, 0.8333, 0.75, 0.6429, 0.5, 0.3, 0]),
+    Published("krea2-turbo", "Krea2", 8, mu(8, 1.15)),
+    Published("qwen-image-2.1-turbo", "", 8,
+              [1.0, 0.978453, 0.95418, 0.926626, 0.89508, 0.845148, 0.704534, 0.414568, 0]),
+    Published("qwen-image-lightning", "QwenImage", 4, simple(4, 3.0)),
+    Published("flux2-klein", "Flux2", 4, KLEIN),
+    Published("flux2-dev-turbo", "Flux2", 8, FLUX2_TURBO, tolerance=6e-4),
+    Published("flux3-klein", "", 16, []),
+    Published("anima-turbo", "Anima", 8, simple(8, 3.0)),
+    Published("sd35-large-turbo", "SD3", 4, sgm(4, 3.0)),
+    Published("sd35-turbox", "SD3", 8, simple(8, 5.0)),
+    Published("flux1-schnell", "FluxSchnell", 4, [1, 0.75, 0.5, 0.25, 0]),
+    Published("flux1-turbo-alpha", "Flux", 8, mu(8, 1.15)),
+    Published("hyper-flux1-dev", "Flux", 8, mu(8, 1.15)),
+    Published("ernie-image-turbo", "ErnieImage", 8, simple(8, 3.0)),
+    Published("lens-turbo", "Lens", 4, mu(4, 1.15)),
+    Published("lens-turbo", "Lens", 4, mu(4, 0.5), side=256),
+    Published("mage-flow-turbo", "MageFlow", 4, simple(4, 6.0)),
+    Published("boogu-turbo", "Boogu", 4, sgm(4, 3.16)),
+    Published("hidream-i1-fast", "HiDream", 16, normal(16, 3.0)),
+    Published("hidream-i1-dev", "HiDream", 28, normal(28, 6.0)),
+    # teachers
+    Published("sd15", "SD15", 25, karras(25)),
+    Published("sd21", "SD20", 25, karras(25)),
+    Published("sdxl", "SDXL", 25, karras(25)),
+    Published("sd35-large", "SD3", 20, sgm(20, 3.0)),
+    Published("flux1-dev", "Flux", 20, mu(20, 1.15)),
+    Published("z-image", "ZImage", 25, simple(25, 3.0)),
+    Published("krea2-raw", "Krea2", 52, mu(52, 1.15), side=1280),
+    Published("krea2-raw", "Krea2", 52, mu(52, 0.5), side=256),
+    Published("qwen-image", "QwenImage", 50, simple(50, 3.1)),
+    Published("qwen-image-2.1", "", 40, []),
+    Published("flux2-klein-base", "Flux2", 4, KLEIN),
+    Published("flux2-dev", "Flux2", 8, FLUX2_TURBO, tolerance=6e-4),
+    Published("flux3-klein-base", "", 50, []),
+    Published("anima-base", "Anima", 30, simple(30, 3.0)),
+    Published("ernie-image", "ErnieImage", 20, simple(20, 3.0)),
+    Published("lens", "Lens", 20, mu(20, 1.15)),
+    Published("mage-flow", "MageFlow", 30, simple(30, 6.0)),
+    Published("boogu-base", "Boogu", 25, simple(25, 3.16)),
+    Published("hidream-i1-full", "HiDream", 50, without_the_last_but_one(simple(51, 3.0))),
+]  # fmt: skip
+
+# Sampler, scheduler (- where the sigmas above say it), steps, cfg, and whether the negative prompt acts.
+SETTINGS = """
+    demo                  consistency      -            4   1    no
+    LCM                   lcm              sgm_uniform  4   1    yes
+    LCM-LoRA              lcm              sgm_uniform  5   1.8  yes
+    consistency           consistency      -            4   8    yes
+    tcd                   tcd              simple       4   1    no
+    hyper-sd-1step        tcd              simple       1   1    no
+    pcm-smallcfg          euler            simple       4   1    no
+    pcm-normalcfg         euler            simple       4   3    yes
+    sd-turbo              euler_ancestral  -            1   1    no
+    sdxl-turbo            euler_ancestral  -            1   1    no
+    sdxl-lightning        euler            sgm_uniform  4   1    no
+    sdxl-lightning-1step  euler            sgm_uniform  1   1    no
+    hyper-sd              euler            sgm_uniform  4   1    no
+    hyper-sd-cfg          euler            sgm_uniform  8   3.5  yes
+    hyper-sdxl-1step-unet lcm              -            1   1    no
+    dmd2                  lcm              simple       4   1    no
+    dmd2-1step            one_step         -            1   1    no
+    flash                 lcm              simple       4   1    no
+    nitrosd               lcm              simple       4   1    no
+    z-image-turbo         res_multistep    simple       8   1    no
+    krea2-turbo           euler            simple       8   1    no
+    qwen-image-2.1-turbo  euler            -            8   1    no
+    qwen-image-lightning  euler            simple       4   1    no
+    flux2-klein           euler            -            4   1    no
+    flux2-dev-turbo       euler            -            8   1    no
+    flux3-klein           euler            simple       16  1    no
+    anima-turbo           euler            simple       8   1    no
+    sd35-large-turbo      euler            sgm_uniform  4   1.2  yes
+    sd35-turbox           euler            simple       8   1    no
+    flux1-schnell         euler            simple       4   1    no
+    flux1-turbo-alpha     euler            simple       8   1    no
+    hyper-flux1-dev       euler            simple       8   1    no
+    ernie-image-turbo     euler            simple       8   1    no
+    lens-turbo            euler            simple       4   1    no
+    mage-flow-turbo       euler            simple       4   1    no
+    boogu-turbo           lcm              sgm_uniform  4   1    no
+    hidream-i1-fast       lcm              normal       16  1    no
+    hidream-i1-dev        lcm              normal       28  1    no
+    sd15                  dpmpp_2m         karras       25  7    yes
+    sd21                  dpmpp_2m         karras       25  7    yes
+    sdxl                  dpmpp_2m         karras       25  7    yes
+    sd35-large            euler            sgm_uniform  20  4    yes
+    flux1-dev             euler            simple       20  1    no
+    z-image               res_multistep    simple       25  4    yes
+    krea2-raw             euler            simple       52  4.5  yes
+    qwen-image            euler            simple       50  4    yes
+    qwen-image-2.1        euler            simple       40  1    no
+    flux2-klein-base      euler            -            20  5    yes
+    flux2-dev             euler            -            20  1    no
+    flux3-klein-base      euler            simple       50  3.5  yes
+    anima-base            euler            simple       30  4    yes
+    ernie-image           euler            simple       20  4    yes
+    lens                  euler            simple       20  5    yes
+    mage-flow             euler            simple       30  5    yes
+    boogu-base            dpmpp_2m         simple       25  4    yes
+    hidream-i1-full       uni_pc           simple       50  5    yes
+"""

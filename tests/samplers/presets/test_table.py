@@ -1,0 +1,236 @@
+"""The table of students and teachers, by the numbers and the file names that were published."""
+
+import math
+import re
+
+import pytest
+import torch
+from understudy.samplers import DiscreteDenoiser, scaled_linear
+from understudy.samplers.presets import ARCHITECTURES, REFUSED, SAMPLERS, STUDENTS, TEACHERS, of_file, way_back
+from understudy.samplers.presets.settings import NATIVE, Discrete, Mu, Shift, Timesteps
+
+from .published import NOT_IN_A_HOST, PUBLISHED, SETTINGS
+
+ROWS = STUDENTS | TEACHERS
+TIMES = DiscreteDenoiser(None, scaled_linear())
+# What files of each family are called where they are published.
+FILES = {
+    "LCM": "LCM_Dreamshaper_v7_4k latent-consistency/lcm-sdxl/diffusion_pytorch_model",
+    "LCM-LoRA": """
+        latent-consistency/lcm-lora-sdv1-5/pytorch_lora_weights latent-consistency/lcm-lora-sdxl/pytorch_lora_weights
+        latent-consistency/lcm-lora-ssd-1b/pytorch_lora_weights lcm_lora_sdxl
+    """,
+    "tcd": "h1t/TCD-SD15-LoRA/pytorch_lora_weights h1t/TCD-SDXL-LoRA/pytorch_lora_weights",
+    "pcm-smallcfg": "pcm_sd15_smallcfg_2step_converted pcm_sdxl_smallcfg_16step_converted",
+    "pcm-normalcfg": "pcm_sd15_normalcfg_4step_converted pcm_sdxl_normalcfg_8step_converted",
+    "sd-turbo": "sd_turbo",
+    "sdxl-turbo": "sd_xl_turbo_1.0_fp16",
+    "sdxl-lightning": """
+        sdxl_lightning_2step sdxl_lightning_4step sdxl_lightning_8step sdxl_lightning_4step_unet
+        sdxl_lightning_2step_lora sdxl_lightning_8step_lora
+    """,
+    "sdxl-lightning-1step": "sdxl_lightning_1step_x0 sdxl_lightning_1step_unet_x0",
+    "hyper-sd": "Hyper-SD15-2steps-lora Hyper-SD15-4steps-lora Hyper-SDXL-8steps-lora",
+    "hyper-sd-1step": "Hyper-SD15-1step-lora Hyper-SDXL-1step-lora",
+    "hyper-sd-cfg": "Hyper-SD15-8steps-CFG-lora Hyper-SDXL-8steps-CFG-lora Hyper-SDXL-12steps-CFG-lora",
+    "hyper-sdxl-1step-unet": "Hyper-SDXL-1step-Unet",
+    "dmd2": "dmd2_sdxl_4step_unet_fp16 dmd2_sdxl_4step_lora_fp16",
+    "dmd2-1step": "dmd2_sdxl_1step_unet_fp16",
+    "flash": "comfy/FlashSDXL jasperai/flash-sd/pytorch_lora_weights jasperai/flash-sdxl/pytorch_lora_weights",
+    "nitrosd": "nitrosd-realism_comfyui nitrosd-vibrant_comfyui",
+    "z-image-turbo": "z_image_turbo_bf16 z_image_turbo_int8_convrot z_image_turbo_nvfp4",
+    "krea2-turbo": """
+        krea2_turbo_fp8_scaled krea2_turbo_int8_convrot krea2_turbo_bf16 krea2_turbo_nvfp4
+        krea2_turbo_lora_rank_64_bf16
+    """,
+    "qwen-image-2.1-turbo": "qwen_image_2.1_turbo_int8_convrot qwen_image_2.1_turbo_bf16",
+    "qwen-image-lightning": """
+        Qwen-Image-Lightning-4steps-V1.0 Qwen-Image-Lightning-8steps-V1.1 Qwen-Image-Lightning-8steps-V2.0-bf16
+        Qwen-Image-2512-Lightning-4steps-V1.0-fp32 Qwen-Image-2512-Lightning-4steps-V1.0-bf16
+        Qwen-Image-fp8-e4m3fn-Lightning-4steps-V1.0-fp32 Wuli-Qwen-Image-2512-Turbo-LoRA-2steps-V1.0-bf16
+    """,
+    "flux2-klein": "flux-2-klein-4b flux-2-klein-4b-fp8 flux-2-klein-4b-nvfp4 flux-2-klein-9b-kv-fp8",
+    "flux2-dev-turbo": "Flux_2-Turbo-LoRA_comfyui fal/FLUX.2-dev-Turbo/lora",
+    "flux3-klein": "flux3-image-klein-int8-convrot flux3-image-klein-bf16",
+    "anima-turbo": "anima-turbo-lora-v0.2 anima-turbo-lora-v0.1",
+    "sd35-large-turbo": "sd3.5_large_turbo",
+    "sd35-turbox": "SD3.5-Large-TurboX",
+    "flux1-schnell": "flux1-schnell flux1-schnell-fp8",
+    "flux1-turbo-alpha": "FLUX.1-Turbo-Alpha",
+    "hyper-flux1-dev": "Hyper-FLUX.1-dev-8steps-lora Hyper-FLUX.1-dev-16steps-lora",
+    "ernie-image-turbo": "ernie-image-turbo",
+    "lens-turbo": "lens_turbo_bf16 lens_turbo_mxfp8",
+    "mage-flow-turbo": "mage_flow_turbo_int8_convrot",
+    "boogu-turbo": "boogu_image_turbo_fp8_scaled",
+    "hidream-i1-fast": "hidream_i1_fast_fp8",
+    "hidream-i1-dev": "hidream_i1_dev_fp8",
+}
+# Those that are distilled for one number of steps, which their names say.
+ONE_NUMBER = {
+    "pcm-smallcfg", "pcm-normalcfg", "sdxl-lightning", "hyper-sd", "hyper-sd-cfg", "qwen-image-lightning",
+    "hyper-flux1-dev",
+}  # fmt: skip
+# Teachers, parts of students that are no model, and students of which no settings were read.
+NOBODY = """
+    z_image_bf16 krea2_raw qwen_image_2.1_int8_convrot qwen_image_2512_fp8_e4m3fn qwen_image_fp8_e4m3fn
+    flux-2-klein-base-4b flux-2-klein-base-9b-fp8 flux2_dev_fp8mixed flux1-krea-dev_fp8_scaled flux1-dev
+    sd3.5_large_fp8_scaled flux3-image-klein-base-int8-convrot anima-base-v1.0 ernie-image lens_bf16 hidream_i1_full_fp8
+    sd_xl_base_1.0 v1-5-pruned-emaonly qwen_3_4b flux2-vae qwen_image_vae ae sdxl-flash qwen_image_distill_full_fp8
+    Qwen-Image-2.1-viggle-turbo pytorch_lora_weights flash-sd3 hidream_o1_image_dev_fp8_scaled
+""".split()
+REFUSED_FILES = {
+    "pi-Flow": ["gmqwen_k8_piid_4step", "gmflux_k8_piid_4step", "gmflux_k8_piid_8step"],
+    "SwD": ["yresearch/swd-sdxl/lora", "swd-medium-4-steps", "swd-large-4-steps", "swd_flux"],
+    "Sana-Sprint": ["Sana_Sprint_1.6B_1024px"],
+    "NitroFusion's plain networks": ["nitrosd-realism_unet", "nitrosd-vibrant_unet"],
+}
+
+
+def test_every_row_has_published_values():
+    assert {each.key for each in PUBLISHED} == set(ROWS)
+    assert {each.key for each in PUBLISHED if not each.architecture} == NOT_IN_A_HOST
+    assert not set(STUDENTS) & set(TEACHERS)
+
+
+@pytest.mark.parametrize("each", [p for p in PUBLISHED if not isinstance(ROWS[p.key].schedule, str) and p.sigmas],
+                         ids=lambda each: f"{each.key}-{each.steps}")  # fmt: skip
+def test_schedules_of_our_own_have_the_published_sigmas_without_a_host(each):
+    sigmas = ROWS[each.key].schedule.sigmas(TIMES, each.steps, 1.0, (each.side // 16) ** 2)
+    torch.testing.assert_close(sigmas, torch.tensor(each.sigmas), rtol=1e-4, atol=each.tolerance)
+
+
+def test_flux_3_has_no_way_back_that_its_numbers_would_give():
+    assert way_back(STUDENTS["flux3-klein"], TEACHERS["flux3-klein-base"]) is None
+    assert STUDENTS["flux3-klein"].patch is None
+
+
+def test_every_row_has_the_published_settings():
+    found = []
+    for key, row in ROWS.items():
+        schedule = row.schedule if isinstance(row.schedule, str) else "-"
+        negative = "yes" if row.negative else "no"
+        found.append([key, row.sampler, schedule, str(row.steps), f"{row.cfg:g}", negative])
+    published = [line.split() for line in SETTINGS.split("\n") if line.strip()]
+    assert sorted(found) == sorted(published)
+
+
+def test_qwen_image_2_1_on_its_published_numbers():
+    """Comfy-Org/ComfyUI issue 16447: mu .69 at 1024 x 1024 pixels, 1.31 at 2048 x 2048."""
+    teacher = TEACHERS["qwen-image-2.1"]
+    assert teacher.patch.at(64 * 64) == pytest.approx(0.69, abs=5e-3)
+    assert teacher.patch.at(128 * 128) == pytest.approx(1.31, abs=5e-3)
+
+
+def test_krea_2_raw_at_1024():
+    assert TEACHERS["krea2-raw"].patch.at(64 * 64) == pytest.approx(0.906, abs=1e-3)
+
+
+@pytest.mark.parametrize("key", [key for key, row in STUDENTS.items() if row.files])
+def test_published_files_are_of_exactly_one_family(key):
+    row = STUDENTS[key]
+    for name in FILES[key].split():
+        file = f"{name}.safetensors"
+        steps = int(re.search(r"(\d+)steps?", file)[1]) if key in ONE_NUMBER else None
+        for path in (file, f"models\\loras\\my {file.upper()}", file.replace("-", "_"), file.replace("_", " ")):
+            assert [each.key for each in STUDENTS.values() if each.match(path)] == [key], path
+            assert of_file(path) is row and not any(each.match(path) for each in REFUSED)
+            assert row.steps_of(path) == steps
+        assert steps is None or steps in row.allowed
+
+
+@pytest.mark.parametrize("name", NOBODY)
+def test_other_files_are_of_none(name):
+    assert of_file(f"{name}.safetensors") is None
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.name)
+def test_what_no_stock_sampler_can_do_is_refused_by_name_with_the_reason(refused):
+    for name in REFUSED_FILES[refused.name]:
+        with pytest.raises(ValueError) as error:
+            of_file(f"{name}.safetensors")
+        assert all(part in str(error.value) for part in (name, refused.name, refused.reason))
+
+
+@pytest.mark.parametrize("key", ROWS)
+def test_rows_hold_together(key):
+    row = ROWS[key]
+    assert row.key == key and set(row.architectures) <= set(ARCHITECTURES)
+    assert row.objections(row.steps, row.cfg) == []
+    flow = {isinstance(ARCHITECTURES[name].time, Discrete) for name in row.architectures} == {False}
+    assert flow or not isinstance(row.patch, Shift | Mu)  # a shift needs a flow's time
+    assert row.architectures or not isinstance(row.patch, Shift | Mu)
+    assert not row.knobs or row.sampler in SAMPLERS
+    assert not isinstance(row.schedule, Timesteps) or not flow
+
+
+@pytest.mark.parametrize("key", STUDENTS)
+def test_teachers_share_the_latents(key):
+    row = STUDENTS[key]
+    latents = {ARCHITECTURES[name].latent for name in row.architectures}
+    teachers = {ARCHITECTURES[TEACHERS[name].architectures[0]].latent for name in row.teachers}
+    assert not latents or latents == teachers
+    assert row.teachers or key == "demo"
+
+
+def test_latents_that_look_alike_are_not_the_same():
+    latents = {name: ARCHITECTURES[name].latent for name in ARCHITECTURES}
+    assert (
+        latents["SD15"] != latents["SDXL"]
+        and latents["Flux"] != latents["SD3"]
+        and latents["Flux2"] != latents["MageFlow"]
+    )
+    assert latents["ZImage"] == latents["Flux"] and latents["Anima"] == latents["Krea2"] == latents["QwenImage"]
+
+
+# The published fraction of a schedule, the shift that it is of, and the noise's share of the variance by hand.
+WAYS_BACK = [
+    ("LCM-LoRA", "sdxl", 0.3, None, 0.41),
+    ("dmd2", "sdxl", 0.3, None, 0.41),
+    ("z-image-turbo", "z-image", 0.33, 3.0, 0.69),
+    ("krea2-turbo", "krea2-raw", 0.3, math.exp(0.906), 0.53),
+    ("qwen-image-2.1-turbo", "qwen-image-2.1", 0.35, math.exp(0.6935), 0.54),
+    ("qwen-image-lightning", "qwen-image", 0.3, 3.1, 0.64),
+    ("flux2-klein", "flux2-klein-base", 0.15, math.exp(2.02), 0.64),
+    ("flux1-schnell", "flux1-dev", 0.3, math.exp(1.15), 0.65),
+    ("mage-flow-turbo", "mage-flow", 0.2, 6.0, 0.69),
+    ("hidream-i1-dev", "hidream-i1-full", 0.3, 3.0, 0.62),
+]
+
+
+@pytest.mark.parametrize("student, teacher, fraction, shift, share", WAYS_BACK, ids=lambda value: str(value))
+def test_the_way_back_is_converted_to_noise(student, teacher, fraction, shift, share):
+    found = way_back(STUDENTS[student], TEACHERS[teacher])
+    assert STUDENTS[student].rollback == fraction and found == pytest.approx(share, abs=0.005)
+    if shift is not None:
+        noise, picture = shift * fraction / (1 + (shift - 1) * fraction), (1 - fraction) / (1 + (shift - 1) * fraction)
+        assert found == pytest.approx(noise**2 / (noise**2 + picture**2), abs=2e-3)
+
+
+def test_no_way_back_is_the_copied_fraction_and_those_by_size_follow_it():
+    for row in STUDENTS.values():
+        for teacher in row.teachers:
+            share = way_back(row, TEACHERS[teacher])
+            assert share is None or 0.3 < share < 0.75 and abs(share - row.rollback) > 0.1
+    krea = STUDENTS["krea2-turbo"], TEACHERS["krea2-raw"]
+    assert way_back(*krea, tokens=1024) < way_back(*krea, tokens=NATIVE) < way_back(*krea, tokens=6400)
+
+
+def test_objections_say_what_to_set():
+    row = STUDENTS["hyper-sd-cfg"]
+    assert row.objections(8, 5.0) == []
+    assert row.objections(6, 1.0) == [
+        "hyper-sd-cfg is made for 8 or 12 steps, not 6: set steps to 8.",
+        "hyper-sd-cfg is made for cfg 3.5 to 8, not 1: set cfg to 3.5.",
+    ]
+    assert STUDENTS["LCM-LoRA"].objections(9, 1.5) == ["LCM-LoRA is made for 1 to 8 steps, not 9: set steps to 5."]
+    assert STUDENTS["consistency"].objections(50, 12.0) == []
+
+
+def test_a_grid_of_its_own():
+    lcm = STUDENTS["LCM"].on_grid(25, 5.0)
+    assert (lcm.patch.grid, lcm.patch.scaling, lcm.schedule) == (25, 5.0, "sgm_uniform")
+    consistency = STUDENTS["consistency"].on_grid(10, 5.0)
+    assert consistency.schedule.grid == 10 and consistency.patch is None
+    assert (
+        STUDENTS["LCM"].on_grid(None, None) == STUDENTS["LCM"] and STUDENTS["dmd2"].on_grid(10, 5.0) == STUDENTS["dmd2"]
+    )
