@@ -14,7 +14,7 @@ from ...files import preview, save_tensors
 from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
-from ..guidance import AttentionGuidance, ClassifierFree, Conditioning
+from ..guidance import AttentionGuidance, ClassifierFree, Conditioning, guiding_block
 from ..students import STUDENTS, Student
 from ..students.control import CHANNELS
 from ..students.written import cast, check
@@ -50,7 +50,9 @@ class Distillation(Method):
         self.teacher, self.source = teacher, source
         self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional, teacher.join)
         self.preview = Preview(recipe.samples, teacher, device, self.sample, self._teaching, self.shown_steps)
-        if not teacher.unet_waits:
+        if teacher.unet_waits:
+            self._require_fitting(teacher.outline())
+        else:
             self.make_student()
 
     def _teaching(self) -> AbstractContextManager[nn.Module]:
@@ -59,6 +61,12 @@ class Distillation(Method):
     @property
     def _kind(self) -> type[Student]:
         return STUDENTS[self.recipe.student.train]
+
+    def _require_fitting(self, outline: nn.Module) -> None:
+        """Raises RecipeError or CheckpointError for what :meth:`make_student` would refuse when all data is encoded."""
+        self._kind.require(self.teacher, outline, self.recipe.student)
+        if self.recipe.attention:
+            guiding_block(self.teacher, outline, self.recipe.attention)
 
     def make_student(self) -> None:
         """The student, and what stands beside it; of the teacher it needs the UNet.
