@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..files import CheckpointError, fill, read_header
+from ..files.student_file import BASE_PART
 from .folder import load_network
 from .folder_files import read_json
 
@@ -53,6 +54,10 @@ def check_control(path: Path) -> None:
             raise CheckpointError(f"{path} is a {named or 'folder without a class name'}; expected a ControlNetModel")
         return
     keys = {key.removeprefix(ORIGINAL) for key in read_header(path).shapes}
+    if any(key.startswith(tuple(BASE_PART.values())) for key in keys):
+        raise CheckpointError(
+            f"{path} holds what trained of its base, too; 'understudy export' makes a ControlNet and another file of it"
+        )
     other = next((what for key, what in _OTHERS.items() if key in keys), None)
     if other is None and not keys & {"zero_convs.0.0.weight", "controlnet_down_blocks.0.weight"}:
         other = "no ControlNet"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class Distillation(Method):
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
             if source is None:
                 check_data(recipe.data)
+                if self.bases and not recipe.data.get("condition"):
+                    self._ask_for_conditions()
             told, dtype = recipe.teacher, self._kind.starts_in(DTYPES[recipe.loop.precision])
             teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
         self.teacher, self.source = teacher, source
@@ -110,9 +112,15 @@ class Distillation(Method):
         batch = self.source.batch(0, range(1))
         condition, expected = batch.extras.get("condition"), (1, CHANNELS, batch.height, batch.width)
         if condition is None:
-            raise RecipeError(f"{self.recipe.method} needs a condition picture for each sample; set data.condition")
+            self._ask_for_conditions()
         if tuple(condition.shape) != expected:
             raise RecipeError(f"the data's condition pictures are {tuple(condition.shape)}; expected {expected}")
+
+    def _ask_for_conditions(self) -> NoReturn:
+        raise RecipeError(
+            f"{self.recipe.method} needs a condition picture for each sample: data of the kind folder, webdataset or "
+            "scenes, with data.condition"
+        )
 
     def make_source(self, cache: Path) -> Source:
         """The data that the recipe names: rendered scenes for the demo family, or what distill_train.data reads."""

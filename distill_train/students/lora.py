@@ -56,6 +56,10 @@ class Lora(Student):
         recompute_activations(self.network.base)
 
 
+def _whole(settings: StudentSettings) -> str:
+    return f"student.{'base' if settings.train == 'control' else 'train'} = full"
+
+
 def _alpha(settings: StudentSettings) -> float:
     return float(settings.alpha or settings.rank)
 
@@ -63,7 +67,7 @@ def _alpha(settings: StudentSettings) -> float:
 def _adapted(teacher: Teacher, unet: nn.Module, settings: StudentSettings) -> tuple[Layers, Adapters]:
     """A teacher's network under a new adapter, and what of it a LoRA can be for."""
     if teacher.kind not in ARCHITECTURES:
-        raise RecipeError(f"nothing loads a LoRA of the {teacher.kind} family; train all weights (full)")
+        raise RecipeError(f"nothing loads a LoRA of the {teacher.kind} family; train all weights ({_whole(settings)})")
     layers, network = Layers.of(unet, ARCHITECTURES[teacher.kind]), Adapters(unet.requires_grad_(False))
     # The usual ones need not all be there, as in a network of one level; of others one that is not is misspelt.
     usual = StudentSettings.model_fields["targets"].default

@@ -19,6 +19,7 @@ from ...predictor.networks import WEAK_SIGNAL
 from ..config import RecipeError, StudentSettings
 from ..process import Process
 from ..teachers import Teacher
+from ..teachers.demo import require_network
 from .base import Student
 from .written import Shapes
 
@@ -149,8 +150,7 @@ def load_student(path: Path, teacher: Teacher, unet: nn.Module) -> nn.Module:
     if teacher.kind == "demo":
         from ...demo_family import family
 
-        if not header.metadata.get("understudy", "").startswith("demo-"):
-            raise CheckpointError(f"{path} is no student of the demo family, as the teacher is")
+        require_network(path)
         return family.load_network(path).eval().requires_grad_(False).to(like.device, like.dtype)
     network = copy.deepcopy(unet)
     if any(".lora_" in key or "lora_A" in key for key in header.shapes):

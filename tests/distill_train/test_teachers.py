@@ -15,6 +15,7 @@ from understudy.demo_family import family
 from understudy.distill_train.config import AttentionSettings, RecipeError, TeacherSettings
 from understudy.distill_train.data.encode import DataError
 from understudy.distill_train.methods import make_method
+from understudy.distill_train.students.predictor import load_student
 from understudy.distill_train.teachers import load_teacher
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import CheckpointError, read_header, sha256
@@ -288,6 +289,14 @@ def test_the_demo_family_teaches():
     assert outputs.shape == noisy.shape and torch.equal(teacher.unconditional(1)["tokens"], given["tokens"][1:])
     pixels = torch.rand(1, 3, 64, 64)
     assert teacher.decode(teacher.encode(pixels)).shape == pixels.shape
+    with pytest.raises(
+        CheckpointError, match="vae.safetensors is no teacher or student of the demo family; .* demo-vae"
+    ):
+        load_teacher(family.FOLDER / "vae.safetensors")
+    with pytest.raises(CheckpointError, match="oracle.safetensors is no teacher or student of the demo family"):
+        load_student(family.FOLDER / "oracle.safetensors", teacher, teacher.unet)
+    own = load_student(family.FOLDER / "student.safetensors", teacher, teacher.unet)
+    assert not torch.equal(own.unet.conv_in.weight, teacher.unet.unet.conv_in.weight)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +410,7 @@ def few(pairs, tmp_path, monkeypatch):
     Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png")
     return {
         "teacher": TeacherSettings(path=pairs["sd1"][1]),
-        "data": {"kind": "folder", "path": str(tmp_path), "size": 16},
+        "data": {"kind": "folder", "path": str(tmp_path), "size": 16, "condition": {"kind": "grey"}},
     }
 
 
@@ -498,7 +507,9 @@ def test_what_is_no_number_is_not_kept(pairs, data, tmp_path):
     told = {"data": {"kind": data, "size": 16, **settings[data]}}
     train = {"train": "lora"}
     kept = tmp_path / "cache"
-    with pytest.raises(DataError, match=r"the teacher broken.safetensors makes of '(\S*a\.png|a fox)' \(latents\) is no"):
+    with pytest.raises(
+        DataError, match=r"the teacher broken.safetensors makes of '(\S*a\.png|a fox)' \(latents\) is no"
+    ):
         begun("lcm", told | {"teacher": TeacherSettings(path=broken)}, train, intervals=4).prepare(tmp_path / "run")
     assert not [*kept.glob("*/latents/*/*")]
     begun("lcm", told | {"teacher": TeacherSettings(path=pairs["sd1"][1])}, train, intervals=4).prepare(tmp_path / "r")
