@@ -28,13 +28,15 @@ class Distillation(Method):
     """A student that matches a target made with its teacher. Subclasses say what target, in :meth:`batch_loss`.
 
     teacher, source: given instead of the recipe's own, which are then not loaded. bases: of a method whose student is
-    under a condition picture, what of the network under the ControlNet may train; empty for all others.
+    under a condition picture, what of the network under the ControlNet may train; empty for all others. asks_teacher:
+    whether the target is made with :meth:`teach`.
     """
 
     open_ended = True
     guidance_width: int | None = None
     trains: ClassVar[tuple[str, ...]] = ("full", "lora")  # which kinds of student
     bases: ClassVar[tuple[str, ...]] = ()
+    asks_teacher: ClassVar[bool] = True
     shown_steps: ClassVar[tuple[int, ...]] = STEPS
 
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
@@ -97,12 +99,14 @@ class Distillation(Method):
         self._require_numbers()
 
     def _require_student(self) -> None:
-        """Raises RecipeError for a kind of student that the method does not train."""
+        """Raises RecipeError for a kind of student, or a guidance of its teacher, that the method does not have."""
         student, method = self.recipe.student, self.recipe.method
         if student.train not in self.trains:
             raise RecipeError(f"{method} with student.train = {student.train}; expected {' or '.join(self.trains)}")
         if self.bases and student.base not in self.bases:
             raise RecipeError(f"{method} with student.base = {student.base}; expected {' or '.join(self.bases)}")
+        if self.recipe.attention and not self.asks_teacher:
+            raise RecipeError(f"{method} asks no guided teacher while it learns; leave [attention] out")
         if self.guidance_width is not None and not self._kind.adds_inputs:
             able = " or ".join(name for name, other in STUDENTS.items() if other.adds_inputs)
             raise RecipeError(f"settings.embed_guidance adds an input to the UNet; use it with student.train = {able}")

@@ -71,6 +71,8 @@ def test_every_file_of_methods_is_one_or_shared_by_some():
 
 def test_help_names_the_distillations(monkeypatch):
     shown = help_config()
+    guided = next(line for line in shown.splitlines() if line.startswith("[attention]"))
+    assert "for cd, cfd, lcm, pd and sferd-predictor;" in guided
     for table in ("teacher", "student", "samples"):
         line = next(line for line in shown.splitlines() if line.startswith(f"[{table}]"))
         assert all(name in line for name in distillations())
@@ -153,6 +155,11 @@ def test_bad_requests_are_one_line_and_leave_nothing(capsys, tmp_path):
             ["pe-codi", *demo[1:]],
             "pe-codi needs a condition picture for each sample: data of the kind folder, webdatas",
         ),
+        (
+            ["controlnet", *demo[1:], "--set", "attention.weight=0.3"],
+            "controlnet asks no guided teacher while it learns",
+        ),
+        (["codi", *demo[1:], "--set", "attention.weight=0.3"], "leave [attention] out"),
         (["pd", "--set", "settings.cgf=1"], "settings of pd: cgf"),
         ([*demo, "--set", "samples.oracle=missing.safetensors"], "missing.safetensors: no such file"),
         (["nothing"], "there is no recipe 'nothing'"),
