@@ -173,7 +173,11 @@ def generate(
         typer.Option(help="How alike each image is to its --init-image goes into the report: ssim, or a CLIP's file."),
     ] = None,
     likeness_min: Annotated[
-        float | None, typer.Option(help="Redo images that are less alike than this, whatever the oracle says.")
+        float | None,
+        typer.Option(
+            help="Redo images that are less alike than this, whatever the oracle says. Of the same picture, ssim is 1 "
+            "and a CLIP's 100."
+        ),
     ] = None,
     control: Annotated[
         Path | None, typer.Option(help="Picture for --controlnet, or a folder of them; given as --init-image is.")
@@ -201,7 +205,7 @@ def generate(
         "understudy-generate"
     ),
 ):
-    """The same with SD 1.x and SDXL checkpoints, offline.
+    """Adaptive sampling with SD 1.x and SDXL checkpoints of your own, offline.
 
     On several GPUs: accelerate launch -m understudy.cli generate ...
     """

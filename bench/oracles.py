@@ -276,7 +276,7 @@ def machine():
 def oracles_sha256():
     """The code that a row was measured with."""
     code = hashlib.sha256()
-    for path in (ROOT / "files.py", *sorted((ROOT / "oracles").rglob("*.py"))):
+    for path in (*sorted((ROOT / "files").glob("*.py")), *sorted((ROOT / "oracles").rglob("*.py"))):
         code.update(path.read_bytes())
     return code.hexdigest()
 

@@ -2,7 +2,7 @@
 
 from .headers import LONGEST_HEADER, CheckpointError, Header, kind_of, preview, read_header, sha256
 from .text import write_whole
-from .weights import fill, save_tensors
+from .weights import fill, outline, save_tensors
 
 __all__ = [
     "LONGEST_HEADER",
@@ -10,6 +10,7 @@ __all__ = [
     "Header",
     "fill",
     "kind_of",
+    "outline",
     "preview",
     "read_header",
     "save_tensors",

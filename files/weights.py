@@ -6,7 +6,17 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .headers import CheckpointError, preview
+from .headers import CheckpointError, preview, read_header
+
+
+def outline(path: str | Path) -> dict:
+    """A file's tensors in float32 on torch's meta device, which has no weights: to see whether they fit.
+
+    Raises as :func:`read_header`.
+    """
+    import torch
+
+    return {key: torch.empty(shape, device="meta") for key, shape in read_header(path).shapes.items()}
 
 
 def fill(

@@ -25,6 +25,7 @@ class Measure(ABC):
 
     family: str
     unit: str
+    most: float  # of a picture and itself
     fingerprint: str
     network: nn.Module
 
@@ -40,7 +41,7 @@ class StructuralSimilarity(Measure):
     another size is cut to the image's proportions around its middle and resized.
     """
 
-    family, unit = "ssim", "structural similarity, 1 for the same picture"
+    family, unit, most = "ssim", "structural similarity, 1 for the same picture", 1.0
     fingerprint = hashlib.sha256(b"ssim: gaussian 11 x 11, sigma 1.5, inside, mean of three channels").hexdigest()
 
     def __init__(self):
@@ -88,7 +89,7 @@ class ClipCosine(Measure):
     as the package of that layout does. Raises FileNotFoundError, or ``CheckpointError`` for what is no CLIP.
     """
 
-    family, unit = "clip-likeness", "100 x cosine of image embeddings"
+    family, unit, most = "clip-likeness", "100 x cosine of image embeddings", 100.0
 
     def __init__(self, path: str | Path, dtype: torch.dtype = torch.float32):
         from ..files import sha256

@@ -58,6 +58,10 @@ class Checkpoint:
         """Its UNet alone. Raises CheckpointError for one that is not complete, as those for the other parts do."""
         return self.reader.load_unet(self.path, dtype)
 
+    def outline_unet(self) -> nn.Module:
+        """The same on torch's meta device, of which no weight is read. Raises as :meth:`load_unet`."""
+        return self.reader.outline_unet(self.path)
+
     def load_vae(self) -> nn.Module:
         """The autoencoder alone, in float32."""
         return self.reader.load_own_vae(self.path, self.vae)

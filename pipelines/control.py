@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..files import CheckpointError, fill, read_header
+from ..files.student_file import BASE_PART
 from .folder import load_network
 from .folder_files import read_json
 
@@ -30,6 +32,10 @@ def check_control(path: Path) -> None:
             raise CheckpointError(f"{path} is a {named or 'folder without a class name'}; expected a ControlNetModel")
         return
     keys = {key.removeprefix(ORIGINAL) for key in read_header(path).shapes}
+    if any(key.startswith(tuple(BASE_PART.values())) for key in keys):
+        raise CheckpointError(
+            f"{path} holds what trained of its base, too; 'understudy export' makes a ControlNet and another file of it"
+        )
     other = next((what for key, what in _OTHERS.items() if key in keys), None)
     if other is None and not keys & {"zero_convs.0.0.weight", "controlnet_down_blocks.0.weight"}:
         other = "no ControlNet"
@@ -45,13 +51,14 @@ def load_control(path: Path, unet: UNet2DConditionModel, dtype: torch.dtype) -> 
     Raises as :func:`check_control`, and CheckpointError for one of another architecture.
     """
     from diffusers import ControlNetModel
+    from safetensors.torch import load_file
 
     check_control(path)
     if path.is_dir():
         network = load_network(ControlNetModel, path, dtype)
         _require_width(path, network.config.cross_attention_dim, unet)
         return network
-    weights = control_weights(path, unet.config)
+    weights = control_weights(load_file(path), unet.config)
     wide = next((value.shape[1] for key, value in weights.items() if key.endswith("attn2.to_k.weight")), None)
     _require_width(path, wide, unet)
     hints = "controlnet_cond_embedding"
@@ -65,14 +72,12 @@ def load_control(path: Path, unet: UNet2DConditionModel, dtype: torch.dtype) -> 
     return fill(path, network, weights, dtype)
 
 
-def control_weights(path: Path, config: dict) -> dict[str, torch.Tensor]:
+def control_weights(tensors: Mapping[str, torch.Tensor], config: dict) -> dict[str, torch.Tensor]:
     """A file's tensors by diffusers' names; of a whole checkpoint's those of its ControlNet."""
     from diffusers.loaders.single_file_utils import DIFFUSERS_TO_LDM_MAPPING, convert_controlnet_checkpoint
-    from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as file:
-        keys = [key for key in file.keys() if key.startswith(ORIGINAL)] or list(file.keys())
-        weights = {key.removeprefix(ORIGINAL): file.get_tensor(key) for key in keys}
+    keys = [key for key in tensors if key.startswith(ORIGINAL)] or list(tensors)
+    weights = {key.removeprefix(ORIGINAL): tensors[key] for key in keys}
     converted = convert_controlnet_checkpoint(weights, config)
     if converted is not weights:  # SDXL's embedding of sizes, which diffusers' converter leaves out
         sizes = DIFFUSERS_TO_LDM_MAPPING["controlnet"]["addition_embed_type"]

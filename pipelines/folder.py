@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..files import CheckpointError, read_header
+from ..files import CheckpointError, outline, preview, read_header
 from ..oracles.clip_tokenizer import clip_tokenizer
 from .folder_files import read_json, weight_files
 from .layout import EDM, SD1, SDXL, Architecture
@@ -94,6 +95,26 @@ def load_unet(path: str | Path, dtype: torch.dtype) -> nn.Module:
     return load_network(UNet2DConditionModel, Path(path) / "unet", dtype)
 
 
+def outline_unet(path: str | Path) -> nn.Module:
+    """The same on torch's meta device, of which no weight is read. Raises as :func:`load_folder`."""
+    from diffusers import UNet2DConditionModel
+
+    folder = Path(path) / "unet"
+    config = read_json(folder / "config.json")
+    try:
+        with torch.device("meta"):
+            network = UNet2DConditionModel.from_config(config)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'config.json'} is not one of a UNet2DConditionModel: {error}") from error
+    found = {key: tensor for file in weight_files(folder) for key, tensor in outline(file).items()}
+    expected = network.state_dict()
+    _require_whole(folder, UNet2DConditionModel, expected.keys() - found.keys())
+    if wrong := sorted(key for key, value in expected.items() if found[key].shape != value.shape):
+        shapes = f"{list(found[wrong[0]].shape)}, and its config says {list(expected[wrong[0]].shape)}"
+        raise CheckpointError(f"{folder} does not fit its config: {wrong[0]} is {shapes}")
+    return network.eval().requires_grad_(False)
+
+
 def load_own_vae(path: str | Path, vae: Path | None = None) -> nn.Module:
     """Its autoencoder, or that of ``vae``. Raises as :func:`load_folder`."""
     from diffusers import AutoencoderKL
@@ -140,10 +161,13 @@ def load_network(kind, folder: Path, dtype: torch.dtype):
         if isinstance(error, RuntimeError) and "mismatched" not in str(error):  # such as for a want of memory
             raise
         raise CheckpointError(f"{folder} cannot be read as {kind.__name__}: {error}") from error
-    missing = [key for key in problems["missing_keys"] if not key.endswith("position_ids")]
-    if missing:
-        raise CheckpointError(f"{folder} is not complete: {kind.__name__} lacks {', '.join(sorted(missing)[:3])}")
+    _require_whole(folder, kind, [key for key in problems["missing_keys"] if not key.endswith("position_ids")])
     return network.to(dtype).eval().requires_grad_(False)
+
+
+def _require_whole(folder: Path, kind: type, missing: Iterable[str]) -> None:
+    if missing := sorted(missing):
+        raise CheckpointError(f"{folder} is not complete: {kind.__name__} lacks {preview(missing)}")
 
 
 def _tokenizer(folder: Path, pad_token: str):

@@ -86,6 +86,8 @@ class Pictures:
             ("controlnet", "control", "a picture to follow"),
             ("teacher_controlnet", "controlnet", "the student's"),
         )
+        if self.likeness not in (None, "ssim") and not Path(self.likeness).exists():
+            raise FileNotFoundError(f"--likeness {self.likeness}: no such file; expected ssim or a CLIP's file")
         for name, other, what in needs:
             if getattr(self, name) is not None and getattr(self, other) is None:
                 raise ValueError(f"{_option(name)} needs {_option(other)}: {what}")
@@ -134,7 +136,7 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
 
     oracle = request.load_oracle(processes.device)
     settings = request.settings(size) | _steered(pictures, pictures.controlnet)
-    likeness = _measure(pictures.likeness, processes.device)
+    likeness = _measure(pictures, processes.device)
     calibration = _calibration(request, settings, oracle)
     if calibration is not None and request.choice.percentile is None:
         calibration.require_images(prompts, request.prompts.name)
@@ -212,11 +214,16 @@ def _control(pictures: Pictures, path: Path | None, components: Components) -> C
     return Control(load_control(path, components.unet, components.unet.dtype), pictures.control_strength)
 
 
-def _measure(likeness: str | None, device: torch.device) -> Measure | None:
-    """What --likeness names."""
-    if likeness is None or likeness == "ssim":
-        return likeness and StructuralSimilarity()
-    measure = ClipCosine(likeness)
+def _measure(pictures: Pictures, device: torch.device) -> Measure | None:
+    """What --likeness names. Raises ValueError for a --likeness-min that it cannot reach."""
+    if pictures.likeness is None:
+        return None
+    measure = StructuralSimilarity() if pictures.likeness == "ssim" else ClipCosine(pictures.likeness)
+    if pictures.likeness_min is not None and pictures.likeness_min > measure.most:
+        raise ValueError(
+            f"--likeness-min is {pictures.likeness_min:g}, and --likeness {pictures.likeness} is at most "
+            f"{measure.most:g}: {measure.unit}"
+        )
     measure.network.to(device)
     return measure
 

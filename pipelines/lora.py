@@ -73,9 +73,13 @@ class Change:
         peft train it; where there is one length for each output, ComfyUI divides by that of the unchanged weight.
         Raises ValueError where shapes do not fit.
         """
-        up, down = self.up.float().flatten(1), self.down.float().flatten(1)
+
+        def at_hand(factor: Tensor) -> Tensor:
+            return factor.to(weight.device, torch.float32)
+
+        up, down = at_hand(self.up).flatten(1), at_hand(self.down).flatten(1)
         if self.mid is not None and self.mid.shape[:2] == (up.shape[1], len(down)):
-            down = torch.einsum("mn...,nj->mj...", self.mid.float(), down).flatten(1)
+            down = torch.einsum("mn...,nj->mj...", at_hand(self.mid), down).flatten(1)
         if (len(up), up.shape[1], down.shape[1]) != (len(weight), len(down), weight[0].numel()):
             given = [list(factor.shape) for factor in (self.up, self.mid, self.down) if factor is not None]
             raise ValueError(f"its factors {given} do not fit {list(weight.shape)}")
@@ -86,7 +90,7 @@ class Change:
         length = torch.linalg.vector_norm(changed, dim=[d for d in range(weight.ndim) if d != axis], keepdim=True)
         if self.magnitude.numel() != length.numel():
             raise ValueError(f"its magnitudes {list(self.magnitude.shape)} do not fit {list(weight.shape)}")
-        return changed * self.magnitude.float().view_as(length) / length.clamp(min=torch.finfo(length.dtype).tiny)
+        return changed * at_hand(self.magnitude).view_as(length) / length.clamp(min=torch.finfo(length.dtype).tiny)
 
 
 def read_lora(path: str | Path, prefix: str = "") -> LoraFile:

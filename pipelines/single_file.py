@@ -106,14 +106,25 @@ def read_facts(path: str | Path) -> Facts:
 
 def load_unet(path: str | Path, dtype: torch.dtype) -> nn.Module:
     """Its UNet alone. Raises as :func:`load_single_file`."""
+    file = read_single_file(path)
+    return _filled_unet(file, file.tensors(name for name in file.names if name.startswith(UNET)), dtype)
+
+
+def outline_unet(path: str | Path) -> nn.Module:
+    """The same on torch's meta device, of which no weight is read. Raises as :func:`load_single_file`."""
+    file = read_single_file(path)
+    unet = {name: shape for name, shape in file.shapes.items() if name.startswith(UNET)}
+    weights = {name: torch.empty(shape, device="meta") for name, shape in unet.items()}
+    return _filled_unet(file, weights, torch.float32)
+
+
+def _filled_unet(file: SingleFile, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> nn.Module:
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    file = read_single_file(path)
-    weights = file.tensors(name for name in file.names if name.startswith(UNET))
     with torch.device("meta"):
         network = UNet2DConditionModel(**file.unet)
-    return fill(path, network, convert_ldm_unet_checkpoint(weights, file.unet), dtype, adopt=True)
+    return fill(file.path, network, convert_ldm_unet_checkpoint(weights, file.unet), dtype, adopt=True)
 
 
 def load_own_vae(path: str | Path, vae: Path | None = None) -> nn.Module:

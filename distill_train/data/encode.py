@@ -135,8 +135,17 @@ class Encoder:
                 return None
             self.save_extras(item, second)
         if not self.cache.has("latents", key):
-            self.cache.save("latents", key, {"latents": self.teacher.encode(pixels[None])[0]})
+            self.save_made("latents", key, {"latents": self.teacher.encode(pixels[None])[0]}, name)
         return item
+
+    def save_made(self, kind: str, key: str, tensors: dict[str, Tensor], of: str) -> None:
+        """Keep what the teacher made of a sample, called ``of``. Raises DataError for what is no number."""
+        if not all(value.isfinite().all() for value in tensors.values()):
+            raise DataError(
+                f"what the teacher {self.teacher.file} makes of {of!r} ({kind}) is no number, so nothing was kept of "
+                "it; if loop.precision is fp16, take bf16 or fp32, else the file is damaged"
+            )
+        self.cache.save(kind, key, tensors)
 
     def save_extras(self, item: Item, pixels: Tensor) -> None:
         """Make a sample's extras of pixels [C, height, width] in [0, 1]; their draws follow from the sample alone."""
@@ -158,7 +167,7 @@ class Encoder:
                 part = mine[start : start + PROMPTS_AT_ONCE]
                 rows = self.teacher.separate(self.teacher.embed(part))
                 for prompt, row in zip(part, rows, strict=True):
-                    self.cache.save("text", self.text_key(prompt), {key: value.clone() for key, value in row.items()})
+                    self.save_made("text", self.text_key(prompt), {key: v.clone() for key, v in row.items()}, prompt)
                 done(start + len(part))
             return mine
 

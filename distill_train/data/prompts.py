@@ -47,7 +47,7 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
             part = mine[start : start + settings.batch_size]
             latents = sampled(settings, encoder, [index for index, _ in part], [item.caption for _, item in part])
             for (_, item), latent in zip(part, latents, strict=True):
-                encoder.cache.save("latents", item.latents, {"latents": latent.clone()})
+                encoder.save_made("latents", item.latents, {"latents": latent.clone()}, item.caption)
             done(start + len(part))
         return mine
 

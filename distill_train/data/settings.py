@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..config import RecipeError, Strict
 from .buckets import Sizes, make_buckets
@@ -49,6 +49,13 @@ class Conditioned(Pictures):
     condition: AnyCondition | None = Field(
         None, discriminator="kind", description="what pictures are made from beside their texts, a table"
     )
+
+    @field_validator("condition", mode="before")
+    @classmethod
+    def _is_a_table(cls, value):
+        if isinstance(value, str):
+            raise ValueError(f"of pictures it is a table; say data.condition.kind = {value}, and its other keys")
+        return value
 
 
 class FolderSettings(Conditioned):

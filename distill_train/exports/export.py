@@ -10,6 +10,7 @@ import torch
 from ...files import CheckpointError, read_header, save_tensors
 from ...files.student_file import METHOD, StudentFile
 from ...pipelines.folder_files import has_fingerprint
+from ...predictor.file import ENTRY, KIND
 from ..run.directory import Run, read_recipe
 from ..students.written import cast, check
 from ..teachers.architectures import ARCHITECTURES
@@ -76,6 +77,11 @@ def export(
     from safetensors.torch import load_file
 
     file, recipe = _student_file(run)
+    if read_header(file).metadata.get(ENTRY) == KIND:
+        raise ExportError(
+            f"{file} is a gradient predictor, which is used as it is, once it has a prior (sferd-prior): copy it to "
+            "models/understudy_predictors, or name it as 'understudy generate --predictor'"
+        )
     whole = StudentFile.read(file)
     if dtype not in ("auto", *DTYPES):
         raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")

@@ -23,12 +23,7 @@ class AttentionGuidance:
 
     def __init__(self, classifier_free: ClassifierFree, teacher: Teacher, settings: AttentionSettings):
         self.classifier_free, self.settings = classifier_free, settings
-        self.block = settings.block or teacher.attention_block
-        if self.block not in (known := self_attentions(teacher.unet)):
-            raise RecipeError(
-                f"[attention]: the teacher {teacher.file} has no self-attention {self.block!r}; "
-                + (f"expected one of {preview(known)}" if known else "it needs a UNet with attention, so leave it out")
-            )
+        self.block = guiding_block(teacher, teacher.unet, settings)
 
     def __call__(
         self, network: nn.Module, run: Run, process: Process, z: Tensor, t: Tensor, given: Conditioning, cfg
@@ -45,6 +40,17 @@ class AttentionGuidance:
         again, _ = process.x0_and_eps(run(shifted, t, told), shifted, t)
         away = self.settings.weight * (blurred - again)
         return x0 + away, eps - level.alpha / level.sigma * away
+
+
+def guiding_block(teacher: Teacher, unet: nn.Module, settings: AttentionSettings) -> str:
+    """The name of the self-attention in the teacher's ``unet`` whose map guides it. Raises as the class above."""
+    block, known = settings.block or teacher.attention_block, self_attentions(unet)
+    if block not in known:
+        raise RecipeError(
+            f"[attention]: the teacher {teacher.file} has no self-attention {block!r}; "
+            + (f"expected one of {preview(known)}" if known else "it needs a UNet with attention, so leave it out")
+        )
+    return block
 
 
 class Recorder:

@@ -35,6 +35,7 @@ class CoDi(Distillation):
     summary = "students of 1 to 4 steps under a condition picture: a ControlNet and the network under it"
     source = "Mei et al. 2024"
     trains, bases = ("control",), ("lora", "full")
+    asks_teacher = False  # but for the ablation ode = "teacher"
 
     class Settings(Strict):
         intervals: int = Field(20, ge=4, description="timesteps of the grid; must divide the teacher's 1000")

@@ -21,7 +21,7 @@ class ControlNet(Distillation):
     summary = "a ControlNet for many steps: no distillation, but a teacher under a condition picture"
     source = "Zhang et al. 2023"
     trains, bases = ("control",), ("frozen", "lora", "full")
-    shown_steps = (4, 8, 20)
+    asks_teacher, shown_steps = False, (4, 8, 20)
 
     class Settings(Strict):
         drop_text: float = Field(0.1, ge=0, le=1, description="share of the samples that lose their text")

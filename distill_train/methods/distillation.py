@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from ...files import preview, save_tensors
 from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
-from ..guidance import AttentionGuidance, ClassifierFree, Conditioning
+from ..guidance import AttentionGuidance, ClassifierFree, Conditioning, guiding_block
 from ..students import STUDENTS, Student
 from ..students.control import CHANNELS
 from ..students.written import cast, check
@@ -28,13 +28,15 @@ class Distillation(Method):
     """A student that matches a target made with its teacher. Subclasses say what target, in :meth:`batch_loss`.
 
     teacher, source: given instead of the recipe's own, which are then not loaded. bases: of a method whose student is
-    under a condition picture, what of the network under the ControlNet may train; empty for all others.
+    under a condition picture, what of the network under the ControlNet may train; empty for all others. asks_teacher:
+    whether the target is made with :meth:`teach`.
     """
 
     open_ended = True
     guidance_width: int | None = None
     trains: ClassVar[tuple[str, ...]] = ("full", "lora")  # which kinds of student
     bases: ClassVar[tuple[str, ...]] = ()
+    asks_teacher: ClassVar[bool] = True
     shown_steps: ClassVar[tuple[int, ...]] = STEPS
 
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
@@ -45,12 +47,16 @@ class Distillation(Method):
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
             if source is None:
                 check_data(recipe.data)
+                if self.bases and not recipe.data.get("condition"):
+                    self._ask_for_conditions()
             told, dtype = recipe.teacher, self._kind.starts_in(DTYPES[recipe.loop.precision])
             teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
         self.teacher, self.source = teacher, source
         self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional, teacher.join)
         self.preview = Preview(recipe.samples, teacher, device, self.sample, self._teaching, self.shown_steps)
-        if not teacher.unet_waits:
+        if teacher.unet_waits:
+            self._require_fitting(teacher.outline())
+        else:
             self.make_student()
 
     def _teaching(self) -> AbstractContextManager[nn.Module]:
@@ -59,6 +65,12 @@ class Distillation(Method):
     @property
     def _kind(self) -> type[Student]:
         return STUDENTS[self.recipe.student.train]
+
+    def _require_fitting(self, outline: nn.Module) -> None:
+        """Raises RecipeError or CheckpointError for what :meth:`make_student` would refuse when all data is encoded."""
+        self._kind.require(self.teacher, outline, self.recipe.student)
+        if self.recipe.attention:
+            guiding_block(self.teacher, outline, self.recipe.attention)
 
     def make_student(self) -> None:
         """The student, and what stands beside it; of the teacher it needs the UNet.
@@ -87,12 +99,14 @@ class Distillation(Method):
         self._require_numbers()
 
     def _require_student(self) -> None:
-        """Raises RecipeError for a kind of student that the method does not train."""
+        """Raises RecipeError for a kind of student, or a guidance of its teacher, that the method does not have."""
         student, method = self.recipe.student, self.recipe.method
         if student.train not in self.trains:
             raise RecipeError(f"{method} with student.train = {student.train}; expected {' or '.join(self.trains)}")
         if self.bases and student.base not in self.bases:
             raise RecipeError(f"{method} with student.base = {student.base}; expected {' or '.join(self.bases)}")
+        if self.recipe.attention and not self.asks_teacher:
+            raise RecipeError(f"{method} asks no guided teacher while it learns; leave [attention] out")
         if self.guidance_width is not None and not self._kind.adds_inputs:
             able = " or ".join(name for name, other in STUDENTS.items() if other.adds_inputs)
             raise RecipeError(f"settings.embed_guidance adds an input to the UNet; use it with student.train = {able}")
@@ -102,9 +116,15 @@ class Distillation(Method):
         batch = self.source.batch(0, range(1))
         condition, expected = batch.extras.get("condition"), (1, CHANNELS, batch.height, batch.width)
         if condition is None:
-            raise RecipeError(f"{self.recipe.method} needs a condition picture for each sample; set data.condition")
+            self._ask_for_conditions()
         if tuple(condition.shape) != expected:
             raise RecipeError(f"the data's condition pictures are {tuple(condition.shape)}; expected {expected}")
+
+    def _ask_for_conditions(self) -> NoReturn:
+        raise RecipeError(
+            f"{self.recipe.method} needs a condition picture for each sample: data of the kind folder, webdataset or "
+            "scenes, with data.condition"
+        )
 
     def make_source(self, cache: Path) -> Source:
         """The data that the recipe names: rendered scenes for the demo family, or what distill_train.data reads."""

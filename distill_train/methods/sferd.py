@@ -1,10 +1,12 @@
 """What SFERD's two stages beside a finished student share: that student, its guidance and its previews."""
 
 from abc import abstractmethod
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from ...files import read_header
 from ...files.student_file import METHOD
 from ...predictor import Predicted
 from ...predictor.denoiser import UNTIL
@@ -20,9 +22,14 @@ class Sferd(Distillation):
     intervals: int  # of a consistency student's grid, or steps of one in closed form
     spacing: str
 
+    @cached_property
+    def told(self) -> dict[str, str]:
+        """What the student's file says."""
+        return read_header(self.recipe.student.file).metadata
+
     def make_student(self) -> None:
         super().make_student()
-        self.base, told = self.student.frozen, self.student.told
+        self.base, told = self.student.frozen, self.told
         self.own_cfg = float(told.get("guidance", 1))
         self.own_guidance = ClassifierFree(self.teacher.unconditional, self.teacher.join)
         self.spacing = "leading" if told.get("scheduler") == "leading" else "trailing"

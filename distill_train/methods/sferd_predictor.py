@@ -61,10 +61,15 @@ class SferdPredictor(Sferd):
         self.target = Ema(self.network, self.settings.target_ema, warmup=False)
         self.taught: Tensor | None = None
 
+    def _require_fitting(self, outline: nn.Module) -> None:
+        super()._require_fitting(outline)
+        self.rule = self._rule()
+        self.intervals = self.settings.intervals or self._intervals()
+
     def _rule(self) -> str:
         if self.settings.rule != "auto":
             return self.settings.rule
-        method = self.student.told.get(METHOD, "cd" if self.teacher.kind == "demo" else None)
+        method = self.told.get(METHOD, "cd" if self.teacher.kind == "demo" else None)
         if method not in RULES:
             raise RecipeError(
                 f"student.file {self.recipe.student.file} does not say how it was distilled; set settings.rule to "
@@ -74,9 +79,9 @@ class SferdPredictor(Sferd):
 
     def _intervals(self) -> int:
         key = "intervals" if self.rule == "consistency" else "steps"
-        if key not in self.student.told:
+        if key not in self.told:
             raise RecipeError(f"student.file {self.recipe.student.file} has no {key}; set settings.intervals")
-        return int(self.student.told[key])
+        return int(self.told[key])
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         x0, given = batch.latents, self.conditioning(batch)

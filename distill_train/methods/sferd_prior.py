@@ -26,7 +26,7 @@ class SferdPrior(Sferd):
     name = "sferd-prior"
     summary = "the complete predictor: with a prior of z, so that it needs no picture"
     source = "Zhou et al. 2024, SFERD"
-    trains = ("prior",)
+    trains, asks_teacher = ("prior",), False
 
     class Settings(Strict):
         conditional: bool = Field(True, description="the prior is told the prompt; false: as published")

@@ -1,6 +1,6 @@
 """``understudy train --help-config``: every key of a recipe, from the classes that validate it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import NoneType
 from typing import Literal, get_args, get_origin
 
@@ -13,13 +13,13 @@ from ..methods import distillations, method_classes
 
 def sections() -> list[tuple[str, str, type[BaseModel]]]:
     """(table, what it is for, the class that reads it) in the order of a recipe."""
-    *first, last = distillations()
-    distilling = f"for {', '.join(first)} and {last}"
+    names, methods = distillations(), method_classes()
+    distilling, guided = _for(names), _for([name for name in methods if name in names and methods[name].asks_teacher])
     found = [
         ("", "A recipe is a TOML file with these keys and tables.", Recipe),
         ("[loop]", "", Loop),
         ("[teacher]", distilling, TeacherSettings),
-        ("[attention]", f"{distilling}; without this table none", AttentionSettings),
+        ("[attention]", f"{guided}; without this table none", AttentionSettings),
         ("[student]", distilling, StudentSettings),
         *data_sections(),
         ("[samples]", distilling, Samples),
@@ -28,6 +28,11 @@ def sections() -> list[tuple[str, str, type[BaseModel]]]:
         (f'[settings] of method = "{name}"', f"{method.summary}; {method.source}", method.Settings)
         for name, method in method_classes().items()
     ]
+
+
+def _for(methods: Sequence[str]) -> str:
+    *first, last = methods
+    return f"for {', '.join(first)} and {last}"
 
 
 def data_sections() -> list[tuple[str, str, type[BaseModel]]]:

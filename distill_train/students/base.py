@@ -29,6 +29,14 @@ class Student(ABC):
     ):
         self.teacher, self.settings = teacher, settings
 
+    @classmethod
+    @abstractmethod
+    def require(cls, teacher: Teacher, unet: nn.Module, settings: StudentSettings) -> None:
+        """Raises what making one would for settings that do not fit the teacher's network, before that is read.
+
+        unet: that network on torch's meta device, where it has no weights; it may be changed.
+        """
+
     @staticmethod
     def starts_in(frozen: torch.dtype) -> torch.dtype:
         """The precision that the teacher is to be loaded in."""

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ...demo_family.control import SceneControl, load_control
-from ...files import preview, read_header, sha256
+from ...files import outline, preview, sha256
 from ...files.student_file import BASE_PART
 from ...pipelines.control import control_weights
 from ...pipelines.folder_files import weight_files
 from ..config import RecipeError
+from ..teachers import Teacher
 from .base import Student, recompute_activations
 from .full import Full
 from .lora import Lora
@@ -68,7 +69,7 @@ class Control(Student):
 
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
-        control, base = _made(teacher, settings.control).requires_grad_(True), teacher.unet
+        control, base = _made(teacher, teacher.unet, settings.control).requires_grad_(True), teacher.unet
         self.given = copy.deepcopy(control).requires_grad_(False) if settings.control else None
         self.part: Student | None = None
         if settings.base != "frozen":
@@ -79,6 +80,13 @@ class Control(Student):
                 network.to(frozen)
         self.kind = ControlledScene if teacher.kind == "demo" else Controlled
         self.network = self.kind(base, control, trains=self.part is not None).to(teacher.device).train()
+
+    @classmethod
+    def require(cls, teacher, unet, settings):
+        with torch.device("meta"):
+            _made(teacher, unet, settings.control)
+        if settings.base != "frozen":
+            PARTS[settings.base].require(teacher, unet, settings)
 
     @staticmethod
     def starts_in(frozen: torch.dtype) -> torch.dtype:
@@ -126,21 +134,24 @@ class Control(Student):
             recompute_activations(self.teacher.unet)
 
 
-def _made(teacher, start: Path | None) -> nn.Module:
-    """A float32 ControlNet of the teacher's network: what ``start`` holds, or one that as yet changes nothing."""
+def _made(teacher: Teacher, unet: nn.Module, start: Path | None) -> nn.Module:
+    """A float32 ControlNet of the teacher's ``unet``: what ``start`` holds, or one that as yet changes nothing."""
     if teacher.kind == "demo":
-        control = SceneControl.of(teacher.unet)
+        control = SceneControl.of(unet)
         return control if start is None else _filled(control, load_control(start).state_dict(), start)
     from diffusers import ControlNetModel
+    from safetensors.torch import load_file
 
     halvings = teacher.factor.bit_length()  # all but one of these layers, for the 8 pixels to a latent of real models
-    control = ControlNetModel.from_unet(teacher.unet, conditioning_embedding_out_channels=HINT_CHANNELS[:halvings])
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS[:halvings])
     control = control.float()
     if start is None:
         return control
     file = _file(start)
-    read_header(file)  # which says what it is instead of one of safetensors
-    return _filled(control, control_weights(file, control.config), start)
+    tensors = outline(file)  # which says what it is instead of one of safetensors
+    if control.device.type != "meta":
+        tensors = load_file(file)
+    return _filled(control, control_weights(tensors, control.config), start)
 
 
 def _file(path: Path) -> Path:

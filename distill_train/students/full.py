@@ -25,6 +25,10 @@ class Full(Student):
         if frozen != torch.float32:
             teacher.unet.to(frozen)
 
+    @classmethod
+    def require(cls, teacher, unet, settings):
+        """Of any network all weights can train."""
+
     @staticmethod
     def starts_in(frozen: torch.dtype) -> torch.dtype:
         return torch.float32

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
-from ..config import RecipeError
+from ..config import RecipeError, StudentSettings
+from ..teachers import Teacher
 from ..teachers.architectures import ARCHITECTURES
 from .adapters import Adapters
 from .base import Student, recompute_activations
@@ -20,15 +22,13 @@ class Lora(Student):
 
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
-        if teacher.kind not in ARCHITECTURES:
-            raise RecipeError(f"nothing loads a LoRA of the {teacher.kind} family; train all weights (full)")
-        self.layers = Layers.of(teacher.unet, ARCHITECTURES[teacher.kind])
-        self.network = Adapters(teacher.unet.requires_grad_(False))
-        try:
-            self.network.add(ADAPTER, settings.targets, settings.rank, self.alpha)
-        except ValueError as error:
-            raise RecipeError(f"student.targets: {error}") from error
+        self.layers, self.network = _adapted(teacher, teacher.unet, settings)
         self.network.train()
+
+    @classmethod
+    def require(cls, teacher, unet, settings):
+        with torch.device("meta"):
+            _adapted(teacher, unet, settings)
 
     @staticmethod
     def preset(whole: str) -> str:
@@ -37,7 +37,7 @@ class Lora(Student):
     @property
     def alpha(self) -> float:
         """Of the LoRA, whose scale is alpha / rank."""
-        return float(self.settings.alpha or self.settings.rank)
+        return _alpha(self.settings)
 
     @contextmanager
     def teaching(self) -> Iterator[nn.Module]:
@@ -54,3 +54,29 @@ class Lora(Student):
 
     def save_memory(self) -> None:
         recompute_activations(self.network.base)
+
+
+def _whole(settings: StudentSettings) -> str:
+    return f"student.{'base' if settings.train == 'control' else 'train'} = full"
+
+
+def _alpha(settings: StudentSettings) -> float:
+    return float(settings.alpha or settings.rank)
+
+
+def _adapted(teacher: Teacher, unet: nn.Module, settings: StudentSettings) -> tuple[Layers, Adapters]:
+    """A teacher's network under a new adapter, and what of it a LoRA can be for."""
+    if teacher.kind not in ARCHITECTURES:
+        raise RecipeError(f"nothing loads a LoRA of the {teacher.kind} family; train all weights ({_whole(settings)})")
+    layers, network = Layers.of(unet, ARCHITECTURES[teacher.kind]), Adapters(unet.requires_grad_(False))
+    # The usual ones need not all be there, as in a network of one level; of others one that is not is misspelt.
+    usual = StudentSettings.model_fields["targets"].default
+    names = [f".{at}" for at, _ in unet.named_modules()]
+    try:
+        for target in settings.targets:
+            if target not in usual and not any(name.endswith(f".{target}") for name in names):
+                raise ValueError(f"{target} names no layer of {teacher.file}; the usual ones are {', '.join(usual)}")
+        network.add(ADAPTER, settings.targets, settings.rank, _alpha(settings))
+    except ValueError as error:
+        raise RecipeError(f"student.targets: {error}") from error
+    return layers, network

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...files import CheckpointError, fill, preview, read_header, sha256
+from ...files import CheckpointError, fill, outline, preview, read_header, sha256
 from ...files.student_file import METHOD
 from ...pipelines.layout import GUIDANCE_INPUT, original_unet_names
 from ...pipelines.lora import merge_lora
@@ -16,9 +16,10 @@ from ...predictor import Layout, Predictor, read_predictor
 from ...predictor.denoiser import feature_channels, pooled_text
 from ...predictor.file import described
 from ...predictor.networks import WEAK_SIGNAL
-from ..config import RecipeError
+from ..config import RecipeError, StudentSettings
 from ..process import Process
 from ..teachers import Teacher
+from ..teachers.demo import require_network
 from .base import Student
 from .written import Shapes
 
@@ -36,13 +37,13 @@ class BesideStudent(Student):
 
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
-        if settings.file is None:
-            raise RecipeError(
-                f"student.train = {settings.train} is for a student that is there already: name its file, e.g. "
-                "--set student.file=FILE"
-            )
-        self.frozen, self.told = load_student(settings.file, teacher), read_header(settings.file).metadata
-        self.sha256 = sha256(settings.file)
+        self.frozen = load_student(_student_file(settings), teacher, teacher.unet)
+        self.told, self.sha256 = read_header(settings.file).metadata, sha256(settings.file)
+
+    @classmethod
+    def require(cls, teacher, unet, settings):
+        with torch.device("meta"):
+            load_student(_student_file(settings), teacher, unet)
 
     @contextmanager
     def teaching(self) -> Iterator[nn.Module]:
@@ -68,13 +69,15 @@ class GradientPredictor(BesideStudent):
 
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen, guidance_width)
-        try:
-            middle, skips = feature_channels(self.frozen)
-        except ValueError as error:
-            raise RecipeError(f"student.train = predictor: {error}") from error
+        middle, skips = _channels(self.frozen)
         side = teacher.default_size // teacher.factor
         layout = Layout.of(teacher.latent_channels, middle, skips, side, mode_of(teacher.process))
         self.network = self.predictor = Predictor(layout).to(teacher.device).train()
+
+    @classmethod
+    def require(cls, teacher, unet, settings):
+        super().require(teacher, unet, settings)
+        _channels(unet)
 
 
 class LatentPrior(BesideStudent):
@@ -82,21 +85,47 @@ class LatentPrior(BesideStudent):
 
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen, guidance_width)
-        if settings.predictor is None:
-            raise RecipeError("student.train = prior needs the predictor, e.g. --set student.predictor=FILE")
-        self.predictor = read_predictor(settings.predictor).to(teacher.device)
-        about = self.predictor.about
-        if about.get("student_sha256") != self.sha256:
-            raise RecipeError(
-                f"student.predictor {settings.predictor} is for the student {about.get('student_file')}, of which "
-                f"student.file {settings.file} is another or another version"
-            )
+        self.predictor = _predictor(settings, self.sha256).to(teacher.device)
         self.network = self.give_prior(pooled_text(self.frozen, teacher.unconditional(1)).shape[-1])
+
+    @classmethod
+    def require(cls, teacher, unet, settings):
+        super().require(teacher, unet, settings)
+        _predictor(settings, sha256(settings.file))
 
     def give_prior(self, text: int) -> nn.Module:
         """A new prior, told a pooled text of this width; 0 for none."""
         self.network = self.predictor.add_prior(text).to(self.teacher.device).train()
         return self.network
+
+
+def _student_file(settings: StudentSettings) -> Path:
+    if settings.file is None:
+        raise RecipeError(
+            f"student.train = {settings.train} is for a student that is there already: name its file, e.g. "
+            "--set student.file=FILE"
+        )
+    return settings.file
+
+
+def _channels(network: nn.Module) -> tuple[int, list[int]]:
+    try:
+        return feature_channels(network)
+    except ValueError as error:
+        raise RecipeError(f"student.train = predictor: {error}") from error
+
+
+def _predictor(settings: StudentSettings, student: str) -> Predictor:
+    """The recipe's, for the student of this fingerprint."""
+    if settings.predictor is None:
+        raise RecipeError("student.train = prior needs the predictor, e.g. --set student.predictor=FILE")
+    predictor = read_predictor(settings.predictor)
+    if predictor.about.get("student_sha256") != student:
+        raise RecipeError(
+            f"student.predictor {settings.predictor} is for the student {predictor.about.get('student_file')}, of "
+            f"which student.file {settings.file} is another or another version"
+        )
+    return predictor
 
 
 def mode_of(process: Process) -> str:
@@ -107,8 +136,8 @@ def mode_of(process: Process) -> str:
     return "shift" if float(weakest) < WEAK_SIGNAL else "gradient"
 
 
-def load_student(path: Path, teacher: Teacher) -> nn.Module:
-    """The student of a file, frozen, in the precision and on the device of the teacher's network.
+def load_student(path: Path, teacher: Teacher, unet: nn.Module) -> nn.Module:
+    """The student of a file, frozen, in the precision and on the device of ``unet``, the teacher's network.
 
     path: a LoRA, or a UNet in diffusers' or the original layout, as 'understudy train' and 'understudy export' write
     them; of the demo family a student's file. Raises FileNotFoundError, CheckpointError for a file that does not fit,
@@ -116,14 +145,14 @@ def load_student(path: Path, teacher: Teacher) -> nn.Module:
     """
     from safetensors.torch import load_file
 
-    header = read_header(path)
+    header, like = read_header(path), next(unet.parameters())
+    read = outline if like.is_meta else load_file
     if teacher.kind == "demo":
         from ...demo_family import family
 
-        if not header.metadata.get("understudy", "").startswith("demo-"):
-            raise CheckpointError(f"{path} is no student of the demo family, as the teacher is")
-        return family.load_network(path).eval().requires_grad_(False).to(teacher.device, next(_weights(teacher)).dtype)
-    network = copy.deepcopy(teacher.unet)
+        require_network(path)
+        return family.load_network(path).eval().requires_grad_(False).to(like.device, like.dtype)
+    network = copy.deepcopy(unet)
     if any(".lora_" in key or "lora_A" in key for key in header.shapes):
         merge_lora(network, path)
         return network.eval().requires_grad_(False)
@@ -132,14 +161,10 @@ def load_student(path: Path, teacher: Teacher) -> nn.Module:
     own = network.state_dict()
     if missing := [key for key in own if key not in header.shapes]:
         names = original_unet_names(own, network.config.layers_per_block)
-        weights = load_file(path)
+        weights = read(path)
         if not set(names.values()) <= weights.keys():
             raise CheckpointError(f"{path} is no LoRA and no UNet of {teacher.file}: it lacks {preview(missing)}")
         weights = {key: weights[name] for key, name in names.items()}
     else:
-        weights = load_file(path)
-    return fill(path, network, weights, next(_weights(teacher)).dtype).to(teacher.device)
-
-
-def _weights(teacher: Teacher) -> Iterator[nn.Parameter]:
-    return teacher.unet.parameters()
+        weights = read(path)
+    return fill(path, network, weights, like.dtype).to(like.device)

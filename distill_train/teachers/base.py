@@ -133,6 +133,13 @@ class Teacher(ABC):
         condition = told.pop("condition", None)
         return unet if condition is None or unet is self.unet else partial(unet, condition=condition)
 
+    def outline(self) -> nn.Module:
+        """What ``unet`` is going to be, on torch's meta device, without its weights; of one that waits.
+
+        Raises CheckpointError where the checkpoint's headers show that it is not complete.
+        """
+        raise NotImplementedError
+
     def with_guidance_input(self, width: int) -> nn.Module:
         """A float32 copy of the UNet that also reads a guidance scale, and as yet ignores it.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...demo_family import family
 from ...demo_family.language import TOKENS
-from ...files import read_header, sha256
+from ...files import CheckpointError, read_header, sha256
 from ...samplers.denoisers import scaled_linear
 from ..config import RecipeError
 from ..process import Discrete
@@ -53,7 +53,9 @@ class DemoTeacher(Teacher):
                 "the demo family predicts v, not down to zero SNR, and has an empty text of its own; leave out "
                 "teacher.prediction, teacher.zero_snr and teacher.empty"
             )
-        return cls(family.FOLDER / "teacher.safetensors" if str(path) == SHIPPED else path, device, dtype, vae)
+        path = family.FOLDER / "teacher.safetensors" if str(path) == SHIPPED else path
+        require_network(path)
+        return cls(path, device, dtype, vae)
 
     @property
     def maker(self) -> str:
@@ -87,3 +89,13 @@ class DemoTeacher(Teacher):
 
     def control_metadata(self) -> dict[str, str]:
         return {"understudy": "demo-control", "config": json.dumps(self.unet.config)}
+
+
+def require_network(path: Path) -> None:
+    """Raises CheckpointError for a file that is no teacher or student of the family."""
+    said = read_header(path).metadata.get("understudy", "nothing of it")
+    if said not in ("demo-teacher", "demo-student"):
+        raise CheckpointError(
+            f"{path} is no teacher or student of the demo family; its metadata say {said}, expected demo-teacher or "
+            "demo-student"
+        )

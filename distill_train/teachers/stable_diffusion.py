@@ -86,6 +86,9 @@ class StableDiffusionTeacher(Teacher):
     def unet(self) -> nn.Module:
         return self.checkpoint.load_unet(self.text_dtype).to(self.device)
 
+    def outline(self) -> nn.Module:
+        return self.checkpoint.outline_unet()
+
     @property
     def texts(self) -> tuple[TextEncoder, ...]:
         """The text encoders; none after :meth:`rest`."""

@@ -235,6 +235,7 @@ def test_a_condition_of_another_size_has_the_picture_s_crop(make, pictures):
     ("condition", "said"),
     [
         ({"kind": "sketch"}, "condition: .*'canny', 'downscaled'"),
+        ("outline", "condition: .*of pictures it is a table; say data.condition.kind = outline"),
         ({"kind": "depth"}, "condition.depth.path: Field required"),
         ({"kind": "masked", "most": 0.05}, "expected at least least"),
         ({"kind": "grey", "factor": 2}, "condition.grey.factor"),

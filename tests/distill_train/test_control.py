@@ -272,7 +272,7 @@ def test_data_without_conditions_or_with_others_are_refused():
     teacher = TinyTeacher()
     source = Bare(teacher)
     for shape, said in (
-        (None, "needs a condition picture for each sample; set data.condition"),
+        (None, "needs a condition picture for each sample: data of the kind folder, webdataset or scenes"),
         ((1, 8, 8), "expected"),
     ):
         source.shape = shape

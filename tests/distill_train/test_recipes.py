@@ -1,12 +1,15 @@
 """Recipes and the command around them."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from understudy.cli import main
-from understudy.distill_train.config import RecipeError, Strict, load_recipe
+from understudy.distill_train.config import RecipeError, Strict, load_recipe, tomllib
 from understudy.distill_train.data import read_settings
 from understudy.distill_train.methods import distillations, method_classes
+from understudy.distill_train.methods.distillation import check_data
 from understudy.distill_train.run.command import RECIPES, find_recipe, shipped
 from understudy.distill_train.run.help_config import help_config, sections
 
@@ -17,6 +20,22 @@ def test_shipped_recipes_are_valid_and_their_settings_too(name):
     settings = method_classes()[recipe.method].Settings.model_validate(recipe.settings)
     assert recipe.settings.keys() <= settings.model_fields_set
     assert recipe.loop.batch_size % recipe.loop.accumulate == 0
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_what_a_recipe_says_to_type_is_accepted(name):
+    """The command and the [data] in its comments."""
+    text = (RECIPES / f"{name}.toml").read_text()
+    said = "\n".join(line.removeprefix("#").removeprefix(" ") for line in text.splitlines() if line.startswith("#"))
+    commands = re.findall(r"^ *(understudy train (?:.*\\\n)*.*)$", said, re.MULTILINE)
+    for command in commands:
+        _, _, recipe, *rest = shlex.split(command.replace("\\\n", " "))
+        changes = [rest[at + 1] for at, word in enumerate(rest) if word == "--set"]
+        asked = load_recipe(RECIPES / f"{recipe}.toml", tuple(changes))
+        if asked.data:
+            check_data(asked.data)
+    if "\n[data]\n" in said and "# [data]\n" in text:
+        check_data(tomllib.loads("[data]" + said.partition("\n[data]")[2])["data"])
 
 
 def test_a_recipe_with_an_oracle_needs_its_file_and_the_prompts():
@@ -52,6 +71,8 @@ def test_every_file_of_methods_is_one_or_shared_by_some():
 
 def test_help_names_the_distillations(monkeypatch):
     shown = help_config()
+    guided = next(line for line in shown.splitlines() if line.startswith("[attention]"))
+    assert "for cd, cfd, lcm, pd and sferd-predictor;" in guided
     for table in ("teacher", "student", "samples"):
         line = next(line for line in shown.splitlines() if line.startswith(f"[{table}]"))
         assert all(name in line for name in distillations())
@@ -125,7 +146,20 @@ def test_bad_requests_are_one_line_and_leave_nothing(capsys, tmp_path):
         (["pd"], "pd needs a [teacher] with its path, e.g. --set teacher.path=FILE"),
         ([*demo, "--set", f"teacher.path={tmp_path / 'x.safetensors'}"], "no such file"),
         (["pd", "--set", "teacher.path=demo", "--set", "data.kind=folder"], "data: path: Field required"),
-        ([*demo, "--set", "student.train=lora"], "nothing loads a LoRA of the demo family"),
+        (
+            [*demo, "--set", "student.train=lora"],
+            "loads a LoRA of the demo family; train all weights (student.train = full)",
+        ),
+        (["codi", *demo[1:], "--set", "data.condition=outline"], "train all weights (student.base = full)"),
+        (
+            ["pe-codi", *demo[1:]],
+            "pe-codi needs a condition picture for each sample: data of the kind folder, webdatas",
+        ),
+        (
+            ["controlnet", *demo[1:], "--set", "attention.weight=0.3"],
+            "controlnet asks no guided teacher while it learns",
+        ),
+        (["codi", *demo[1:], "--set", "attention.weight=0.3"], "leave [attention] out"),
         (["pd", "--set", "settings.cgf=1"], "settings of pd: cgf"),
         ([*demo, "--set", "samples.oracle=missing.safetensors"], "missing.safetensors: no such file"),
         (["nothing"], "there is no recipe 'nothing'"),

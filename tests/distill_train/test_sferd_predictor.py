@@ -265,7 +265,10 @@ def test_a_lora_and_a_unet_in_the_original_layout_are_students_too(layout, tmp_p
         names = original_unet_names(lcm.network.state_dict(), 1)
         weights = {names[key]: value for key, value in lcm.network.state_dict().items()}
         save_file(weights, tmp_path / "student.safetensors")
-    student, (z, t, given, _) = load_student(tmp_path / "student.safetensors", teacher), arguments(lcm, 500)
+    student, (z, t, given, _) = (
+        load_student(tmp_path / "student.safetensors", teacher, teacher.unet),
+        arguments(lcm, 500),
+    )
     with torch.no_grad():
         own = teacher.call(student, z, t, given)
         torch.testing.assert_close(own, teacher.call(lcm.network, z, t, given), rtol=1e-3, atol=1e-4)

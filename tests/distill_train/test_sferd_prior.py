@@ -5,6 +5,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from understudy.distill_train.config import RecipeError
 from understudy.distill_train.data.randomness import Draws
+from understudy.distill_train.exports.export import export
+from understudy.distill_train.exports.kind import ExportError
 from understudy.predictor import read_predictor
 from understudy.predictor.denoiser import pooled_text
 from understudy.samplers.latent_prior import level
@@ -95,6 +97,12 @@ def test_a_predictor_of_another_student_is_refused(files, tmp_path):
         made((other, files[1]))
     with pytest.raises(RecipeError, match="needs the predictor, e.g. --set student.predictor=FILE"):
         made((files[0], None))
+
+
+def test_a_predictor_needs_no_export_and_the_command_says_where_it_goes(files, tmp_path):
+    start(run_recipe("prior", files[0], {"statistics": 8}, predictor=files[1]), tmp_path / "run")
+    with pytest.raises(ExportError, match="out.safetensors is a gradient predictor, .*models/understudy_predictors"):
+        export(tmp_path / "run")
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_last_bit(files, tmp_path):

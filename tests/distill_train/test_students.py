@@ -95,7 +95,7 @@ def test_a_demo_student_is_a_file_that_the_family_loads(tmp_path):
 
 
 def test_layers_that_do_not_exist_are_refused():
-    with pytest.raises(RecipeError, match="student.targets: nothing names no layer of this network"):
+    with pytest.raises(RecipeError, match="student.targets: nothing names no layer of tiny.safetensors; the usual"):
         method("lcm", student={"train": "lora", "targets": ["nothing"]})
     with pytest.raises(RecipeError, match="student.targets: .*norm1 is a LayerNorm, which does not say its sizes"):
         method("lcm", student={"train": "lora", "targets": ["to_q", "norm1"]})

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from understudy.demo_family import family
-from understudy.distill_train.config import RecipeError, TeacherSettings
+from understudy.distill_train.config import AttentionSettings, RecipeError, TeacherSettings
+from understudy.distill_train.data.encode import DataError
 from understudy.distill_train.methods import make_method
+from understudy.distill_train.students.predictor import load_student
 from understudy.distill_train.teachers import load_teacher
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import CheckpointError, read_header, sha256
@@ -287,6 +289,14 @@ def test_the_demo_family_teaches():
     assert outputs.shape == noisy.shape and torch.equal(teacher.unconditional(1)["tokens"], given["tokens"][1:])
     pixels = torch.rand(1, 3, 64, 64)
     assert teacher.decode(teacher.encode(pixels)).shape == pixels.shape
+    with pytest.raises(
+        CheckpointError, match="vae.safetensors is no teacher or student of the demo family; .* demo-vae"
+    ):
+        load_teacher(family.FOLDER / "vae.safetensors")
+    with pytest.raises(CheckpointError, match="oracle.safetensors is no teacher or student of the demo family"):
+        load_student(family.FOLDER / "oracle.safetensors", teacher, teacher.unet)
+    own = load_student(family.FOLDER / "student.safetensors", teacher, teacher.unet)
+    assert not torch.equal(own.unet.conv_in.weight, teacher.unet.unet.conv_in.weight)
 
 
 @pytest.mark.parametrize(
@@ -386,3 +396,121 @@ def test_the_unet_is_read_when_every_text_is_embedded_and_no_encoder_left(
     monkeypatch.setattr(StableDiffusionTeacher, "embed", embed)
     teacher.embed(PROMPTS)
     assert teacher.unet and living == [0, len(encoders)]
+
+
+@pytest.fixture
+def few(pairs, tmp_path, monkeypatch):
+    """What a recipe on one picture says of teacher and data; whoever reads weights of the checkpoint fails."""
+
+    def read(*_):
+        raise AssertionError("weights were read")
+
+    for name in ("load_unet", "load_texts"):
+        monkeypatch.setattr(Checkpoint, name, read)
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png")
+    return {
+        "teacher": TeacherSettings(path=pairs["sd1"][1]),
+        "data": {"kind": "folder", "path": str(tmp_path), "size": 16, "condition": {"kind": "grey"}},
+    }
+
+
+def begun(name, told, student, **settings):
+    asked = recipe(name, student=student, **settings)
+    attention = told.get("attention") and AttentionSettings(**told["attention"])
+    return make_method(asked.model_copy(update=told | {"attention": attention}), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "student", "attention", "words"),
+    [
+        ("lcm", {"train": "lora", "targets": ["to_qq"]}, None, "student.targets: to_qq names no layer of file"),
+        ("lcm", {"train": "lora", "targets": ["to_q", "to_kk"]}, None, "student.targets: to_kk names no layer of file"),
+        ("lcm", {"train": "lora", "targets": ["to_q", "norm1"]}, None, "norm1 is a (Layer|Group)Norm, which does not"),
+        ("codi", {"train": "control", "base": "lora", "targets": ["to_qq"]}, None, "student.targets: to_qq names no"),
+        ("pe-codi", {"train": "control", "control": "UNET"}, None, "student.control: .* is no ControlNet of the teach"),
+        ("sferd-predictor", {"train": "predictor"}, None, "name its file, e.g. --set student.file=FILE"),
+        ("sferd-predictor", {"train": "predictor", "file": "WIDER"}, None, "conv_in.weight of its UNet2D.* is"),
+        ("sferd-predictor", {"train": "predictor", "file": "LORA"}, None, "does not fit this student: conv_in: its f"),
+        ("sferd-predictor", {"train": "predictor", "file": "UNET"}, None, "does not say how it was distilled; set set"),
+        ("sferd-prior", {"train": "prior", "file": "UNET"}, None, "needs the predictor, e.g. --set student.predictor"),
+        ("cd", {"train": "full"}, {"block": "mid_block.attn"}, "has no self-attention 'mid_block.attn'; expected one"),
+    ],
+)
+def test_what_does_not_fit_the_unet_is_refused_before_any_weight_is_read(
+    few, pairs, name, student, attention, words, tmp_path
+):
+    weights = load_file(pairs["sd1"][0] / "unet" / "diffusion_pytorch_model.safetensors")
+    wider = torch.zeros(*[2 * n for n in weights["conv_in.weight"].shape])
+    lora = {"lora_unet_conv_in.lora_up.weight": torch.zeros(3, 2, 1, 1)}
+    lora |= {"lora_unet_conv_in.lora_down.weight": torch.zeros(2, 4, 3, 3)}
+    files = {"UNET": weights, "WIDER": weights | {"conv_in.weight": wider}, "LORA": lora}
+    for key, value in student.items():
+        if isinstance(value, str) and value in files:
+            save_file(files[value], tmp_path / f"{value}.safetensors")
+            student = student | {key: str(tmp_path / f"{value}.safetensors")}
+    settings = {"cfg": 2.0} if name == "sferd-predictor" else {"intervals": 4} if name in ("lcm", "cd") else {}
+    with pytest.raises((RecipeError, CheckpointError), match=words):
+        begun(name, few | {"attention": attention}, student, **settings)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+@pytest.mark.parametrize(
+    ("name", "student"),
+    [
+        ("lcm", {"train": "lora"}),
+        ("lcm", {"train": "lora", "targets": ["to_q", "attn2.to_k"]}),
+        ("cd", {"train": "full"}),
+        ("codi", {"train": "control", "base": "lora"}),
+        ("sferd-predictor", {"train": "predictor", "file": "UNET"}),
+    ],
+)
+def test_what_fits_the_unet_is_not_refused(few, pairs, kind, name, student, tmp_path):
+    folder, file = pairs[kind]
+    if "file" in student:
+        unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+        save_file(unet, tmp_path / "unet.safetensors", {"understudy_method": "lcm", "intervals": "4"})
+        student = student | {"file": str(tmp_path / "unet.safetensors")}
+    settings = {"cfg": 2.0} if name == "sferd-predictor" else {"intervals": 4}
+    for path in (folder, file):
+        assert begun(name, few | {"teacher": TeacherSettings(path=path)}, student, **settings)
+
+
+@pytest.mark.parametrize("layout", ["folder", "file"])
+@pytest.mark.parametrize("change", ["lacks", "shape"])
+def test_a_unet_that_is_not_complete_is_refused_by_its_header(few, pairs, layout, change, tmp_path):
+    folder, file = pairs["sd1"]
+    if layout == "folder":
+        path = shutil.copytree(folder, tmp_path / "folder")
+        (holds,) = (path / "unet").glob("*.safetensors")
+        key = "mid_block.resnets.0.conv1.weight"
+    else:
+        path = holds = shutil.copy(file, tmp_path / "broken.safetensors")
+        key = "model.diffusion_model.middle_block.0.in_layers.2.weight"
+    weights = load_file(holds)
+    value = weights.pop(key)
+    save_file(weights if change == "lacks" else weights | {key: value[:-1].contiguous()}, holds)
+    with pytest.raises(CheckpointError, match=r"mid_block\.resnets\.0\.conv1\.weight"):
+        begun("lcm", few | {"teacher": TeacherSettings(path=path)}, {"train": "lora"}, intervals=4)
+
+
+@pytest.mark.parametrize("data", ["folder", "prompts"])
+def test_what_is_no_number_is_not_kept(pairs, data, tmp_path):
+    """Of a picture or a prompt; the same with numbers is."""
+    (tmp_path / "prompts.txt").write_text("a fox\n")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a red wall")
+    weights, broken = load_file(pairs["sd1"][1]), tmp_path / "broken.safetensors"
+    part = "first_stage_model.quant_conv" if data == "folder" else "model.diffusion_model.out.2"
+    save_file(weights | {f"{part}.weight": weights[f"{part}.weight"] * torch.nan}, broken)
+    settings = {"folder": {"path": str(tmp_path), "max_aspect": 1}}
+    settings["prompts"] = {"path": str(tmp_path / "prompts.txt"), "steps": 1}
+    told = {"data": {"kind": data, "size": 16, **settings[data]}}
+    train = {"train": "lora"}
+    kept = tmp_path / "cache"
+    with pytest.raises(
+        DataError, match=r"the teacher broken.safetensors makes of '(\S*a\.png|a fox)' \(latents\) is no"
+    ):
+        begun("lcm", told | {"teacher": TeacherSettings(path=broken)}, train, intervals=4).prepare(tmp_path / "run")
+    assert not [*kept.glob("*/latents/*/*")]
+    begun("lcm", told | {"teacher": TeacherSettings(path=pairs["sd1"][1])}, train, intervals=4).prepare(tmp_path / "r")
+    assert len([*kept.glob("*/latents/*/*")]) == 1

@@ -84,6 +84,10 @@ def test_what_is_none_or_of_another_architecture_is_refused(loaded, sd15, tmp_pa
     save_file({**state, "task_embedding": torch.zeros(1)}, tmp_path / "union.safetensors")
     with pytest.raises(CheckpointError, match="a union of ControlNets"):
         check_control(tmp_path / "union.safetensors")
+    for name in ("lora_unet_mid.alpha", "base.conv_in.weight"):
+        save_file({**state, name: torch.zeros(1)}, tmp_path / "whole.safetensors")
+        with pytest.raises(CheckpointError, match="whole.* holds what trained of its base, too; 'understudy export'"):
+            check_control(tmp_path / "whole.safetensors")
     del state["conv_in.weight"]
     save_file(state, tmp_path / "part.safetensors")
     with pytest.raises(CheckpointError, match="lacks conv_in.weight"):

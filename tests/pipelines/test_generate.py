@@ -384,6 +384,11 @@ def test_both_models_follow_hints_and_a_fresh_controlnet_changes_nothing(command
         ({"controlnet": "control.safetensors"}, "--controlnet needs --control"),
         ({"likeness": "ssim"}, "--likeness needs --init-image"),
         ({"init_image": "in", "likeness_min": 0.5}, "--likeness-min needs --likeness"),
+        ({"init_image": "in", "likeness": "sim"}, "--likeness sim: no such file; expected ssim or a CLIP's file"),
+        (
+            {"init_image": "in", "likeness": "ssim", "likeness_min": 60.0},
+            "--likeness-min is 60, and --likeness ssim is at",
+        ),
         ({"init_image": "in", "strength": 1.5}, "strength is 1.5"),
         ({"control": "in", "controlnet": "in/0.png"}, "in/0.png cannot be read as safetensors"),
     ],
