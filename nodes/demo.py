@@ -32,14 +32,19 @@ class UnderstudyLoadDemo(io.ComfyNode):
                 io.Clip.Output(id="clip", tooltip="Reads the demo's language; an empty text is no text."),
                 io.Vae.Output(id="vae", tooltip="64x64 pixels to 8x8 latents, for both parts."),
                 OracleSocket.Output(id="oracle", tooltip="Scores how well a picture shows its prompt."),
+                io.ControlNet.Output(
+                    id="control_net",
+                    tooltip="Makes the teacher's network follow an outline, white lines on black: the student's in "
+                    "1 to 4 steps at cfg 1, the teacher's in more steps with guidance.",
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, part: str) -> io.NodeOutput:
         from ..oracles import load_oracle
-        from .demo_networks import demo_file, load_model, load_vae
+        from .demo_networks import demo_file, load_control_net, load_model, load_vae
         from .hosted_oracle import HostedOracle
 
         oracle = HostedOracle(load_oracle(demo_file("oracle.safetensors"), "demo"))
-        return io.NodeOutput(*load_model(part), load_vae(), oracle)
+        return io.NodeOutput(*load_model(part), load_vae(), oracle, load_control_net(part))

@@ -1,4 +1,4 @@
-"""The embedded demo family in ComfyUI's own network classes: UNetModel, TAESD and CLIP, filled through key maps.
+"""The embedded demo family in ComfyUI's own classes: UNetModel, TAESD, CLIP and ControlNet, filled through key maps.
 
 The files have diffusers' layouts; nothing of diffusers is needed to read them here. All of it runs in float32: the
 networks are small, and a demo should look the same everywhere.
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import torch
 
+from ..demo_family.control import SceneControl, load_control
 from ..demo_family.language import PromptError, parse, token_ids
 
 log = logging.getLogger(__name__)
 
+CONTROLS = {"student": "control_student.safetensors", "teacher": "control.safetensors"}
 DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo_family"
 PROMPT_ERROR = "understudy_prompt_error"  # conditioning key: why the text could not be read
 
@@ -43,6 +45,16 @@ def load_vae(folder: Path = DEMO_FOLDER):
 
     weights, _ = _read(demo_file("vae.safetensors", folder))
     return comfy.sd.VAE(sd=taesd_keys(weights), dtype=torch.float32)
+
+
+def load_control_net(part: str, folder: Path = DEMO_FOLDER):
+    """The ControlNet for outlines as the host's, for its Apply ControlNet nodes; either part's is for the teacher."""
+    import comfy.controlnet
+    import comfy.model_management
+
+    network = HostedControl(load_control(demo_file(CONTROLS[part], folder)))
+    device = comfy.model_management.get_torch_device()
+    return comfy.controlnet.ControlNet(network, load_device=device, extra_conds=[])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -222,3 +234,30 @@ def _clip(table: torch.Tensor):
     encoder = functools.partial(_text_encoder_class(), table)
     target = comfy.supported_models_base.ClipTarget(DemoTokenizer, encoder)
     return comfy.sd.CLIP(target, parameters=table.numel(), model_options={"dtype": torch.float32})
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# ControlNet
+
+
+class HostedControl(torch.nn.Module):
+    """A demo ControlNet, called as the host's ControlNet calls its network."""
+
+    dtype = torch.float32
+
+    def __init__(self, network: SceneControl):
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    def forward(self, x, hint, timesteps, context) -> dict[str, list[torch.Tensor]]:
+        """What is added to the skips, the first one first, and to the middle. ValueError for another model's input."""
+        config = self.network.config
+        widths, expected = (x.shape[1], context.shape[-1]), (config["in_channels"], config["cross_attention_dim"])
+        if widths != expected:
+            raise ValueError(
+                f"the demo's ControlNet is for the demo's own models, with {expected[0]} latent channels and texts of "
+                f"{expected[1]} numbers a token; this model has {widths[0]} and {widths[1]}: connect the model of "
+                "Understudy Load Demo"
+            )
+        skips, middle = self.network(x, timesteps, context, hint)
+        return {"output": skips, "middle": [middle]}

@@ -8,7 +8,14 @@ from safetensors.torch import save_file
 from torch import nn
 from understudy.demo_family import family
 from understudy.demo_family.control import SceneControl, load_control
+from understudy.demo_family.language import parse
+from understudy.demo_family.render import DRAWS, outlined, painted
+from understudy.demo_family.sampling import denoiser, start
 from understudy.files import CheckpointError
+from understudy.samplers.schedules import trailing_sigmas
+from understudy.samplers.solvers import sample_euler
+
+TEXT = "a small red star left of a large blue circle on a black background"
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +69,27 @@ def test_its_file_is_small_and_no_other_is_taken_for_one(network, tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="is not a ControlNet of the demo family"):
         load_control(tmp_path / "other.safetensors")
+
+
+def test_those_that_ship_are_small_and_follow_an_outline(network):
+    """The same prompt and noise under two outlines: each picture has the things where its own outline has them."""
+    files = [family.FOLDER / name for name in ("control.safetensors", "control_student.safetensors")]
+    assert sum(file.stat().st_size for file in files) < 4e6
+    scenes, draws = [parse(TEXT)] * 2, torch.rand(2, DRAWS, generator=torch.Generator().manual_seed(2))
+    pictures, hints = painted(scenes, draws), outlined(scenes, draws).repeat(1, 3, 1, 1)
+    vae = family.load_autoencoder(family.FOLDER / "vae.safetensors")
+    tokens, noise = family.tokens_of([TEXT] * 2), torch.randn(1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    for file in files:
+        control = load_control(file)
+        assert control.config == network.config
+
+        def steered(x, t, tokens, control=control):
+            return network(x, t, tokens, control(x, t, network.text(tokens), hints))
+
+        model = denoiser(steered)
+        sigmas = trailing_sigmas(model, 4)
+        with torch.no_grad():
+            x = sample_euler(model, start(model, noise.repeat(2, 1, 1, 1), sigmas), sigmas, {"tokens": tokens})
+            made = family.decode(vae, x)
+        own, other = ((made - each).abs().mean((1, 2, 3)) for each in (pictures, pictures.flip(0)))
+        assert (own < 0.5 * other).all(), (file.name, own, other)

@@ -753,7 +753,7 @@ def check_which_samplers_run_image_by_image():
 
 def check_models_are_the_host_s_plain_patchers():
     for part in ("student", "teacher"):
-        model, clip, vae, oracle = UnderstudyLoadDemo.execute(part).result
+        model, clip, vae, oracle, _ = UnderstudyLoadDemo.execute(part).result
         for patcher in (model, clip.patcher, vae.patcher, oracle.patcher):
             assert type(patcher) is comfy.model_patcher.ModelPatcher, type(patcher)
 

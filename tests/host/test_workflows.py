@@ -12,9 +12,10 @@ from .environment import PACK
 from .graphs import from_workflow
 from .tensors import tensors
 
-DEMO, EDIT, CHECKPOINT = (
+DEMO, EDIT, OUTLINES, CHECKPOINT = (
     "Demo - teacher redoes the worst images",
     "Demo - edit pictures, teacher redoes the worst edits",
+    "Demo - outlines, teacher redoes the worst images",
     "LCM LoRA student - teacher redoes the worst images",
 )
 
@@ -47,7 +48,7 @@ def use(prompt, class_type, **inputs):
             node["inputs"].update(inputs)
 
 
-@pytest.mark.parametrize("name", [DEMO, EDIT, CHECKPOINT])
+@pytest.mark.parametrize("name", [DEMO, EDIT, OUTLINES, CHECKPOINT])
 def test_a_template_has_the_nodes_as_they_are(host, name):
     """Each widget its value, though an absent one at the end would take its default, and each socket its name."""
     about, prompt = host.object_info(), workflow(host, name)
@@ -65,7 +66,7 @@ def test_a_template_has_the_nodes_as_they_are(host, name):
             assert each["type"] in (kinds[each["name"]][0], "COMBO"), (node["type"], each["name"])
 
 
-@pytest.mark.parametrize("name", [DEMO, EDIT, CHECKPOINT])
+@pytest.mark.parametrize("name", [DEMO, EDIT, OUTLINES, CHECKPOINT])
 def test_example_workflow_redoes_the_worst_quarter(host, name):
     prompt = workflow(host, name)
     # Eight pictures of 512 x 512 would take two cores many minutes.
@@ -144,3 +145,30 @@ def test_edits_start_from_their_sources_and_are_compared_with_them(host):
         torch.testing.assert_close(values["floats"].float(), expected, atol=1e-5, rtol=0)
         found[strength] = values["floats"].mean()
     assert found[0.3] > found[0.6] + 0.02
+
+
+def test_things_lie_where_each_image_s_own_outline_has_them(host):
+    prompt = workflow(host, OUTLINES)
+    better = only(prompt, "UnderstudyKeepBetter")
+    (first,) = (key for key, node in prompt.items() if node["class_type"] == "VAEDecode" and drawn(prompt, node))
+    prompt["result"] = {"class_type": "TestSaveTensors", "inputs": {"images": [better, 0]}}
+    prompt["first"] = {"class_type": "TestSaveTensors", "inputs": {"images": [first, 0]}}
+    run = host.run(prompt)
+    result, first = (things(tensors(host, run, node)["images.0"]) for node in ("result", "first"))
+    own, other = (overlap(result, each) for each in (first, first.roll(1, 0)))
+    assert len(own) == 8 and own.median() > 0.7 and own.mean() > other.mean() + 0.3, (own, other)
+
+
+def drawn(prompt, decode):
+    """Whether a VAE Decode is of what the demo's student drew."""
+    return prompt[decode["inputs"]["samples"][0]]["class_type"] == "UnderstudyStudentSampler"
+
+
+def things(images):
+    """Where pictures [B, H, W, 3] are not their background, [B, H, W]."""
+    background = images.flatten(1, 2).median(1).values[:, None, None]
+    return (images - background).abs().amax(-1) > 0.25
+
+
+def overlap(these, those):
+    return (these & those).sum((1, 2)) / (these | those).sum((1, 2))
