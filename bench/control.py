@@ -237,6 +237,13 @@ def main() -> None:
     single["teacher at 20 steps, text alone"] = stage.text_alone(20)
     result = {"settings": {"n": arguments.n, "m": arguments.m, "redone": REDONE}}
     result["rows"] = {name: summary(outcome, bootstrap) for name, outcome in single.items()}
+    result["student less teacher"] = {
+        f"{few} steps less {many}": less(
+            single[f"student at {few} steps"], single[f"teacher at {many} steps"], bootstrap
+        )
+        for few in STUDENT_STEPS
+        for many in TEACHER_STEPS
+    }
     result["refining"] = []
     for steps in STUDENT_STEPS:
         point = choose(choosing, steps)
@@ -267,6 +274,8 @@ def show(result: dict) -> None:
             f"{name:40}{row['evaluations']:>7.2f}{100 * exact['mean']:>7.1f}%  {shares:16}"
             f"{outline['mean']:>7.3f}   {' to '.join(f'{bound:.3f}' for bound in outline['ci'])}"
         )
+    for name, row in result["student less teacher"].items():
+        print(f"student at {name} of the teacher: {json.dumps(row)}")
     for entry in result["refining"]:
         for name, row in entry["adaptive less"].items():
             print(f"student at {entry['student steps']} steps: adaptive less {name}: {json.dumps(row)}")
