@@ -1,6 +1,6 @@
 """Does SFERD help progressive distillation? Fashion-MNIST, PD's students without it, with one half of it, with both.
 
-    python bench/sferd.py                     # an hour and a half of one core; goes on if it is cut off
+    python bench/sferd.py                     # goes on if it is cut off
     python bench/sferd.py --seeds 1 --steps 60 --beside 20 --n 500 --out look.json
 
 Four arms from one teacher, 8 to 4 to 2 to 1 DDIM steps by ``pd``: none; attention, where the teacher is guided by its
@@ -8,7 +8,8 @@ own attention (w = 0.3); predictor, a gradient predictor and its prior trained b
 and both. Teacher, data, measuring classifier and figures are those of bench/distill.py, but for the pixels' places:
 latents are its network's patches, 16 x 8 x 8. Arms are paired: seed for seed they have the same draws in training and
 the same noise in the measurement, so what counts is the difference from "none". Intervals are 95 %, over seeds; of a
-single seed there is none. The teacher's attention is over 4 x 4 places: expect little.
+single one over groups of pictures, as if arms were not paired, and so rather too wide. The teacher's attention is over
+4 x 4 places: expect little.
 Rows are kept in the work folder; writes bench/results/sferd.json.
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from distill import CHAIN, PLANS, ROOT, TEACHER_STEPS, Stage, ddim, remembered
+from distill import CHAIN, GROUPS, PLANS, ROOT, TEACHER_STEPS, Stage, ddim, remembered
 from distill_models import PATCH, PixelTeacher
 from rich.console import Console
 from rich.table import Table
@@ -127,7 +128,7 @@ def measured(stage: Arms, options) -> list[dict]:
             for count, draw in stage.drawing(arm, seed, options.steps, options.beside).items():
                 path = stage.work / f"sferd-{arm}-{options.steps}-{options.beside}-{seed}-{count}-of-{options.n}.json"
                 found = remembered(path, partial(stage.figures, draw, seed, options.n))
-                rows.append({"arm": arm, "seed": seed, "steps": count, **{f: found[f][0] for f in FIGURES}})
+                rows.append({"arm": arm, "seed": seed, "steps": count, **{f: found[f] for f in FIGURES}})
                 report(rows, options)
     return rows
 
@@ -143,24 +144,27 @@ def report(rows: list[dict], options) -> list[dict]:
             plainly = {r["seed"]: r for r in rows if r["arm"] == "none" and r["steps"] == count}
             made = {"arm": arm, "steps": count, "seeds": len(mine)}
             for figure in FIGURES:
-                made[figure] = sum(r[figure] for r in mine.values()) / len(mine)
+                made[figure] = sum(r[figure][0] for r in mine.values()) / len(mine)
                 if arm != "none":
-                    made[f"{figure}_difference"] = interval([mine[s][figure] - plainly[s][figure] for s in mine])
+                    made[f"{figure}_difference"] = difference([(mine[s][figure], plainly[s][figure]) for s in mine])
             table.append(made)
     settings = {"steps": options.steps, "beside": options.beside, "n": options.n, "teacher_steps": TEACHER_STEPS}
     write_whole(options.out, json.dumps({"settings": settings, "arms": table, "rows": rows}, indent=1) + "\n")
     return table
 
 
-def interval(values: list[float]) -> list[float | None]:
-    """The mean, and its 95 % interval over seeds; None for that of a single one."""
+def difference(pairs: list[tuple]) -> list[float]:
+    """The mean of one less the other, and its 95 % interval; of (value, standard error over pictures) for each seed."""
     from scipy.stats import t
 
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return [mean, None, None]
-    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
-    half = spread * float(t.ppf(0.975, len(values) - 1))
+    values = [one[0] - other[0] for one, other in pairs]
+    mean, count = sum(values) / len(values), len(values)
+    if count > 1:
+        spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1) / count)
+    else:
+        (one, other), count = pairs[0], GROUPS
+        spread = math.hypot(one[1], other[1])
+    half = spread * float(t.ppf(0.975, count - 1))
     return [mean, mean - half, mean + half]
 
 
@@ -184,10 +188,7 @@ def main():
 
 
 def written(difference) -> str:
-    if difference is None:
-        return ""
-    mean, low, high = difference
-    return f"{mean:+.3g}" + ("" if low is None else f" ({low:+.3g} to {high:+.3g})")
+    return "" if difference is None else "{:+.3g} ({:+.3g} to {:+.3g})".format(*difference)
 
 
 if __name__ == "__main__":
