@@ -16,7 +16,7 @@ from ..config import RecipeError, Strict
 
 # What is cached of an item, uint8 and at the picture's size: "condition" [1 or 3, H, W], "mask" [1, H, W].
 Extras = dict[str, Tensor]
-HIDDEN = -1.0  # of what is masked, as diffusers and the preprocessors of A1111 and ComfyUI tell inpainting ControlNets
+HIDDEN = -1.0  # of what is masked: below all that a picture has, so that it is no black
 
 
 class Condition(Strict):
