@@ -72,7 +72,9 @@ def test_every_file_of_methods_is_one_or_shared_by_some():
 def test_help_names_the_distillations(monkeypatch):
     shown = help_config()
     guided = next(line for line in shown.splitlines() if line.startswith("[attention]"))
-    assert "for cd, cfd, lcm, pd and sferd-predictor;" in guided
+    asking = {name: method_classes()[name].asks_teacher for name in distillations()}
+    assert {name: name in re.findall(r"[\w-]+", guided) for name in asking} == asking
+    assert set(asking.values()) == {True, False}
     for table in ("teacher", "student", "samples"):
         line = next(line for line in shown.splitlines() if line.startswith(f"[{table}]"))
         assert all(name in line for name in distillations())
