@@ -45,7 +45,8 @@ def test_bfloat16_is_on_average_within_two_percent_of_the_range(files, images, f
         for dtype in (torch.float32, torch.bfloat16)
     )
     spread = exact.max() - exact.min()
-    assert half.dtype == torch.float32 and not torch.equal(half, exact)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, exact), "a family's load makes its network in the dtype that it is given"
     assert (half - exact).abs().mean() < 0.02 * spread
 
 
