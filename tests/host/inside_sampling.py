@@ -19,6 +19,7 @@ CPU = torch.device("cpu")
 import comfy.controlnet  # noqa: E402
 import comfy.model_base  # noqa: E402
 import comfy.model_patcher  # noqa: E402
+import comfy.sample  # noqa: E402
 import comfy.supported_models  # noqa: E402
 from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.predicted import predicted, require_fit  # noqa: E402
@@ -391,6 +392,24 @@ def check_steps_beyond_a_student_s_grid():
     for steps in (4, 50):
         model, _, _, sigmas, _ = prepare(STUDENTS["LCM"], MODEL, steps, 1.0, 0.5)
         assert len(sigmas) == steps + 1 and sampling.timestep(sigmas[:1]).item() in range(500, 520)
+
+
+def check_the_last_steps_of_a_student_s_grid_make_its_pictures():
+    """By the host's own sampling from the levels written out, one of which may be the model's highest."""
+    sampling, samples = MODEL.get_model_object("model_sampling"), pictures(1, 8, 8, 4).movedim(-1, 1)
+    _, _, sampler, _, _ = prepare(STUDENTS["consistency"], MODEL, 4, 1.0, 1.0)
+    made = student(MODEL, {"samples": samples}, steps=4, cfg=1.0, denoise=0.078).result[0]["samples"]
+    noise = comfy.sample.prepare_noise(samples, SEED)
+    by_the_host = (
+        comfy.sample.sample_custom(
+            MODEL, noise, 1.0, sampler, torch.cat([sampling.sigmas[last], torch.zeros(1)]), text(1), text(2), samples,
+            seed=SEED,
+        )
+        for last in ([61, 41, 21, 1], [999, 41, 21, 1])
+    )  # fmt: skip
+    right, from_the_top = by_the_host
+    close(made, right)
+    far(made, from_the_top)
 
 
 def predictor_of(middle=32):
