@@ -86,6 +86,7 @@ class Arms(Stage):
                     update={"train": name.removeprefix("sferd-"), "file": student, "dtype": "fp32", **files}
                 ),
                 "settings": settings,
+                "attention": base.attention if name == "sferd-predictor" else None,  # a prior asks no teacher
             }
         )
         file = folder / "exports" / recipe.export
