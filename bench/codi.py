@@ -50,15 +50,15 @@ CODI = ("method=codi", "student.base=full")
 PLAIN = ("method=controlnet", "settings={}")
 SHIPPED = family.FOLDER / "control.safetensors"
 # Changes to recipes/demo-control-student.toml, an arm's stages one after the other; "{}" is the file of the one before.
-# The last stage of "fine-tune, then distil" is consistency distillation of the first one's result, and nothing else.
+# The last stage of "fine-tune then distil" is consistency distillation of the first one's result, and nothing else.
 ALONE = ("settings.ode=teacher", "settings.consistency=x0", "settings.reconstruction_weight=0")
 DISTIL = (*CODI, "student.control={}", *ALONE)
 ARMS = {
     "codi": [CODI],
     "pe-codi": [()],
     "no consistency": [(*CODI, "settings.consistency_weight=0")],
-    "teacher's ode": [(*CODI, "settings.ode=teacher")],
-    "fine-tune, then distil": [PLAIN, DISTIL],
+    "teacher ode": [(*CODI, "settings.ode=teacher")],
+    "fine-tune then distil": [PLAIN, DISTIL],
 }
 PLAN = (  # (condition, arm)
     ("outline", "pictures"),  # the scenes' own, through the autoencoder: no arm can be better
@@ -69,8 +69,8 @@ PLAN = (  # (condition, arm)
     ("low_resolution", "teacher"),
     ("low_resolution", "codi"),
     ("outline", "no consistency"),
-    ("outline", "teacher's ode"),
-    ("outline", "fine-tune, then distil"),
+    ("outline", "teacher ode"),
+    ("outline", "fine-tune then distil"),
     ("low_resolution", "pe-codi"),
 )
 
@@ -151,7 +151,7 @@ class Task:
         """The recipe of the arm's last stage and its export. A run that was cut off goes on."""
         file = None
         for place, changes in enumerate(stages):
-            folder = self.work / f"{self.kind}-{arm}-{self.steps}-{place}".replace(" ", "-").replace("'", "")
+            folder = self.work / f"{self.kind}-{arm}-{self.steps}-{place}".replace(" ", "-")
             changes = tuple(change.replace("{}", str(file)) if file else change for change in changes)
             recipe = self._recipe(changes, self.steps // len(stages))
             file = folder / "exports" / recipe.export
