@@ -5,7 +5,8 @@
 
 All arms learn from the demo teacher and the same 50,000 pictures, by as many steps of 64 pairs with the same draws at
 one learning rate; CoDi trains all weights of the network under its ControlNet, PE-CoDi none. An arm of two stages has
-half of the steps for each. The outlines' teacher alone is the family's own, of 400 steps.
+half of the steps for each. Teachers are ControlNets by plain denoising, alone ("teacher", of the outlines the family's
+own, of 400 steps) or with all weights under it ("tuned teacher").
 
 Scenes are of the calibration split, which no network was trained on, and scene i starts from the same noise in all.
 Whether a picture shows its scene has an exact answer; how like it is to the condition is for outlines the F1 of
@@ -54,6 +55,8 @@ SHIPPED = family.FOLDER / "control.safetensors"
 ALONE = ("settings.ode=teacher", "settings.consistency=x0", "settings.reconstruction_weight=0")
 DISTIL = (*CODI, "student.control={}", *ALONE)
 ARMS = {
+    "teacher": [PLAIN],
+    "tuned teacher": [(*PLAIN, "student.base=full")],
     "codi": [CODI],
     "pe-codi": [()],
     "no consistency": [(*CODI, "settings.consistency_weight=0")],
@@ -71,7 +74,9 @@ PLAN = (  # (condition, arm)
     ("outline", "no consistency"),
     ("outline", "teacher ode"),
     ("outline", "fine-tune then distil"),
+    ("outline", "tuned teacher"),
     ("low_resolution", "pe-codi"),
+    ("low_resolution", "tuned teacher"),
 )
 
 
@@ -100,8 +105,9 @@ class Task:
 
     def rows(self, arm: str) -> Iterator[tuple[str, Seen]]:
         """The arm at each number of steps; of what was measured before, nothing is made again."""
-        for steps in {"teacher": MANY, "pictures": (0,)}.get(arm, FEW):
-            evaluations = 2 * steps if arm == "teacher" else steps
+        teaches = arm.endswith("teacher")
+        for steps in MANY if teaches else (0,) if arm == "pictures" else FEW:
+            evaluations = 2 * steps if teaches else steps
             path = self.work / f"{self.kind}-{arm}-{self.steps}-{steps}-of-{len(self.scenes)}.json".replace(" ", "-")
             if not path.exists():
                 write_whole(path, json.dumps(self._measured(self._sampler(arm), steps)))
@@ -128,10 +134,8 @@ class Task:
         """``(slice of the scenes, steps) -> latents``, by the trainer's own samplers."""
         if arm == "pictures":
             return lambda at, steps: family.encode(self._vae, self.pictures[at])
-        if arm == "teacher":
+        if (self.kind, arm) == ("outline", "teacher"):
             recipe, file = self._recipe(PLAIN, self.steps), SHIPPED
-            if self.kind != "outline":
-                recipe, file = self._trained("teacher", [PLAIN])
         else:
             recipe, file = self._trained(arm, ARMS[arm])
         method, weights = make_method(recipe, CPU), load_file(file)
@@ -166,7 +170,7 @@ class Task:
 
 
 def report(rows: dict[str, dict[str, Seen]], bootstrap: Bootstrap) -> dict:
-    """Means of all rows; and each arm less every other at as many steps, or less the teacher at any."""
+    """Means of all rows; and each student less every other at as many steps, or less a teacher at any."""
     found = {}
     for kind, seen in rows.items():
         pairs = [
@@ -174,8 +178,8 @@ def report(rows: dict[str, dict[str, Seen]], bootstrap: Bootstrap) -> dict:
             for one in seen
             for other in seen
             if one != other
-            and not one.startswith(("teacher at", "pictures"))
-            and (other.startswith("teacher at") or one.split(" at ")[1] == other.split(" at ")[1])
+            and "teacher at" not in one
+            and ("teacher at" in other or one.split(" at ")[1] == other.split(" at ")[1])
         ]
         found[kind] = {
             "rows": {name: summary(outcome, FIGURES, bootstrap) for name, outcome in seen.items()},
