@@ -81,6 +81,10 @@ def demo(
         ),
     ] = None,
     strength: Strength = None,
+    control: Annotated[
+        Path | None,
+        typer.Option(help="Outline to follow, white lines on black, or a folder's; given as --init-image is."),
+    ] = None,
 ):
     """Student, oracle and teacher at work on small scenes: CPU only, nothing to download."""
     from .pipelines.console import show
@@ -97,6 +101,7 @@ def demo(
         out,
         init_image,
         strength_of(init_image, strength),
+        control,
     )
     if report is not None:
         show(report, out)

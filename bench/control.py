@@ -20,17 +20,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from adaptive import Bootstrap
+from outcomes import Outcome, less, summary
 from torch.nn import functional as F
 from understudy.demo_family import checker, family
 from understudy.demo_family.control import load_control
 from understudy.demo_family.render import DRAWS, outlined, painted
 from understudy.demo_family.scenes import scenes_of
 from understudy.distill_train.data.randomness import generator
-from understudy.distill_train.students.control import ControlledScene
 from understudy.oracles import load_oracle
-from understudy.pipelines.demo import FOLDER, TEACHERS, DemoModel
+from understudy.pipelines.demo import FOLDER, TEACHERS, ControlledDemo, DemoModel
 from understudy.pipelines.model import StudentPlan, TeacherPlan, draw, redo
-from understudy.samplers.denoisers import DiscreteDenoiser, scaled_linear
 
 RESULTS = Path(__file__).parent / "results"
 SIZE, BATCH = (64, 64), 250
@@ -42,18 +41,11 @@ FIGURES = ("exact", "outline")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Of each scene [N]: exact or not, F1 of the outline, the oracle's score, evaluations."""
+class Seen(Outcome):
+    """And of each scene [N] the F1 of its outline and the oracle's score."""
 
-    exact: np.ndarray
     outline: np.ndarray
     scores: np.ndarray
-    evaluations: np.ndarray
-
-    def where(self, mask: np.ndarray, other: "Outcome") -> "Outcome":
-        """``other`` where the mask holds, with its evaluations on top of these; this outcome elsewhere."""
-        chosen = {name: np.where(mask, getattr(other, name), getattr(self, name)) for name in (*FIGURES, "scores")}
-        return Outcome(**chosen, evaluations=self.evaluations + mask * other.evaluations)
 
 
 def edges(images: torch.Tensor) -> torch.Tensor:
@@ -75,18 +67,10 @@ def outline_f1(images: torch.Tensor, outlines: torch.Tensor) -> torch.Tensor:
     return 2 * precision * recall / (precision + recall).clamp(min=1e-9)
 
 
-class Controlled(DemoModel):
+def controlled(part: str, control: str) -> ControlledDemo:
     """A demo network under a ControlNet's file."""
-
-    def __init__(self, part: str, control: str):
-        device = torch.device("cpu")
-        super().__init__(family.load(part, device), device)
-        network = ControlledScene(self.network, load_control(FOLDER / control)).eval().requires_grad_(False)
-
-        def call(x: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor, hint: torch.Tensor) -> torch.Tensor:
-            return network(x, t, tokens, condition=hint)
-
-        self.denoiser = DiscreteDenoiser(call, scaled_linear(), prediction="v")
+    device = torch.device("cpu")
+    return ControlledDemo(family.load(part, device), load_control(FOLDER / control), device)
 
 
 class Stage:
@@ -104,44 +88,44 @@ class Stage:
         self.work = work / f"{start}-{count}"
         self.work.mkdir(parents=True, exist_ok=True)
 
-    def drawn(self) -> Outcome:
+    def drawn(self) -> Seen:
         """What pictures of the scenes themselves come to, through the autoencoder."""
         vae = family.load("teacher").vae
         images = family.decode(vae, family.encode(vae, painted(self.scenes, self.draws)))
         return self.measured(images, np.zeros(len(images)))
 
-    def student(self, steps: int) -> tuple[torch.Tensor, Outcome]:
+    def student(self, steps: int) -> tuple[torch.Tensor, Seen]:
         """CoDi's: a ControlNet on the teacher's network, a few steps without guidance."""
         plan = StudentPlan(steps, sampler="euler")
         return self._drawn(f"student {steps}", "teacher", "control_student.safetensors", plan)
 
-    def shared(self, steps: int) -> tuple[torch.Tensor, Outcome]:
+    def shared(self, steps: int) -> tuple[torch.Tensor, Seen]:
         """The family's student under the teacher's ControlNet."""
         return self._drawn(f"shared {steps}", "student", "control.safetensors", StudentPlan(steps))
 
-    def teacher(self, steps: int) -> Outcome:
-        model, plan = Controlled("teacher", "control.safetensors"), _teacher(strategy="regenerate", steps=steps)
+    def teacher(self, steps: int) -> Seen:
+        model, plan = controlled("teacher", "control.safetensors"), _teacher(strategy="regenerate", steps=steps)
         name = f"teacher {steps}"
         return self._made(name, lambda at: redo(model, None, *self._asked(at, plan), None, self.hints[at]))[1]
 
-    def text_alone(self, steps: int) -> Outcome:
+    def text_alone(self, steps: int) -> Seen:
         device = torch.device("cpu")
         model, plan = DemoModel(family.load("teacher"), device), _teacher(strategy="regenerate", steps=steps)
         return self._made(f"text alone {steps}", lambda at: redo(model, None, *self._asked(at, plan)))[1]
 
-    def refined(self, name: str, images: torch.Tensor, rollback: float) -> Outcome:
-        model, plan = Controlled("teacher", "control.safetensors"), _teacher(rollback=rollback)
+    def refined(self, name: str, images: torch.Tensor, rollback: float) -> Seen:
+        model, plan = controlled("teacher", "control.safetensors"), _teacher(rollback=rollback)
         name = f"{name} refined {rollback}"
         return self._made(name, lambda at: redo(model, images[at], *self._asked(at, plan), None, self.hints[at]))[1]
 
-    def _drawn(self, name: str, part: str, control: str, plan: StudentPlan) -> tuple[torch.Tensor, Outcome]:
-        model = Controlled(part, control)
+    def _drawn(self, name: str, part: str, control: str, plan: StudentPlan) -> tuple[torch.Tensor, Seen]:
+        model = controlled(part, control)
         return self._made(name, lambda at: draw(model, *self._asked(at, plan), None, self.hints[at]))
 
     def _asked(self, at: slice, plan: StudentPlan | TeacherPlan) -> tuple:
         return self.prompts[at], self.seeds[at], SIZE, plan, _quiet
 
-    def _made(self, name: str, make: Callable) -> tuple[torch.Tensor, Outcome]:
+    def _made(self, name: str, make: Callable) -> tuple[torch.Tensor, Seen]:
         """``make(slice) -> (images, evaluations)`` of all scenes, once: the file of its name serves later runs."""
         file = self.work / f"{name}.pt"
         if not file.exists():
@@ -153,10 +137,10 @@ class Stage:
         images, evaluations = torch.load(file)
         return images, self.measured(images, np.full(len(images), evaluations))
 
-    def measured(self, images: torch.Tensor, evaluations: np.ndarray) -> Outcome:
+    def measured(self, images: torch.Tensor, evaluations: np.ndarray) -> Seen:
         exact = np.array(checker.exact(images, self.scenes))
         scores = self.oracle(images, self.prompts).numpy()
-        return Outcome(exact, outline_f1(images, self.outlines).numpy(), scores, evaluations)
+        return Seen(exact, evaluations, outline_f1(images, self.outlines).numpy(), scores)
 
 
 def _teacher(**changes) -> TeacherPlan:
@@ -188,7 +172,7 @@ def choose(stage: Stage, steps: int) -> Point:
     return Point(max(ROLLBACKS, key=exact), float(threshold))
 
 
-def refining(stage: Stage, steps: int, point: Point) -> dict[str, Outcome]:
+def refining(stage: Stage, steps: int, point: Point) -> dict[str, Seen]:
     images, student = stage.student(steps)
     refined = stage.refined(f"student {steps}", images, point.rollback)
     rejected = student.scores < point.threshold
@@ -198,23 +182,6 @@ def refining(stage: Stage, steps: int, point: Point) -> dict[str, Outcome]:
         "random": student.where(shuffled, refined),
         "adaptive": student.where(rejected, refined),
     }
-
-
-def summary(outcome: Outcome, bootstrap: Bootstrap) -> dict:
-    found = {"evaluations": round(float(outcome.evaluations.mean()), 3)}
-    for name in FIGURES:
-        values = getattr(outcome, name).astype(float)
-        found[name] = {"mean": round(float(values.mean()), 4), "ci": bootstrap.interval(values)}
-    return found
-
-
-def less(one: Outcome, other: Outcome, bootstrap: Bootstrap) -> dict:
-    """The first less the second, on the same scenes."""
-    found = {}
-    for name in FIGURES:
-        difference = getattr(one, name).astype(float) - getattr(other, name)
-        found[name] = {"difference": round(float(difference.mean()), 4), "ci": bootstrap.interval(difference)}
-    return found
 
 
 def main() -> None:
@@ -236,10 +203,10 @@ def main() -> None:
     single |= {f"one ControlNet, student at {steps} steps": stage.shared(steps)[1] for steps in STUDENT_STEPS}
     single["teacher at 20 steps, text alone"] = stage.text_alone(20)
     result = {"settings": {"n": arguments.n, "m": arguments.m, "redone": REDONE}}
-    result["rows"] = {name: summary(outcome, bootstrap) for name, outcome in single.items()}
+    result["rows"] = {name: summary(outcome, FIGURES, bootstrap) for name, outcome in single.items()}
     result["student less teacher"] = {
         f"{few} steps less {many}": less(
-            single[f"student at {few} steps"], single[f"teacher at {many} steps"], bootstrap
+            single[f"student at {few} steps"], single[f"teacher at {many} steps"], FIGURES, bootstrap
         )
         for few in STUDENT_STEPS
         for many in TEACHER_STEPS
@@ -254,8 +221,10 @@ def main() -> None:
         }
         others = own | {name: outcome for name, outcome in rows.items() if name != "adaptive"}
         entry = {"student steps": steps, "point": vars(point)}
-        entry["rows"] = {name: summary(outcome, bootstrap) for name, outcome in rows.items()}
-        entry["adaptive less"] = {name: less(rows["adaptive"], other, bootstrap) for name, other in others.items()}
+        entry["rows"] = {name: summary(outcome, FIGURES, bootstrap) for name, outcome in rows.items()}
+        entry["adaptive less"] = {
+            name: less(rows["adaptive"], other, FIGURES, bootstrap) for name, other in others.items()
+        }
         result["refining"].append(entry)
     show(result)
     arguments.out.mkdir(parents=True, exist_ok=True)

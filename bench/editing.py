@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from adaptive import Bootstrap
+from outcomes import Outcome, less, summary
 from torch.nn import functional as F
 from understudy.demo_family import checker, family
 from understudy.demo_family.render import render
@@ -38,20 +39,12 @@ FIGURES = ("exact", "kept")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Of each scene [N]: exact or not, likeness of what should not change, the oracle's score, SSIM, evaluations."""
+class Seen(Outcome):
+    """And of each scene [N] likeness of what should not change, the oracle's score, SSIM."""
 
-    exact: np.ndarray
     kept: np.ndarray
     scores: np.ndarray
     alike: np.ndarray
-    evaluations: np.ndarray
-
-    def where(self, mask: np.ndarray, other: "Outcome") -> "Outcome":
-        """``other`` where the mask holds, with its evaluations on top of these; this outcome elsewhere."""
-        names = ("exact", "kept", "scores", "alike")
-        chosen = {name: np.where(mask, getattr(other, name), getattr(self, name)) for name in names}
-        return Outcome(**chosen, evaluations=self.evaluations + mask * other.evaluations)
 
 
 class Stage:
@@ -74,20 +67,20 @@ class Stage:
         self.models = {part: DemoModel(family.load(part, device), device) for part in ("student", "teacher")}
         self.oracle = load_oracle(FOLDER / "oracle.safetensors", "demo")
 
-    def student(self, strength: float) -> tuple[torch.Tensor, Outcome]:
+    def student(self, strength: float) -> tuple[torch.Tensor, Seen]:
         plan = StudentPlan(STUDENT.steps, strength=strength)
         return self._all(lambda at, *asked: draw(self.models["student"], *asked, SIZE, plan, _quiet, self.sources[at]))
 
-    def refined(self, images: torch.Tensor, rollback: float) -> Outcome:
+    def refined(self, images: torch.Tensor, rollback: float) -> Seen:
         plan = _teacher(rollback=rollback)
         return self._all(lambda at, *asked: redo(self.models["teacher"], images[at], *asked, SIZE, plan, _quiet))[1]
 
-    def edited(self, steps: int, strength: float) -> Outcome:
+    def edited(self, steps: int, strength: float) -> Seen:
         """The teacher from the source."""
         plan, model = _teacher(strategy="regenerate", strength=strength, steps=steps), self.models["teacher"]
         return self._all(lambda at, *asked: redo(model, None, *asked, SIZE, plan, _quiet, self.sources[at]))[1]
 
-    def _all(self, make: Callable) -> tuple[torch.Tensor, Outcome]:
+    def _all(self, make: Callable) -> tuple[torch.Tensor, Seen]:
         parts = []
         for start in range(0, len(self.prompts), BATCH):
             at = slice(start, start + BATCH)
@@ -97,7 +90,7 @@ class Stage:
         windows = ssim_map(images, self.sources).mean(1)
         kept = (windows * self.untouched).sum((1, 2)) / self.untouched.sum((1, 2))
         scores, alike = self.oracle(images, self.prompts).numpy(), ssim(images, self.sources).numpy()
-        return images, Outcome(exact, kept.numpy(), scores, alike, np.full(len(images), parts[0][1]))
+        return images, Seen(exact, np.full(len(images), parts[0][1]), kept.numpy(), scores, alike)
 
 
 def _drawn(scenes: list) -> torch.Tensor:
@@ -135,7 +128,7 @@ def choose(stage: Stage, strength: float) -> Point:
     return Point(max(ROLLBACKS, key=exact), float(threshold), float(least))
 
 
-def rows_for(stage: Stage, strength: float, point: Point) -> dict[str, Outcome]:
+def rows_for(stage: Stage, strength: float, point: Point) -> dict[str, Seen]:
     images, student = stage.student(strength)
     refined = stage.refined(images, point.rollback)
     full = stage.edited(int(ALONE * strength), strength)
@@ -155,29 +148,6 @@ def rows_for(stage: Stage, strength: float, point: Point) -> dict[str, Outcome]:
     }
 
 
-def figures(outcome: Outcome, bootstrap: Bootstrap) -> dict:
-    found = {"evaluations": round(float(outcome.evaluations.mean()), 3)}
-    for name in FIGURES:
-        values = getattr(outcome, name).astype(float)
-        found[name] = {"mean": round(float(values.mean()), 4), "ci": bootstrap.interval(values)}
-    return found
-
-
-def compared(rows: dict[str, Outcome], bootstrap: Bootstrap) -> dict:
-    """The adaptive row less each other, on the same scenes."""
-    found = {}
-    for name, other in rows.items():
-        if name != "adaptive":
-            found[name] = {}
-            for figure in FIGURES:
-                difference = getattr(rows["adaptive"], figure).astype(float) - getattr(other, figure)
-                found[name][figure] = {
-                    "difference": round(float(difference.mean()), 4),
-                    "ci": bootstrap.interval(difference),
-                }
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=500, help="edits measured")
@@ -193,8 +163,12 @@ def main() -> None:
         point = choose(choosing, strength)
         rows = rows_for(stage, strength, point)
         entry = {"strength": strength, "point": vars(point)}
-        entry["rows"] = {name: figures(outcome, bootstrap) for name, outcome in rows.items()}
-        entry["adaptive less"] = compared(rows, bootstrap)
+        entry["rows"] = {name: summary(outcome, FIGURES, bootstrap) for name, outcome in rows.items()}
+        entry["adaptive less"] = {
+            name: less(rows["adaptive"], other, FIGURES, bootstrap)
+            for name, other in rows.items()
+            if name != "adaptive"
+        }
         result["strengths"].append(entry)
         for name, row in entry["rows"].items():
             exact, kept = row["exact"], row["kept"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Evaluations:
-    """Network evaluations: one per image and branch, so a guided step of one image is two.
+    """Network evaluations: one per image and branch, so a guided step of one image is two; a ControlNet's not.
 
     asked: images that the sampler asked the model for. run: those of them that reached the network itself.
     """

@@ -136,7 +136,9 @@ class UnderstudyTeacher(io.ComfyNode):
                 io.Boolean.Output(
                     "refined", is_output_list=True, tooltip="For each image, whether the teacher redid it."
                 ),
-                ReceiptSocket.Output("receipt", tooltip="Decisions, network evaluations (counted) and seconds."),
+                ReceiptSocket.Output(
+                    "receipt", tooltip="Decisions, network evaluations (counted; a ControlNet's not) and seconds."
+                ),
             ],
             hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )

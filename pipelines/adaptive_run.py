@@ -215,7 +215,8 @@ def run_batch(
     cut = finite(plan.threshold.cut(scores))
     outcomes = []
     for i, job in enumerate(batch):
-        save_images(folder, job.index, result.student_images[i], result.images[i])
+        made_from = (given if given is None else given[i] for given in (sources, hints))
+        save_images(folder, job.index, result.student_images[i], result.images[i], *made_from)
         image = ImageReport(
             job.prompt,
             job.seed,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 
 import torch
 
 from ..demo_family import family
+from ..demo_family.control import SceneControl, load_control
 from ..demo_family.language import parse
 from ..oracles import load_oracle
 from ..oracles.calibration import Calibration
+from ..oracles.likeness import StructuralSimilarity
 from ..oracles.threshold import Threshold
 from ..receipts.folder import check_output
 from ..receipts.report import Report
@@ -27,11 +30,14 @@ from .processes import Processes
 from .student_request import check_seed
 
 FOLDER = family.FOLDER
+CONTROLS = {"student": FOLDER / "control_student.safetensors", "teacher": FOLDER / "control.safetensors"}
 BATCH_SIZE, SIZE = 16, (64, 64)
 PERCENTILE = 30.0
 
 # What the shipped calibration was made with; a change here is refused until it is made again.
 STUDENT = StudentPlan(steps=4)
+# Under outlines: the operating point of bench/control.py, of the two-step student.
+CONTROLLED, ROLLBACK = StudentPlan(steps=2, sampler="euler"), 0.3
 # Operating points of bench/adaptive.py; ALONE is the cheapest teacher within half a point of the best.
 ALONE = 16
 TEACHERS = {
@@ -84,6 +90,19 @@ class DemoModel(LatentModel):
         return family.decode(self.part.vae, latents)
 
 
+class ControlledDemo(DemoModel):
+    """A demo network under a ControlNet of the family."""
+
+    def __init__(self, part: family.Part, control: SceneControl, device: torch.device):
+        super().__init__(part, device)
+        control = control.to(device).eval().requires_grad_(False)
+
+        def call(x: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor, hint: torch.Tensor) -> torch.Tensor:
+            return self.network(x, t, tokens, control(x, t, self.network.text(tokens), hint))
+
+        self.denoiser = DiscreteDenoiser(call, scaled_linear(), prediction="v")
+
+
 def demo(
     prompts: Sequence[str] = (),
     count: int | None = None,
@@ -93,17 +112,24 @@ def demo(
     out: Path = Path("understudy-demo"),
     init_image: Path | None = None,
     strength: float | None = None,
+    control: Path | None = None,
 ) -> Report | None:
     """Make ``out`` from ``prompts`` (or the built-in ones), repeated in turn up to ``count`` images.
 
-    init_image: a picture that all images start from at ``strength``, or a folder with one for each prompt. The shipped
-    calibration is of pictures from noise, so ``percentile`` is then the worst part of each batch.
+    init_image: a picture that all images start from at ``strength``, or a folder with one for each prompt. control: the
+    same of outlines, white lines on black, that they follow. The shipped calibration is of pictures from noise by text
+    alone, so ``percentile`` is otherwise the worst part of each batch.
     Raises ValueError (``PromptError`` for an unknown word) or FileExistsError before anything is loaded or written.
     """
     check_percentile(percentile)
     if strategy not in TEACHERS:
         raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(TEACHERS)}")
-    student, teacher = (replace(plan, strength=strength) for plan in (STUDENT, TEACHERS[strategy]))
+    plans = (
+        (STUDENT, TEACHERS[strategy])
+        if control is None
+        else (CONTROLLED, replace(TEACHERS[strategy], rollback=ROLLBACK))
+    )
+    student, teacher = (replace(plan, strength=strength) for plan in plans)
     prompts = prompts or PROMPTS
     for prompt in prompts:
         parse(prompt)
@@ -112,14 +138,14 @@ def demo(
     if count < 1:
         raise ValueError(f"--count is {count}; expected at least 1")
     check_seed(seed, count)
-    sources = _sources(init_image, len(prompts))
-    check_pictures(sources, SIZE)
+    sources, hints = (_of_prompts(given, len(prompts)) for given in (init_image, control))
+    check_pictures([*sources, *hints], SIZE)
     check_output(out)
 
     processes = Processes("cpu")
     oracle = load_oracle(FOLDER / "oracle.safetensors", "demo")
     settings = described(student)
-    if init_image is None:
+    if init_image is None and control is None:
         calibration = Calibration.load(FOLDER / "calibration.json")
         calibration.require(settings, oracle.fingerprint)
         threshold = Threshold.percentile(calibration, percentile)
@@ -132,16 +158,18 @@ def demo(
         "percentile": percentile,
         "seed": seed,
     }
-    plan = Plan(student, teacher, threshold, SIZE, report_settings)
-    cast = Cast(_load("student", processes.device), oracle, cache(lambda: _load("teacher", processes.device)))
-    asked = [Asked(prompts[i % len(prompts)], sources[i % len(prompts)]) for i in range(count)]
+    likeness = StructuralSimilarity() if init_image else None
+    plan = Plan(student, teacher, threshold, SIZE, report_settings, likeness=likeness)
+    load = _load if control is None else _load_controlled
+    cast = Cast(load("student", processes.device), oracle, cache(lambda: load("teacher", processes.device)))
+    asked = [Asked(*each) for each in islice(cycle(zip(prompts, sources, hints, strict=True)), count)]
     jobs = jobs_for(asked, seed)
     with progress(processes, count) as watcher:
         result = run(cast, plan, jobs, BATCH_SIZE, out, processes, watcher)
     return result and result[0]
 
 
-def _sources(given: Path | None, prompts: int) -> list[Path | None]:
+def _of_prompts(given: Path | None, prompts: int) -> list[Path | None]:
     """The picture of each prompt."""
     if given is None:
         return [None] * prompts
@@ -153,3 +181,8 @@ def _sources(given: Path | None, prompts: int) -> list[Path | None]:
 
 def _load(part: str, device: torch.device) -> DemoModel:
     return DemoModel(family.load(part, device), device)
+
+
+def _load_controlled(part: str, device: torch.device) -> ControlledDemo:
+    """The student is CoDi's, a ControlNet of few steps on the teacher's network; the teacher has one of its own."""
+    return ControlledDemo(family.load("teacher", device), load_control(CONTROLS[part]), device)

@@ -84,7 +84,7 @@ class StudentPlan:
         """The student's sigmas ``[steps + 1]``. Raises ValueError where its grid has not as many at that strength."""
         fraction = 1.0 if self.strength is None else self.strength
         if self.sampler == "consistency":
-            return last_consistency_steps(denoiser, self.steps, fraction)
+            return last_consistency_steps(denoiser, self.steps, fraction, called="strength")
         return last_steps(partial(SCHEDULES["trailing"], denoiser), self.steps, fraction)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from ..files import preview
 
-STUDENT_FOLDER, FINAL_FOLDER, GRID_FILE, REPORT_FILE = REPORT_PARTS = ("student", "final", "grid.png", "report.json")
+STUDENT_FOLDER, FINAL_FOLDER, GRID_FILE, REPORT_FILE = "student", "final", "grid.png", "report.json"
+SOURCE_FOLDER, HINT_FOLDER = MADE_FROM = ("source", "hint")  # of runs that were given such pictures
+REPORT_PARTS = (STUDENT_FOLDER, FINAL_FOLDER, *MADE_FROM, GRID_FILE, REPORT_FILE)
 
 
 def check_output(out: str | Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..lettering import labels, wrapped, write
 from ..samplers.decisions import KEPT
-from .folder import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER
+from .folder import FINAL_FOLDER, MADE_FROM, REPORT_FILE, STUDENT_FOLDER
 from .report import ImageReport, Report, image_name, number
 
 GRID_LIMIT = 64
@@ -18,23 +18,25 @@ TITLE, TEXT, SMALL = 20, 16, 13
 
 
 def draw_grid(report: Report, folder: Path):
-    """A PIL picture with one card per image: the student's, the decision with its scores, the final one, the prompt.
+    """A PIL picture with one card per image: what it is made from, the student's, the decision with its scores, the
+    final one, the prompt; likeness to a source below each of the two.
 
     Reads the single images from ``folder``; after ``GRID_LIMIT`` cards it stops and says so.
     """
     from PIL import Image, ImageDraw
 
     shown = report.images[:GRID_LIMIT]
-    pictures = [
-        [Image.open(folder / name / image_name(i)) for name in (STUDENT_FOLDER, FINAL_FOLDER)]
-        for i in range(len(shown))
-    ]
+    given = [name for name in MADE_FROM if (folder / name).is_dir()]
+    names = [*given, STUDENT_FOLDER, FINAL_FOLDER]
+    pictures = [[Image.open(folder / name / image_name(i)) for name in names] for i in range(len(shown))]
     columns = next(n for n, most in ((1, 1), (2, 4), (3, 9), (4, GRID_LIMIT)) if len(shown) <= most)
+    columns = max(1, columns - len(given))
     width, height = _cell(*pictures[0][0].size, room=192 if columns < 4 else 128)
-    card_width = 2 * width + MIDDLE + 2 * GAP
+    card_width = len(names) * (width + GAP) + MIDDLE
+    alike = any(image.likeness is not None for image in shown)
     prompts, note = labels([image.prompt for image in shown], REPORT_FILE)
     prompts = [wrapped(prompt, TEXT, card_width - 2 * GAP, lines=2) for prompt in prompts]
-    card_height = height + 22 * max(map(len, prompts)) + 3 * GAP + 18
+    card_height = height + 22 * max(map(len, prompts)) + 3 * GAP + 18 + 18 * alike
     rows = -(-len(shown) // columns)
     headline = [report.summary]
     if len(shown) < len(report.images):
@@ -48,18 +50,26 @@ def draw_grid(report: Report, folder: Path):
     for i, line in enumerate(headline):
         write(canvas, (MARGIN, MARGIN + 28 * i), line, TITLE, INK)
 
-    for i, (image, pair, label) in enumerate(zip(shown, pictures, prompts, strict=True)):
+    for i, (image, row, label) in enumerate(zip(shown, pictures, prompts, strict=True)):
         x = MARGIN + (i % columns) * (card_width + GAP)
         y = top + (i // columns) * (card_height + GAP)
         draw.rounded_rectangle((x, y, x + card_width, y + card_height), 8, fill=CARD, outline="#d8d8d4")
-        left, right = x + GAP, x + card_width - GAP - width
+        lefts = [x + GAP + at * (width + GAP) for at in range(len(given) + 1)] + [x + card_width - GAP - width]
         picture_top = y + GAP + 18
-        for at, name, picture in ((left, "student", pair[0]), (right, "final", pair[1])):
-            write(canvas, (at + width / 2, y + GAP), name, SMALL, PALE, "ma")
-            canvas.paste(_fitted(picture, width, height), (at, picture_top))
+        for left, name, picture in zip(lefts, names, row, strict=True):
+            write(canvas, (left + width / 2, y + GAP), name, SMALL, PALE, "ma")
+            canvas.paste(_fitted(picture, width, height), (left, picture_top))
+        *_, left, right = lefts
         _draw_decision(canvas, image, (left + width, right), picture_top, height)
+        bottom = picture_top + height
+        if alike:
+            # An image that was kept is the student's.
+            after = image.likeness if image.likeness_after is None else image.likeness_after
+            for at, value in ((left, image.likeness), (right, after)):
+                write(canvas, (at + width / 2, bottom + 3), f"likeness {number(value)}", SMALL, INK, "ma")
+            bottom += 18
         for j, line in enumerate(label):
-            write(canvas, (x + GAP, picture_top + height + GAP + 22 * j), line, TEXT, INK)
+            write(canvas, (x + GAP, bottom + GAP + 22 * j), line, TEXT, INK)
     return canvas
 
 

@@ -17,7 +17,8 @@ class Receipt:
     """What the teacher did to a batch, image by image; those of a list of batches are read one after another.
 
     decisions: KEPT, REFINED or REGENERATED of ``decisions.py``, one per image.
-    evaluations: the teacher's network evaluations, counted, one per image; 0 where the image was kept.
+    evaluations: the teacher's network evaluations, counted, without a ControlNet's, one per image; 0 where the image
+        was kept.
     seconds: the teacher's wall-clock time for the whole batch, encoding and decoding included.
     """
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from ..files import write_whole
 from ..samplers.decisions import KEPT, REDONE
-from .folder import FINAL_FOLDER, REPORT_FILE, STUDENT_FOLDER
+from .folder import FINAL_FOLDER, HINT_FOLDER, REPORT_FILE, SOURCE_FOLDER, STUDENT_FOLDER
 
 
 @dataclass(frozen=True)
 class ImageReport:
     """One image. ``decision`` is one of ``decisions.DECISIONS``; ``score_after`` is None for a kept image;
-    ``threshold`` is None where no score divides its batch; ``evaluations`` counts student and teacher together.
-    ``source`` and ``hint`` are the names of the pictures that it was made from, ``likeness`` that to its source."""
+    ``threshold`` is None where no score divides its batch; ``evaluations`` counts student and teacher together,
+    not the passes of a ControlNet. ``source`` and ``hint`` are the names of the pictures that it was made from,
+    ``likeness`` that to its source."""
 
     prompt: str
     seed: int
@@ -70,9 +71,10 @@ class Report:
         """One line: how many images were redone, and what that cost beside the teacher alone."""
         redone = [image.decision for image in self.images if image.decision != KEPT]
         totals = self.totals
+        with_control = ", a ControlNet's not counted," if any(image.hint for image in self.images) else ""
         return (
             f"{len(redone)} of {len(self.images)} {redone[0] if redone else REDONE}; "
-            f"{totals.evaluations} network evaluations in {totals.seconds:.1f} s; teacher alone: "
+            f"{totals.evaluations} network evaluations{with_control} in {totals.seconds:.1f} s; teacher alone: "
             f"{totals.teacher_only_evaluations} in about {totals.teacher_only_seconds:.1f} s"
         )
 
@@ -86,11 +88,15 @@ def image_name(index: int) -> str:
     return f"{index:04d}.png"
 
 
-def save_images(folder: Path, index: int, student, final) -> None:
-    """Write the student's and the final image ``[3, H, W]`` in [0, 1] of one prompt as PNG."""
+def save_images(folder: Path, index: int, student, final, source=None, hint=None) -> None:
+    """Write the student's and the final image ``[3, H, W]`` in [0, 1] of one prompt as PNG, and what they are made from
+    as the models saw it, where that is given."""
     from PIL import Image
 
-    for name, image in ((STUDENT_FOLDER, student), (FINAL_FOLDER, final)):
+    images = {STUDENT_FOLDER: student, FINAL_FOLDER: final, SOURCE_FOLDER: source, HINT_FOLDER: hint}
+    for name, image in images.items():
+        if image is None:
+            continue
         pixels = image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
         (folder / name).mkdir(exist_ok=True)
         Image.fromarray(pixels).save(folder / name / image_name(index))

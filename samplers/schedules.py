@@ -98,12 +98,13 @@ def consistency_sigmas(model, steps: int, grid: int = GRID, spacing: str = "trai
 
 
 def last_consistency_steps(
-    model, steps: int, fraction: float, grid: int = GRID, spacing: str = "trailing"
+    model, steps: int, fraction: float, grid: int = GRID, spacing: str = "trailing", called: str = "denoise"
 ) -> torch.Tensor:
     """`last_steps` of `consistency_sigmas`, whose `int(steps / fraction)` steps may be more than the grid has.
 
     The level to start from is then still the one `steps` before their end, and the steps are the grid's last ones.
-    Raises ValueError as those two do, and where the grid has fewer than `steps` timesteps from that level on.
+    Raises ValueError as those two do, and where the grid has fewer than `steps` timesteps from that level on; it names
+    the fraction as it is `called` where it was set.
     """
 
     def sigmas(count: int) -> torch.Tensor:
@@ -111,8 +112,8 @@ def last_consistency_steps(
             left = grid - (count - steps) * grid // count
             if left < steps:
                 raise ValueError(
-                    f"{steps} steps at a denoise of {fraction:g}, but of the {grid} timesteps that the student knows "
-                    f"only {left} are left there: take fewer steps or more denoise"
+                    f"{steps} steps at a {called} of {fraction:g}, but of the {grid} timesteps that the student knows "
+                    f"only {left} are left there: take fewer steps or more {called}"
                 )
             count = grid
         return consistency_sigmas(model, count, grid, spacing)

@@ -22,14 +22,15 @@ class AttentionGuidance:
     """
 
     def __init__(self, classifier_free: ClassifierFree, teacher: Teacher, settings: AttentionSettings):
-        self.classifier_free, self.settings = classifier_free, settings
+        self.classifier_free, self.teacher, self.settings = classifier_free, teacher, settings
         self.block = guiding_block(teacher, teacher.unet, settings)
 
     def __call__(
-        self, network: nn.Module, run: Run, process: Process, z: Tensor, t: Tensor, given: Conditioning, cfg
+        self, run: Run, process: Process, z: Tensor, t: Tensor, given: Conditioning, cfg
     ) -> tuple[Tensor, Tensor]:
-        """(x0, eps) of ``network`` at z, t, each of z's shape. run: calls it. cfg: a scale or [B]; 1 is none."""
-        attention, level = network.get_submodule(self.block), process.level(t, z.ndim)
+        """(x0, eps) at z, t, each of z's shape. run: calls the teacher's UNet, alone or under a ControlNet. cfg: a
+        scale or [B]; 1 is none."""
+        attention, level = self.teacher.unet.get_submodule(self.block), process.level(t, z.ndim)
         with recording(attention) as recorder:
             output, weak, told = self.classifier_free.branches(run, z, t, given, cfg)
         x0, eps = process.x0_and_eps(output, z, t)

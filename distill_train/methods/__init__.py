@@ -53,8 +53,19 @@ def make_method(recipe: Recipe, device: "torch.device", **given) -> "Method":
     if recipe.method not in methods:
         raise RecipeError(f"method {recipe.method!r} is unknown; methods are {', '.join(methods)}")
     chosen = methods[recipe.method]
+    _require_read(recipe, chosen)
     try:
         settings = chosen.Settings.model_validate(recipe.settings)
     except ValidationError as e:
         raise RecipeError(explain(f"settings of {recipe.method}", e)) from e
     return chosen(settings, recipe, device, **given)
+
+
+def _require_read(recipe: Recipe, method: type["Method"]) -> None:
+    """Raises RecipeError for tables that the method would leave unread."""
+    from .base import TABLES
+
+    fields = type(recipe).model_fields
+    given = [t for t in TABLES if getattr(recipe, t) != fields[t].get_default(call_default_factory=True)]
+    if unread := [f"[{table}]" for table in given if table not in method.reads]:
+        raise RecipeError(f"{recipe.method} does not read {' or '.join(unread)}; leave out what stands there")

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..config import Recipe, RecipeError, Strict
 from ..students.ema import Ema
 
+TABLES = ("teacher", "attention", "student", "data", "samples")  # of a recipe, besides [loop] and [settings]
+
 
 class Stage(NamedTuple):
     """A part of a run with a target and a learning rate curve of its own; its name goes to the log and its export."""
@@ -35,13 +37,14 @@ class Method(ABC):
     """One way of training. Subclasses set ``Settings`` and make ``network`` in ``__init__``.
 
     name: in recipes; a class without one of its own is no method, but what some share. summary: what it makes, in one
-    line. source: who described it first.
+    line. source: who described it first. reads: those of ``TABLES`` that a recipe of it may have.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
     Settings: ClassVar[type[Strict]]
+    reads: ClassVar[tuple[str, ...]] = ()
     network: nn.Module
     open_ended: ClassVar[bool] = False  # at a constant learning rate, no step depends on how many there are
 

@@ -35,12 +35,13 @@ class CoDi(Distillation):
     summary = "students of 1 to 4 steps under a condition picture: a ControlNet and the network under it"
     source = "Mei et al. 2024"
     trains, bases = ("control",), ("lora", "full")
-    asks_teacher = False  # but for the ablation ode = "teacher"
 
     class Settings(Strict):
         intervals: int = Field(20, ge=4, description="timesteps of the grid; must divide the teacher's 1000")
         consistency: Literal["noise", "x0"] = Field("noise", description="what agrees at t and s")
-        ode: Literal["own", "teacher"] = Field("own", description="whose step leads to z_s; teacher is an ablation")
+        ode: Literal["own", "teacher"] = Field(
+            "own", description="whose step leads to z_s; teacher is an ablation, and may have [attention]"
+        )
         consistency_weight: float = Field(1.0, ge=0, description="of the agreement of t and s; 0 leaves it out")
         reconstruction_weight: float = Field(1.0, ge=0, description="of the distance to the latents")
         cfg_min: int = Field(1, ge=1, description="smallest guidance scale of a batch; it is a whole number")
@@ -64,6 +65,14 @@ class CoDi(Distillation):
         timesteps = self.process.timesteps
         if timesteps % settings.intervals or settings.intervals == timesteps:
             raise RecipeError(f"settings.intervals is {settings.intervals}; expected a smaller divisor of {timesteps}")
+
+    def _require_student(self) -> None:
+        super()._require_student()
+        if self.recipe.attention and not (self.settings.ode == "teacher" and self.settings.consistency_weight):
+            raise RecipeError(
+                f"{self.recipe.method} asks no guided teacher while it learns, but with settings.ode = teacher and a "
+                "consistency_weight; set those, or leave [attention] out"
+            )
 
     def make_student(self) -> None:
         super().make_student()

@@ -20,7 +20,7 @@ from ..students.control import CHANNELS
 from ..students.written import cast, check
 from ..teachers import Teacher, load_teacher
 from ..teachers.precision import DTYPES, autocast
-from .base import Method
+from .base import TABLES, Method
 from .preview import STEPS, Preview
 
 
@@ -29,9 +29,10 @@ class Distillation(Method):
 
     teacher, source: given instead of the recipe's own, which are then not loaded. bases: of a method whose student is
     under a condition picture, what of the network under the ControlNet may train; empty for all others. asks_teacher:
-    whether the target is made with :meth:`teach`.
+    whether the target is made with :meth:`teach`, or may be.
     """
 
+    reads = TABLES
     open_ended = True
     guidance_width: int | None = None
     trains: ClassVar[tuple[str, ...]] = ("full", "lora")  # which kinds of student
@@ -47,7 +48,7 @@ class Distillation(Method):
                 raise RecipeError(f"{recipe.method} needs a [teacher] with its path, e.g. --set teacher.path=FILE")
             if source is None:
                 check_data(recipe.data)
-                if self.bases and not recipe.data.get("condition"):
+                if bool(self.bases) != bool(recipe.data.get("condition")):
                     self._ask_for_conditions()
             told, dtype = recipe.teacher, self._kind.starts_in(DTYPES[recipe.loop.precision])
             teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
@@ -121,6 +122,8 @@ class Distillation(Method):
             raise RecipeError(f"the data's condition pictures are {tuple(condition.shape)}; expected {expected}")
 
     def _ask_for_conditions(self) -> NoReturn:
+        if not self.bases:
+            raise RecipeError(f"{self.recipe.method} reads no condition pictures; leave data.condition out")
         raise RecipeError(
             f"{self.recipe.method} needs a condition picture for each sample: data of the kind folder, webdataset or "
             "scenes, with data.condition"
@@ -209,7 +212,7 @@ class Distillation(Method):
         """(x0, eps) of the guided teacher at z, t; by its attention too, where the recipe asks for it."""
         with self.student.teaching() as teacher:
             if self.attention:
-                return self.attention(teacher, partial(self._output, teacher), self.process, z, t, given, cfg)
+                return self.attention(partial(self._output, teacher), self.process, z, t, given, cfg)
             return self.denoise_guided(teacher, z, t, given, cfg)
 
     def _output(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:

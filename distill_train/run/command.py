@@ -1,5 +1,6 @@
 """``understudy train``: a recipe in, a run directory out."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..config import Recipe, RecipeError, load_recipe
@@ -12,6 +13,13 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 def find_recipe(recipe: Path, changes: tuple[str, ...] = ()) -> tuple[Recipe, str]:
     """The recipe in a TOML file, or of the name of one that ships with the pack, and its name. Raises RecipeError."""
     own = str(recipe) in shipped() and not recipe.is_file()
+    if not own and not recipe.exists():
+        near = get_close_matches(recipe.stem, shipped())
+        raise RecipeError(
+            f"there is no recipe {str(recipe)!r}"
+            + (f"; did you mean {' or '.join(near)}?" if near else "")
+            + f"; expected a file, or one of the pack's own: {', '.join(shipped())}"
+        )
     path = RECIPES / f"{recipe}.toml" if own else recipe
     return load_recipe(path, changes), path.stem
 

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from understudy.cli import main
 from understudy.demo_family import family
 from understudy.demo_family.language import parse
+from understudy.demo_family.render import DRAWS, outlined, painted
 from understudy.oracles.base import Oracle
 from understudy.oracles.calibration import Calibration
 from understudy.pipelines import demo
@@ -117,11 +119,40 @@ def test_pictures_are_edited_each_by_its_prompt(loaded, tmp_path):
     report = report_in(tmp_path / "both")
     assert [image["source"] for image in report["images"]] == ["0.png", "1.png", "0.png", "1.png"]
     assert report["settings"]["student"]["strength"] == 0.5
+    for image in report["images"]:
+        assert 0 < image["likeness"] < 1 and (image["likeness_after"] is None) == (image["decision"] == "kept")
+    shown = Image.open(tmp_path / "both" / "source" / "0001.png")
+    assert shown.getpixel((5, 5)) == (0, 0, 255) and not (tmp_path / "plain" / "source").exists()
+    assert understudy("demo", *prompts, "--count", 4, "--out", tmp_path / "both") == 0  # which is replaced, whole
+    assert not (tmp_path / "both" / "source").exists()
     assert report["totals"]["teacher_only_evaluations"] == 4 * 2 * demo.ALONE // 2
     assert sum(image["decision"] != "kept" for image in report["images"]) == 1  # 30 % of four
     out = ("--out", tmp_path / "out")
     assert understudy("demo", *prompts, "a star", "--init-image", tmp_path / "in", *out) == 2
     assert understudy("demo", *prompts, "--strength", 0.5, *out) == 2 and not (tmp_path / "out").exists()
+
+
+def test_pictures_follow_their_outlines(tmp_path):
+    """Of the embedded family, one scene at three places: where its own outline says, and not where another does."""
+    scenes = [parse("a large red square on a black background")] * 3
+    draws = torch.rand(3, DRAWS, generator=torch.Generator().manual_seed(1))
+    (tmp_path / "in").mkdir()
+    for i, lines in enumerate(outlined(scenes, draws).mul(255).byte()):
+        Image.fromarray(lines[0].numpy()).save(tmp_path / "in" / f"{i}.png")
+    prompts, out = ("a large red square on a black background",) * 3, tmp_path / "out"
+    assert understudy("demo", *prompts, "--control", tmp_path / "in", "--out", out) == 0
+    report = report_in(out)
+    assert [image["hint"] for image in report["images"]] == ["0.png", "1.png", "2.png"]
+    assert report["settings"]["student"]["steps"] == 2 and report["settings"]["teacher"]["rollback"] == 0.3
+    assert sum(image["decision"] != "kept" for image in report["images"]) == 1  # 30 % of three
+    covered = painted(scenes, draws)[:, 0] > 0.5
+    for kind in ("student", "final"):
+        drawn = [np.asarray(Image.open(out / kind / f"000{i}.png"))[..., 0] > 128 for i in range(3)]
+        for i in range(3):
+            alike = [(mask & drawn[i]).sum() / (mask | drawn[i]).sum() for mask in covered.numpy()]
+            assert alike[i] == max(alike) and alike[i] > 0.75
+    two = ("--control", tmp_path / "in", "--out", tmp_path / "two")
+    assert understudy("demo", *prompts[:2], *two) == 2 and not (tmp_path / "two").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
-from understudy.distill_train.config import RecipeError
+from understudy.distill_train.config import AttentionSettings, RecipeError
 from understudy.distill_train.data.randomness import Draws
+from understudy.distill_train.methods import make_method
 from understudy.distill_train.process import Flow
 
-from .tiny import TinyTeacher, changed, lowers_its_loss, method, timesteps_seen
+from .tiny import CPU, TinySource, TinyTeacher, changed, lowers_its_loss, method, recipe, timesteps_seen
 
 BASES = {"frozen": {}, "lora": {"rank": 2}, "full": {}}
 NAMES = {"frozen": "pe-codi", "lora": "codi", "full": "codi"}
@@ -112,6 +113,38 @@ def test_the_ode_step_follows_the_present_weights(ode):
     after, _ = seen_by_target(codi)
     assert torch.equal(before, after) == (ode == "teacher")
     assert s.tolist() == [599, 599]
+
+
+def guided(base, weight, **settings):
+    """With attention that is far from even in the block that guides; weight: of its guidance, None for none."""
+    teacher = TinyTeacher()
+    for projection in ("to_q", "to_k"):
+        getattr(teacher.unet.get_submodule(teacher.attention_block), projection).weight.mul_(8)
+    asked = recipe(NAMES[base], None, {"train": "control", "base": base, **BASES[base]}, intervals=10, **settings)
+    asked = asked.model_copy(update={"attention": weight if weight is None else AttentionSettings(weight=weight)})
+    return make_method(asked, CPU, teacher=teacher, source=TinySource(teacher))
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("base", BASES)
+def test_attention_guides_the_teacher_whose_step_it_is(base, given):
+    """Alone, and under the ControlNet that the run began from."""
+
+    def nearer(weight):
+        codi = guided(base, weight, ode="teacher")
+        if given:
+            codi.student.given = changed(copy.deepcopy(codi.network.control))
+        return seen_by_target(codi)[0]
+
+    plain = nearer(None)
+    torch.testing.assert_close(nearer(0.0), plain)
+    assert not torch.allclose(nearer(0.3), plain, atol=1e-3)
+
+
+@pytest.mark.parametrize("settings", [{}, {"ode": "own"}, {"ode": "teacher", "consistency_weight": 0.0}])
+def test_attention_is_refused_where_no_teacher_is_asked(settings):
+    with pytest.raises(RecipeError, match=r"codi asks no guided teacher .* settings.ode = teacher and a consistency_w"):
+        guided("full", 0.3, **settings)
 
 
 def test_the_target_is_the_average_and_follows_it():

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from understudy.cli import main
-from understudy.distill_train.config import RecipeError, Strict, load_recipe, tomllib
+from understudy.distill_train.config import Recipe, RecipeError, Strict, load_recipe, tomllib
 from understudy.distill_train.data import read_settings
-from understudy.distill_train.methods import distillations, method_classes
+from understudy.distill_train.methods import distillations, make_method, method_classes
+from understudy.distill_train.methods.base import TABLES
 from understudy.distill_train.methods.distillation import check_data
 from understudy.distill_train.run.command import RECIPES, find_recipe, shipped
 from understudy.distill_train.run.help_config import help_config, sections
@@ -142,6 +143,24 @@ def test_a_name_is_the_pack_s_recipe_and_a_path_is_that_file(tmp_path, monkeypat
         find_recipe(Path("lcm"))
 
 
+@pytest.mark.parametrize("name", method_classes())
+def test_a_table_that_a_method_does_not_read_is_refused(name):
+    values = {"teacher": {"path": "demo"}, "attention": {"weight": 0.5}, "student": {"rank": 3}, "data": {"kind": "x"}}
+    values["samples"] = {"seed": 3}
+    assert values.keys() == set(TABLES)
+    plain = {"method": name, "seed": 0, "export": "a.safetensors", "loop": {"steps": 1, "batch_size": 1, "lr": 1}}
+    wrong = plain | {"settings": {"no_such": 1}}  # which is refused next, before anything is made
+    for table in TABLES:
+        said = "settings of" if name in distillations() else rf"{name} does not read \[{table}\]; leave out"
+        with pytest.raises(RecipeError, match=said):
+            make_method(Recipe(**wrong, **{table: values[table]}), "cpu")
+    before = Recipe.model_validate_json(
+        Recipe(**wrong).model_dump_json()
+    )  # as a run that goes on has it, with all keys
+    with pytest.raises(RecipeError, match="settings of"):
+        make_method(before, "cpu")
+
+
 def test_bad_requests_are_one_line_and_leave_nothing(capsys, tmp_path):
     demo = ["pd", "--set", "teacher.path=demo", "--set", "data.kind=scenes"]
     for arguments, said in (
@@ -164,7 +183,11 @@ def test_bad_requests_are_one_line_and_leave_nothing(capsys, tmp_path):
         (["codi", *demo[1:], "--set", "attention.weight=0.3"], "leave [attention] out"),
         (["pd", "--set", "settings.cgf=1"], "settings of pd: cgf"),
         ([*demo, "--set", "samples.oracle=missing.safetensors"], "missing.safetensors: no such file"),
-        (["nothing"], "there is no recipe 'nothing'"),
+        (["nothing"], "there is no recipe 'nothing'; expected a file, or one of the pack's own: cd, cfd, codi,"),
+        (["cody"], "there is no recipe 'cody'; did you mean codi"),
+        (["mine/pd.tml"], "did you mean pd"),
+        ([*demo, "--set", "data.condition=outline"], "pd reads no condition pictures; leave data.condition out"),
+        (["demo-oracle", *demo[1:]], "oracle does not read [teacher] or [data]; leave out what stands there"),
         (["pd", "--device", "tpu"], "device 'tpu' is unknown"),
     ):
         with pytest.raises(SystemExit) as end:

@@ -155,7 +155,7 @@ def test_a_source_is_put_at_the_level_of_the_host_s_denoise():
     assert torch.equal(StudentPlan(2, strength=0.5).sigmas(denoiser), consistency_sigmas(denoiser, 4)[-3:])
     assert TeacherPlan(6, rollback=0.5, strength=0.5).full_steps_from_noise(denoiser) == 6
     assert TeacherPlan(6, rollback=0.5).full_steps_from_noise(denoiser) == 12
-    with pytest.raises(ValueError, match="of the 50 timesteps"):
+    with pytest.raises(ValueError, match="40 steps at a strength of 0.5, but of the 50 timesteps .* more strength"):
         StudentPlan(40, strength=0.5).sigmas(denoiser)
     with pytest.raises(ValueError, match="strength is 0; expected above 0"):
         StudentPlan(strength=0.0)

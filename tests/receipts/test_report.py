@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -80,6 +81,35 @@ def test_grid_says_where_it_stops(tmp_path):
     made = report(tmp_path, GRID_LIMIT + 2, (8, 8))
     shorter = Report({}, made.images[:GRID_LIMIT], TOTALS)
     assert draw_grid(made, tmp_path).height > draw_grid(shorter, tmp_path).height
+
+
+@pytest.mark.parametrize("made_from", [("source",), ("hint",), ("source", "hint")])
+def test_grid_shows_what_images_are_made_from(tmp_path, made_from):
+    plain, made = draw_grid(report(tmp_path, 2), tmp_path), report(tmp_path, 2)
+    given = {name: torch.tensor([0, 1, 0]).view(3, 1, 1).expand(3, 64, 64) * 0.6 for name in made_from}
+    for i in range(2):
+        save_images(tmp_path, i, *torch.zeros(2, 3, 64, 64), **given)
+    grid = draw_grid(made, tmp_path)
+    green = sum(n for n, colour in grid.getcolors(1 << 24) if colour == (0, 153, 0))
+    assert green % (2 * 64 * 64 * len(made_from)) == 0 < green
+    assert not sum(n for n, colour in plain.getcolors(1 << 24) if colour == (0, 153, 0)) and grid.width < 1800
+
+
+def test_grid_says_likeness_where_it_was_measured(tmp_path):
+    made = report(tmp_path, 2)
+    kept = replace(made.images[0], likeness=0.5)
+    first, second = ((kept, replace(made.images[1], likeness=0.5, likeness_after=after)) for after in (0.25, 0.75))
+    plain, one, other = (draw_grid(replace(made, images=each), tmp_path) for each in (made.images, first, second))
+    assert plain.height < one.height and one.size == other.size and one.tobytes() != other.tobytes()
+    again = replace(kept, likeness_after=0.5), first[1]  # an image that was kept is the student's
+    assert draw_grid(replace(made, images=again), tmp_path).tobytes() == one.tobytes()
+
+
+def test_evaluations_under_a_controlnet_say_what_is_not_counted(tmp_path):
+    made = report(tmp_path, 2)
+    hinted = replace(made, images=(made.images[0], replace(made.images[1], hint="a.png")))
+    assert "28 network evaluations, a ControlNet's not counted, in 1.5 s" in hinted.summary
+    assert "ControlNet" not in made.summary
 
 
 def test_table_shows_prompts_as_they_are(tmp_path):
