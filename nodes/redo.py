@@ -12,6 +12,7 @@ from .pixels import decode, fitted_to
 from .sampling import Progress, runs_needed, sample_images
 from .subset import Subset
 from .take import CONDITIONING, Shot, Take
+from .teacher_settings import sampled
 
 T = TypeVar("T")
 
@@ -88,16 +89,16 @@ def _noise(run: Sequence[Shot]) -> torch.Tensor:
 
 def _sample(run: Sequence[Shot], progress: Progress):
     """Give each shot its redone latent and its evaluations."""
-    take, latent = run[0].take, _latent(run)
+    take, latent, (model, sigmas, said) = run[0].take, _latent(run), sampled(run[0])
     size = latent["samples"].shape[2:]
     rows, of_positive, of_negative = (_subset(run, name) for name in ("model", *CONDITIONING))
     if of_positive == of_negative:
         of_negative = of_positive  # a ControlNet that both share is cut once, so that both still share it
     samples, evaluations = sample_images(
-        take.model,
+        model,
         take.sampler_name,
         take.sampler,
-        take.sigmas(),
+        sigmas,
         take.cfg,
         of_positive.conditioning(take.positive, size),
         of_negative.conditioning(take.negative, size),
@@ -110,7 +111,7 @@ def _sample(run: Sequence[Shot], progress: Progress):
     )
     in_parts = _sampling_runs(run) > 1 or not rows.whole
     for shot, sample, count in zip(run, samples.split(1), evaluations, strict=True):
-        shot.samples, shot.evaluations, shot.in_parts = sample, count, in_parts
+        shot.samples, shot.evaluations, shot.in_parts, shot.said = sample, count, in_parts, said
 
 
 def _subset(run: Sequence[Shot], name: str) -> Subset:

@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import torch
 
-from ..samplers.rollback import noise_variance
+from ..samplers.presets import Teacher
+from ..samplers.presets.settings import Schedule
 from .batches import split
+from .latent_space import require_space
 from .pixels import encode, extended, extended_to_multiple
-from .seeds import BatchNoise, noise_of_image
+from .seeds import BatchNoise, made_with, noise_of_image
 from .subset import Subset
+from .teacher_settings import rollback_of_shot
 
 CONDITIONING = ("positive", "negative")
 
@@ -64,6 +67,8 @@ class Take:
     listed: the inputs that came as a list with one for each batch of images. Those are for the images of this batch,
     and the others for the whole batches in which the images have their Places.
     model, positive, negative and vae are None where no image of the whole list is rejected.
+    row: the table's, whose settings these are; scheduler may then be a schedule of its own. badness: how far below the
+    threshold each image's score is, 0 to 1; None where the way back does not depend on it.
     """
 
     images: torch.Tensor
@@ -76,14 +81,18 @@ class Take:
     vae: object
     start_from: str
     strategy: str
-    rollback: float
     rollback_mode: str
+    rollback: float
+    strength: str
+    rollback_worst: float
     steps: int
     cfg: float
     sampler_name: str
-    scheduler: str
+    scheduler: Schedule
     seed_from: str
     seed: int
+    row: Teacher | None = None
+    badness: Sequence[float] | None = None
 
     def __post_init__(self):
         from comfy.samplers import sampler_object
@@ -97,22 +106,6 @@ class Take:
     def chosen(self) -> list[int]:
         return [shot.image for shot in self.shots]
 
-    def sigmas(self) -> torch.Tensor:
-        """The teacher's noise levels, falling to 0, from the one that the image is put back to."""
-        from comfy.model_sampling import CONST
-        from comfy.samplers import KSampler
-
-        whole = self.strategy == "regenerate" or self.rollback == 1
-        denoise = 1.0 if whole or self.rollback_mode == "noise_variance" else self.rollback
-        model, device = self.model, self.model.load_device
-        host = KSampler(model, self.steps, device, self.sampler_name, self.scheduler, denoise, model.model_options)
-        if whole or self.rollback_mode == "schedule":
-            return host.sigmas
-        sampling = model.get_model_object("model_sampling")
-        lowest, highest = float(sampling.sigma_min), float(sampling.sigma_max)
-        flow = isinstance(sampling, CONST)
-        return noise_variance(host.calculate_sigmas, self.steps, self.rollback, lowest, highest, flow).to(device)
-
     def encode(self):
         """Give each shot its latent before noise, and its noise mask."""
         pixels = extended_to_multiple(self.images[self.chosen][..., :3], self.vae.spacial_compression_encode())
@@ -121,6 +114,8 @@ class Take:
         channels = self.model.get_model_object("latent_format").latent_channels
         size = tuple(side // self.vae.spacial_compression_encode() for side in pixels.shape[1:3])
         if self.start_from == "latent":
+            for shot in self.shots:
+                require_space(shot.space, self.model)
             samples, maker = [cut["samples"] for cut in cuts], "the latent has"
         elif self.strategy == "refine" or masked:
             samples, maker = encode(self.vae, pixels).split(1), "the VAE makes"
@@ -150,6 +145,8 @@ class Shot:
     seed_travelled: whether that came with the student's latent.
     samples, mask: its latent [1, C, ...] and noise mask, or None, from ``Take.encode``; then the teacher's.
     in_parts: the model sampled it without some images of its whole batch.
+    preset, space: the student that made its latent and the space that this is of, None where that is not known.
+    said: how it was sampled.
     """
 
     take: Take
@@ -158,6 +155,7 @@ class Shot:
     mask: torch.Tensor | None = None
     evaluations: int = 0
     in_parts: bool = False
+    said: Sequence[str] = ()
     noise: BatchNoise = field(init=False)
     row: int = field(init=False)
 
@@ -166,11 +164,23 @@ class Shot:
         found = noise_of_image(self.place.latent, self.place.row) if take.seed_from == "latent" else None
         self.seed_travelled = found is not None
         self.noise, self.row = found or (self.place.noise(take.seed), self.place.row)
+        key, _ = made_with(self.place.latent, self.place.row) or ({}, 0)
+        self.preset, self.space = key.get("preset"), key.get("space")
 
     @property
     def index(self) -> int:
         """The place in the student's whole batch, on which the noise depends."""
         return self.noise.index(self.row)
+
+    @property
+    def badness(self) -> float | None:
+        """How far below the threshold its score is, if that counts."""
+        return None if self.take.badness is None else self.take.badness[self.image]
+
+    @property
+    def rollback(self) -> float:
+        """How far back it goes, once its latent is known."""
+        return rollback_of_shot(self)
 
     def place_in_batch(self, name: str) -> tuple[int, int]:
         """The image's place in, and the size of, the batch that this input of the node is for."""
@@ -197,7 +207,9 @@ class Shot:
             mask = (*mask.shape[1:], mask.dtype) if len(mask) == 1 else id(mask)
         conditioning = (id(take.positive), id(take.negative))
         sizes = tuple(self.place_in_batch(name)[1] for name in (*CONDITIONING, "model"))
-        levels = (take.strategy, take.rollback, take.rollback_mode, take.steps, take.cfg, take.sampler_name)
+        rollback = None if take.strategy == "regenerate" else (self.rollback, take.rollback_mode)
+        table = take.row and (take.row.key, self.preset)
+        levels = (table, rollback, take.steps, take.cfg, take.sampler_name)
         shape = (*self.samples.shape, self.samples.dtype)
         return (id(take.model), conditioning, sizes, *levels, take.scheduler, self.noise.seed, shape, mask)
 

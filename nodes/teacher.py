@@ -19,7 +19,9 @@ from .redo import redo
 from .schema import schema
 from .seeds import KEY, noise_of_image, samplers_upstream
 from .take import Shot, Take, places_of
+from .teacher_settings import BY_TABLE, OWN, settled
 from .types import ReceiptSocket, ScoresSocket, ThresholdSocket
+from .way_back import BY_SCORE, FIXED, MODES, badness
 
 LAZY = ("model", "positive", "negative", "vae")
 
@@ -78,20 +80,45 @@ class UnderstudyTeacher(io.ComfyNode):
                     tooltip="refine: put noise on the student's image and let the teacher denoise it. regenerate: let "
                     "the teacher make the image anew, from the noise that the student started from.",
                 ),
-                io.Float.Input(
-                    "rollback",
-                    default=0.7,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How far a refined image goes back towards noise. High changes more of the composition.",
+                io.Combo.Input(
+                    "settings",
+                    options=[BY_TABLE, OWN],
+                    default=BY_TABLE,
+                    tooltip="by the table: steps, cfg, sampler, scheduler and patch as published for the teacher, "
+                    "found by its architecture, and with rollback_mode noise the way back for this student; the node "
+                    "says which, and the widgets for them are not used. my own: the widgets.",
                 ),
                 io.Combo.Input(
                     "rollback_mode",
-                    options=["schedule", "noise_variance"],
-                    default="schedule",
-                    tooltip="What rollback means. schedule: a fraction of the schedule, as KSampler's denoise. "
-                    "noise_variance: the share of the noise in the variance, as in the paper's Algorithm 1.",
+                    options=list(MODES),
+                    default="noise",
+                    tooltip="What rollback means. noise: the share of the noise in the variance, the same on every "
+                    "model: 0.4 leaves 60 % of it to the picture. schedule: a fraction of the schedule, as KSampler's "
+                    "denoise, which goes further back the more the model's schedule is shifted.",
+                ),
+                io.Float.Input(
+                    "rollback",
+                    default=0.65,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How far a refined image goes back towards noise. High changes more of the composition. "
+                    "Settings by the table have their own where the student's preset comes with the latent.",
+                ),
+                io.Combo.Input(
+                    "strength",
+                    options=[FIXED, BY_SCORE],
+                    default=FIXED,
+                    tooltip="fixed: all images go back as far as rollback says. by score: from rollback at the "
+                    "threshold to rollback_worst at the worst score of the threshold's calibration, which it needs.",
+                ),
+                io.Float.Input(
+                    "rollback_worst",
+                    default=0.9,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Strength by score: how far back an image with the worst score goes.",
                 ),
                 io.Int.Input(
                     "steps", default=12, min=1, max=10000, tooltip="The teacher's steps for each rejected image."
@@ -142,8 +169,11 @@ class UnderstudyTeacher(io.ComfyNode):
         )
 
     @classmethod
-    def check_lazy_status(cls, images, scores, threshold, **_):
-        return list(LAZY) if any(sum(rejections(images, scores, threshold), [])) else []
+    def check_lazy_status(cls, images, scores, threshold, strategy=(), strength=(), **_):
+        rejected = sum(rejections(images, scores, threshold), [])
+        if BY_SCORE in strength and "refine" in strategy:
+            badness([], threshold[0], [], [BY_SCORE])  # what is wrong with it is told before they are loaded
+        return list(LAZY) if any(rejected) else []
 
     @classmethod
     def execute(cls, images, scores, threshold, latent=None, **inputs) -> io.NodeOutput:
@@ -156,12 +186,15 @@ class UnderstudyTeacher(io.ComfyNode):
                     f"{len(values)} entries in the list of {name}, but {len(images)} in the list of images; "
                     "give one for all, or one for each"
                 )
-        places = places_of(latent or [None], [len(batch) for batch in images])
+        counts = [len(batch) for batch in images]
+        places = places_of(latent or [None], counts)
         listed = frozenset(name for name, values in inputs.items() if len(values) > 1)
-        takes = [
-            Take(*entry, listed, **{name: each[k if len(each) > 1 else 0] for name, each in inputs.items()})
-            for k, entry in enumerate(zip(images, rejected, places, strict=True))
-        ]
+        strength = inputs["strength"] if "refine" in inputs["strategy"] else [FIXED]
+        worse = badness(values_of(scores, sum(counts)), threshold[0], counts, strength)
+        takes = []
+        for k, entry in enumerate(zip(images, rejected, places, strict=True)):
+            given = {name: each[k if len(each) > 1 else 0] for name, each in inputs.items()}
+            takes.append(Take(*entry, listed, badness=worse[k], **settled(given, *entry[1:])))
         done = redo(takes)
         receipt = Receipt(
             decisions=tuple(BY_STRATEGY[take.strategy] if no else KEPT for take in takes for no in take.rejected),
@@ -192,6 +225,9 @@ def remarks(takes: Sequence[Take], graph, node_id: str) -> Iterator[str]:
     yield f"{len(numbered)} of {first} images redone"
     if not numbered:
         return
+    for line in dict.fromkeys(line for _, shot in numbered for line in shot.said):
+        so = [(number, shot) for number, shot in numbered if line in shot.said]
+        yield line if len(so) == len(numbered) else f"{line}: {_named(so)}"
     own = [(number, shot) for number, shot in numbered if shot.seed_travelled]
     others = [(number, shot) for number, shot in numbered if not shot.seed_travelled]
     if own:

@@ -10,8 +10,11 @@ STUDENT = {"steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal
 REFINE = {
     "start_from": "images",
     "strategy": "refine",
-    "rollback": 0.5,
+    "settings": "my own",
     "rollback_mode": "schedule",
+    "rollback": 0.5,
+    "strength": "fixed",
+    "rollback_worst": 0.9,
     "steps": 2,
     "cfg": 2.0,
     "sampler_name": "euler",
