@@ -97,6 +97,8 @@ def adaptive(side, seed, rejected, entry):
         rollback=ROLLBACK,
         strength="fixed",
         rollback_worst=ROLLBACK,
+        upscale_by=1.0,
+        images_at_once=0,
         seed_from="latent",
         seed=seed,
         **networks,

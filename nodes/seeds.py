@@ -50,12 +50,6 @@ def made_with(latent: Mapping | None, place: int) -> tuple[Mapping, int] | None:
     return key, place if sums[place : place + 1] == [own] else sums.index(own)
 
 
-def preset_of(latent: Mapping | None, place: int) -> str | None:
-    """The preset of the student that made the latent's image ``place``; None as :func:`made_with`, and for others."""
-    key, _ = made_with(latent, place) or ({}, place)
-    return key.get("preset")
-
-
 def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int] | None:
     """The noise of the batch that the latent's image ``place`` was sampled in, and its row in that; None as
     :func:`made_with`."""

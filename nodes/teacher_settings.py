@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import torch
 
 from ..samplers.presets import STUDENTS, TEACHERS, Teacher, way_back
-from ..samplers.presets.settings import Mu
+from ..samplers.presets.settings import Mu, Schedule
 from .presets import architecture_of, patched, times_of, tokens_of
-from .seeds import preset_of
-from .way_back import BY_SCORE, rollback_of, sigmas_from, words
 
 BY_TABLE, OWN = "by the table", "my own"
 # What the host tells a FLUX whose conditioning does not say it.
 GUIDANCE = 3.5
-
-
-class Sampled(NamedTuple):
-    """How a shot is sampled: the MODEL, its noise levels, falling to 0, and what to say of both."""
-
-    model: object
-    sigmas: torch.Tensor
-    said: tuple[str, ...]
-
-
-def settled(inputs: dict, rejected: Iterable[bool], places: Iterable) -> dict:
-    """The Teacher's inputs for one batch, with the table's ``row`` and what it says in the place of the widgets.
-
-    rejected, places: of its images. The row is None with settings of one's own, and where nothing is redone. Raises as
-    :func:`row_of`.
-    """
-    rest = {name: value for name, value in inputs.items() if name != "settings"}
-    if inputs["settings"] == OWN or not any(rejected):
-        return {**rest, "row": None}
-    redone = [place for place, no in zip(places, rejected, strict=True) if no]
-    row = row_of(inputs["model"], {preset_of(place.latent, place.row) for place in redone} - {None})
-    return {**rest, "row": row, "steps": row.steps, "cfg": row.cfg, "sampler_name": row.sampler,
-            "scheduler": row.schedule}  # fmt: skip
 
 
 def row_of(model, presets: Iterable[str] = ()) -> Teacher:
@@ -66,25 +40,11 @@ def row_of(model, presets: Iterable[str] = ()) -> Teacher:
     )
 
 
-def sampled(shot) -> Sampled:
-    """How a shot of the Teacher is sampled, once its latent is known, on whose size shifts may depend."""
-    take, cells = shot.take, tuple(shot.samples.shape[-2:])
-    model, said = take.model, []
-    if take.row is not None:
-        model, patches = with_patches(take.row, take.model, cells)
-        said += [_described(take.row, cells), *patches, *_guidance(take.row, take.positive)]
-    scheduler = _scheduler(take, model, cells)
-    sampling = model.get_model_object("model_sampling")
-    if take.strategy == "regenerate":
-        return Sampled(model, scheduler(take.steps).to(model.load_device), tuple(said))
-    sigmas = sigmas_from(scheduler, sampling, take.steps, shot.rollback, take.rollback_mode)
-    said.append(words(sampling, shot.rollback, take.rollback_mode, float(sigmas[0]), _origin(shot)))
-    return Sampled(model, sigmas.to(model.load_device), tuple(said))
-
-
-def rollback_of_shot(shot) -> float:
-    """How far back a shot goes, once its latent is known."""
-    return rollback_of(shot.take, shot.badness, _table_says(shot))
+def way_back_of(preset: str | None, row: Teacher, model, cells: tuple[int, int]) -> float | None:
+    """The table's way back of this teacher for a student's image; None for a student that is not known or another's."""
+    if preset not in STUDENTS or row.key not in STUDENTS[preset].teachers:
+        return None
+    return way_back(STUDENTS[preset], row, tokens_of(architecture_of(model), cells))
 
 
 def with_patches(row: Teacher, model, cells: tuple[int, int]) -> tuple[object, list[str]]:
@@ -116,45 +76,19 @@ def with_patches(row: Teacher, model, cells: tuple[int, int]) -> tuple[object, l
     return model, said
 
 
-def _table_says(shot) -> float | None:
-    """The table's way back of this teacher for this student's image; None where it has none or is not asked."""
-    take = shot.take
-    if take.row is None or take.rollback_mode != "noise" or shot.preset not in STUDENTS:
-        return None
-    student = STUDENTS[shot.preset]
-    if take.row.key not in student.teachers:
-        return None
-    return way_back(student, take.row, tokens_of(architecture_of(take.model), tuple(shot.samples.shape[-2:])))
-
-
-def _origin(shot) -> str:
-    """Where a shot's rollback comes from, for the text on the node; nothing where the widget alone says it."""
-    take, start, source = shot.take, _table_says(shot), ""
-    if start is not None:
-        source = f", the table's for {shot.preset}"
-    elif take.row is not None and take.rollback_mode == "noise":
-        unknown = "no student's preset came with the latent"
-        source = f", the widget's, as {f'the table has none for {shot.preset}' if shot.preset else unknown}"
-    if take.strength != BY_SCORE:
-        return source
-    start = take.rollback if start is None else start
-    worst = f"{take.rollback_worst:g} at the calibration's worst score"
-    return f" by score, from {round(start, 2):g} at the threshold{source} to {worst}"
-
-
-def _scheduler(take, model, cells: tuple[int, int]):
-    """(steps) -> the whole schedule."""
+def scheduler_of(model, sampler_name: str, schedule: Schedule, steps: int, cells: tuple[int, int]):
+    """(steps) -> the whole schedule: the host's, as KSampler has it, or the table's."""
     from comfy.samplers import KSampler
 
-    if isinstance(take.scheduler, str):
-        return KSampler(
-            model, take.steps, model.load_device, take.sampler_name, take.scheduler, 1.0, model.model_options
-        ).calculate_sigmas
+    if isinstance(schedule, str):
+        host = KSampler(model, steps, model.load_device, sampler_name, schedule, 1.0, model.model_options)
+        return host.calculate_sigmas
     tokens = tokens_of(architecture_of(model), cells)
-    return lambda steps: take.scheduler.sigmas(times_of(model), steps, 1.0, tokens)
+    return lambda count: schedule.sigmas(times_of(model), count, 1.0, tokens)
 
 
-def _described(row: Teacher, cells: tuple[int, int]) -> str:
+def described(row: Teacher, cells: tuple[int, int]) -> str:
+    """What the table says, for the text on the node."""
     schedule = row.schedule if isinstance(row.schedule, str) else f"the schedule of {type(row.schedule).__name__}"
     patches = [] if row.patch is None else [_shift(row, cells)]
     patches += [] if row.cfg_norm is None else [f"CFGNorm {row.cfg_norm:g}"]
@@ -162,18 +96,19 @@ def _described(row: Teacher, cells: tuple[int, int]) -> str:
     return f"{BY_TABLE}, as {row.key}, whatever the widgets say: {', '.join(said)}"
 
 
-def _shift(row: Teacher, cells: tuple[int, int]) -> str:
-    if isinstance(row.patch, Mu):
-        return f"shift as mu {row.patch.at(tokens_of(row.architectures[0], cells)):.3g}"
-    return f"shift {row.patch.value:g}"
-
-
-def _guidance(row: Teacher, positive: list) -> Iterator[str]:
+def guidance_remarks(row: Teacher, positive: list) -> Iterator[str]:
+    """What to say where the conditioning has another guidance than the table."""
     found = {options.get("guidance", GUIDANCE) for _, options in positive}
     if row.guidance is not None and found != {row.guidance}:
         given = ", ".join("none" if value is None else f"{value:g}" for value in found)
         made = f"{row.key} is made for {row.guidance:g}"
         yield f"the conditioning has guidance {given}, but {made}: set it with FluxGuidance"
+
+
+def _shift(row: Teacher, cells: tuple[int, int]) -> str:
+    if isinstance(row.patch, Mu):
+        return f"shift as mu {row.patch.at(tokens_of(row.architectures[0], cells)):.3g}"
+    return f"shift {row.patch.value:g}"
 
 
 def _same(a, b) -> bool:

@@ -33,12 +33,12 @@ def badness(
 
 
 def rollback_of(take, badness: float | None, start: float | None) -> float:
-    """How far back an image goes: ``start``, the table's, or the widget's; by score on towards ``rollback_worst``.
+    """How far back an image goes: ``start``, the table's, or the widget's; by its score on towards ``rollback_worst``.
 
     To two digits, as the widgets have them, so that what the node says can be typed in.
     """
     start = take.rollback if start is None else start
-    if take.strength == BY_SCORE:
+    if badness is not None:
         start += (take.rollback_worst - start) * badness
     return round(start, 2)
 

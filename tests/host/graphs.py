@@ -19,6 +19,8 @@ REFINE = {
     "cfg": 2.0,
     "sampler_name": "euler",
     "scheduler": "normal",
+    "upscale_by": 1.0,
+    "images_at_once": 0,
     "seed_from": "latent",
 }
 THRESHOLD = {"mode": "fixed", "percentile": 30.0, "value": 0.5, "fraction": 0.25, "calibration": "none"}

@@ -125,13 +125,13 @@ def scores_of(values):
 WIDGETS = {
     "start_from": "images", "strategy": "refine", "settings": "my own", "rollback_mode": "schedule", "rollback": 0.6,
     "strength": "fixed", "rollback_worst": 0.9, "steps": 3, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal",
-    "seed_from": "latent", "seed": SEED,
+    "upscale_by": 1.0, "seed_from": "latent", "seed": SEED,
 }  # fmt: skip
 
 
 def teach(images, rejected, **options):
     """The Teacher node over one batch, or a list of them with ``rejected`` over all."""
-    output, refined, receipt = taught(images, rejected, **options).result
+    output, refined, receipt, _ = taught(images, rejected, **options).result
     return (output if isinstance(images, list) else output[0]), refined, receipt
 
 
@@ -464,7 +464,7 @@ def check_nothing_rejected_needs_no_teacher():
     inputs = {"images": [images], "scores": [scores_of([1.0] * BATCH)], "threshold": [Threshold.fixed(0.5)]}
     assert UnderstudyTeacher.check_lazy_status(**inputs, model=(None,)) == []
     lazy = {name: (None,) for name in ("model", "positive", "negative", "vae")}
-    output, refined, _ = UnderstudyTeacher.execute(**inputs, **lazy, **{k: [v] for k, v in WIDGETS.items()}).result
+    output, refined, _, _ = UnderstudyTeacher.execute(**inputs, **lazy, **{k: [v] for k, v in WIDGETS.items()}).result
     assert output[0] is images and refined == [False] * BATCH
     inputs["scores"] = [scores_of([1.0, 0.0, 1.0, 1.0])]
     assert UnderstudyTeacher.check_lazy_status(**inputs) == ["model", "positive", "negative", "vae"]

@@ -368,7 +368,7 @@ def check_by_score_is_each_image_alone_at_its_own_rollback():
     worse = {1: 0.4 + 0.25 * 0.5, 2: 0.4 + 0.75 * 0.5, 3: 0.9}
     score = {"strength": "by score", "rollback": 0.4, "rollback_worst": 0.9, "rollback_mode": "noise"}
     output = taught(images, None, threshold=threshold, scores=values, **score)
-    (together,), refined, receipt = output.result
+    (together,), refined, receipt, _ = output.result
     assert refined == [False, True, True, True] and torch.equal(together[0], images[0])
     spoken = said(output)
     for image, rollback in worse.items():
