@@ -37,7 +37,7 @@ class PlainTake(Take):
     def input_of(self, condition: str) -> str:
         return condition
 
-    def sigmas(self, shot: Shot) -> torch.Tensor:
+    def sigmas_of(self, shot: Shot) -> torch.Tensor:
         from comfy.model_sampling import CONST
         from comfy.samplers import KSampler
 

@@ -76,7 +76,7 @@ class Run:
 
     def __init__(self, shots: Sequence[Shot]):
         self.shots, self.take = shots, shots[0].take
-        self.sigmas = self.take.sigmas(shots[0])
+        self.sigmas = self.take.sigmas_of(shots[0])
         self.latent = {"samples": torch.cat([shot.samples for shot in shots])}
         if shots[0].mask is not None:
             self.latent["noise_mask"] = torch.cat([shot.mask for shot in shots])

@@ -67,7 +67,7 @@ class Take(ABC):
         """The node's input that this entry of the guider's conditioning comes from."""
 
     @abstractmethod
-    def sigmas(self, shot: Shot) -> torch.Tensor:
+    def sigmas_of(self, shot: Shot) -> torch.Tensor:
         """The teacher's noise levels for this image, falling, from the one that it is put back to."""
 
     @abstractmethod

@@ -49,7 +49,7 @@ class UnderstudyTeacher(io.ComfyNode):
                     tooltip="What rollback means. schedule: a fraction of the schedule, as KSampler's denoise. "
                     "noise_variance: the share of the noise in the variance, as in the paper's Algorithm 1.",
                 ),
-                teacher_inputs.rollback(),
+                teacher_inputs.rollback(default=0.7),
                 io.Int.Input(
                     "steps", default=12, min=1, max=10000, tooltip="The teacher's steps for each rejected image."
                 ),

@@ -53,10 +53,10 @@ def start() -> list:
     ]
 
 
-def rollback():
+def rollback(default: float):
     return io.Float.Input(
         "rollback",
-        default=0.7,
+        default=default,
         min=0.01,
         max=1.0,
         step=0.01,

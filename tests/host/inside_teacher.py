@@ -134,7 +134,7 @@ def teach(images, rejected, **options):
     return (output if isinstance(images, list) else output[0]), refined, receipt
 
 
-def taught(images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, **widgets):
+def taught(images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, mask=None, **widgets):
     """All that the node hands over. A tuple of conditionings, or a list of latents, has one for each entry."""
     batches = images if isinstance(images, list) else [images]
     inputs = {
@@ -146,8 +146,9 @@ def taught(images, rejected, *, positive=None, negative=None, model=MODEL, vae=V
         "positive": list(positive) if isinstance(positive, tuple) else [positive or text(1)],
         **{name: [value] for name, value in (WIDGETS | widgets).items()},
     }  # fmt: skip
-    if latent is not None:
-        inputs["latent"] = latent if isinstance(latent, list) else [latent]
+    for name, value in (("latent", latent), ("mask", mask)):
+        if value is not None:
+            inputs[name] = value if isinstance(value, list) else [value]
     return UnderstudyTeacher.execute(**inputs)
 
 
