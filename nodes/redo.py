@@ -88,7 +88,7 @@ class Run:
         take, size = self.take, self.latent["samples"].shape[2:]
         rows = subset_of(self.shots, take.INPUTS[0])
         samples, evaluations = sample_guided(
-            of_images(take.guider, subsets(self.shots, take.guider.original_conds), size),
+            of_images(take.guider, subsets(self.shots, take.guider.original_conds), size, take.upscale_by),
             take.sampler_name,
             take.sampler,
             self.sigmas,

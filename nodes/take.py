@@ -180,7 +180,7 @@ class Shot:
         levels = (take.strategy, take.rollback_mode, self.rollback)
         noise = (id(take.noise), self.noise.seed)
         shape = (*self.samples.shape, self.samples.dtype)
-        return (id(take.model), take.agrees_in(), sizes, levels, noise, shape, mask)
+        return (id(take.model), take.agrees_in(), take.upscale_by, sizes, levels, noise, shape, mask)
 
 
 def subsets(shots: Sequence[Shot], conditions: Iterable[str]) -> dict[str, Subset]:

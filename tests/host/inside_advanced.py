@@ -397,6 +397,13 @@ def check_larger_and_back_is_what_stock_nodes_give():
     assert torch.equal(output[0][0][[0, 2]], images[[0, 2]])
     close(output[3][0]["samples"], large[[1, 3]], 1e-4)
     far(output[0][0][1], teach(images, [1], **options)[0][1])
+    # An area counts in latents, so it grows with the picture.
+    with_area = [[[*text(7)[0][:1], {"area": (4 * by, 2 * by, 0, 2 * by)}], *text(1)] for by in (1, 2)]
+    areas = [{"samples": VAE.encode(host_nodes.ImageScaleBy().upscale(images, "bicubic", 2.0)[0])}]
+    large = host_nodes.common_ksampler(MODEL, SEED, positive=with_area[1], negative=text(2), latent=areas[0],
+                                       denoise=0.6, **options)[0]["samples"]  # fmt: skip
+    close(taught(images, [1, 3], positive=with_area[0], upscale_by=2.0, **options).result[3][0]["samples"],
+          large[[1, 3]], 1e-4)  # fmt: skip
     for height, width, channels in ((67, 75, 4), (61, 66, 3)):
         odd = pictures(2, height, width, channels)
         mask = torch.zeros(1, height, width)
