@@ -6,6 +6,7 @@ usage and output: as inside_teacher.py, whose tiny networks these checks use.
 import copy
 
 import torch
+from inside_sampling import FramesVae, halves, wan
 from inside_teacher import (
     BATCH,
     MODEL,
@@ -102,7 +103,19 @@ def guiders(entries=BATCH, hints=None, model=MODEL):
         "dual": (made(custom.DualCFGGuider, model, one, two, three, 3.0, 2.0, "regular"), 3),
         "nested": (made(custom.DualCFGGuider, model, one, two, three, 3.0, 2.0, "nested"), 3),
         "perp neg": (made(PerpNegGuider, model, one, two, three, 3.0, 0.7), 3),
+        **dual_model(model, one, two),
     }
+
+
+def dual_model(model, positive, negative):
+    """Its negative by another model; ComfyUI 0.8.0 has none."""
+    if not hasattr(custom, "DualModelGuider"):
+        return {}
+    other = tiny_model()
+    with torch.no_grad():
+        for parameter in other.model.diffusion_model.parameters():
+            parameter.mul_(0.9)
+    return {"dual model": (made(custom.DualModelGuider, model, positive, 3.0, other, negative), 2)}
 
 
 def stock(guider, samples, sigmas, noise=None, sampler=None, **latent):
@@ -145,15 +158,15 @@ def check_the_conditioning_of_a_guider_is_cut_to_the_rejected():
                 entries[0]["cross_attn"] = cut[0]["cross_attn"][place : place + 1]
             close(output[0][0][place], alone_of(images, place, guider_of_one))
         far(output[0][0][3], alone_of(images, 3, own[1]))
-        if name != "perp neg":  # the strongest: everything for each image at once, by the host
-            together = VAE.decode(stock(guider, VAE.encode(images), later))
-            close(output[0][0][[1, 3]], together[[1, 3]], 1e-4)
         # The guider belongs to everybody whom it is connected to.
         assert vars(guider).keys() == before.keys() and all(vars(guider)[key] is before[key] for key in before)
         assert all(a is b for key in conds for a, b in zip(guider.original_conds[key], conds[key], strict=True))
         assert guider.model_options["transformer_options"] == options
         assert all(entry["control"].cond_hint_original is not None and len(entry["control"].cond_hint_original) == BATCH
                    for entries in guider.original_conds.values() for entry in entries)  # fmt: skip
+        if name != "perp neg":  # the strongest: everything for each image at once, by the host
+            together = VAE.decode(stock(guider, VAE.encode(images), later))
+            close(output[0][0][[1, 3]], together[[1, 3]], 1e-4)
 
 
 def check_perp_neg_is_each_image_s_own():
@@ -380,6 +393,18 @@ def check_a_mask_keeps_pixels_bit_for_bit():
     far(both, teach(images, [0], mask=masks[:1], latent=latent)[0])
     refused(["3 masks", "4 images"], teach, images, [0], mask=torch.ones(3, 67, 75))
     refused(["mask is [1, 1, 2, 2]", "MASK"], teach, images, [0], mask=torch.ones(1, 1, 2, 2))
+
+
+def check_a_mask_for_each_image_of_a_model_with_frames():
+    images, masks, blank = pictures(), halves(), {"samples": torch.zeros(BATCH, 16, 1, 8, 8)}
+    options = {"model": wan(), "vae": FramesVae()}
+    by_latent = teach(images, [1, 3], latent={**blank, "noise_mask": masks}, **options)[0]
+    output = taught(images, [1, 3], latent=blank, mask=masks, **options).result
+    for place in (1, 3):
+        shown = masks[place] > 0
+        close(output[0][0][place][shown], by_latent[place][shown])
+        assert torch.equal(output[0][0][place][~shown], images[place][~shown])
+    assert output[3][0]["noise_mask"].shape == (2, 1, 1, SIDE, SIDE) and output[3][0]["samples"].ndim == 5
 
 
 def check_larger_and_back_is_what_stock_nodes_give():
