@@ -47,7 +47,7 @@ def teach(
             )
     counts = [len(batch) for batch in images]
     places = places_of([single(each, "latent") for each in latent or ()] or [None], counts)
-    masks = masks_of(mask or [None], counts)
+    masks = masks_of(mask or [None], images)
     listed = frozenset(name for name, values in inputs.items() if len(values) > 1)
     takes = [
         kind(
