@@ -11,7 +11,7 @@ from .guiders import checked
 from .noise import name_of
 from .take import Shot, Take
 
-AS_GIVEN = "as given"
+NOISE, SCHEDULE, AS_GIVEN = ROLLBACK_MODES = ("noise", "schedule", "as given")
 
 
 @dataclass(kw_only=True)
@@ -20,7 +20,7 @@ class GuidedTake(Take):
 
     guider: object
     sampler: object
-    sigmas_given: torch.Tensor
+    sigmas: torch.Tensor
     noise: object
 
     def __post_init__(self):
@@ -40,13 +40,13 @@ class GuidedTake(Take):
     def input_of(self, condition: str) -> str:
         return "guider"
 
-    def sigmas(self, shot: Shot) -> torch.Tensor:
+    def sigmas_of(self, shot: Shot) -> torch.Tensor:
         from comfy.model_sampling import CONST
 
-        given = self.sigmas_given
+        given = self.sigmas
         if self.strategy == "regenerate" or self.rollback_mode == AS_GIVEN or shot.rollback == 1:
             return given
-        if self.rollback_mode == "schedule":
+        if self.rollback_mode == SCHEDULE:
             return last_part(given, shot.rollback)
         flow = isinstance(self.model.get_model_object("model_sampling"), CONST)
         cut = part_below(given, shot.rollback, flow)
@@ -58,10 +58,10 @@ class GuidedTake(Take):
         return cut
 
     def agrees_in(self) -> tuple:
-        return (id(self.guider), id(self.sampler), id(self.sigmas_given))
+        return (id(self.guider), id(self.sampler), id(self.sigmas))
 
     def _check_sigmas(self):
-        given = self.sigmas_given
+        given = self.sigmas
         if given.ndim != 1 or len(given) < 2:
             raise ValueError(f"sigmas have shape {list(given.shape)}; expected two or more noise levels in a row")
         if self.strategy == "refine" and self.rollback_mode != AS_GIVEN and not (given.diff() < 0).all():

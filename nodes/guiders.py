@@ -53,13 +53,23 @@ def takes_each_by_itself(guider) -> bool:
     return (kind.__module__.rpartition(".")[2], kind.__name__) in _EACH_BY_ITSELF
 
 
-def of_images(guider, subsets: Mapping[str, Subset], latent_size):
+def of_images(guider, subsets: Mapping[str, Subset], latent_size, enlarged: float = 1):
     """A copy whose conditioning is cut: ``subsets`` says for each entry of it which images are left.
 
-    latent_size: (T,) h, w.
+    latent_size: (T,) h, w. enlarged: how many times as large as the images that the conditioning was made for they are.
     """
     conds = {name: subsets[name].conds(entries, latent_size) for name, entries in guider.original_conds.items()}
+    if enlarged != 1:
+        conds = {name: [_enlarged(entry, enlarged) for entry in entries] for name, entries in conds.items()}
     return with_parts(guider, guider.model_patcher, guider.model_options, conds)
+
+
+def _enlarged(cond: Mapping, by: float) -> dict:
+    """The conditioning of an area, which counts in latents if it is not in percent, for a larger picture."""
+    area = cond.get("area")
+    if area is None or area[0] == "percentage" or len(area) != 4:
+        return cond
+    return {**cond, "area": tuple(round(side * by) for side in area)}
 
 
 def for_counting(guider, latent_size):

@@ -10,16 +10,18 @@ from .batches import split, value_per_image
 from .pixels import extended
 
 
-def masks_of(masks: Sequence[torch.Tensor | None], counts: Sequence[int]) -> list[tuple[torch.Tensor | None, ...]]:
-    """For each batch of a list of images, its images' masks [H, W] of 0 to 1; counts: how many images each batch has.
+def masks_of(masks: Sequence[torch.Tensor | None], images: Sequence[torch.Tensor]) -> list[tuple]:
+    """For each batch [B, H, W, C] of a list of images, its images' masks [H, W] of 0 to 1, or None for each.
 
     masks: one for all images, one for each in batches of any size, or one for each batch; or [None].
     Raises ValueError for other counts, and for what is no MASK.
     """
+    counts = [len(batch) for batch in images]
     if masks[0] is None:
         return list(split([None] * sum(counts), counts))
     found = [each.float().clamp(0, 1) for mask in masks for each in _checked(mask)]
-    return list(split(value_per_image(found, counts, "masks"), counts))
+    batches = split(value_per_image(found, counts, "masks"), counts)
+    return [tuple(at_size(mask, batch.shape[1:3]) for mask in own) for own, batch in zip(batches, images, strict=True)]
 
 
 def _checked(mask: torch.Tensor) -> torch.Tensor:
@@ -57,8 +59,8 @@ def joint_mask(first: torch.Tensor | None, second: torch.Tensor | None, size: tu
 
 
 def blended(before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """One image [H, W, C]: ``after`` where the mask [h, w] is 1, bit for bit ``before`` where it is 0."""
+    """One image [H, W, C]: ``after`` where the mask [H, W] is 1, bit for bit ``before`` where it is 0."""
     if mask is None:
         return after
-    part = at_size(mask, before.shape[:2])[..., None].to(before)
+    part = mask[..., None].to(before)
     return torch.where(part > 0, torch.lerp(before, after, part), before)

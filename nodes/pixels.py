@@ -50,11 +50,12 @@ def decode(vae, samples: torch.Tensor) -> torch.Tensor:
     return images
 
 
-def fitted_to(before: torch.Tensor, after: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def fitted_to(before: torch.Tensor, after: torch.Tensor, size: tuple[int, int] | None = None) -> torch.Tensor:
     """``after`` in the size, type and channels of ``before`` [B, H, W, 3 or 4]; alpha is that of ``before``.
 
-    size: height and width of what ``after`` shows of it, without what was added at its lower and right edge.
+    size: height and width of what ``after`` shows of it, without what was added at its lower and right edge; without it
+    those of ``before``.
     """
-    height, width = size
+    height, width = size or before.shape[1:3]
     pixels = resized(after[:, :height, :width, :3], before.shape[1:3]).to(before)
     return torch.cat([pixels, before[..., 3:]], dim=-1)

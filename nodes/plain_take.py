@@ -60,7 +60,7 @@ class PlainTake(Take):
     def input_of(self, condition: str) -> str:
         return condition
 
-    def sigmas(self, shot: Shot) -> torch.Tensor:
+    def sigmas_of(self, shot: Shot) -> torch.Tensor:
         model, _ = self.patched
         scheduler = scheduler_of(model, self.sampler_name, self.scheduler, self.steps, self.cells)
         rollback = 1.0 if self.strategy == "regenerate" else shot.rollback

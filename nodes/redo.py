@@ -76,7 +76,7 @@ class Run:
 
     def __init__(self, shots: Sequence[Shot]):
         self.shots, self.take = shots, shots[0].take
-        self.sigmas = self.take.sigmas(shots[0])
+        self.sigmas = self.take.sigmas_of(shots[0])
         self.latent = {"samples": torch.cat([shot.samples for shot in shots])}
         if shots[0].mask is not None:
             self.latent["noise_mask"] = torch.cat([shot.mask for shot in shots])
@@ -88,7 +88,7 @@ class Run:
         take, size = self.take, self.latent["samples"].shape[2:]
         rows = subset_of(self.shots, take.INPUTS[0])
         samples, evaluations = sample_guided(
-            of_images(take.guider, subsets(self.shots, take.guider.original_conds), size),
+            of_images(take.guider, subsets(self.shots, take.guider.original_conds), size, take.upscale_by),
             take.sampler_name,
             take.sampler,
             self.sigmas,

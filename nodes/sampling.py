@@ -63,13 +63,14 @@ def sample_images(
     negative: list,
     latent: dict,
     noise: torch.Tensor,
-    seed: int,
+    seed: int | Sequence[int],
     indices: Sequence[int],
     progress: Progress,
+    rows: Subset | None = None,
 ) -> tuple[torch.Tensor, list[int]]:
-    """``sample_guided`` as the host's KSampler guides: the whole batch, by classifier-free guidance."""
+    """``sample_guided`` as the host's KSampler guides, by classifier-free guidance."""
     guider = cfg_guider(model, positive, negative, cfg)
-    return sample_guided(guider, name, sampler, sigmas, latent, noise, seed, indices, progress)
+    return sample_guided(guider, name, sampler, sigmas, latent, noise, seed, indices, progress, rows)
 
 
 def sample_guided(
@@ -79,7 +80,7 @@ def sample_guided(
     sigmas: torch.Tensor,
     latent: dict,
     noise: torch.Tensor,
-    seed: int,
+    seed: int | Sequence[int],
     indices: Sequence[int],
     progress: Progress,
     rows: Subset | None = None,
@@ -89,9 +90,9 @@ def sample_guided(
     Returns samples [B, ...] and the network evaluations that each image took, counted.
 
     guider: a GUIDER of the host with the conditioning of these B images; it is not changed. name, sampler: the host's
-    name for it and its SAMPLER object. indices: the images' places in the whole batch, on which their noise depends.
-    noise: the starting noise [B, ...]. rows: which images of a whole batch these B are, for patches of the model that
-    hold an entry for each of that; without it they are the whole batch.
+    name for it and its SAMPLER object. seed, indices: the seed of all images or of each, and their places in the whole
+    batch, on which their noise depends. noise: the starting noise [B, ...]. rows: which images of a whole batch these B
+    are, for patches of the model that hold an entry for each of that; without it they are the whole batch.
     """
     from comfy.utils import PROGRESS_BAR_ENABLED
 
@@ -115,8 +116,9 @@ def sample_guided(
             options[PARAMS] = params_of_rows(params, sampled.images, sampled.batch)
         cut = subset.latent(latent)
         own = [indices[place] for place in places]
+        seeds = [seed if isinstance(seed, int) else seed[place] for place in places]
         # A sampler that runs image by image may draw noise of its own, from what it is told or from torch's generator.
-        drawn = seed if together else image_seeds(seed, own)[0]
+        drawn = seeds[0] if together else image_seeds(seeds, own)[0]
         draw_from(drawn, noise[list(places)].shape)
         model = with_hints_of(guider.model_patcher, sampled)
         conds = {name: subset.conds(entries, size) for name, entries in guider.original_conds.items()}
@@ -124,7 +126,7 @@ def sample_guided(
             with_parts(guider, model, model.model_options, conds).sample(
                 noise[list(places)],
                 cut["samples"],
-                with_noise_per_image(name, sampler, seed, own),
+                with_noise_per_image(name, sampler, seeds, own),
                 sigmas.clone(),  # some of the host's samplers write into it
                 denoise_mask=cut.get("noise_mask"),
                 callback=progress.next_run(len(sigmas) - 1),

@@ -73,7 +73,7 @@ class Take(ABC):
         """The node's input that this entry of the guider's conditioning comes from."""
 
     @abstractmethod
-    def sigmas(self, shot: Shot) -> torch.Tensor:
+    def sigmas_of(self, shot: Shot) -> torch.Tensor:
         """The teacher's noise levels for this image, falling, from the one that it is put back to."""
 
     @abstractmethod
@@ -218,7 +218,7 @@ class Shot:
         levels = (take.strategy, take.rollback_mode, self.rollback)
         noise = (id(take.noise), self.noise.seed)
         shape = (*self.samples.shape, self.samples.dtype)
-        return (id(take.model), take.agrees_in(), sizes, levels, noise, shape, mask)
+        return (id(take.model), take.agrees_in(), take.upscale_by, sizes, levels, noise, shape, mask)
 
 
 def subsets(shots: Sequence[Shot], conditions: Iterable[str]) -> dict[str, Subset]:

@@ -60,7 +60,8 @@ class UnderstudyTeacher(io.ComfyNode):
                     "model: 0.4 leaves 60 % of it to the picture. schedule: a fraction of the schedule, as KSampler's "
                     "denoise, which goes further back the more the model's schedule is shifted.",
                 ),
-                *teacher_inputs.way_back(default=0.65),
+                teacher_inputs.rollback(default=0.65),
+                *teacher_inputs.strength(),
                 io.Int.Input(
                     "steps", default=12, min=1, max=10000, tooltip="The teacher's steps for each rejected image."
                 ),

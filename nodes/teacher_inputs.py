@@ -54,17 +54,20 @@ def start() -> list:
     ]
 
 
-def way_back(default: float) -> list:
-    """How far back a refined image goes, fixed or by its score."""
+def rollback(default: float):
+    return io.Float.Input(
+        "rollback",
+        default=default,
+        min=0.01,
+        max=1.0,
+        step=0.01,
+        tooltip="How far a refined image goes back towards noise. High changes more of the composition.",
+    )
+
+
+def strength() -> list:
+    """Whether all refined images go equally far back."""
     return [
-        io.Float.Input(
-            "rollback",
-            default=default,
-            min=0.01,
-            max=1.0,
-            step=0.01,
-            tooltip="How far a refined image goes back towards noise. High changes more of the composition.",
-        ),
         io.Combo.Input(
             "strength",
             options=[FIXED, BY_SCORE],

@@ -136,8 +136,8 @@ def teach(images, rejected, **options):
 
 
 def taught(
-    images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, threshold=None, scores=None,
-    **widgets,
+    images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, mask=None, threshold=None,
+    scores=None, **widgets,
 ):  # fmt: skip
     """All that the node hands over. A tuple of conditionings, or a list of latents, has one for each entry."""
     batches = images if isinstance(images, list) else [images]
@@ -150,8 +150,9 @@ def taught(
         "positive": list(positive) if isinstance(positive, tuple) else [positive or text(1)],
         **{name: [value] for name, value in (WIDGETS | widgets).items()},
     }  # fmt: skip
-    if latent is not None:
-        inputs["latent"] = latent if isinstance(latent, list) else [latent]
+    for name, value in (("latent", latent), ("mask", mask)):
+        if value is not None:
+            inputs[name] = value if isinstance(value, list) else [value]
     return UnderstudyTeacher.execute(**inputs)
 
 

@@ -18,7 +18,7 @@ def test_sides_grow_by_repeating_the_edge():
 @pytest.mark.parametrize("channels", [3, 4])
 def test_size_type_and_alpha_are_those_from_before(channels):
     before = torch.rand(2, 13, 10, channels, dtype=torch.float64)
-    after = fitted_to(before, torch.rand(2, 16, 16, 3), (13, 10))
+    after = fitted_to(before, torch.rand(2, 16, 16, 3))
     assert after.shape == before.shape and after.dtype == before.dtype
     assert torch.equal(after[..., 3:], before[..., 3:])
 
