@@ -15,7 +15,7 @@ from .pixels import encode, extended_to_multiple, resized
 from .places import Place
 from .seeds import BatchNoise, made_with, noise_of_image
 from .subset import Subset
-from .way_back import FIXED, MODES, rollback_of, words
+from .way_back import MODES, rollback_of, words
 
 
 @dataclass(kw_only=True)
@@ -39,11 +39,11 @@ class Take(ABC):
     strategy: str
     rollback_mode: str
     rollback: float
+    strength: str
+    rollback_worst: float
     upscale_by: float
     seed_from: str
     seed: int
-    strength: str = FIXED
-    rollback_worst: float = 1.0
     badness: Sequence[float] | None = None
 
     # The node's inputs that may hold something for each image; the first brings the MODEL, with its patches.

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from . import teacher_inputs
 from .guided_take import ROLLBACK_MODES, GuidedTake
 from .schema import schema
-from .teaching import rejections, teach
+from .teaching import check_strength, rejections, teach
 
 LAZY = ("guider", "sampler", "sigmas", "vae")
 
@@ -55,6 +55,7 @@ class UnderstudyTeacherAdvanced(io.ComfyNode):
                     "given: all.",
                 ),
                 teacher_inputs.rollback(default=0.4),
+                *teacher_inputs.strength(),
                 *teacher_inputs.size_and_memory(),
                 *teacher_inputs.seeds(),
             ],
@@ -63,8 +64,10 @@ class UnderstudyTeacherAdvanced(io.ComfyNode):
         )
 
     @classmethod
-    def check_lazy_status(cls, images, scores, threshold, **inputs):
-        if not any(sum(rejections(images, scores, threshold), [])):
+    def check_lazy_status(cls, images, scores, threshold, strategy=(), strength=(), **inputs):
+        rejected = sum(rejections(images, scores, threshold), [])
+        check_strength(threshold, strategy, strength)
+        if not any(rejected):
             return []
         return [*LAZY, *(["noise"] if "noise" in inputs else [])]  # the host refuses one that is not connected
 

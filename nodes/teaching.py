@@ -55,7 +55,7 @@ def teach(
     counts = [len(batch) for batch in images]
     places = places_of([single(each, "latent") for each in latent or ()] or [None], counts)
     masks = masks_of(mask or [None], images)
-    strength = inputs.get("strength", [FIXED]) if "refine" in inputs["strategy"] else [FIXED]
+    strength = inputs["strength"] if "refine" in inputs["strategy"] else [FIXED]
     worse = badness(values_of(scores, sum(counts)), threshold[0], counts, strength)
     listed = frozenset(name for name, values in inputs.items() if len(values) > 1)
     takes = [

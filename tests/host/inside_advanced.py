@@ -41,12 +41,13 @@ from comfy_extras.nodes_perpneg import PerpNegGuider  # noqa: E402
 from understudy.nodes.guiders import takes_each_by_itself  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.nodes.teacher_advanced import UnderstudyTeacherAdvanced  # noqa: E402
+from understudy.oracles.calibration import Calibration  # noqa: E402
 from understudy.oracles.threshold import Threshold  # noqa: E402
 
 UnderstudyTeacherAdvanced.hidden = UnderstudyTeacher.hidden
 WIDGETS = {
-    "start_from": "images", "strategy": "refine", "rollback_mode": "schedule", "rollback": 0.5, "upscale_by": 1.0,
-    "images_at_once": 0, "seed_from": "latent", "seed": SEED,
+    "start_from": "images", "strategy": "refine", "rollback_mode": "schedule", "rollback": 0.5, "strength": "fixed",
+    "rollback_worst": 0.9, "upscale_by": 1.0, "images_at_once": 0, "seed_from": "latent", "seed": SEED,
 }  # fmt: skip
 
 
@@ -62,13 +63,16 @@ def made(node, *args, **options):
     return node.execute(*args, **options).args[0]
 
 
-def advanced(images, rejected, guider, *, latent=None, mask=None, noise=None, sampler=None, sigmas=None, **widgets):
+def advanced(
+    images, rejected, guider, *, latent=None, mask=None, noise=None, sampler=None, sigmas=None, scores=None,
+    threshold=None, **widgets,
+):  # fmt: skip
     """All that the node hands over."""
     batches = images if isinstance(images, list) else [images]
     count = sum(map(len, batches))
     inputs = {
-        "images": batches, "scores": [scores_of([0.0 if i in rejected else 1.0 for i in range(count)])],
-        "threshold": [Threshold.fixed(0.5)], "vae": [VAE], "sampler": [sampler or sampler_of()],
+        "images": batches, "scores": [scores_of(scores or [0.0 if i in rejected else 1.0 for i in range(count)])],
+        "threshold": [threshold or Threshold.fixed(0.5)], "vae": [VAE], "sampler": [sampler or sampler_of()],
         "guider": guider if isinstance(guider, list) else [guider],
         "sigmas": [sigmas_of() if sigmas is None else sigmas],
         **{name: [value] for name, value in (WIDGETS | widgets).items()},
@@ -323,6 +327,20 @@ def check_rollback_cuts_the_sigmas():
     refused(["sigmas have shape [0]"], redone, pictures(), [1], guider, sigmas=torch.zeros(0))
     refused(["sigmas end at 5", "no step"], redone, pictures(), [1], guiders(1)["basic"][0], rollback_mode="noise",
             sigmas=torch.tensor([14.0, 5.0]))  # fmt: skip
+
+
+def check_by_score_is_each_image_alone_at_its_own_rollback():
+    calibration = Calibration("mine", {str(i): i / 100 for i in range(101)}, {}, "o", "p")
+    images, guider = pictures(), guiders(1)["cfg"][0]
+    score = {"strength": "by score", "rollback_mode": "noise", "rollback": 0.4, "rollback_worst": 0.9}
+    threshold = Threshold.percentile(calibration, 60)
+    made = redone(images, [], guider, threshold=threshold, scores=[0.9, 0.3, 0.0, 0.9], **score)
+    assert torch.equal(made[0], images[0])
+    for image, rollback in ((1, 0.65), (2, 0.9)):
+        fixed = {"rollback_mode": "noise", "rollback": rollback}
+        close(made[image], alone_of(images, image, guider, **fixed))
+        far(made[image], alone_of(images, image, guider, **{**fixed, "rollback": 0.4}))
+    refused(["'by score'", "mode percentile"], redone, images, [1], guider, **score)
 
 
 def check_what_is_not_needed_is_not_asked_for():

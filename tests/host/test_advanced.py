@@ -9,7 +9,8 @@ from .tensors import tensors
 
 GOOD, BAD = 0.9, 0.1
 SHARED = ("images", "scores", "threshold", "vae")
-WIDGETS = {name: REFINE[name] for name in ("start_from", "strategy", "upscale_by", "images_at_once", "seed_from")}
+KEPT = ("start_from", "strategy", "strength", "rollback_worst", "upscale_by", "images_at_once", "seed_from")
+WIDGETS = {name: REFINE[name] for name in KEPT}
 
 
 def test_all_checks_pass(host):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from understudy.nodes.seeds import BatchNoise, checksum, noise_of_image, samplers_upstream, with_seed
+from understudy.nodes.seeds import BatchNoise, checksum, made_with, noise_of_image, samplers_upstream, with_seed
 
 
 @pytest.fixture
@@ -33,6 +33,15 @@ def test_no_seed_travels_without_a_latent_or_with_another_one(latent):
     assert noise_of_image(None, 0) is None and noise_of_image({"samples": latent["samples"]}, 0) is None
     assert noise_of_image({**latent, "samples": latent["samples"] + 1e-3}, 0) is None
     assert noise_of_image(with_seed(latent, 10), 0)[0].seed == 10
+
+
+def test_preset_and_space_travel_under_the_same_checksum(latent):
+    made = with_seed({"samples": latent["samples"]}, 9, "dmd2", "SDXL")
+    key, row = made_with(made, 1)
+    assert (key["preset"], key["space"], row) == ("dmd2", "SDXL", 1)
+    assert made_with({**made, "samples": made["samples"] * 0.99}, 1) is None, "another latent's key says nothing"
+    key, _ = made_with(latent, 0)
+    assert key["preset"] is key["space"] is None
 
 
 def test_a_checksum_is_of_the_values():
