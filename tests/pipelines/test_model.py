@@ -4,6 +4,7 @@ import pytest
 import torch
 from understudy.pipelines.model import LatentModel, StudentPlan, TeacherPlan, draw, redo
 from understudy.samplers.denoisers import DiscreteDenoiser, scaled_linear
+from understudy.samplers.presets import STUDENTS, TEACHERS, way_back
 from understudy.samplers.schedules import consistency_sigmas, trailing_sigmas
 
 
@@ -111,6 +112,12 @@ def test_steps_of_the_teacher_alone(scheduler):
     whole = TeacherPlan(4, rollback=1, scheduler=scheduler)
     assert whole.full_steps_from_noise(denoiser) == 4
     torch.testing.assert_close(whole.sigmas(denoiser), of_schedule(rollback=1).sigmas(denoiser))
+
+
+def test_the_default_way_back_is_the_table_s_for_stable_diffusion():
+    for teacher in ("sd15", "sdxl"):
+        assert TeacherPlan().rollback == round(way_back(STUDENTS["LCM-LoRA"], TEACHERS[teacher]), 2)
+    assert TeacherPlan().sigmas(Linear().denoiser)[0] == pytest.approx((0.41 / 0.59) ** 0.5)
 
 
 @pytest.mark.parametrize(
