@@ -51,7 +51,12 @@ class PlainTake(Take):
     @functools.cached_property
     def patched(self) -> tuple[object, list[str]]:
         """The MODEL as it is sampled, and what became of its own patches."""
-        return (self.model, []) if self.row is None else with_patches(self.row, self.model, self.cells)
+        if self.row is None:
+            return self.model, []
+        key = (id(self.model), self.row.key, self.cells)
+        if key not in self.shared:  # the host keeps what it read for hooks at the MODEL
+            self.shared[key] = with_patches(self.row, self.model, self.cells)
+        return self.shared[key]
 
     @functools.cached_property
     def guider(self):
@@ -73,11 +78,11 @@ class PlainTake(Take):
 
     def source(self, shot: Shot) -> str:
         if self.published(shot) is not None:
-            return f", the table's for {shot.preset}"
+            return f" (the table's for {shot.preset})"
         if self.row is None or self.rollback_mode != "noise":
             return ""
         unknown = "no student's preset came with the latent"
-        return f", the widget's, as {f'the table has none for {shot.preset}' if shot.preset else unknown}"
+        return f" (the widget's: {f'the table has none for {shot.preset}' if shot.preset else unknown})"
 
     def said(self, shot: Shot, start: float) -> list[str]:
         lines = super().said(shot, start)

@@ -26,6 +26,7 @@ class Take(ABC):
     and the others for the whole batches in which the images have their Places.
     masks: for each image what may change of it, [H, W] in 0 to 1, or None for all of it.
     badness: for each how far below the threshold its score is, 0 to 1; None where the way back does not depend on it.
+    shared: by all takes of one run of the node, for MODELs that it patches.
     What comes in lazily is None where no image of the whole list is rejected.
     """
 
@@ -45,6 +46,7 @@ class Take(ABC):
     seed_from: str
     seed: int
     badness: Sequence[float] | None = None
+    shared: dict = field(default_factory=dict)
 
     # The node's inputs that may hold something for each image; the first brings the MODEL, with its patches.
     INPUTS: ClassVar[tuple[str, ...]]
@@ -92,8 +94,8 @@ class Take(ABC):
         why = self.source(shot)
         if shot.badness is not None:
             first = rollback_of(self, 0.0, self.published(shot))
-            why = (f" by score, from {first:g} at the threshold{why} to {self.rollback_worst:g} at the calibration's "
-                   "worst score")  # fmt: skip
+            worst = f"{self.rollback_worst:g} at the calibration's worst score"
+            why = f" by score, from {first:g}{why} at the threshold to {worst}"
         return [words(sampling, shot.rollback, self.rollback_mode, start, why)]
 
     def source(self, shot: Shot) -> str:

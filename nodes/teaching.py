@@ -58,6 +58,7 @@ def teach(
     strength = inputs["strength"] if "refine" in inputs["strategy"] else [FIXED]
     worse = badness(values_of(scores, sum(counts)), threshold[0], counts, strength)
     listed = frozenset(name for name, values in inputs.items() if len(values) > 1)
+    shared = {}
     takes = [
         kind(
             images=batch,
@@ -65,6 +66,7 @@ def teach(
             places=places[k],
             masks=masks[k],
             badness=worse[k],
+            shared=shared,
             listed=listed,
             **{name: each[k if len(each) > 1 else 0] for name, each in inputs.items()},
         )

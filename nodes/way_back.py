@@ -35,8 +35,10 @@ def badness(
 def rollback_of(take, badness: float | None, start: float | None) -> float:
     """How far back an image goes: ``start``, the table's, or the widget's; by its score on towards ``rollback_worst``.
 
-    To two digits, as the widgets have them, so that what the node says can be typed in.
+    Other numbers than the widget's have two digits, as it has, so that what the node says can be typed in.
     """
+    if start is None and badness is None:
+        return take.rollback
     start = take.rollback if start is None else start
     if badness is not None:
         start += (take.rollback_worst - start) * badness
@@ -77,5 +79,5 @@ def words(sampling, rollback: float, mode: str, sigma: float, why: str = "") -> 
     noise = 1.0 if flow and sigma >= 1 else sigma_to_variance(sigma, flow)
     text = f"{mode} {rollback:g}{why}: starts at sigma {sigma:.3g} ({kind}"
     if mode == "noise" and rollback < 1 and abs(variance_to_sigma(rollback, flow) / sigma - 1) > 1e-3:
-        text += ", where the model's range ends"
+        text += ", as far as its noise levels go"
     return f"{text}); {percent_text(1 - noise)} of the variance is the picture's"

@@ -220,7 +220,7 @@ def check_the_same_noise_share_on_all_families():
         for share, end in ((1e-9, sampling.sigma_min), (1 - 1e-12, sampling.sigma_max)):
             sigmas = sigmas_from(host.calculate_sigmas, sampling, 12, share, "noise")
             assert abs(float(sigmas[0]) / float(end) - 1) < 1e-4, (name, share)
-            clipped = "range ends" in words(sampling, share, "noise", float(sigmas[0]))
+            clipped = "as far as" in words(sampling, share, "noise", float(sigmas[0]))
             assert clipped == (share < 0.5 or end > 1)  # a flow's range ends at all noise
         # The same fraction of a schedule is not the same share.
         asked.append(
@@ -275,10 +275,10 @@ def check_the_way_back_by_the_table_is_the_student_s():
     of_its_own = latent_of(TEACHERS["sd15"], "SD15", "hyper-sd")
     changed = {**of_its_own, "samples": of_its_own["samples"] + 1}
     for latent, options, noise, why in (
-        (of_its_own, {}, 0.41, "noise 0.41, the table's for hyper-sd: starts"),
-        (None, {}, 0.9, "noise 0.9, the widget's, as no student's preset came with the latent: starts"),
+        (of_its_own, {}, 0.41, "noise 0.41 (the table's for hyper-sd): starts"),
+        (None, {}, 0.9, "noise 0.9 (the widget's: no student's preset came with the latent): starts"),
         (changed, {}, 0.9, "no student's preset"),
-        (of_student, {}, 0.9, "noise 0.9, the widget's, as the table has none for dmd2: starts"),  # dmd2 is of SDXL
+        (of_student, {}, 0.9, "noise 0.9 (the widget's: the table has none for dmd2): starts"),  # dmd2 is of SDXL
         (of_its_own, {"settings": "my own"}, 0.9, "noise 0.9: starts"),
     ):
         sigma, text = started(latent=latent, **{**sd15, **options})
@@ -305,6 +305,26 @@ def check_the_node_says_what_the_table_said():
         latent = ARCHITECTURES["QwenImage"].latent
         spoken = told(model=small("QwenImage"), vae=AnyVae(latent), **TABLE)
         assert "50 steps, cfg 4, euler, simple, shift 3.1" in spoken
+
+
+def check_a_list_is_sampled_by_one_patched_model():
+    if "QwenImage" in HERE:
+        seen, latent, model = [], ARCHITECTURES["QwenImage"].latent, small("QwenImage").clone()
+
+        def record(apply, a):
+            seen.append(apply.__self__.model_sampling)
+            return apply(a["input"], a["timestep"], **a["c"])
+
+        model.set_model_unet_function_wrapper(record)
+        before = model.model.model_sampling
+        teach(list(pictures().split(1)), [0, 1, 3], model=model, vae=AnyVae(latent), positive=prompts(), **TABLE)
+        assert len(seen) == 3 * 50 and all(each is seen[0] for each in seen)
+        assert seen[0] is not before
+
+
+def prompts():
+    """One conditioning for each entry, so that each is a run of its own."""
+    return tuple(text(seed) for seed in range(BATCH))
 
 
 def check_sampling_that_the_user_patched():
@@ -434,7 +454,7 @@ def check_the_student_s_latent_says_its_preset_and_its_space():
     assert (latent[KEY]["preset"], latent[KEY]["space"]) == ("dmd2", "SDXL")
     image = pictures(2)
     given = {"model": small("SDXL"), "vae": AnyVae(ARCHITECTURES["SDXL"].latent), "start_from": "latent"}
-    assert "noise 0.41, the table's for dmd2" in told(
+    assert "noise 0.41 (the table's for dmd2)" in told(
         images=image, latent=latent, rollback_mode="noise", **given, **TABLE
     )
     given["model"] = MODEL

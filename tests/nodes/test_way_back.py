@@ -26,7 +26,8 @@ def test_a_threshold_without_a_calibration_is_refused_with_what_to_do(threshold)
 
 def test_a_rollback_goes_from_the_table_s_or_the_widget_s_to_the_worst_in_two_digits():
     take = SimpleNamespace(rollback=0.4, rollback_worst=0.9)
-    assert rollback_of(take, None, None) == 0.4 and rollback_of(take, None, 0.6858) == 0.69
+    assert rollback_of(SimpleNamespace(rollback=0.655), None, None) == 0.655, "the widget's is as it was typed"
+    assert rollback_of(take, None, 0.6858) == 0.69
     assert [rollback_of(take, bad, None) for bad in (0.0, 0.25, 1.0)] == [0.4, 0.53, 0.9]
     assert rollback_of(take, 0.5, 0.6858) == 0.79
     lower = SimpleNamespace(rollback=0.4, rollback_worst=0.3)
