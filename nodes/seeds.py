@@ -12,6 +12,7 @@ import torch
 # The host's nodes copy keys of a LATENT that they do not know, and also where they change its samples.
 KEY = "understudy_seed"
 NAMES = ("seed", "noise_seed")
+TEACHERS = ("UnderstudyTeacher", "UnderstudyTeacherAdvanced")
 
 
 class BatchNoise(NamedTuple):
@@ -119,7 +120,8 @@ def _is_link(graph, value) -> bool:
 
 
 def _gives_latents(class_type: str) -> bool:
-    """A sampler's seed counts; a seed may also be a film grain's, or of the words of a prompt."""
+    """A sampler's seed counts; a seed may also be a film grain's, or of the words of a prompt. A Teacher's does not: it
+    redoes a part of what another sampler made."""
     import nodes
 
-    return "LATENT" in nodes.NODE_CLASS_MAPPINGS[class_type].RETURN_TYPES
+    return class_type not in TEACHERS and "LATENT" in nodes.NODE_CLASS_MAPPINGS[class_type].RETURN_TYPES

@@ -361,6 +361,25 @@ def check_guiders_of_a_list_are_each_entry_s_own():
     far(pieces[3][0], alone_of(images, 3, each[1]))
 
 
+def check_patches_are_told_which_images_are_sampled():
+    told = []
+
+    def patch(apply_model, given):
+        told.append(given["c"]["transformer_options"].get("ad_params"))
+        return apply_model(given["input"], given["timestep"], **given["c"])
+
+    model = MODEL.clone()
+    model.set_model_unet_function_wrapper(patch)
+    for name, rows in (("cfg", [[1, 3]]), ("perp neg", [[1], [3]])):
+        told.clear()
+        redone(pictures(), [1, 3], guiders(model=model)[name][0])
+        assert [params["sub_idxs"] for params in told[:: len(told) // len(rows)]] == rows
+        assert all(params["full_length"] == BATCH for params in told)
+    told.clear()
+    redone(pictures(), range(BATCH), guiders(model=model)["cfg"][0])
+    assert told and not any(told)
+
+
 def check_how_many_at_once_changes_no_picture():
     images, rejected = pictures(), [0, 1, 3]
     for options in ({}, {"sampler_name": "euler_ancestral"}, {"strategy": "regenerate"}):

@@ -70,6 +70,8 @@ def upstream(monkeypatch):
     latents = "KSampler KSamplerAdvanced SamplerCustomAdvanced EmptyLatentImage LatentBatch".split()
     classes = {name: SimpleNamespace(RETURN_TYPES=("LATENT",)) for name in latents}
     classes |= {name: SimpleNamespace(RETURN_TYPES=("IMAGE",)) for name in ("VAEDecode", "Grain")}
+    teachers = ("UnderstudyTeacher", "UnderstudyTeacherAdvanced")
+    classes |= {name: SimpleNamespace(RETURN_TYPES=("IMAGE", "BOOLEAN", "LATENT")) for name in teachers}
     monkeypatch.setitem(sys.modules, "nodes", SimpleNamespace(NODE_CLASS_MAPPINGS=classes))
 
     def find(last, seed=0, **nodes):
@@ -94,6 +96,9 @@ def test_the_nearest_sampler_on_each_way_counts(upstream):
     assert upstream("d", **decoded, **both) == [("KSampler (node a)", 4), ("KSampler (node c)", 2**64 - 1)]
     grain = {"g": ("Grain", {"image": ["d", 0], "seed": 8}), "b": sampler(3)}
     assert upstream("g", **decoded, **grain) == [("KSampler (node b)", 3)]
+    teachers = {"u": ("UnderstudyTeacher", {"images": ["d", 0], "seed": 8}), "b": sampler(3)}
+    teachers["v"] = ("UnderstudyTeacherAdvanced", {"images": ["u", 0], "seed": 9})
+    assert upstream("v", **decoded, **teachers) == [("KSampler (node b)", 3)]  # they redo a part of what b made
     assert upstream("d", d=("VAEDecode", {"samples": ["e", 0]}), e=EMPTY) == []
 
 
