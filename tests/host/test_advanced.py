@@ -18,7 +18,7 @@ def test_all_checks_pass(host):
     assert not failed, failed
 
 
-def with_advanced(scores, seed, **inputs):
+def with_advanced(scores, seed):
     """The adaptive graph with Teacher Advanced in place of Teacher, and what is connected to it."""
     graph = Adaptive(scores, seed=seed)
     texts = {"positive": graph.positive[0], "negative": graph.negative[0]}
@@ -28,9 +28,8 @@ def with_advanced(scores, seed, **inputs):
     given = {name: graph.nodes[graph.teacher]["inputs"][name] for name in SHARED}
     parts = {"guider": graph.guider[0], "sampler": graph.sampler[0], "sigmas": graph.sigmas[0]}
     more = {"rollback_mode": "schedule", "rollback": 0.5, "seed": seed}
-    del graph.nodes[graph.teacher]
-    graph.teacher = graph.add("UnderstudyTeacherAdvanced", **given, **parts, **WIDGETS, **more, **inputs)
-    graph.set(graph.after, images=graph.teacher[0], booleans=graph.teacher[1])
+    made = {**given, **parts, **WIDGETS, **more}
+    graph.nodes[graph.teacher] = {"class_type": "UnderstudyTeacherAdvanced", "inputs": made}
     return graph
 
 
