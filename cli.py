@@ -157,10 +157,14 @@ def generate(
     strategy: Annotated[
         str, typer.Option(help="refine: the teacher goes on from the student's image. regenerate: from its noise.")
     ] = "refine",
-    rollback: Annotated[float, typer.Option(help="How far refine goes back towards noise, 0 to 1.")] = 0.5,
+    rollback: Annotated[float, typer.Option(help="How far refine goes back towards noise, 0 to 1.")] = 0.41,
     rollback_mode: Annotated[
-        str, typer.Option(help="Rollback is a fraction of the schedule, or noise_variance (the paper's algorithm).")
-    ] = "schedule",
+        str,
+        typer.Option(
+            help="What rollback is. noise: the noise's share of the variance, so that 0.4 leaves 60 % of it to the "
+            "picture. schedule: a fraction of the schedule."
+        ),
+    ] = "noise",
     size: Annotated[
         str, typer.Option(help="512, or width and height as in 768x512; the student's own without it.")
     ] = "",

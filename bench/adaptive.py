@@ -113,7 +113,7 @@ class Stage:
 
 
 def teacher_plan(**settings) -> TeacherPlan:
-    return TeacherPlan(cfg=CFG, scheduler="trailing", **settings)
+    return TeacherPlan(cfg=CFG, scheduler="trailing", **{"rollback_mode": "schedule"} | settings)
 
 
 def _quiet(step: int, steps: int) -> None:

@@ -100,7 +100,7 @@ def _drawn(scenes: list) -> torch.Tensor:
 
 def _teacher(**changes) -> TeacherPlan:
     plan = TEACHERS["refine"]
-    settings = {"steps": plan.steps, "rollback": plan.rollback} | changes
+    settings = {"steps": plan.steps, "rollback": plan.rollback, "rollback_mode": plan.rollback_mode} | changes
     return TeacherPlan(cfg=plan.cfg, sampler=plan.sampler, scheduler=plan.scheduler, **settings)
 
 

@@ -24,6 +24,7 @@ CLASSES = {
     "threshold": ("UnderstudyThreshold",),
     "attention_guidance": ("UnderstudyAttentionGuidance",),
     "teacher": ("UnderstudyTeacher",),
+    "teacher_advanced": ("UnderstudyTeacherAdvanced",),
     "keep_better": ("UnderstudyKeepBetter",),
     "receipt": ("UnderstudyReceipt",),
 }

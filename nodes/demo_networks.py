@@ -128,7 +128,7 @@ def _model_classes():
     import comfy.model_base
     import comfy.supported_models_base
 
-    class DemoConfig(comfy.supported_models_base.BASE):
+    class UnderstudyDemo(comfy.supported_models_base.BASE):
         unet_extra_config = {}
 
         def __init__(self, unet_config):
@@ -148,7 +148,7 @@ def _model_classes():
                 log.warning("Understudy demo, negative prompt ignored: %s", error)
             return super().extra_conds(**kwargs)
 
-    return DemoConfig, DemoModel
+    return UnderstudyDemo, DemoModel
 
 
 def _model_patcher(config: dict, weights: dict[str, torch.Tensor]):
@@ -157,7 +157,7 @@ def _model_patcher(config: dict, weights: dict[str, torch.Tensor]):
     import comfy.model_patcher
     import comfy.utils
 
-    DemoConfig, DemoModel = _model_classes()
+    UnderstudyDemo, DemoModel = _model_classes()
     arguments = unet_config(config)
     key_map = comfy.utils.unet_to_diffusers(arguments)
     unknown = sorted(set(weights) - set(key_map))
@@ -165,7 +165,7 @@ def _model_patcher(config: dict, weights: dict[str, torch.Tensor]):
         raise ValueError(f"keys of the demo network that ComfyUI's UNetModel has no place for: {', '.join(unknown)}")
 
     offload_device = comfy.model_management.unet_offload_device()
-    model = DemoModel(DemoConfig(arguments | {"dtype": torch.float32}), comfy.model_base.ModelType.V_PREDICTION)
+    model = DemoModel(UnderstudyDemo(arguments | {"dtype": torch.float32}), comfy.model_base.ModelType.V_PREDICTION)
     model.diffusion_model.load_state_dict({key_map[key]: value for key, value in weights.items()}, strict=True)
     return comfy.model_patcher.ModelPatcher(
         model.to(offload_device), load_device=comfy.model_management.get_torch_device(), offload_device=offload_device

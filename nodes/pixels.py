@@ -14,6 +14,17 @@ def extended(tensor: torch.Tensor, height: int, width: int, dims: tuple[int, int
     return tensor
 
 
+def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Images [B, H, W, C] at another height and width, as the host's Upscale Image makes them: larger by ``bicubic``,
+    smaller by ``area``. They themselves where they have that size."""
+    if tuple(images.shape[1:3]) == tuple(size):
+        return images
+    from comfy.utils import common_upscale
+
+    method = "bicubic" if size[0] * size[1] > images.shape[1] * images.shape[2] else "area"
+    return common_upscale(images.movedim(-1, 1), size[1], size[0], method, "disabled").movedim(1, -1)
+
+
 def extended_to_multiple(images: torch.Tensor, multiple: int) -> torch.Tensor:
     """Images [B, H, W, C], their edges repeated up to sides that a VAE can take without cropping."""
     height, width = (-(-side // multiple) * multiple for side in images.shape[1:3])
@@ -39,8 +50,12 @@ def decode(vae, samples: torch.Tensor) -> torch.Tensor:
     return images
 
 
-def fitted_to(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """``after`` in the size, type and channels of ``before`` [B, H, W, 3 or 4]; alpha is that of ``before``."""
-    height, width = before.shape[1:3]
-    pixels = after[:, :height, :width, :3].to(before)
+def fitted_to(before: torch.Tensor, after: torch.Tensor, size: tuple[int, int] | None = None) -> torch.Tensor:
+    """``after`` in the size, type and channels of ``before`` [B, H, W, 3 or 4]; alpha is that of ``before``.
+
+    size: height and width of what ``after`` shows of it, without what was added at its lower and right edge; without it
+    those of ``before``.
+    """
+    height, width = size or before.shape[1:3]
+    pixels = resized(after[:, :height, :width, :3], before.shape[1:3]).to(before)
     return torch.cat([pixels, before[..., 3:]], dim=-1)

@@ -70,17 +70,13 @@ def prepare(
         if name not in known:
             raise ValueError(f"{row.key} asks for {name!r}, which this ComfyUI does not have.")
     architecture = _architecture(row, model)
-    tokens = NATIVE
-    if cells is not None and architecture is not None:
-        tokens = round(cells[0] * cells[1] * (ARCHITECTURES[architecture].latent.pixels / 16) ** 2)
-    model = _patched(model, row.patch, architecture, tokens)
+    tokens = tokens_of(architecture, cells)
+    model = patched(model, row.patch, architecture, tokens)
     if isinstance(row.schedule, str):
         host = KSampler(model, steps, model.load_device, row.sampler, row.schedule, denoise, model.model_options)
         sigmas = host.sigmas
     else:
-        sampling = model.get_model_object("model_sampling")
-        times = SimpleNamespace(sigmas=sampling.sigmas, t_to_sigma=sampling.sigma)
-        sigmas = row.schedule.sigmas(times, steps, denoise, tokens)
+        sigmas = row.schedule.sigmas(times_of(model), steps, denoise, tokens)
     sampler = _sampler(row.sampler, model, row.knobs)
     return Prepared(model, row.sampler, sampler, sigmas, row.cfg if row.forced else cfg)
 
@@ -114,6 +110,26 @@ def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = 
     return clone
 
 
+def architecture_of(model) -> str | None:
+    """The MODEL's architecture in the table, None for one that is not there."""
+    return next(
+        (each.__name__ for each in type(model.model.model_config).__mro__ if each.__name__ in ARCHITECTURES), None
+    )
+
+
+def tokens_of(architecture: str | None, cells: tuple[int, int] | None) -> int:
+    """The image's squares of 16 x 16 pixels, from the height and width of its latent; of 1024 x 1024 where unknown."""
+    if cells is None or architecture is None:
+        return NATIVE
+    return round(cells[0] * cells[1] * (ARCHITECTURES[architecture].latent.pixels / 16) ** 2)
+
+
+def times_of(model) -> SimpleNamespace:
+    """What a schedule of the table needs to know of the MODEL."""
+    sampling = model.get_model_object("model_sampling")
+    return SimpleNamespace(sigmas=sampling.sigmas, t_to_sigma=sampling.sigma)
+
+
 def _architecture(row: Sampling, model) -> str | None:
     """Which of the row's architectures the model is; None for a row of any."""
     if not row.architectures:
@@ -128,7 +144,7 @@ def _architecture(row: Sampling, model) -> str | None:
     )
 
 
-def _patched(model, patch: Patch | None, architecture: str | None, tokens: int):
+def patched(model, patch: Patch | None, architecture: str | None, tokens: int):
     """The MODEL as the host's own nodes patch it; LCM's boundary is ours."""
     from comfy_extras import nodes_model_advanced as host
 

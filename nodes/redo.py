@@ -7,49 +7,54 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from .noise import starting_noise
+from .guiders import of_images
+from .masks import blended
+from .noise import noise_of_batch
 from .pixels import decode, fitted_to
-from .sampling import Progress, runs_needed, sample_images
-from .subset import Subset
-from .take import CONDITIONING, Shot, Take
+from .redone_latent import latent_of
+from .sampling import Progress, guided_runs_needed, sample_guided
+from .take import Shot, Take, subset_of, subsets
 
 T = TypeVar("T")
 
 
 class Redone(NamedTuple):
-    """A whole batch after the teacher: its images, and network evaluations per image (0 where it was kept)."""
+    """A whole batch after the teacher: its images, network evaluations per image (0 where it was kept), and the LATENT
+    of those that were redone, None if there is none."""
 
     images: torch.Tensor
     evaluations: list[int]
+    latent: dict | None
 
 
-def redo(takes: Sequence[Take]) -> list[Redone]:
-    """Each take after the teacher; kept images are those that came in, bit for bit."""
+def redo(takes: Sequence[Take], at_once: int = 0) -> list[Redone]:
+    """Each take after the teacher; kept images are those that came in, bit for bit.
+
+    at_once: the most images that are sampled together; with 0 as many as the largest batch that came in has, since
+    people split batches to save memory. What becomes of an image does not depend on it.
+    """
     from comfy.model_management import throw_exception_if_processing_interrupted
 
     rejected = [take for take in takes if take.shots]
     for take in sorted_by_model(rejected, lambda take: take.vae):
         throw_exception_if_processing_interrupted()
         take.encode()
-    runs = joined([shot for take in rejected for shot in take.shots], max(len(take.images) for take in takes))
+    most = at_once or max(len(take.images) for take in takes)
+    runs = [Run(shots) for shots in joined([shot for take in rejected for shot in take.shots], most)]
     if runs:
-        first = runs[0][0].take
-        progress = Progress(first.model, first.steps, sum(_sampling_runs(run) for run in runs))
+        progress = Progress(runs[0].take.model, sum(run.parts * (len(run.sigmas) - 1) for run in runs))
     for run in runs:
         throw_exception_if_processing_interrupted()
-        _sample(run, progress)
+        run.sample(progress)
     images = {}
     for take in sorted_by_model(rejected, lambda take: take.vae):
         throw_exception_if_processing_interrupted()
         images[id(take)] = _decoded(take)
-    return [Redone(images.get(id(take), take.images), _evaluations(take)) for take in takes]
+    return [Redone(images.get(id(take), take.images), _evaluations(take), latent_of(take)) for take in takes]
 
 
 def joined(shots: Iterable[Shot], most: int) -> list[list[Shot]]:
-    """The shots in batches that the teacher can sample as one, ``most`` images or fewer in each; by model.
-
-    People split batches to save memory, so ``most`` is the size of the largest batch that came in.
-    """
+    """The shots in batches that the teacher can sample as one, ``most`` images or fewer in each; by model."""
     groups: dict[tuple, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.agrees_in(), []).append(shot)
@@ -63,65 +68,55 @@ def sorted_by_model(things: Iterable[T], model_of: Callable[[T], object]) -> lis
     return sorted(things, key=lambda thing: order.setdefault(id(model_of(thing)), len(order)))
 
 
-def _sampling_runs(run: Sequence[Shot]) -> int:
-    take, mask = run[0].take, run[0].mask
-    masks = {} if mask is None else {"noise_mask": mask}
-    return runs_needed(take.model, take.sampler_name, take.sampler, masks, len(run))
+class Run:
+    """Shots that agree, to be sampled together.
 
+    sigmas: their noise levels. parts: in how many sampling runs the host's sampler and guider take them.
+    """
 
-def _latent(run: Sequence[Shot]) -> dict:
-    latent = {"samples": torch.cat([shot.samples for shot in run])}
-    if run[0].mask is not None:
-        latent["noise_mask"] = torch.cat([shot.mask for shot in run])
-    return latent
+    def __init__(self, shots: Sequence[Shot]):
+        self.shots, self.take = shots, shots[0].take
+        self.sigmas = self.take.sigmas_of(shots[0])
+        self.latent = {"samples": torch.cat([shot.samples for shot in shots])}
+        if shots[0].mask is not None:
+            self.latent["noise_mask"] = torch.cat([shot.mask for shot in shots])
+        take = self.take
+        self.parts = guided_runs_needed(take.guider, take.sampler_name, take.sampler, self.latent, len(shots))
 
+    def sample(self, progress: Progress):
+        """Give each shot its redone latent and its evaluations."""
+        take, size = self.take, self.latent["samples"].shape[2:]
+        rows = subset_of(self.shots, take.INPUTS[0])
+        samples, evaluations = sample_guided(
+            of_images(take.guider, subsets(self.shots, take.guider.original_conds), size, take.upscale_by),
+            take.sampler_name,
+            take.sampler,
+            self.sigmas,
+            self.latent,
+            self._noise(),
+            self.shots[0].noise.seed,
+            [shot.index for shot in self.shots],
+            progress,
+            rows=rows,
+        )
+        in_parts = self.parts > 1 or not rows.whole
+        for shot, sample, count in zip(self.shots, samples.split(1), evaluations, strict=True):
+            shot.samples, shot.evaluations, shot.in_parts = sample, count, in_parts
+            shot.said = take.said(shot, float(self.sigmas[0]))
 
-def _noise(run: Sequence[Shot]) -> torch.Tensor:
-    """The shots' starting noise, each out of its own whole batch."""
-    like = run[0].samples
-    whole = {
-        noise: starting_noise((noise.batch, *like.shape[1:]), like.dtype, noise.seed, noise.batch_index)
-        for noise in {shot.noise for shot in run}
-    }
-    return torch.stack([whole[shot.noise][shot.row] for shot in run])
-
-
-def _sample(run: Sequence[Shot], progress: Progress):
-    """Give each shot its redone latent and its evaluations."""
-    take, latent = run[0].take, _latent(run)
-    size = latent["samples"].shape[2:]
-    rows, of_positive, of_negative = (_subset(run, name) for name in ("model", *CONDITIONING))
-    if of_positive == of_negative:
-        of_negative = of_positive  # a ControlNet that both share is cut once, so that both still share it
-    samples, evaluations = sample_images(
-        take.model,
-        take.sampler_name,
-        take.sampler,
-        take.sigmas(),
-        take.cfg,
-        of_positive.conditioning(take.positive, size),
-        of_negative.conditioning(take.negative, size),
-        latent,
-        _noise(run),
-        run[0].noise.seed,
-        [shot.index for shot in run],
-        progress,
-        rows=rows,
-    )
-    in_parts = _sampling_runs(run) > 1 or not rows.whole
-    for shot, sample, count in zip(run, samples.split(1), evaluations, strict=True):
-        shot.samples, shot.evaluations, shot.in_parts = sample, count, in_parts
-
-
-def _subset(run: Sequence[Shot], name: str) -> Subset:
-    """Which images of the batch that this input is for the shots are."""
-    return Subset([shot.place_in_batch(name)[0] for shot in run], run[0].place_in_batch(name)[1])
+    def _noise(self) -> torch.Tensor:
+        """The shots' starting noise, each out of its own whole batch."""
+        like, given = self.shots[0].samples, self.take.noise
+        whole = {noise: noise_of_batch(noise, like, given) for noise in {shot.noise for shot in self.shots}}
+        return torch.stack([whole[shot.noise][shot.row] for shot in self.shots])
 
 
 def _decoded(take: Take) -> torch.Tensor:
     images = take.images.clone()
     decoded = decode(take.vae, torch.cat([shot.samples for shot in take.shots]))
-    images[take.chosen] = fitted_to(images[take.chosen], decoded)
+    redone = fitted_to(images[take.chosen], decoded, take.size)
+    for shot, image in zip(take.shots, redone, strict=True):
+        images[shot.image] = blended(images[shot.image], image, take.masks[shot.image])
     return images
 
 

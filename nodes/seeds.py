@@ -1,4 +1,5 @@
-"""Which noise an image was made of: its seed travels in the student's latent, or stands upstream in the graph."""
+"""Which noise an image was made of, and by which student: that travels in the student's latent; a seed may also stand
+upstream in the graph."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import torch
 # The host's nodes copy keys of a LATENT that they do not know, and also where they change its samples.
 KEY = "understudy_seed"
 NAMES = ("seed", "noise_seed")
+TEACHERS = ("UnderstudyTeacher", "UnderstudyTeacherAdvanced")
 
 
 class BatchNoise(NamedTuple):
@@ -25,16 +27,20 @@ class BatchNoise(NamedTuple):
         return row if self.batch_index is None else self.batch_index[row]
 
 
-def with_seed(latent: Mapping, seed: int) -> dict:
-    """The latent that a sampler made with this seed, and what ``travelled`` tells of it later."""
+def with_seed(latent: Mapping, seed: int, preset: str | None = None, space: str | None = None) -> dict:
+    """The latent that a sampler made with this seed, and what is told of it later.
+
+    preset: the student's, in the table. space: which the latent is of.
+    """
     sums = [checksum(sample) for sample in latent["samples"]]
-    return {**latent, KEY: {"seed": seed, "batch_index": latent.get("batch_index"), "checksums": sums}}
+    made = {"seed": seed, "batch_index": latent.get("batch_index"), "preset": preset, "space": space}
+    return {**latent, KEY: {**made, "checksums": sums}}
 
 
-def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int] | None:
-    """The noise of the batch that the latent's image ``place`` was sampled in, and its row in that.
+def made_with(latent: Mapping | None, place: int) -> tuple[Mapping, int] | None:
+    """What travelled with the latent's image ``place``: the key, and the image's row in the batch that it was made in.
 
-    None where nothing travelled with the latent, or the image was changed since: resampled, resized, or another's.
+    None where nothing did, or the image was changed since: resampled, resized, or another's.
     """
     key = (latent or {}).get(KEY)
     if key is None:
@@ -42,9 +48,18 @@ def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int]
     sums, own = key["checksums"], checksum(latent["samples"][place])
     if own not in sums:
         return None
-    row = place if sums[place : place + 1] == [own] else sums.index(own)
+    return key, place if sums[place : place + 1] == [own] else sums.index(own)
+
+
+def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int] | None:
+    """The noise of the batch that the latent's image ``place`` was sampled in, and its row in that; None as
+    :func:`made_with`."""
+    found = made_with(latent, place)
+    if found is None:
+        return None
+    key, row = found
     indices = key["batch_index"]
-    return BatchNoise(key["seed"], len(sums), None if indices is None else tuple(indices)), row
+    return BatchNoise(key["seed"], len(key["checksums"]), None if indices is None else tuple(indices)), row
 
 
 def checksum(sample: torch.Tensor) -> str:
@@ -105,7 +120,8 @@ def _is_link(graph, value) -> bool:
 
 
 def _gives_latents(class_type: str) -> bool:
-    """A sampler's seed counts; a seed may also be a film grain's, or of the words of a prompt."""
+    """A sampler's seed counts; a seed may also be a film grain's, or of the words of a prompt. A Teacher's does not: it
+    redoes a part of what another sampler made."""
     import nodes
 
-    return "LATENT" in nodes.NODE_CLASS_MAPPINGS[class_type].RETURN_TYPES
+    return class_type not in TEACHERS and "LATENT" in nodes.NODE_CLASS_MAPPINGS[class_type].RETURN_TYPES

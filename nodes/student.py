@@ -6,9 +6,11 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
+from ..files.student_file import StudentFile
 from ..samplers.presets import STUDENTS
 from .display import shown
 from .folders import NONE, student_files, student_path
+from .latent_space import space_of
 from .latents import single
 from .noise import starting_noise
 from .patches import warning
@@ -87,7 +89,9 @@ class UnderstudyStudentSampler(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(
-                    "latent", tooltip="The student's latents, for a VAE Decode, with their seed for Teacher."
+                    "latent",
+                    tooltip="The student's latents, for a VAE Decode, with their seed, preset and"
+                    " latent space for Teacher.",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -140,7 +144,9 @@ class UnderstudyStudentSampler(io.ComfyNode):
         )
         if runs > 1 and (deaf := warning(model, batch)):
             said.append(deaf)
-        latent = with_seed({**latent, "samples": samples}, seed)
+        if settings_from != NONE:
+            preset = StudentFile.read(student_path(settings_from)).preset
+        latent = with_seed({**latent, "samples": samples}, seed, preset, space_of(model))
         return io.NodeOutput(latent, ui=shown("\n".join(said), cls.hidden.unique_id) if said else None)
 
 

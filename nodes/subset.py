@@ -15,6 +15,7 @@ import torch
 # Keys of a conditioning's options whose tensors the host repeats cyclically (comfy.utils.repeat_to_batch_size) ...
 CYCLIC = frozenset(
     {
+        "cross_attn",
         "pooled_output",
         "attention_mask",
         "cross_attn_controlnet",
@@ -63,12 +64,14 @@ def mask_per_image(mask: torch.Tensor, latents: Sequence[int]) -> torch.Tensor:
     return masks if frames == 1 or len(masks) == batch != frames else mask
 
 
-def cond_masks_per_image(conditioning: list, latent_size: Sequence[int]) -> list:
-    """The same for the masks of a conditioning, which the host takes for frames, too. latent_size: (T,) h, w."""
+def cond_masks_per_image(conds: list[dict], latent_size: Sequence[int]) -> list[dict]:
+    """The same for the masks of a guider's conditioning, which the host takes for frames, too.
+
+    latent_size: (T,) h, w.
+    """
     if len(latent_size) != 3 or latent_size[0] != 1:
-        return conditioning
-    return [[text, {**options, "mask": options["mask"][:, None]} if _has_masks(options) else options]
-            for text, options in conditioning]  # fmt: skip
+        return conds
+    return [{**cond, "mask": cond["mask"][:, None]} if _has_masks(cond) else cond for cond in conds]
 
 
 def _has_masks(options: Mapping) -> bool:
@@ -102,6 +105,10 @@ class Subset:
             return conditioning
         return [[None if text is None else self.tensor(text), self._options(options, latent_size)]
                 for text, options in conditioning]  # fmt: skip
+
+    def conds(self, conds: list[dict], latent_size: Sequence[int]) -> list[dict]:
+        """A conditioning as a guider of the host holds it, the text among the options, cut."""
+        return conds if self.whole else [self._options(cond, latent_size) for cond in conds]
 
     def latent(self, latent: Mapping) -> dict:
         """A ComfyUI latent ``{"samples": ..., "noise_mask": ..., "batch_index": ...}``, cut."""

@@ -2,144 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar
 
 import torch
 
-from ..samplers.rollback import noise_variance
-from .batches import split
-from .pixels import encode, extended, extended_to_multiple
-from .seeds import BatchNoise, noise_of_image
+from .latent_space import require_space
+from .masks import fitted_mask, joint_mask
+from .pixels import encode, extended_to_multiple, resized
+from .places import Place
+from .seeds import BatchNoise, made_with, noise_of_image
 from .subset import Subset
-
-CONDITIONING = ("positive", "negative")
-
-
-class Place(NamedTuple):
-    """Where an image stands in the student's batch of ``batch`` images: image ``row`` of ``latent``, or, where there
-    is none, of the whole list of images."""
-
-    latent: Mapping | None
-    row: int
-    batch: int
-
-    def noise(self, seed: int) -> BatchNoise:
-        """The batch's noise by this seed and the latent's batch_index."""
-        indices = (self.latent or {}).get("batch_index")
-        return BatchNoise(seed, self.batch, None if indices is None else tuple(indices))
+from .way_back import MODES, rollback_of, words
 
 
-def places_of(latents: Sequence[Mapping | None], counts: Sequence[int]) -> list[tuple[Place, ...]]:
-    """For each batch of a list of images, the Places of its images; counts: how many each batch has.
-
-    latents: one for each image, in batches of any size; or one batch for every entry of the list; or [None].
-    Raises ValueError for other counts.
-    """
-    if latents[0] is None:
-        found = [Place(None, row, sum(counts)) for row in range(sum(counts))]
-    else:
-        found = [Place(latent, row, len(latent["samples"])) for latent in latents for row in range(_checked(latent))]
-    if len(latents) == 1 and set(counts) == {len(found)}:
-        found *= len(counts)
-    if len(found) != sum(counts):
-        raise ValueError(
-            f"{len(found)} latents, but {sum(counts)} images: connect the latent that these images came from."
-        )
-    return list(split(found, counts))
-
-
-def _checked(latent: Mapping) -> int:
-    count, indices = len(latent["samples"]), latent.get("batch_index")
-    if indices is not None and len(indices) != count:
-        raise ValueError(f"{len(indices)} entries in the latent's batch_index, but {count} latents; give one for each.")
-    return count
-
-
-@dataclass
-class Take:
+@dataclass(kw_only=True)
+class Take(ABC):
     """One batch of the list of images, and everything that the teacher needs to redo its rejected images.
 
     listed: the inputs that came as a list with one for each batch of images. Those are for the images of this batch,
     and the others for the whole batches in which the images have their Places.
-    model, positive, negative and vae are None where no image of the whole list is rejected.
+    masks: for each image what may change of it, [H, W] in 0 to 1, or None for all of it.
+    badness: for each how far below the threshold its score is, 0 to 1; None where the way back does not depend on it.
+    shared: by all takes of one run of the node, for MODELs that it patches.
+    What comes in lazily is None where no image of the whole list is rejected.
     """
 
     images: torch.Tensor
     rejected: list[bool]
     places: Sequence[Place]
     listed: frozenset[str]
-    model: object
-    positive: list | None
-    negative: list | None
+    masks: Sequence[torch.Tensor | None]
     vae: object
     start_from: str
     strategy: str
-    rollback: float
     rollback_mode: str
-    steps: int
-    cfg: float
-    sampler_name: str
-    scheduler: str
+    rollback: float
+    strength: str
+    rollback_worst: float
+    upscale_by: float
     seed_from: str
     seed: int
+    badness: Sequence[float] | None = None
+    shared: dict = field(default_factory=dict)
+
+    # The node's inputs that may hold something for each image; the first brings the MODEL, with its patches.
+    INPUTS: ClassVar[tuple[str, ...]]
+    # A NOISE of the host for all images, in place of their seeds.
+    noise: ClassVar[object] = None
 
     def __post_init__(self):
-        from comfy.samplers import sampler_object
-
-        self.sampler = sampler_object(self.sampler_name)
-        if self.places[0].latent is None and self.start_from == "latent":
+        if self.start_from == "latent" and self.places[0].latent is None:
             raise ValueError("start_from is 'latent', but no latent is connected: connect one or start from images.")
+        if self.start_from == "latent" and self.upscale_by != 1:
+            raise ValueError(
+                f"start_from is 'latent' and upscale_by is {self.upscale_by:g}, but an image is enlarged in pixels: "
+                "start from images, or set upscale_by to 1."
+            )
         self.shots = [Shot(self, image) for image, no in enumerate(self.rejected) if no]
+
+    # From the subclass: the teacher's MODEL; the host's GUIDER of it, with the conditioning of whole batches; what the
+    # host calls the sampler, and its SAMPLER.
+    model: ClassVar[object]
+    guider: ClassVar[object]
+    sampler_name: ClassVar[str]
+    sampler: ClassVar[object]
+
+    @abstractmethod
+    def input_of(self, condition: str) -> str:
+        """The node's input that this entry of the guider's conditioning comes from."""
+
+    @abstractmethod
+    def sigmas_of(self, shot: Shot) -> torch.Tensor:
+        """The teacher's noise levels for this image, falling, from the one that it is put back to."""
+
+    @abstractmethod
+    def agrees_in(self) -> tuple:
+        """What images of two takes must have in common, besides what is theirs, to be sampled in one batch."""
+
+    def published(self, shot: Shot) -> float | None:
+        """How far back this image goes where the widget does not say it; None where it does."""
+        return None
+
+    def said(self, shot: Shot, start: float) -> list[str]:
+        """How an image was sampled, from the noise level ``start`` on."""
+        if self.strategy == "regenerate" or self.rollback_mode not in MODES:
+            return []
+        sampling = self.model.get_model_object("model_sampling")
+        why = self.source(shot)
+        if shot.badness is not None:
+            first = rollback_of(self, 0.0, self.published(shot))
+            worst = f"{self.rollback_worst:g} at the calibration's worst score"
+            why = f" by score, from {first:g}{why} at the threshold to {worst}"
+        return [words(sampling, shot.rollback, self.rollback_mode, start, why)]
+
+    def source(self, shot: Shot) -> str:
+        """Where the way back of a threshold's image comes from, in words, if not from the widget alone."""
+        return ""
 
     @property
     def chosen(self) -> list[int]:
         return [shot.image for shot in self.shots]
 
-    def sigmas(self) -> torch.Tensor:
-        """The teacher's noise levels, falling to 0, from the one that the image is put back to."""
-        from comfy.model_sampling import CONST
-        from comfy.samplers import KSampler
-
-        whole = self.strategy == "regenerate" or self.rollback == 1
-        denoise = 1.0 if whole or self.rollback_mode == "noise_variance" else self.rollback
-        model, device = self.model, self.model.load_device
-        host = KSampler(model, self.steps, device, self.sampler_name, self.scheduler, denoise, model.model_options)
-        if whole or self.rollback_mode == "schedule":
-            return host.sigmas
-        sampling = model.get_model_object("model_sampling")
-        lowest, highest = float(sampling.sigma_min), float(sampling.sigma_max)
-        flow = isinstance(sampling, CONST)
-        return noise_variance(host.calculate_sigmas, self.steps, self.rollback, lowest, highest, flow).to(device)
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width at which the images are redone, before they are extended for the VAE."""
+        return tuple(round(side * self.upscale_by) for side in self.images.shape[1:3])
 
     def encode(self):
         """Give each shot its latent before noise, and its noise mask."""
-        pixels = extended_to_multiple(self.images[self.chosen][..., :3], self.vae.spacial_compression_encode())
+        multiple = self.vae.spacial_compression_encode()
+        pixels = extended_to_multiple(resized(self.images[self.chosen][..., :3], self.size), multiple)
         cuts = [shot.cut() for shot in self.shots]
-        masked = any("noise_mask" in cut for cut in cuts)
+        for shot, cut in zip(self.shots, cuts, strict=True):
+            found = (cut.get("noise_mask"), self.masks[shot.image])
+            own, given = (mask if mask is None else self._fitted(mask, pixels) for mask in found)
+            shot.mask = joint_mask(own, given, pixels.shape[1:3])
+        masked = any(shot.mask is not None for shot in self.shots)
         channels = self.model.get_model_object("latent_format").latent_channels
-        size = tuple(side // self.vae.spacial_compression_encode() for side in pixels.shape[1:3])
+        size = tuple(side // multiple for side in pixels.shape[1:3])
         if self.start_from == "latent":
+            for shot in self.shots:
+                require_space(shot.space, self.model)
             samples, maker = [cut["samples"] for cut in cuts], "the latent has"
         elif self.strategy == "refine" or masked:
             samples, maker = encode(self.vae, pixels).split(1), "the VAE makes"
         else:
             blank = torch.zeros(1, channels, *size, dtype=_latent_dtype())
             samples, maker = [blank] * len(pixels), "a blank latent has"
-        for shot, cut, sample in zip(self.shots, cuts, samples, strict=True):
+        for shot, sample in zip(self.shots, samples, strict=True):
             if sample.shape[1] != channels or tuple(sample.shape[-2:]) != size:
                 raise ValueError(
                     f"{maker} {sample.shape[1]} channels of {_text(sample.shape[-2:])} (height x width), but these "
                     f"images in the teacher's latent space are {channels} channels of {_text(size)}: start from "
                     "images, through the teacher's own VAE."
                 )
-            shot.mask = cut.get("noise_mask")
-            if shot.mask is not None and shot.mask.shape[-2:] == self.images.shape[1:3]:
-                shot.mask = extended(shot.mask, *pixels.shape[1:3], dims=(-2, -1))
             if self.strategy == "regenerate" and shot.mask is None:
                 sample = torch.zeros_like(sample)
             shot.samples = _with_model_dimensions(self.model, sample)
+            shot.rollback = rollback_of(self, shot.badness, self.published(shot))
+
+    def _fitted(self, mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        return fitted_mask(mask, self.images.shape[1:3], self.size, pixels.shape[1:3])
 
 
 @dataclass
@@ -148,8 +154,11 @@ class Shot:
 
     noise, row: the noise of a whole batch, and which of its images this one is.
     seed_travelled: whether that came with the student's latent.
-    samples, mask: its latent [1, C, ...] and noise mask, or None, from ``Take.encode``; then the teacher's.
-    in_parts: the model sampled it without some images of its whole batch.
+    preset, space: the student that made its latent, and the space that this is of; None where that is not known.
+    badness: how far below the threshold its score is, if the way back depends on that.
+    samples, mask, rollback: its latent [1, C, ...], its noise mask, or None, and how far it goes back towards noise,
+    from ``Take.encode``; samples are then the teacher's.
+    in_parts: the model sampled it without some images of its whole batch. said: how it was sampled.
     """
 
     take: Take
@@ -158,14 +167,26 @@ class Shot:
     mask: torch.Tensor | None = None
     evaluations: int = 0
     in_parts: bool = False
+    said: Sequence[str] = ()
+    place: Place = field(init=False)
     noise: BatchNoise = field(init=False)
     row: int = field(init=False)
+    rollback: float = field(init=False)
+    badness: float | None = field(init=False)
+    preset: str | None = field(init=False)
+    space: str | None = field(init=False)
 
     def __post_init__(self):
-        take, self.place = self.take, self.take.places[self.image]
-        found = noise_of_image(self.place.latent, self.place.row) if take.seed_from == "latent" else None
+        take = self.take
+        self.place, self.rollback = take.places[self.image], take.rollback
+        self.badness = None if take.badness is None else take.badness[self.image]
+        key, _ = made_with(self.place.latent, self.place.row) or ({}, 0)
+        self.preset, self.space = key.get("preset"), key.get("space")
+        travels = take.seed_from == "latent" and take.noise is None
+        found = noise_of_image(self.place.latent, self.place.row) if travels else None
         self.seed_travelled = found is not None
-        self.noise, self.row = found or (self.place.noise(take.seed), self.place.row)
+        seed = take.seed if take.noise is None else take.noise.seed
+        self.noise, self.row = found or (self.place.noise(seed), self.place.row)
 
     @property
     def index(self) -> int:
@@ -195,11 +216,29 @@ class Shot:
         take, mask = self.take, self.mask
         if mask is not None:  # the frames of a video are no batch
             mask = (*mask.shape[1:], mask.dtype) if len(mask) == 1 else id(mask)
-        conditioning = (id(take.positive), id(take.negative))
-        sizes = tuple(self.place_in_batch(name)[1] for name in (*CONDITIONING, "model"))
-        levels = (take.strategy, take.rollback, take.rollback_mode, take.steps, take.cfg, take.sampler_name)
+        sizes = tuple(self.place_in_batch(name)[1] for name in take.INPUTS)
+        levels = (take.strategy, take.rollback_mode, self.rollback)
+        noise = (id(take.noise), self.noise.seed)
         shape = (*self.samples.shape, self.samples.dtype)
-        return (id(take.model), conditioning, sizes, *levels, take.scheduler, self.noise.seed, shape, mask)
+        return (id(take.model), take.agrees_in(), take.upscale_by, sizes, levels, noise, shape, mask)
+
+
+def subsets(shots: Sequence[Shot], conditions: Iterable[str]) -> dict[str, Subset]:
+    """For each entry of a guider's conditioning, which images of its batches the shots are.
+
+    Entries whose images are the same share one Subset, so that a ControlNet which they share is cut once.
+    """
+    made: dict[tuple, Subset] = {}
+    found = {}
+    for condition in conditions:
+        subset = subset_of(shots, shots[0].take.input_of(condition))
+        found[condition] = made.setdefault((tuple(subset.images), subset.batch), subset)
+    return found
+
+
+def subset_of(shots: Sequence[Shot], name: str) -> Subset:
+    """Which images of the batch that this input of the node is for the shots are."""
+    return Subset([shot.place_in_batch(name)[0] for shot in shots], shots[0].place_in_batch(name)[1])
 
 
 def _with_model_dimensions(model, samples: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,9 @@ CONTROLLED, ROLLBACK = StudentPlan(steps=2, sampler="euler"), 0.3
 # Operating points of bench/adaptive.py; ALONE is the cheapest teacher within half a point of the best.
 ALONE = 16
 TEACHERS = {
-    "refine": TeacherPlan(steps=6, rollback=0.7, cfg=3.0, scheduler="trailing", alone_steps=ALONE),
+    "refine": TeacherPlan(
+        steps=6, rollback=0.7, rollback_mode="schedule", cfg=3.0, scheduler="trailing", alone_steps=ALONE
+    ),
     "regenerate": TeacherPlan(steps=12, cfg=3.0, scheduler="trailing", strategy="regenerate", alone_steps=ALONE),
 }
 

@@ -23,7 +23,7 @@ SOLVERS = {"dpmpp_2m": sample_dpmpp_2m, "euler": sample_euler}
 STUDENT_SAMPLERS = ("consistency", *SOLVERS)
 SCHEDULERS = tuple(name for name in SCHEDULES if name != "consistency")
 STRATEGIES = tuple(BY_STRATEGY)
-ROLLBACK_MODES = ("schedule", "noise_variance")
+ROLLBACK_MODES = ("noise", "schedule")
 
 # Every image has a seed of its own; these tell its three independent streams of noise apart.
 STARTING_NOISE, STUDENT_NOISE, REFINE_NOISE = 0, 1, 2
@@ -92,8 +92,9 @@ class StudentPlan:
 class TeacherPlan:
     """How the teacher redoes a rejected image.
 
-    ``steps`` are those it executes. ``rollback`` is how far a refined image goes back towards noise: a fraction of the
-    schedule or a noise variance, by ``rollback_mode``. ``alone_steps`` are what the teacher would take from pure noise,
+    ``steps`` are those it executes. ``rollback`` is how far a refined image goes back towards noise: the noise's share
+    of the variance or a fraction of the schedule, by ``rollback_mode``; without it what the table of presets has for
+    Stable Diffusion. ``alone_steps`` are what the teacher would take from pure noise,
     for the comparison; None is the whole of the schedule that ``steps`` are the end of. ``strength`` is the student's,
     for images with a source: regenerating starts from that, and so would the teacher alone.
     Raises ValueError for unknown names.
@@ -104,8 +105,8 @@ class TeacherPlan:
     sampler: str = "dpmpp_2m"
     scheduler: str = "karras"
     strategy: str = "refine"
-    rollback: float = 0.5
-    rollback_mode: str = "schedule"
+    rollback: float = 0.41
+    rollback_mode: str = "noise"
     alone_steps: int | None = None
     strength: float | None = None
 
@@ -116,16 +117,15 @@ class TeacherPlan:
         _choose("rollback mode", self.rollback_mode, ROLLBACK_MODES)
         _at_least_one("teacher steps", self.steps)
         _check_strength(self.strength)
-        if not 0 < self.rollback <= 1 or (self.rollback == 1 and self.rollback_mode == "noise_variance"):
-            limit = "at most 1" if self.rollback_mode == "schedule" else "below 1"
-            raise ValueError(f"rollback is {self.rollback:g}; expected above 0 and {limit}")
+        if not 0 < self.rollback <= 1:
+            raise ValueError(f"rollback is {self.rollback:g}; expected above 0 and at most 1")
 
     def sigmas(self, denoiser: DiscreteDenoiser) -> torch.Tensor:
         """The teacher's sigmas ``[steps + 1]``."""
         scheduler = partial(SCHEDULES[self.scheduler], denoiser)
         if self.strategy == "regenerate":
             return last_steps(scheduler, self.steps, 1.0 if self.strength is None else self.strength)
-        if self.rollback_mode == "schedule":
+        if self._by_schedule:
             return schedule_fraction(scheduler, self.steps, self.rollback)
         return noise_variance(scheduler, self.steps, self.rollback, denoiser.sigma_min, denoiser.sigma_max)
 
@@ -135,10 +135,14 @@ class TeacherPlan:
             return self.steps
         return max(1, int(self._whole(denoiser) * (1.0 if self.strength is None else self.strength)))
 
+    @property
+    def _by_schedule(self) -> bool:
+        return self.rollback_mode == "schedule" or self.rollback == 1  # which in both modes is all of it
+
     def _whole(self, denoiser: DiscreteDenoiser) -> int:
         if self.alone_steps is not None:
             return self.alone_steps
-        if self.rollback_mode == "schedule":
+        if self._by_schedule:
             return int(self.steps / self.rollback)
         start, steps = float(self.sigmas(denoiser)[0]), self.steps
         while float(SCHEDULES[self.scheduler](denoiser, steps)[-(self.steps + 1)]) > start * 1.0001 and steps < 1000:

@@ -5,7 +5,14 @@ from .consistency import sample_consistency
 from .denoisers import Counted, DiscreteDenoiser, FlowDenoiser, Guided, Prediction, scaled_linear
 from .noise import PerImageBrownianNoise, PerImageNoise, image_seeds, initial_noise
 from .one_step import sample_one_step
-from .rollback import noise_variance, schedule_fraction, sigma_to_variance, variance_to_sigma
+from .rollback import (
+    last_part,
+    noise_variance,
+    part_below,
+    schedule_fraction,
+    sigma_to_variance,
+    variance_to_sigma,
+)
 from .schedules import (
     SCHEDULES,
     consistency_sigmas,
@@ -41,9 +48,11 @@ __all__ = [
     "initial_noise",
     "karras_sigmas",
     "last_consistency_steps",
+    "last_part",
     "last_steps",
     "noise_variance",
     "normal_sigmas",
+    "part_below",
     "sample_consistency",
     "sample_dpmpp_2m",
     "sample_euler",

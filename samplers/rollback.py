@@ -17,6 +17,8 @@ from .schedules import last_steps
 
 # The search for a noise level stops here: models have 1,000 timesteps, and longer schedules only crowd them.
 _LONGEST = 1000
+# Noise levels that differ by less than this part are one: no step is made between them.
+_SAME = 1e-3
 
 
 def schedule_fraction(scheduler: Callable[[int], torch.Tensor], steps: int, fraction: float) -> torch.Tensor:
@@ -79,6 +81,28 @@ def noise_variance(
             raise ValueError(f"the scheduler has no {steps} falling steps; take fewer steps or another scheduler")
         sigmas = nearest * (start / nearest[0])
     return sigmas.float()
+
+
+def last_part(sigmas: torch.Tensor, fraction: float) -> torch.Tensor:
+    """Rollback as a fraction of given sigmas [n + 1]: their last round(n * fraction) steps, at least one.
+
+    The host's Split Sigmas Denoise. Raises ValueError for a fraction outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"the schedule fraction is {fraction}; expected more than 0 and at most 1")
+    return sigmas[-(max(round((len(sigmas) - 1) * fraction), 1) + 1) :]
+
+
+def part_below(sigmas: torch.Tensor, variance: float, flow: bool = False) -> torch.Tensor:
+    """Rollback as noise variance in given sigmas [n + 1]: from `variance_to_sigma` on, through those that lie below.
+
+    All of them where they begin below it. Raises ValueError for a variance outside (0, 1).
+    """
+    start = variance_to_sigma(variance, flow)
+    if start >= sigmas[0]:
+        return sigmas
+    below = sigmas[sigmas < start * (1 - _SAME)]
+    return torch.cat([sigmas.new_tensor([start]), below])
 
 
 def _longest_above(scheduler: Callable[[int], torch.Tensor], steps: int, start: float) -> int:

@@ -1,4 +1,5 @@
-"""The classes of ComfyUI's ``comfy.supported_models`` that students and teachers load as, and their latents.
+"""The classes of ComfyUI's ``comfy.supported_models`` that students and teachers load as, and their latents; and the
+demo family's class, which is this pack's.
 
 From that file and ``latent_formats.py`` of ComfyUI 0.33.0, which the tests read again; QwenImage21 from 0.37's.
 """
@@ -15,6 +16,7 @@ FLUX2 = Latent("Flux2", 128, 16)
 MAGE = Latent("Mage-Flow", 128, 16, format="Flux2")  # shaped as FLUX.2's, but of a VAE of its own
 WAN = Latent("Wan21", 16, 8, frames=True)
 QWEN21 = Latent("QwenImage21", 64, 16)
+DEMO = Latent("Understudy demo", 8, 8, format="LatentFormat")
 
 ARCHITECTURES = {
     "SD15": Architecture(Discrete(), SD15),
@@ -36,4 +38,5 @@ ARCHITECTURES = {
     "Anima": Architecture(Shift(3.0), WAN),
     "QwenImage21": Architecture(Mu(0.69), QWEN21),
     "Flux3": Architecture(None, FLUX2),  # its class, name and time were not to be read; the templates use FLUX.2's VAE
+    "UnderstudyDemo": Architecture(Discrete(), DEMO),
 }

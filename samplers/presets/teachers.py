@@ -20,6 +20,9 @@ def _flow(key: str, architecture: str, steps: int, cfg: float = 1.0, **options) 
 
 
 _ALL = (
+    # bench/adaptive.py: what the demo's images are refined with.
+    Teacher(key="demo-teacher", architectures=("UnderstudyDemo",), sampler="dpmpp_2m", schedule="sgm_uniform", steps=6,
+            cfg=3.0, negative=True),
     _diffusion("sd15", "SD15"),
     _diffusion("sd21", "SD20"),
     _diffusion("sdxl", "SDXL"),

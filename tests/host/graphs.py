@@ -10,12 +10,17 @@ STUDENT = {"steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal
 REFINE = {
     "start_from": "images",
     "strategy": "refine",
-    "rollback": 0.5,
+    "settings": "my own",
     "rollback_mode": "schedule",
+    "rollback": 0.5,
+    "strength": "fixed",
+    "rollback_worst": 0.9,
     "steps": 2,
     "cfg": 2.0,
     "sampler_name": "euler",
     "scheduler": "normal",
+    "upscale_by": 1.0,
+    "images_at_once": 0,
     "seed_from": "latent",
 }
 THRESHOLD = {"mode": "fixed", "percentile": 30.0, "value": 0.5, "fraction": 0.25, "calibration": "none"}

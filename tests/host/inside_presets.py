@@ -23,6 +23,7 @@ import comfy.supported_models  # noqa: E402
 import comfyui_version  # noqa: E402
 from comfy_extras import nodes_custom_sampler, nodes_flux, nodes_model_advanced  # noqa: E402
 from published import NOT_IN_A_HOST, PUBLISHED  # noqa: E402
+from understudy.nodes.demo_networks import load_model  # noqa: E402
 from understudy.nodes.presets import offered, prepare  # noqa: E402
 from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.samplers.presets import ARCHITECTURES, SAMPLERS, STUDENTS, TEACHERS, way_back  # noqa: E402
@@ -31,6 +32,7 @@ import nodes as host_nodes  # noqa: E402
 
 NEWEST = comfyui_version.__version__ == "0.33.0"
 HERE = {name: getattr(comfy.supported_models, name) for name in ARCHITECTURES if hasattr(comfy.supported_models, name)}
+HERE["UnderstudyDemo"] = None  # this pack's
 ROWS = STUDENTS | TEACHERS
 CPU = torch.device("cpu")
 # What the classes ask of a network's configuration, though none is made.
@@ -43,7 +45,9 @@ UnderstudyStudentSampler.hidden = types.SimpleNamespace(unique_id="1")
 
 @functools.cache
 def model_of(architecture):
-    """A MODEL of the class, with its own sampling and latents but no network."""
+    """A MODEL of the class, with its own sampling and latents but no network; the demo family's has its own."""
+    if HERE[architecture] is None:
+        return load_model("teacher")[0]
     config = HERE[architecture](NO_NETWORK)
     config.set_inference_dtype(torch.float32, None)
     return comfy.model_patcher.ModelPatcher(config.get_model({}, device=CPU), CPU, CPU)

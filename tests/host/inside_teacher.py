@@ -123,31 +123,36 @@ def scores_of(values):
 
 
 WIDGETS = {
-    "start_from": "images", "strategy": "refine", "rollback": 0.6, "rollback_mode": "schedule", "steps": 3, "cfg": 3.0,
-    "sampler_name": "euler", "scheduler": "normal", "seed_from": "latent", "seed": SEED,
+    "start_from": "images", "strategy": "refine", "settings": "my own", "rollback_mode": "schedule", "rollback": 0.6,
+    "strength": "fixed", "rollback_worst": 0.9, "steps": 3, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal",
+    "upscale_by": 1.0, "seed_from": "latent", "seed": SEED,
 }  # fmt: skip
 
 
 def teach(images, rejected, **options):
     """The Teacher node over one batch, or a list of them with ``rejected`` over all."""
-    output, refined, receipt = taught(images, rejected, **options).result
+    output, refined, receipt, _ = taught(images, rejected, **options).result
     return (output if isinstance(images, list) else output[0]), refined, receipt
 
 
-def taught(images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, **widgets):
+def taught(
+    images, rejected, *, positive=None, negative=None, model=MODEL, vae=VAE, latent=None, mask=None, threshold=None,
+    scores=None, **widgets,
+):  # fmt: skip
     """All that the node hands over. A tuple of conditionings, or a list of latents, has one for each entry."""
     batches = images if isinstance(images, list) else [images]
     inputs = {
         "images": batches,
-        "scores": [scores_of([0.0 if i in rejected else 1.0 for i in range(sum(map(len, batches)))])],
-        "threshold": [Threshold.fixed(0.5)],
+        "scores": [scores_of(scores or [0.0 if i in rejected else 1.0 for i in range(sum(map(len, batches)))])],
+        "threshold": [threshold or Threshold.fixed(0.5)],
         "model": model if isinstance(model, list) else [model], "vae": vae if isinstance(vae, list) else [vae],
         "negative": [negative or text(2)],
         "positive": list(positive) if isinstance(positive, tuple) else [positive or text(1)],
         **{name: [value] for name, value in (WIDGETS | widgets).items()},
     }  # fmt: skip
-    if latent is not None:
-        inputs["latent"] = latent if isinstance(latent, list) else [latent]
+    for name, value in (("latent", latent), ("mask", mask)):
+        if value is not None:
+            inputs[name] = value if isinstance(value, list) else [value]
     return UnderstudyTeacher.execute(**inputs)
 
 
@@ -218,7 +223,7 @@ def check_refining_is_ksampler_with_denoise():
     close(teach(images, [0, 3], **options)[0][3], VAE.decode(host)[3], 1e-4)
 
 
-def check_noise_variance_starts_where_algorithm_1_says():
+def check_noise_starts_where_algorithm_1_says():
     started = []
 
     def record(apply_model, x, sigma, *args, **kwargs):
@@ -229,7 +234,7 @@ def check_noise_variance_starts_where_algorithm_1_says():
     model.add_wrapper_with_key("apply_model", "test", record)
     for variance, sigma in ((0.5, 1.0), (0.2, 0.5), (1.0, float(MODEL.get_model_object("model_sampling").sigma_max))):
         started.clear()
-        teach(pictures(), [0], model=model, rollback=variance, rollback_mode="noise_variance")
+        teach(pictures(), [0], model=model, rollback=variance, rollback_mode="noise")
         assert abs(started[0] - sigma) < 1e-4 * sigma and len(started) == 3, (variance, started)
 
 
@@ -460,7 +465,7 @@ def check_nothing_rejected_needs_no_teacher():
     inputs = {"images": [images], "scores": [scores_of([1.0] * BATCH)], "threshold": [Threshold.fixed(0.5)]}
     assert UnderstudyTeacher.check_lazy_status(**inputs, model=(None,)) == []
     lazy = {name: (None,) for name in ("model", "positive", "negative", "vae")}
-    output, refined, _ = UnderstudyTeacher.execute(**inputs, **lazy, **{k: [v] for k, v in WIDGETS.items()}).result
+    output, refined, _, _ = UnderstudyTeacher.execute(**inputs, **lazy, **{k: [v] for k, v in WIDGETS.items()}).result
     assert output[0] is images and refined == [False] * BATCH
     inputs["scores"] = [scores_of([1.0, 0.0, 1.0, 1.0])]
     assert UnderstudyTeacher.check_lazy_status(**inputs) == ["model", "positive", "negative", "vae"]
@@ -738,7 +743,7 @@ def check_keep_better_keeps_the_better():
 def check_flow_models_refine_too():
     flow = tiny_model(comfy.model_base.ModelType.FLOW)
     images = pictures()
-    for mode in ("schedule", "noise_variance"):
+    for mode in ("schedule", "noise"):
         for name in ("euler", "euler_ancestral", "dpmpp_2m_sde"):
             options = {"model": flow, "rollback_mode": mode, "sampler_name": name}
             inside = teach(images, [1, 3], **options)[0]

@@ -18,7 +18,8 @@ PASSED = {
     "UnderstudyCalibrate": {"scores": "scores"},
     "UnderstudyAttentionGuidance": {"model": "model"},
     "UnderstudyApplyGradientPredictor": {"model": "model"},
-    "UnderstudyTeacher": {"images": "images"},
+    "UnderstudyTeacher": {"images": "images", "latent": "latent"},
+    "UnderstudyTeacherAdvanced": {"images": "images", "latent": "latent"},
     "UnderstudyKeepBetter": {"images": "images_after", "scores": "scores"},
 }
 

@@ -61,6 +61,7 @@ def test_every_node_with_images_checks_them_in_the_same_way(without_host):
     from understudy.nodes.score_images import UnderstudyScoreImages
     from understudy.nodes.scores_from_list import UnderstudyScoresFromList
     from understudy.nodes.teacher import UnderstudyTeacher
+    from understudy.nodes.teacher_advanced import UnderstudyTeacherAdvanced
 
     bad = [torch.rand(1, 4, 6, 3), torch.full((1, 4, 6, 3), 255.0)]
     good = [torch.rand(1, 4, 6, 3)] * 2
@@ -70,6 +71,8 @@ def test_every_node_with_images_checks_them_in_the_same_way(without_host):
         (UnderstudyScoresFromList.execute, ("images", "scores")),
         (UnderstudyTeacher.check_lazy_status, ("images", "scores", "threshold")),
         (UnderstudyTeacher.execute, ("images", "scores", "threshold")),
+        (UnderstudyTeacherAdvanced.check_lazy_status, ("images", "scores", "threshold")),
+        (UnderstudyTeacherAdvanced.execute, ("images", "scores", "threshold")),
         (UnderstudyKeepBetter.check_lazy_status, ("images_after", "images_before", "scores")),
         (UnderstudyKeepBetter.execute, ("images_after", "images_before", "scores", "oracle", "prompt")),
         (UnderstudyReceipt.execute, ("images", "images_before", "scores", "threshold")),

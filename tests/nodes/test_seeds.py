@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from understudy.nodes.seeds import BatchNoise, checksum, noise_of_image, samplers_upstream, with_seed
+from understudy.nodes.seeds import BatchNoise, checksum, made_with, noise_of_image, samplers_upstream, with_seed
 
 
 @pytest.fixture
@@ -35,6 +35,15 @@ def test_no_seed_travels_without_a_latent_or_with_another_one(latent):
     assert noise_of_image(with_seed(latent, 10), 0)[0].seed == 10
 
 
+def test_preset_and_space_travel_under_the_same_checksum(latent):
+    made = with_seed({"samples": latent["samples"]}, 9, "dmd2", "SDXL")
+    key, row = made_with(made, 1)
+    assert (key["preset"], key["space"], row) == ("dmd2", "SDXL", 1)
+    assert made_with({**made, "samples": made["samples"] * 0.99}, 1) is None, "another latent's key says nothing"
+    key, _ = made_with(latent, 0)
+    assert key["preset"] is key["space"] is None
+
+
 def test_a_checksum_is_of_the_values():
     sample = torch.randn(4, 5, 7).half()
     assert checksum(sample) == checksum(sample.float()) == checksum(sample.movedim(0, -1).contiguous().movedim(-1, 0))
@@ -61,6 +70,8 @@ def upstream(monkeypatch):
     latents = "KSampler KSamplerAdvanced SamplerCustomAdvanced EmptyLatentImage LatentBatch".split()
     classes = {name: SimpleNamespace(RETURN_TYPES=("LATENT",)) for name in latents}
     classes |= {name: SimpleNamespace(RETURN_TYPES=("IMAGE",)) for name in ("VAEDecode", "Grain")}
+    teachers = ("UnderstudyTeacher", "UnderstudyTeacherAdvanced")
+    classes |= {name: SimpleNamespace(RETURN_TYPES=("IMAGE", "BOOLEAN", "LATENT")) for name in teachers}
     monkeypatch.setitem(sys.modules, "nodes", SimpleNamespace(NODE_CLASS_MAPPINGS=classes))
 
     def find(last, seed=0, **nodes):
@@ -85,6 +96,9 @@ def test_the_nearest_sampler_on_each_way_counts(upstream):
     assert upstream("d", **decoded, **both) == [("KSampler (node a)", 4), ("KSampler (node c)", 2**64 - 1)]
     grain = {"g": ("Grain", {"image": ["d", 0], "seed": 8}), "b": sampler(3)}
     assert upstream("g", **decoded, **grain) == [("KSampler (node b)", 3)]
+    teachers = {"u": ("UnderstudyTeacher", {"images": ["d", 0], "seed": 8}), "b": sampler(3)}
+    teachers["v"] = ("UnderstudyTeacherAdvanced", {"images": ["u", 0], "seed": 9})
+    assert upstream("v", **decoded, **teachers) == [("KSampler (node b)", 3)]  # they redo a part of what b made
     assert upstream("d", d=("VAEDecode", {"samples": ["e", 0]}), e=EMPTY) == []
 
 

@@ -106,12 +106,12 @@ def test_noise_masks_of_latents_with_frames():
 
 
 def test_masks_of_conditioning_for_latents_with_frames():
-    conditioning = [[None, {"mask": numbered(5, 8, 8)}], [None, {"mask": numbered(1, 8, 8)}], [None, {}]]
-    made = cond_masks_per_image(conditioning, (1, 8, 8))
-    assert [list(options["mask"].shape) for _, options in made[:2]] == [[5, 1, 8, 8], [1, 8, 8]]
-    assert conditioning[0][1]["mask"].shape == (5, 8, 8)
+    conds = [{"mask": numbered(5, 8, 8)}, {"mask": numbered(1, 8, 8)}, {}]
+    made = cond_masks_per_image(conds, (1, 8, 8))
+    assert [list(cond["mask"].shape) for cond in made[:2]] == [[5, 1, 8, 8], [1, 8, 8]]
+    assert conds[0]["mask"].shape == (5, 8, 8)
     for size in ((8, 8), (3, 8, 8)):
-        assert cond_masks_per_image(conditioning, size) is conditioning
+        assert cond_masks_per_image(conds, size) is conds
 
 
 class Control:

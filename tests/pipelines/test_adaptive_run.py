@@ -52,8 +52,8 @@ def asked(tmp_path):
 @pytest.mark.parametrize("strategy", ["refine", "regenerate"])
 def test_the_redone_images_are_those_of_their_own_pictures(asked, strategy, tmp_path):
     def images(asked, seed, threshold, **change):
-        plan = Plan(StudentPlan(2, strength=0.1), TeacherPlan(2, 1.0, strategy=strategy, rollback=0.1, strength=0.1),
-                    Threshold.fixed(threshold), SIZE, **change)  # fmt: skip
+        teacher = TeacherPlan(2, 1.0, strategy=strategy, rollback=0.1, rollback_mode="schedule", strength=0.1)
+        plan = Plan(StudentPlan(2, strength=0.1), teacher, Threshold.fixed(threshold), SIZE, **change)
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         outcomes = run_batch(

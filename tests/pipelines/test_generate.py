@@ -28,7 +28,8 @@ def options(sd15, sdxl, clip, tmp_path_factory):
     prompts = tmp_path_factory.mktemp("prompts") / "prompts.txt"
     prompts.write_text("a cat\n\n  a dog on a roof \na red house\nblue sky, 4k\nan old tree\n", encoding="utf-8")
     files = {"student": sd15[0], "teacher": sdxl[1], "oracle": clip, "prompts": prompts}
-    return {**files, "size": "32", "batch_size": 3, "student_steps": 2, "teacher_steps": 2, "device": "cpu"}
+    half = {"rollback": 0.5, "rollback_mode": "schedule"}
+    return {**files, **half, "size": "32", "batch_size": 3, "student_steps": 2, "teacher_steps": 2, "device": "cpu"}
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def pixels(out, kind, index):
 @pytest.mark.parametrize(("student", "teacher"), [("sdxl", "sd15")])
 def test_other_pairs_and_strategies(request, command, strategy, student, teacher):
     files = {"student": request.getfixturevalue(student)[0], "teacher": request.getfixturevalue(teacher)[1]}
-    report = generate(command, **files, strategy=strategy, worst_fraction=1, rollback_mode="noise_variance")
+    report = generate(command, **files, strategy=strategy, worst_fraction=1, rollback_mode="noise")
     decision = {"refine": "refined", "regenerate": "regenerated"}[strategy]
     assert {image["decision"] for image in report["images"]} == {decision}
     # The cut is infinite where all are rejected, which JSON cannot say.

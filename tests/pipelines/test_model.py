@@ -1,7 +1,10 @@
+from functools import partial
+
 import pytest
 import torch
 from understudy.pipelines.model import LatentModel, StudentPlan, TeacherPlan, draw, redo
 from understudy.samplers.denoisers import DiscreteDenoiser, scaled_linear
+from understudy.samplers.presets import STUDENTS, TEACHERS, way_back
 from understudy.samplers.schedules import consistency_sigmas, trailing_sigmas
 
 
@@ -84,7 +87,7 @@ def test_refine_starts_from_the_image_and_regenerate_from_the_student_s_noise():
     student_start = seen[0][0]
     redo(model, None, ["a"], [3], (4, 4), TeacherPlan(2, 1, strategy="regenerate"), quiet)
     assert torch.allclose(seen[1][0], student_start, atol=1e-5)
-    plan = TeacherPlan(2, 1, rollback=0.2, rollback_mode="noise_variance")
+    plan = TeacherPlan(2, 1, rollback=0.2, rollback_mode="noise")
     redo(model, start, ["a"], [3], (4, 4), plan, quiet)
     # sqrt(1 - s) x0 + sqrt(s) noise, line 5 of algorithm 1.
     residual = (seen[3][0] - 0.8**0.5 * start) / 0.2**0.5
@@ -95,16 +98,26 @@ def test_refine_starts_from_the_image_and_regenerate_from_the_student_s_noise():
 @pytest.mark.parametrize("scheduler", ["karras", "normal", "trailing"])
 def test_steps_of_the_teacher_alone(scheduler):
     denoiser = Linear().denoiser
-    assert TeacherPlan(4, rollback=0.4, scheduler=scheduler).full_steps_from_noise(denoiser) == 10
+    of_schedule = partial(TeacherPlan, 4, rollback_mode="schedule", scheduler=scheduler)
+    assert of_schedule(rollback=0.4).full_steps_from_noise(denoiser) == 10
     assert TeacherPlan(4, strategy="regenerate", scheduler=scheduler).full_steps_from_noise(denoiser) == 4
     assert TeacherPlan(4, alone_steps=25, scheduler=scheduler).full_steps_from_noise(denoiser) == 25
-    plan = TeacherPlan(4, rollback=0.4, rollback_mode="noise_variance", scheduler=scheduler)
+    plan = TeacherPlan(4, rollback=0.4, rollback_mode="noise", scheduler=scheduler)
     steps = plan.full_steps_from_noise(denoiser)
-    same = TeacherPlan(4, rollback=4 / steps, scheduler=scheduler).sigmas(denoiser)
+    same = of_schedule(rollback=4 / steps).sigmas(denoiser)
     # Both begin at about the same noise: within one step of the longer schedule.
-    longer = TeacherPlan(4, rollback=4 / (steps + 1), scheduler=scheduler).sigmas(denoiser)
-    shorter = TeacherPlan(4, rollback=min(4 / (steps - 1), 1), scheduler=scheduler).sigmas(denoiser)
+    longer = of_schedule(rollback=4 / (steps + 1)).sigmas(denoiser)
+    shorter = of_schedule(rollback=min(4 / (steps - 1), 1)).sigmas(denoiser)
     assert longer[0] <= same[0] <= plan.sigmas(denoiser)[0] * 1.001 <= shorter[0] * 1.001
+    whole = TeacherPlan(4, rollback=1, scheduler=scheduler)
+    assert whole.full_steps_from_noise(denoiser) == 4
+    torch.testing.assert_close(whole.sigmas(denoiser), of_schedule(rollback=1).sigmas(denoiser))
+
+
+def test_the_default_way_back_is_the_table_s_for_stable_diffusion():
+    for teacher in ("sd15", "sdxl"):
+        assert TeacherPlan().rollback == round(way_back(STUDENTS["LCM-LoRA"], TEACHERS[teacher]), 2)
+    assert TeacherPlan().sigmas(Linear().denoiser)[0] == pytest.approx((0.41 / 0.59) ** 0.5)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +126,8 @@ def test_steps_of_the_teacher_alone(scheduler):
         (lambda: StudentPlan(0), "student steps is 0"),
         (lambda: StudentPlan(sampler="lcm"), "'lcm'; expected one of consistency"),
         (lambda: TeacherPlan(rollback=1.2), "rollback is 1.2; expected above 0 and at most 1"),
-        (lambda: TeacherPlan(rollback=1, rollback_mode="noise_variance"), "expected above 0 and below 1"),
+        (lambda: TeacherPlan(rollback=1.01, rollback_mode="noise"), "expected above 0 and at most 1"),
+        (lambda: TeacherPlan(rollback_mode="noise_variance"), "'noise_variance'; expected one of noise, schedule"),
         (lambda: TeacherPlan(rollback_mode="sigma"), "rollback mode is 'sigma'"),
     ],
 )
@@ -153,8 +167,9 @@ def test_a_source_is_put_at_the_level_of_the_host_s_denoise():
         StudentPlan(3, sampler="euler", strength=0.5).sigmas(denoiser), trailing_sigmas(denoiser, 6)[-4:]
     )
     assert torch.equal(StudentPlan(2, strength=0.5).sigmas(denoiser), consistency_sigmas(denoiser, 4)[-3:])
-    assert TeacherPlan(6, rollback=0.5, strength=0.5).full_steps_from_noise(denoiser) == 6
-    assert TeacherPlan(6, rollback=0.5).full_steps_from_noise(denoiser) == 12
+    half = {"rollback": 0.5, "rollback_mode": "schedule"}
+    assert TeacherPlan(6, **half, strength=0.5).full_steps_from_noise(denoiser) == 6
+    assert TeacherPlan(6, **half).full_steps_from_noise(denoiser) == 12
     with pytest.raises(ValueError, match="40 steps at a strength of 0.5, but of the 50 timesteps .* more strength"):
         StudentPlan(40, strength=0.5).sigmas(denoiser)
     with pytest.raises(ValueError, match="strength is 0; expected above 0"):

@@ -18,7 +18,7 @@ def test_no_other_file_spells_a_decision():
                 spelt.add((path.relative_to(PACK).as_posix(), node.value))
     own = {("samplers/decisions.py", word) for word in decisions.DECISIONS}
     # Teacher's output of this name is a flag, not a decision.
-    assert spelt - own <= {("nodes/teacher.py", "refined")}
+    assert spelt - own <= {("nodes/teacher_inputs.py", "refined")}
 
 
 def test_every_decision_has_its_colour_and_its_line_in_the_help():

@@ -7,8 +7,10 @@ from understudy.samplers import (
     DiscreteDenoiser,
     FlowDenoiser,
     karras_sigmas,
+    last_part,
     noise_variance,
     normal_sigmas,
+    part_below,
     sample_euler,
     scaled_linear,
     schedule_fraction,
@@ -181,3 +183,26 @@ def test_sigmas_and_shares_of_the_variance_are_each_other_s_inverse(flow):
     for wrong in (0.0, 1.0) if flow else (0.0,):
         with pytest.raises(ValueError, match=f"sigma is {wrong}"):
             sigma_to_variance(wrong, flow)
+
+
+def test_the_last_part_of_given_sigmas():
+    sigmas = torch.tensor([1.0, 0.9, 0.5, 0.2, 0.0])
+    for fraction, steps in ((1.0, 4), (0.75, 3), (0.6, 2), (0.25, 1), (0.01, 1)):
+        assert torch.equal(last_part(sigmas, fraction), sigmas[-steps - 1 :])
+    for fraction in (0, 1.1):
+        with pytest.raises(ValueError, match=f"fraction is {fraction}"):
+            last_part(sigmas, fraction)
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_the_part_of_given_sigmas_below_a_noise_variance(flow):
+    sigmas = torch.tensor([0.95, 0.7, 0.4, 0.2, 0.0])
+    for share in (0.05, 0.2, 0.3):
+        cut = part_below(sigmas, share, flow)
+        assert abs(sigma_to_variance(float(cut[0]), flow) - share) < 1e-6
+        assert torch.equal(cut[1:], sigmas[sigmas < cut[0]]) and (cut.diff() < 0).all()
+    assert part_below(sigmas, 0.999, flow) is sigmas  # it begins below that
+    near = sigma_to_variance(0.4 * 1.0002, flow)
+    assert part_below(sigmas, near, flow).tolist() == pytest.approx([0.4, 0.2, 0], abs=1e-3)  # no step of nothing
+    with pytest.raises(ValueError, match="noise variance is 1"):
+        part_below(sigmas, 1, flow)

@@ -135,6 +135,7 @@ PUBLISHED = [
     Published("hidream-i1-fast", "HiDream", 16, normal(16, 3.0)),
     Published("hidream-i1-dev", "HiDream", 28, normal(28, 6.0)),
     # teachers
+    Published("demo-teacher", "UnderstudyDemo", 6, at(*evenly(6))),
     Published("sd15", "SD15", 25, karras(25)),
     Published("sd21", "SD20", 25, karras(25)),
     Published("sdxl", "SDXL", 25, karras(25)),
@@ -196,6 +197,7 @@ SETTINGS = """
     boogu-turbo           lcm              sgm_uniform  4   1    no
     hidream-i1-fast       lcm              normal       16  1    no
     hidream-i1-dev        lcm              normal       28  1    no
+    demo-teacher          dpmpp_2m         sgm_uniform  6   3    yes
     sd15                  dpmpp_2m         karras       25  7    yes
     sd21                  dpmpp_2m         karras       25  7    yes
     sdxl                  dpmpp_2m         karras       25  7    yes

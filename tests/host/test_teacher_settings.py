@@ -1,0 +1,8 @@
+"""The Teacher by the table beside stock nodes, its way back on every architecture, and latents of other spaces."""
+
+from .inside import failures
+
+
+def test_all_checks_pass(host):
+    failed = failures(host, "inside_teacher_settings.py", at_least=13)
+    assert not failed, failed
