@@ -24,6 +24,8 @@ CLASSES = {
     "threshold": ("UnderstudyThreshold",),
     "attention_guidance": ("UnderstudyAttentionGuidance",),
     "teacher": ("UnderstudyTeacher",),
+    "split": ("UnderstudySplit",),
+    "merge": ("UnderstudyMerge",),
     "keep_better": ("UnderstudyKeepBetter",),
     "receipt": ("UnderstudyReceipt",),
 }
