@@ -19,6 +19,8 @@ PASSED = {
     "UnderstudyAttentionGuidance": {"model": "model"},
     "UnderstudyApplyGradientPredictor": {"model": "model"},
     "UnderstudyTeacher": {"images": "images"},
+    "UnderstudySplit": {name: name for name in ("images", "latent", "mask", "positive", "negative", "prompts")},
+    "UnderstudyMerge": {"images": "images"},
     "UnderstudyKeepBetter": {"images": "images_after", "scores": "scores"},
 }
 
