@@ -14,10 +14,11 @@ from .display import shown
 from .latents import single
 from .schema import schema
 from .subset import Subset
-from .take import CONDITIONING, Place, places_of
+from .take import Place, places_of
 from .teacher import rejections
 from .types import ScoresSocket, ThresholdSocket
 
+CONDITIONING = ("positive", "negative")
 OUTPUTS = ("images", "latent", "mask", *CONDITIONING, "prompts")
 
 

@@ -52,7 +52,9 @@ def test_another_size_is_scaled_back(merged, factor):
     large = torch.nn.functional.interpolate(small.movedim(-1, 1), scale_factor=factor, mode="bilinear").movedim(1, -1)
     output, scaled = merged([torch.zeros(2, 8, 8, 3)], [[False, True]], [large])
     assert scaled == [1] and torch.allclose(output[0][1], small[0], atol=0.03)
-    assert 0 <= output[0].min() and output[0].max() <= 1
+    large = (torch.arange(8 * factor) > 5).float()[None, :, None, None].expand_as(large)
+    output, _ = merged([torch.zeros(2, 8, 8, 3)], [[False, True]], [large])
+    assert output[0].min() == 0 and output[0].max() == 1  # an edge does not overshoot
 
 
 def test_what_is_over_after_rounding_is_cut_evenly(merged):

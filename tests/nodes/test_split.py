@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from .test_subset import Control
+
 GOOD, BAD = False, True
 
 
@@ -97,20 +99,29 @@ def test_conditioning_for_all_is_cut_by_the_latent_s_batch(parts):
 
 
 def test_a_list_of_conditioning_goes_with_its_entries(parts):
-    own = [text(1, mask=numbered(10, 2, 8, 8)), text(1, mask=numbered(20, 2, 8, 8))]
-    found = parts(batches(2, 2), [[GOOD, BAD], [BAD, GOOD]], positive=own, latent=[latents(0, 4)])
-    assert [numbers(part["positive"][0][1]["mask"]) for part in found] == [[11], [20]]
+    own = [text(1, mask=numbered(10, 2, 8, 8)), text(1, mask=numbered(20, 3, 8, 8))]
+    found = parts(batches(2, 3), [[GOOD, BAD], [BAD, GOOD, BAD]], positive=own, latent=[latents(0, 5)])
+    assert [numbers(part["positive"][0][1]["mask"]) for part in found] == [[11], [20, 22]]
+
+
+def test_positive_and_negative_still_share_a_control_net(parts):
+    control = Control(numbered(0, 4, 3, 8, 8))
+    given = {"positive": [text(1, control=control)], "negative": [text(1, control=control)]}
+    (found,) = parts(batches(4), [[GOOD, BAD, GOOD, BAD]], **given)
+    cut = found["positive"][0][1]["control"]
+    assert cut is found["negative"][0][1]["control"] and numbers(cut.cond_hint_original) == [1, 3]
+    assert numbers(control.cond_hint_original) == [0, 1, 2, 3]
 
 
 def test_conditioning_and_prompts_of_each_image_divide_a_batch(parts):
-    each = [text(1, pooled_output=numbered(k, 1, 4)) for k in range(4)]
+    each = [text(1, pooled_output=numbered(k, 2, 4)) for k in range(4)]
     words = ["a", "b", "b", "d"]
     found = parts(batches(4), [[BAD, BAD, BAD, GOOD]], positive=each)
-    assert [part["positive"] for part in found] == each[:3] and sent(found) == [[0], [1], [2]]
+    assert [id(part["positive"]) for part in found] == [id(own) for own in each[:3]] and sent(found) == [[0], [1], [2]]
     found = parts(batches(4), [[BAD, BAD, BAD, GOOD]], prompts=words)
     assert [part["prompts"] for part in found] == ["a", "b"] and sent(found) == [[0], [1, 2]]
     (found,) = parts(batches(4), [[BAD, GOOD, GOOD, BAD]], prompts=["all"], positive=each[:1])
-    assert found["prompts"] == "all" and found["positive"] == each[0]
+    assert found["prompts"] == "all" and numbers(found["positive"][0][1]["pooled_output"]) == [0, 1]
 
 
 def test_masks(parts):
