@@ -25,6 +25,8 @@ CLASSES = {
     "attention_guidance": ("UnderstudyAttentionGuidance",),
     "teacher": ("UnderstudyTeacher",),
     "teacher_advanced": ("UnderstudyTeacherAdvanced",),
+    "split": ("UnderstudySplit",),
+    "merge": ("UnderstudyMerge",),
     "keep_better": ("UnderstudyKeepBetter",),
     "receipt": ("UnderstudyReceipt",),
 }

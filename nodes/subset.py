@@ -99,8 +99,12 @@ class Subset:
         entries = tensor.shape[0]
         return tensor if entries == 1 else tensor[[rule(i, entries, self.batch) for i in self.images]]
 
-    def conditioning(self, conditioning: list, latent_size: Sequence[int]) -> list:
-        """A ComfyUI conditioning ``[[tensor, options], ...]``, cut. latent_size: height and width of the latents."""
+    def conditioning(self, conditioning: list, latent_size: Sequence[int] | None) -> list:
+        """A ComfyUI conditioning ``[[tensor, options], ...]``, cut.
+
+        latent_size: height and width of the latents, in which the area that the masks of the whole batch bound is found
+        before the cut; None leaves that to who samples, of the masks that are left.
+        """
         if self.whole:
             return conditioning
         return [[None if text is None else self.tensor(text), self._options(options, latent_size)]
@@ -146,8 +150,8 @@ class Subset:
     def _of_hint(self, extra: torch.Tensor, hints: int) -> torch.Tensor:
         return extra[:1] if hints == 1 else extra[[i % hints % extra.shape[0] for i in self.images]]
 
-    def _options(self, options: Mapping, latent_size: Sequence[int]) -> dict:
-        if options.get("set_area_to_bounds") and "mask" in options:
+    def _options(self, options: Mapping, latent_size: Sequence[int] | None) -> dict:
+        if latent_size is not None and options.get("set_area_to_bounds") and "mask" in options:
             options = _bounds_of_whole_batch(options, latent_size)
         return {name: self._value(name, value) for name, value in options.items()}
 

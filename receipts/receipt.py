@@ -16,14 +16,15 @@ from ..samplers.decisions import DECISIONS, KEPT, REDONE, REVERTED
 class Receipt:
     """What the teacher did to a batch, image by image; those of a list of batches are read one after another.
 
-    decisions: KEPT, REFINED or REGENERATED of ``decisions.py``, one per image.
+    decisions: KEPT, REFINED, REGENERATED or, by nodes between Split and Merge, REDONE of ``decisions.py``, one for
+    each image.
     evaluations: the teacher's network evaluations, counted, without a ControlNet's, one per image; 0 where the image
-        was kept.
+    was kept, None where nobody counted.
     seconds: the teacher's wall-clock time for the whole batch, encoding and decoding included.
     """
 
     decisions: tuple[str, ...]
-    evaluations: tuple[int, ...]
+    evaluations: tuple[int | None, ...]
     seconds: float = 0.0
 
 
@@ -110,14 +111,17 @@ def teacher_lines(rows: Sequence[Row], receipts: list[Receipt] | None) -> Iterat
     if not redone:
         yield "teacher: not needed, so it was not even loaded"
         return
-    spent = sum(row.evaluations for row in rows)
-    seconds = sum(each.seconds for each in receipts)
-    # What one image took, as counted, is what each of the others would have taken.
-    everything = round(spent / redone * len(rows))
-    yield (
-        f"teacher: {spent} network evaluations in {seconds:.1f} s for {redone} of {len(rows)} images; "
-        f"for all of them it would have been {everything}"
-    )
+    if any(row.evaluations is None for row in rows):
+        yield f"teacher: nodes between Split and Merge, for {redone} of {len(rows)} images; what they cost is not known"
+    else:
+        spent = sum(row.evaluations for row in rows)
+        seconds = sum(each.seconds for each in receipts)
+        # What one image took, as counted, is what each of the others would have taken.
+        everything = round(spent / redone * len(rows))
+        yield (
+            f"teacher: {spent} network evaluations in {seconds:.1f} s for {redone} of {len(rows)} images; "
+            f"for all of them it would have been {everything}"
+        )
     known = [(row.score, row.score_after) for row in rows if row.score_after is not None]
     if known:
         old, new = (sum(values) / len(known) for values in zip(*known, strict=True))

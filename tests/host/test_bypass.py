@@ -20,6 +20,8 @@ PASSED = {
     "UnderstudyApplyGradientPredictor": {"model": "model"},
     "UnderstudyTeacher": {"images": "images", "latent": "latent"},
     "UnderstudyTeacherAdvanced": {"images": "images", "latent": "latent"},
+    "UnderstudySplit": {name: name for name in ("images", "latent", "mask", "positive", "negative", "prompts")},
+    "UnderstudyMerge": {"images": "images"},
     "UnderstudyKeepBetter": {"images": "images_after", "scores": "scores"},
 }
 

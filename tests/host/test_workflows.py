@@ -12,8 +12,9 @@ from .environment import PACK
 from .graphs import from_workflow
 from .tensors import tensors
 
-DEMO, EDIT, OUTLINES, CHECKPOINT = (
+DEMO, ROUTED, EDIT, OUTLINES, CHECKPOINT = (
     "Demo - teacher redoes the worst images",
+    "Demo - rejected images through your own nodes",
     "Demo - edit pictures, teacher redoes the worst edits",
     "Demo - outlines, teacher redoes the worst images",
     "LCM LoRA student - teacher redoes the worst images",
@@ -48,7 +49,7 @@ def use(prompt, class_type, **inputs):
             node["inputs"].update(inputs)
 
 
-@pytest.mark.parametrize("name", [DEMO, EDIT, OUTLINES, CHECKPOINT])
+@pytest.mark.parametrize("name", [DEMO, ROUTED, EDIT, OUTLINES, CHECKPOINT])
 def test_a_template_has_the_nodes_as_they_are(host, name):
     """Each widget its value, though an absent one at the end would take its default, and each socket its name."""
     about, prompt = host.object_info(), workflow(host, name)
@@ -95,6 +96,24 @@ def test_demo_teacher_s_loader_does_not_run_when_all_pass(host):
     assert only(prompt, "UnderstudyLoadDemo", part="student") in run.executed + run.cached
     _, images = results(host, run, prompt)
     assert {image["decision"] for image in images} == {"kept"} and len(images) == 8
+
+
+def test_nodes_of_one_s_own_get_the_worst_images_and_no_others(host):
+    prompt = workflow(host, ROUTED)
+    own = {only(prompt, name) for name in ("VAEEncode", "KSampler")} | {
+        only(prompt, "UnderstudyLoadDemo", part="teacher")
+    }
+    _, images = results(host, host.run(prompt), prompt)
+    assert len(images) == 8
+    for image in images:
+        assert (image["decision"] in ("redone", "reverted")) == (image["score"] < image["threshold"])
+        assert image["evaluations"] == (0 if image["decision"] == "kept" else None)
+    assert [image["decision"] == "kept" for image in images].count(False) == 2
+    use(prompt, "UnderstudyThreshold", mode="fixed", value=-1000.0)
+    host.forget()
+    run = host.run(prompt)
+    assert not own & {*run.executed, *run.cached}
+    assert {image["decision"] for image in results(host, run, prompt)[1]} == {"kept"}
 
 
 def test_the_host_s_integer_node_may_draw_a_negative_seed(host):

@@ -228,6 +228,44 @@ class Ask:
         return {}
 
 
+class Counted:
+    """A model that counts its network evaluations: one for each image and branch."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "count", ("MODEL",)
+    so_far = 0
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def count(self, model):
+        from comfy.patcher_extension import WrappersMP
+
+        def counting(apply_model, x, *args, **kwargs):
+            Counted.so_far += len(x)
+            return apply_model(x, *args, **kwargs)
+
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "understudy_test", counting)
+        return (model,)
+
+
+class Count:
+    """Says how many network evaluations Counted's models did since it was asked last."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE, INPUT_IS_LIST, RETURN_TYPES = "test", "tell", True, True, ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        from comfy.comfy_types import IO
+
+        return {"required": {"after": (IO.ANY, {})}}
+
+    def tell(self, after):
+        count, Counted.so_far = Counted.so_far, 0
+        return {"ui": {"text": [str(count)]}}
+
+
 class FreeMemory:
     """Asks the host for all the memory there is, as a model that needs the room does; says what had to leave."""
 
@@ -279,6 +317,8 @@ class Memory:
 
 NODE_CLASS_MAPPINGS = {
     "TestAnything": Anything,
+    "TestCounted": Counted,
+    "TestCount": Count,
     "TestFreeMemory": FreeMemory,
     "TestMemory": Memory,
     "TestAsk": Ask,
