@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .base import OracleError
+from .statistics import interpolated
 
 MODES = ("fixed", "percentile", "worst_fraction")
 LONE = (
@@ -20,7 +21,8 @@ class Threshold:
     """A rule that rejects images by score: below ``value`` (fixed, percentile), or the worst ``fraction`` of a batch.
 
     ``expected_fraction`` is the share that it should reject, None if unknown; ``calibration`` names where ``value``
-    comes from, and ``k`` is the percentile that was asked for. Make one with :meth:`fixed`, :meth:`percentile` or
+    comes from, and ``k`` is the percentile that was asked for. ``worse`` are the calibration's percentiles up to
+    ``value``, as (score, percent) from its worst on. Make one with :meth:`fixed`, :meth:`percentile` or
     :meth:`worst_fraction`.
     """
 
@@ -30,6 +32,7 @@ class Threshold:
     expected_fraction: float | None = None
     calibration: str | None = None
     k: float | None = None
+    worse: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self):
         if self.mode not in MODES:
@@ -47,7 +50,8 @@ class Threshold:
         if calibration is None:
             return cls("fixed", value=value)
         below = calibration.share_below(value)
-        return cls("fixed", value=value, expected_fraction=below, calibration=calibration.name)
+        worse = _worse(calibration, value)
+        return cls("fixed", value=value, expected_fraction=below, calibration=calibration.name, worse=worse)
 
     @classmethod
     def percentile(cls, calibration, k: float) -> Threshold:
@@ -56,8 +60,8 @@ class Threshold:
         That is about k % of them, and less where several scores equal the percentile: they are kept.
         """
         value = calibration.value_at(k)
-        below = calibration.share_below(value)
-        return cls("percentile", value=value, expected_fraction=below, calibration=calibration.name, k=k)
+        below, worse = calibration.share_below(value), _worse(calibration, value)
+        return cls("percentile", value=value, expected_fraction=below, calibration=calibration.name, k=k, worse=worse)
 
     @classmethod
     def worst_fraction(cls, fraction: float) -> Threshold:
@@ -113,11 +117,37 @@ class Threshold:
         worst = set(sorted(range(len(values)), key=values.__getitem__)[: self._count(len(values))])
         return [index in worst for index in range(len(values))]
 
+    def badness(self, values: Iterable[float]) -> list[float]:
+        """How far below the threshold each score lies, in the calibration's percentiles: 0 at ``value`` and above, 1 at
+        the calibration's worst and below, and by the percent of its scores in between. It depends on no other score.
+
+        Raises ValueError for a threshold without a calibration, which has no worst score to measure by.
+        """
+        if self.worse is None:
+            raise ValueError(
+                f"how bad a score is, is measured in a calibration's percentiles, and this threshold ({self.rule}) has "
+                "none: take one of mode percentile"
+            )
+        scores, percents = zip(*self.worse, strict=True)
+
+        def one(value: float) -> float:
+            if value >= self.value or value <= scores[0] or len(scores) == 1:
+                return float(value < self.value)
+            return (percents[-1] - interpolated(value, scores, percents)) / (percents[-1] - percents[0])
+
+        return [one(float(value)) for value in values]
+
     def _count(self, images: int) -> int:
         """How many of so many images are the worst part."""
         if images == 1 or self.fraction == 0:
             return images if self.fraction == 1 else 0
         return max(1, round(self.fraction * images))
+
+
+def _worse(calibration, value: float) -> tuple[tuple[float, float], ...]:
+    """A calibration's percentiles below a score, and then that score, as (score, percent)."""
+    below = zip(calibration.percentiles, calibration.levels, strict=True)
+    return (*(each for each in below if each[0] < value), (value, 100 * calibration.fraction_below(value)))
 
 
 def percent_text(fraction: float) -> str:

@@ -147,6 +147,33 @@ def test_scores_of_some_images_keep_all_that_belongs_to_them():
         scores.of([3])
 
 
+def test_badness_is_the_distance_below_the_threshold_in_the_calibrations_percentiles():
+    squares = Calibration("squares", {str(i): i * i / 100 for i in range(101)}, {}, "oracle", "cats")
+    threshold = Threshold.percentile(squares, 40)  # a score of 16; below it percentile i scores i * i / 100
+    assert threshold.value == pytest.approx(16)
+    got = threshold.badness([20.0, 16.0, 9.0, 4.0, 1.0, 0.0, -5.0, 6.5])
+    assert got == pytest.approx([0, 0, 1 / 4, 2 / 4, 3 / 4, 1, 1, 1 - 25.49 / 40], abs=1e-4)
+    assert threshold.badness([9.0]) == [got[2]], "by its own score alone"
+    assert Threshold.percentile(squares, 80).badness([9.0])[0] == pytest.approx(5 / 8), "but by the threshold"
+    assert Threshold.fixed(16.0, squares).badness([9.0]) == pytest.approx([1 / 4])
+
+
+def test_badness_of_equal_scores_and_at_the_ends_of_a_calibration():
+    ties = Calibration("ties", {str(i): max(0.0, (i - 10) / 10) for i in range(101)}, {}, "oracle", "cats")
+    assert Threshold.percentile(ties, 30).badness([0.0, 1.0, 2.0]) == pytest.approx([1, 1 / 3, 0])
+    assert Threshold.percentile(ties, 5).badness([0.0, -1.0]) == [0, 1]  # the cut is the worst score itself
+    assert Threshold.fixed(-1.0, ties).badness([-2.0, 0.0]) == [1, 0]
+    assert Threshold.fixed(20.0, ties).badness([9.0, 15.0]) == [0, 0]  # no score of the calibration is as high
+    bare = Calibration("bare", {}, {}, "o", "p", table=(1.0, 2.0, 3.0), count=None, levels=(10.0, 20.0, 30.0))
+    assert Threshold.percentile(bare, 30).badness([0.5, 1.0, 1.5, 2.5]) == pytest.approx([1, 1, 3 / 4, 1 / 4])
+
+
+@pytest.mark.parametrize("threshold", [Threshold.fixed(0.5), Threshold.worst_fraction(0.25)])
+def test_badness_without_a_calibration_is_refused(threshold):
+    with pytest.raises(ValueError, match="percentiles, and this threshold .* has none: take one of mode percentile"):
+        threshold.badness([0.1])
+
+
 def test_what_scores_hold_per_image_is_named():
     """Every tuple of Scores is per image, so that a new one cannot be forgotten when they are cut."""
     assert PER_IMAGE == tuple(each.name for each in fields(Scores) if str(each.type).startswith("tuple"))
