@@ -44,16 +44,17 @@ class Tries:
 
         def student(places: torch.Tensor, number: int) -> torch.Tensor:
             wanted = np.zeros(len(stage.everyone), bool)
-            wanted[places] = True
+            wanted[places.numpy()] = True
             made.append(stage.student(self.steps, number, wanted))
             return places
 
         def oracle(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-            return torch.from_numpy(made[-1].scores[places])
+            return torch.from_numpy(made[-1].scores[places.numpy()])
 
         found = best_of(student, oracle, len(stage.everyone), self.n, passes=lambda scores: scores >= self.stop)
-        exact = np.stack([each.exact for each in made])[found.chosen, np.arange(len(stage.everyone))]
-        return Outcome(exact, found.scores.numpy(), self.steps * found.tries.numpy(), found.chosen.numpy())
+        chosen = found.chosen.numpy()
+        exact = np.stack([each.exact for each in made])[chosen, np.arange(len(chosen))]
+        return Outcome(exact, found.scores.numpy(), self.steps * found.tries.numpy(), chosen)
 
 
 @dataclass(frozen=True)
