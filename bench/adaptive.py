@@ -43,8 +43,8 @@ class Point:
     threshold: float
 
 
-def chosen(stage: Stage) -> tuple[int, list[Point]]:
-    """The full teacher's steps, and for each strategy and percentile the most exact settings within half its cost."""
+def chosen(stage: Stage) -> list[Point]:
+    """For each strategy and percentile the most exact settings within half the cost of the full teacher."""
     budget, points = 0.5 * stage.teacher(stage.full_steps).evaluations.mean(), []
     for strategy, plans in (("refine", REFINE), ("regenerate", REGENERATE)):
         for percentile in PERCENTILES:
@@ -61,14 +61,19 @@ def chosen(stage: Stage) -> tuple[int, list[Point]]:
                     best = rank, Point(steps, plan, percentile, threshold)
             if best:
                 points.append(best[1])
-    return stage.full_steps, points
+    return points
 
 
-def chosen_before(result: Path) -> tuple[int, list[Point]]:
-    """The same from the file of an earlier run."""
-    content = json.loads(result.read_text(encoding="utf-8"))
-    points = [point | {"plan": TeacherPlan(**point["plan"])} for point in content["points"]]
-    return content["full_steps"], [Point(**point) for point in points]
+def chosen_before(content: dict) -> list[Point]:
+    """The points of an earlier result."""
+    return [Point(**point | {"plan": TeacherPlan(**point["plan"])}) for point in content["points"]]
+
+
+def gated(stage: Stage, point: Point) -> Outcome:
+    """A single try, and the teacher for what scores below the point's threshold."""
+    student = stage.student(point.student_steps)
+    rejected = student.scores < point.threshold
+    return student.where(rejected, stage.redone(point.student_steps, point.plan, wanted=rejected))
 
 
 def rows_for(stage: Stage, points: list[Point]) -> list[tuple[dict, Outcome]]:
@@ -85,7 +90,7 @@ def rows_for(stage: Stage, points: list[Point]) -> list[tuple[dict, Outcome]]:
         shuffled = rejected[np.random.default_rng(point.percentile).permutation(len(rejected))]
         redone = stage.redone(point.student_steps, point.plan, wanted=rejected | shuffled)
         rows.append(({"method": "random", **shared}, student.where(shuffled, redone)))
-        rows.append(({"method": "adaptive", **shared}, student.where(rejected, redone)))
+        rows.append(({"method": "adaptive", **shared}, gated(stage, point)))
         rows.append(({"method": "adaptive-keep-better", **shared}, student.better(rejected, redone)))
     return rows
 
@@ -101,7 +106,7 @@ def tries_rows(stage: Stage, calibration: Stage) -> list[tuple[dict, Outcome]]:
             shared |= _described(point.tries.steps, point.plan) | {"gate": point.gate, "keep_better": point.keep_better}
             rows.append(({"method": "tries-adaptive", **shared, **point.wrong(stage)}, point.on(stage)))
             if cost == tries.AIM:
-                behind.append(point.tries)
+                behind += [point.tries] if n == tries.BUDGETED else []
                 rows.append(({"method": "tries-checker", **shared}, point.without_the_oracles_errors(stage)))
     for each in tries.budgets(calibration, behind, teacher_plan(steps=6, rollback=0.7)):
         shared = {"tries": each.tries.n, "budget": each.threshold.budget_of.evaluations, "percentile": each.threshold.k}
@@ -149,18 +154,20 @@ def comparisons(stage: Stage, rows: list[tuple[dict, Outcome]], full_steps: int,
     return found
 
 
-def tries_comparisons(stage: Stage, rows: list[tuple[dict, Outcome]], bootstrap: Bootstrap) -> list[dict]:
-    """Each row with more than one try, a budget or a rollback by score: against the teachers, and against a single try
-    before the gate: today's point at 30 %, or for a rollback by score the fixed one of the same percentile."""
-    single = {row["percentile"]: o for row, o in rows if (row["method"], row.get("strategy")) == ("adaptive", "refine")}
-    best = max((stage.teacher(steps) for steps in TEACHER_STEPS), key=lambda each: each.exact.mean())
+def tries_comparisons(
+    stage: Stage, rows: list[tuple[dict, Outcome]], points: list[Point], best_steps: int, bootstrap: Bootstrap
+) -> list[dict]:
+    """Each row with more than one try, a budget or a rollback by score: against the most exact teacher, the teacher at
+    its own cost, and a single try before the gate: the point at 30 %, for a rollback by score that of its percentile.
+    """
+    single = {point.percentile: gated(stage, point) for point in points if point.plan.strategy == "refine"}
     found = []
     for row, outcome in rows:
         if row["method"] not in ("tries-adaptive", "budget", "by-score"):
             continue
         same = row["percentile"] if row["method"] == "by-score" else 30
         against = {
-            "the most exact teacher": best,
+            f"teacher, {best_steps} steps": stage.teacher(best_steps),
             "teacher at equal evaluations": _teacher_at(stage, outcome),
             f"adaptive, {same} % refined": single[same],
         }
@@ -180,7 +187,7 @@ def _differences(outcome: Outcome, against: dict[str, Outcome], bootstrap: Boots
 def _teacher_at(stage: Stage, outcome: Outcome) -> Outcome:
     """The teacher at the same mean evaluations: the two nearest step counts, mixed in proportion."""
     cost = outcome.evaluations.mean()
-    costs = {n: stage.teacher(n).evaluations.mean() for n in TEACHER_STEPS}
+    costs = {n: 2 * n for n in TEACHER_STEPS}  # a guided step is two
     below = max((n for n in costs if costs[n] <= cost), default=min(costs))
     above = min((n for n in costs if costs[n] >= cost), default=max(costs))
     share = 0.0 if above == below else (cost - costs[below]) / (costs[above] - costs[below])
@@ -213,10 +220,6 @@ def seconds_per_image(stage: Stage, repeats: int = 5) -> dict[str, float]:
         task()
         taken[name].append((time.perf_counter() - started) / len(prompts))
     return {name: round(statistics.median(values), 6) for name, values in taken.items()}
-
-
-def seconds_before(result: Path) -> dict[str, float]:
-    return json.loads(result.read_text(encoding="utf-8"))["seconds_per_image"]
 
 
 def plot(rows: list[dict], full_steps: int, path: Path) -> None:
@@ -263,6 +266,23 @@ def plot(rows: list[dict], full_steps: int, path: Path) -> None:
 COLUMNS = {"method": 20, "strategy": 12, "student_steps": 14, "tries": 6, "steps": 6, "rollback": 11, "percentile": 11}
 
 
+def figures(measured: list[tuple[dict, Outcome]], bootstrap: Bootstrap) -> list[dict]:
+    """What the result says of each method."""
+    return [
+        {
+            "strategy": None,
+            "percentile": None,
+            **row,
+            "evaluations": round(float(outcome.evaluations.mean()), 4),
+            "evaluations_ci": bootstrap.interval(outcome.evaluations),
+            "accuracy": round(float(outcome.exact.mean()), 4),
+            "ci": bootstrap.interval(outcome.exact.astype(float)),
+            "n": len(outcome.exact),
+        }
+        for row, outcome in measured
+    ]
+
+
 def table(rows: list[dict]) -> str:
     lines = ["".join(f"{name:>{width}}" for name, width in COLUMNS.items()) + "   evals   exact  95 %"]
     for r in rows:
@@ -283,7 +303,7 @@ def main() -> None:
     parser.add_argument("--m", type=int, default=1024, help="scenes of the calibration split")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
-        "--earlier", type=Path, help="an earlier result, whose points of one try and seconds are not found again"
+        "--earlier", type=Path, help="an earlier result, which stays for a single try: only what is new is measured"
     )
     parser.add_argument("--work", type=Path, default=Path("runs/adaptive"), help="what is made is kept here")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -291,31 +311,28 @@ def main() -> None:
 
     calibration = Stage("calibration", arguments.m, arguments.device, arguments.work)
     stage = Stage("test", arguments.n, arguments.device, arguments.work)
-    tried = tries_rows(stage, calibration)
-    full_steps, points = chosen_before(arguments.earlier) if arguments.earlier else chosen(calibration)
-    measured = rows_for(stage, points) + tried
     bootstrap = Bootstrap(len(stage.scenes))
-    rows = []
-    for row, outcome in measured:
-        figures = {
-            "evaluations": round(float(outcome.evaluations.mean()), 4),
-            "evaluations_ci": bootstrap.interval(outcome.evaluations),
-            "accuracy": round(float(outcome.exact.mean()), 4),
-            "ci": bootstrap.interval(outcome.exact.astype(float)),
-            "n": len(stage.scenes),
+    tried = tries_rows(stage, calibration)
+    if arguments.earlier:
+        result = json.loads(arguments.earlier.read_text(encoding="utf-8"))
+        points = chosen_before(result)
+    else:
+        points = chosen(calibration)
+        measured = rows_for(stage, points)
+        result = {
+            "rows": figures(measured, bootstrap),
+            "full_steps": calibration.full_steps,
+            "comparisons": comparisons(stage, measured, calibration.full_steps, bootstrap),
+            "roc": {str(n): roc(stage.student(n)) for n in STUDENT_STEPS},
+            "seconds_per_image": seconds_per_image(stage),
+            "points": [asdict(point) for point in points],
+            "settings": {"n": arguments.n, "m": arguments.m, "device": arguments.device, "cfg": CFG},
         }
-        rows.append({"strategy": None, "percentile": None, **row, **figures})
-    compared = comparisons(stage, measured, full_steps, bootstrap)
-    compared += tries_comparisons(stage, measured, bootstrap)
-    result = {
-        "rows": rows,
-        "full_steps": full_steps,
-        "comparisons": compared,
-        "roc": {str(n): roc(stage.student(n)) for n in STUDENT_STEPS},
-        "seconds_per_image": seconds_before(arguments.earlier) if arguments.earlier else seconds_per_image(stage),
-        "points": [asdict(point) for point in points],
-        "settings": {"n": arguments.n, "m": arguments.m, "device": arguments.device, "cfg": CFG},
-    }
+    rows, full_steps = result["rows"], result["full_steps"]
+    best_steps = max((row for row in rows if row["method"] == "teacher"), key=lambda row: row["accuracy"])["steps"]
+    rows += figures(tried, bootstrap)
+    compared = result["comparisons"]
+    compared += tries_comparisons(stage, tried, points, best_steps, bootstrap)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "adaptive.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     plot(rows, full_steps, arguments.out / "adaptive.png")

@@ -1,5 +1,6 @@
 """The demo family on held-out scenes, for bench/adaptive.py. What is made is kept, so that a stopped run goes on."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,7 +62,7 @@ class Kept:
 
     def put(self, at: np.ndarray, exact: list[bool], scores: torch.Tensor, evaluations: int) -> None:
         self.made[at], self.exact[at], self.scores[at], self.evaluations[at] = True, exact, scores.numpy(), evaluations
-        partial = self.path.with_suffix(".partial")
+        partial = self.path.with_suffix(f".{os.getpid()}")  # two runs may be at it
         with partial.open("wb") as file:
             np.savez(file, self.made, self.exact, self.scores, self.evaluations)
         partial.replace(self.path)

@@ -15,10 +15,11 @@ from understudy.samplers.best_of import best_of
 
 CALIBRATION = "the calibration split"
 TRIES = (2, 4, 8)
+BUDGETED = 4  # tries before a budget's gate, beside a single one
 # By the student's steps, percentiles of a single try's scores: tries go on below.
 STOPS = {1: (50, 60, 70, 80), 2: (30, 40, 50, 60, 70), 4: (20, 30, 40, 50, 60)}
 GATES = (0, 2, 5, 10, 15, 20)  # percentiles of the scores of the best of the tries: the teacher redoes those below
-COSTS = (5, 6, 8, 10, 12)
+COSTS = (6, 8, 12)
 AIM = 8  # evaluations: at no more than these most is asked for
 MARGIN = 0.95  # points are chosen at so much of the cost, as the test split's may be a little higher
 BUDGETS = (6, 8, 10)
