@@ -104,6 +104,7 @@ def tries_rows(stage: Stage, calibration: Stage) -> list[tuple[dict, Outcome]]:
             row = {"method": "tries", "strategy": None, "student_steps": point.tries.steps, **shared}
             rows.append((row, point.tries.on(stage)))
             shared |= _described(point.tries.steps, point.plan) | {"gate": point.gate, "keep_better": point.keep_better}
+            shared |= {"again": point.again.steps} if point.again else {}
             rows.append(({"method": "tries-adaptive", **shared, **point.wrong(stage)}, point.on(stage)))
             if cost == tries.AIM:
                 behind += [point.tries] if n == tries.BUDGETED else []
@@ -157,8 +158,8 @@ def comparisons(stage: Stage, rows: list[tuple[dict, Outcome]], full_steps: int,
 def tries_comparisons(
     stage: Stage, rows: list[tuple[dict, Outcome]], points: list[Point], best_steps: int, bootstrap: Bootstrap
 ) -> list[dict]:
-    """Each row with more than one try, a budget or a rollback by score: against the most exact teacher, the teacher at
-    its own cost, and a single try before the gate: the point at 30 %, for a rollback by score that of its percentile.
+    """Each row with more than one try, a budget or a rollback by score: against the most exact teacher, and against a
+    single try before the gate: the point at 30 %, for a rollback by score that of its percentile.
     """
     single = {point.percentile: gated(stage, point) for point in points if point.plan.strategy == "refine"}
     found = []
@@ -168,7 +169,6 @@ def tries_comparisons(
         same = row["percentile"] if row["method"] == "by-score" else 30
         against = {
             f"teacher, {best_steps} steps": stage.teacher(best_steps),
-            "teacher at equal evaluations": _teacher_at(stage, outcome),
             f"adaptive, {same} % refined": single[same],
         }
         entry = {key: row[key] for key in ("method", "tries", "cost", "budget", "percentile") if key in row}
@@ -239,7 +239,7 @@ def plot(rows: list[dict], full_steps: int, path: Path) -> None:
         ("always-refine", "refine"): ("#c03080", "^", "always refine"),
     }
     kinds = [(look, [r for r in rows if (r["method"], r["strategy"]) == key]) for key, look in styles.items()]
-    for n, color in zip(tries.TRIES, ("#e08080", "#d02020", "#701010"), strict=True):
+    for n, color in zip(tries.TRIES, ("#e08080", "#901010"), strict=True):
         mine = [r for r in rows if r.get("tries") == n]
         kinds.append(((color, "v:", f"best of {n}"), [r for r in mine if r["method"] == "tries"]))
         with_teacher = [r for r in mine if r["method"] == "tries-adaptive"]

@@ -14,10 +14,10 @@ from understudy.pipelines.model import TeacherPlan
 from understudy.samplers.best_of import best_of
 
 CALIBRATION = "the calibration split"
-TRIES = (2, 4, 8)
+TRIES = (2, 4)
 BUDGETED = 4  # tries before a budget's gate, beside a single one
 # By the student's steps, percentiles of a single try's scores: tries go on below.
-STOPS = {1: (50, 60, 70, 80), 2: (30, 40, 50, 60, 70), 4: (20, 30, 40, 50, 60)}
+STOPS = {2: (30, 40, 50, 60, 70), 4: (20, 30, 40, 50, 60)}
 GATES = (0, 2, 5, 10, 15, 20)  # percentiles of the scores of the best of the tries: the teacher redoes those below
 COSTS = (6, 8, 12)
 AIM = 8  # evaluations: at no more than these most is asked for
@@ -30,6 +30,7 @@ PLANS = [
     *(teacher_plan(steps=REFINE_STEPS, rollback=rollback) for rollback in (0.5, 0.7)),
     *(teacher_plan(strategy="regenerate", steps=steps) for steps in (6, 8, 12)),
 ]
+AGAIN = (None, *(teacher_plan(strategy="regenerate", steps=steps) for steps in (8, 12)))
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,29 @@ class Tries:
 
 @dataclass(frozen=True)
 class Point:
-    """Tries, then the teacher for what scores below ``gate``; of the two the better by the oracle, or the teacher's."""
+    """Tries, then the teacher for what scores below ``gate``; of the two the better by the oracle, or the teacher's.
+
+    ``again``: what of that still scores below the gate goes to the teacher once more, and the better is kept.
+    """
 
     tries: Tries
     gate: float
     plan: TeacherPlan
     keep_better: bool
+    again: TeacherPlan | None = None
 
     def on(self, stage: Stage) -> Outcome:
-        best = self.tries.on(stage)
+        return self.after(stage, self.tries.on(stage))
+
+    def after(self, stage: Stage, best: Outcome) -> Outcome:
+        """What becomes of the best of the tries."""
         rejected = best.scores < self.gate
         redone = refined(stage, best, rejected, self.tries.steps, self.plan)
-        return (best.better if self.keep_better else best.where)(rejected, redone)
+        result = (best.better if self.keep_better else best.where)(rejected, redone)
+        if self.again is None:
+            return result
+        still = rejected & (result.scores < self.gate)
+        return result.better(still, stage.redone(self.tries.steps, self.again, wanted=still))
 
     def wrong(self, stage: Stage) -> dict[str, float]:
         """Which share of all images is wrong in the end: passed by the oracle, or redone and still wrong."""
@@ -80,7 +92,7 @@ class Point:
 
     def without_the_oracles_errors(self, stage: Stage) -> Outcome:
         """The same tries and teacher with the checker for an oracle: what is right passes, what is not is redone."""
-        return Point(replace(self.tries, stop=1), 1, self.plan, keep_better=True).on(Checked(stage))
+        return replace(self, tries=replace(self.tries, stop=1), gate=1, keep_better=True).on(Checked(stage))
 
 
 class Checked:
@@ -118,13 +130,10 @@ def candidates(stage: Stage, n: int) -> Iterable[tuple[Point, Outcome]]:
             continue
         gates = sorted({float(np.percentile(best.scores, gate)) if gate else -np.inf for gate in GATES})
         for plan in PLANS:
-            redone = refined(stage, best, best.scores < gates[-1], steps, plan)
             for gate, keep_better in product(gates, (False, True)):
-                rejected = best.scores < gate
-                yield (
-                    Point(tries, gate, plan, keep_better),
-                    (best.better if keep_better else best.where)(rejected, redone),
-                )
+                for again in AGAIN if keep_better else (None,):
+                    point = Point(tries, gate, plan, keep_better, again)
+                    yield point, point.after(stage, best)
 
 
 def points(stage: Stage, n: int) -> dict[int, Point]:
