@@ -65,7 +65,11 @@ def demo(
     ] = None,
     count: Annotated[int | None, typer.Option(help="Images to make; prompts repeat. Without it one each.")] = None,
     percentile: Annotated[
-        float | None, typer.Option(help="Send about this many percent to the teacher, 0 to 100.")
+        float | None, typer.Option(help="Send about this many percent to the teacher, 0 to 100; 30 without.")
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Send so many that an image takes at most this many network evaluations on average."),
     ] = None,
     strategy: Annotated[
         str, typer.Option(help="refine: the teacher goes on from the student's image. regenerate: from its noise.")
@@ -87,21 +91,22 @@ def demo(
     ] = None,
 ):
     """Student, oracle and teacher at work on small scenes: CPU only, nothing to download."""
-    from .pipelines.console import show
-    from .pipelines.demo import PERCENTILE
+    from .pipelines.console import show, show_remark
     from .pipelines.demo import demo as run
     from .pipelines.given_pictures import strength_of
 
     report = run(
         prompts or (),
         count,
-        PERCENTILE if percentile is None else percentile,
+        percentile,
+        budget,
         strategy,
         seed,
         out,
         init_image,
         strength_of(init_image, strength),
         control,
+        show_remark,
     )
     if report is not None:
         show(report, out)
@@ -138,13 +143,21 @@ def generate(
     threshold: Annotated[float | None, typer.Option(help="Redo images that score below this.")] = None,
     worst_fraction: Annotated[
         float | None,
-        typer.Option(help="Redo the worst part of each batch of two or more, 0 to 1; 0.3 without any of the three."),
+        typer.Option(help="Redo the worst part of each batch of two or more, 0 to 1; 0.3 without any of the five."),
+    ] = None,
+    worst_n: Annotated[int | None, typer.Option(help="Redo so many of each batch, the worst of it.")] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Redo so many, by --calibration, that an image takes at most this many network evaluations on "
+            "average, student and teacher together."
+        ),
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="The student's own scores, a file: read by --percentile, else this run's are added to it. For "
-            "--percentile also a published table's name, as 'ImageReward, LCM-SDXL at 4 steps (published)'."
+            help="The student's own scores, a file: read by --percentile and --budget, else this run's are added to "
+            "it. For these two also a published table's name, as 'ImageReward, LCM-SDXL at 4 steps (published)'."
         ),
     ] = None,
     student_steps: Annotated[int, typer.Option(help="Steps of the student.")] = 4,
@@ -246,7 +259,7 @@ def generate(
             pictures=Pictures(
                 init_image, control, controlnet, teacher_controlnet, control_strength, likeness, likeness_min
             ),
-            choice=Choice(percentile, threshold, worst_fraction, calibration),
+            choice=Choice(percentile, threshold, worst_fraction, worst_n, budget, calibration),
             student_lora=student_lora,
             predictor=predictor,
             vae=vae,

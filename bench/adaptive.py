@@ -3,6 +3,7 @@
     python bench/adaptive.py                 # the committed figures; writes bench/results/adaptive.json and .png
     python bench/adaptive.py --n 256 --m 128 # a quick look
 
+What is made of a scene is kept in --work, so that a run that was stopped goes on, and a larger one begins with it.
 Operating points are chosen on the calibration split, the rows are measured on the test split; neither was ever trained
 on. Every method sees the same scenes and the same seeds, so differences are paired. An evaluation is one pass of a
 network for one image; a guided step is two.
@@ -13,111 +14,23 @@ import json
 import statistics
 import time
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
 
+import adaptive_tries as tries
 import numpy as np
 import torch
-from understudy.demo_family import checker, family
-from understudy.demo_family.scenes import scenes_of
-from understudy.distill_train.data.randomness import generator
+from adaptive_stage import CFG, SIZE, TEACHER_STEPS, Outcome, Stage, quiet, teacher_plan
 from understudy.distill_train.demo.oracle import area_under_roc
-from understudy.oracles import load_oracle
-from understudy.pipelines.demo import FOLDER, DemoModel
-from understudy.pipelines.model import StudentPlan, TeacherPlan, draw, redo
+from understudy.pipelines.model import StudentPlan, TeacherPlan, draw
 
 RESULTS = Path(__file__).parent / "results"
-SIZE, BATCH = (64, 64), 256
 STUDENT_STEPS = (1, 2, 4)
-TEACHER_STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 25)
 REFINE = [{"rollback": f, "steps": n} for f, n in product((0.3, 0.5, 0.7), (3, 6))]
 REGENERATE = [{"steps": n} for n in (4, 6, 8, 12)]
 PERCENTILES = (10, 20, 30, 40, 50, 60)
-CFG = 3.0
 RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a method made of each scene: exact or not [N], the oracle's score [N], evaluations [N]."""
-
-    exact: np.ndarray
-    scores: np.ndarray
-    evaluations: np.ndarray
-
-    def where(self, mask: np.ndarray, other: "Outcome") -> "Outcome":
-        """``other`` where the mask holds, with its evaluations on top of these; this outcome elsewhere."""
-        return Outcome(
-            np.where(mask, other.exact, self.exact),
-            np.where(mask, other.scores, self.scores),
-            self.evaluations + mask * other.evaluations,
-        )
-
-
-class Stage:
-    """The demo family on the scenes of one split; everything that is drawn twice is drawn once."""
-
-    def __init__(self, split: str, count: int, device: str):
-        scenes = scenes_of(split)
-        order = torch.randperm(len(scenes), generator=generator("bench", split))[:count]
-        self.scenes = [scenes[i] for i in order]
-        self.prompts = [str(scene) for scene in self.scenes]
-        self.seeds = list(range(len(self.scenes)))
-        self.models = {p: DemoModel(family.load(p, device), torch.device(device)) for p in ("student", "teacher")}
-        self.oracle = load_oracle(FOLDER / "oracle.safetensors", "demo", device=device)
-        self.cache: dict[tuple, Outcome] = {}
-        self.pictures: dict[int, torch.Tensor] = {}
-
-    def student(self, steps: int) -> Outcome:
-        if steps not in self.pictures:
-            plan = StudentPlan(steps=steps)
-            parts = [draw(self.models["student"], *part, SIZE, plan, _quiet) for part in self.batches()]
-            self.pictures[steps] = torch.cat([images for images, _ in parts])
-            self.cache["student", steps] = self._judged(self.pictures[steps], parts[0][1])
-        return self.cache["student", steps]
-
-    def redone(self, student_steps: int | None, plan: TeacherPlan) -> Outcome:
-        """The teacher on every scene: from the student's images to refine, else from noise."""
-        key = (student_steps if plan.strategy == "refine" else None, plan)
-        if key not in self.cache:
-            start = None
-            if plan.strategy == "refine":
-                self.student(student_steps)
-                start = self.pictures[student_steps]
-            parts = []
-            for at, part in enumerate(self.batches()):
-                images = None if start is None else start[at * BATCH : (at + 1) * BATCH]
-                parts.append(redo(self.models["teacher"], images, *part, SIZE, plan, _quiet))
-            self.cache[key] = self._judged(torch.cat([images for images, _ in parts]), parts[0][1])
-        return self.cache[key]
-
-    def teacher(self, steps: int) -> Outcome:
-        return self.redone(None, teacher_plan(strategy="regenerate", steps=steps))
-
-    @cached_property
-    def full_steps(self) -> int:
-        """The cheapest teacher within half a point of the best."""
-        accuracy = {steps: self.teacher(steps).exact.mean() for steps in TEACHER_STEPS}
-        return min(steps for steps, value in accuracy.items() if value >= max(accuracy.values()) - 0.005)
-
-    def batches(self):
-        for start in range(0, len(self.prompts), BATCH):
-            yield self.prompts[start : start + BATCH], self.seeds[start : start + BATCH]
-
-    def _judged(self, images: torch.Tensor, evaluations: int) -> Outcome:
-        starts = range(0, len(images), BATCH)
-        scores = torch.cat([self.oracle(images[i : i + BATCH], self.prompts[i : i + BATCH]) for i in starts])
-        exact = np.array(checker.exact(images, self.scenes))
-        return Outcome(exact, scores.numpy(), np.full(len(images), evaluations))
-
-
-def teacher_plan(**settings) -> TeacherPlan:
-    return TeacherPlan(cfg=CFG, scheduler="trailing", **{"rollback_mode": "schedule"} | settings)
-
-
-def _quiet(step: int, steps: int) -> None:
-    """No progress within a batch."""
 
 
 @dataclass(frozen=True)
@@ -130,17 +43,18 @@ class Point:
     threshold: float
 
 
-def choose(stage: Stage, budget: float) -> list[Point]:
-    """For each strategy and percentile, the most exact settings whose calibration cost is within ``budget``."""
-    points = []
+def chosen(stage: Stage) -> list[Point]:
+    """For each strategy and percentile the most exact settings within half the cost of the full teacher."""
+    budget, points = 0.5 * stage.teacher(stage.full_steps).evaluations.mean(), []
     for strategy, plans in (("refine", REFINE), ("regenerate", REGENERATE)):
         for percentile in PERCENTILES:
             best = None
             for steps, settings in product(STUDENT_STEPS, plans):
                 plan = teacher_plan(strategy=strategy, **settings)
-                student, redone = stage.student(steps), stage.redone(steps, plan)
+                student = stage.student(steps)
                 threshold = float(np.percentile(student.scores, percentile))
-                outcome = student.where(student.scores < threshold, redone)
+                rejected = student.scores < threshold
+                outcome = student.where(rejected, stage.redone(steps, plan, wanted=rejected))
                 cost = outcome.evaluations.mean()
                 rank = (outcome.exact.mean(), -cost)
                 if cost <= budget and (best is None or rank > best[0]):
@@ -150,34 +64,59 @@ def choose(stage: Stage, budget: float) -> list[Point]:
     return points
 
 
+def chosen_before(content: dict) -> list[Point]:
+    """The points of an earlier result."""
+    return [Point(**point | {"plan": TeacherPlan(**point["plan"])}) for point in content["points"]]
+
+
+def gated(stage: Stage, point: Point) -> Outcome:
+    """A single try, and the teacher for what scores below the point's threshold."""
+    student = stage.student(point.student_steps)
+    rejected = student.scores < point.threshold
+    return student.where(rejected, stage.redone(point.student_steps, point.plan, wanted=rejected))
+
+
 def rows_for(stage: Stage, points: list[Point]) -> list[tuple[dict, Outcome]]:
     """Every method on the test split, as (description, outcome)."""
     rows = [({"method": "student", "steps": n}, stage.student(n)) for n in STUDENT_STEPS]
     rows += [({"method": "teacher", "steps": n}, stage.teacher(n)) for n in TEACHER_STEPS]
-    everyone = np.ones(len(stage.scenes), dtype=bool)
     for student_steps, plan in dict.fromkeys((p.student_steps, p.plan) for p in points if p.plan.strategy == "refine"):
-        outcome = stage.student(student_steps).where(everyone, stage.redone(student_steps, plan))
+        outcome = stage.student(student_steps).where(stage.everyone, stage.redone(student_steps, plan))
         rows.append(({"method": "always-refine", **_described(student_steps, plan)}, outcome))
     for point in points:
         student = stage.student(point.student_steps)
-        redone = stage.redone(point.student_steps, point.plan)
         rejected = student.scores < point.threshold
         shared = _described(point.student_steps, point.plan) | {"percentile": point.percentile}
-        adaptive = student.where(rejected, redone)
         shuffled = rejected[np.random.default_rng(point.percentile).permutation(len(rejected))]
-        better = replace(redone, **_kept_if_worse(student, redone))
+        redone = stage.redone(point.student_steps, point.plan, wanted=rejected | shuffled)
         rows.append(({"method": "random", **shared}, student.where(shuffled, redone)))
-        rows.append(({"method": "adaptive", **shared}, adaptive))
-        rows.append(({"method": "adaptive-keep-better", **shared}, student.where(rejected, better)))
+        rows.append(({"method": "adaptive", **shared}, gated(stage, point)))
+        rows.append(({"method": "adaptive-keep-better", **shared}, student.better(rejected, redone)))
     return rows
 
 
-def _kept_if_worse(student: Outcome, redone: Outcome) -> dict:
-    keep = redone.scores <= student.scores  # as Keep Better decides
-    return {
-        "exact": np.where(keep, student.exact, redone.exact),
-        "scores": np.where(keep, student.scores, redone.scores),
-    }
+def tries_rows(stage: Stage, calibration: Stage) -> list[tuple[dict, Outcome]]:
+    """More than one try before the gate, budgets, and rollbacks by score, on the test split: (description, outcome)."""
+    rows, behind = [], [tries.Tries(4, 1, -np.inf)]
+    for n in tries.TRIES:
+        for cost, point in tries.points(calibration, n).items():
+            shared = {"tries": n, "cost": cost, "stop": point.tries.stop}
+            row = {"method": "tries", "strategy": None, "student_steps": point.tries.steps, **shared}
+            rows.append((row, point.tries.on(stage)))
+            shared |= _described(point.tries.steps, point.plan) | {"gate": point.gate, "keep_better": point.keep_better}
+            shared |= {"again": point.again.steps} if point.again else {}
+            rows.append(({"method": "tries-adaptive", **shared, **point.wrong(stage)}, point.on(stage)))
+            if cost == tries.AIM:
+                behind += [point.tries] if n == tries.BUDGETED else []
+                rows.append(({"method": "tries-checker", **shared}, point.without_the_oracles_errors(stage)))
+    for each in tries.budgets(calibration, behind, teacher_plan(steps=6, rollback=0.7)):
+        shared = {"tries": each.tries.n, "budget": each.threshold.budget_of.evaluations, "percentile": each.threshold.k}
+        rows.append(({"method": "budget", **_described(each.tries.steps, each.plan), **shared}, each.on(stage)))
+    for each in tries.spans(calibration):
+        shared = {"student_steps": each.steps, "percentile": each.percentile, "rollback": each.span}
+        row = {"method": "by-score", "strategy": "refine", "steps": tries.REFINE_STEPS, **shared}
+        rows.append((row, each.on(stage)))
+    return rows
 
 
 def _described(student_steps: int, plan: TeacherPlan) -> dict:
@@ -212,22 +151,48 @@ def comparisons(stage: Stage, rows: list[tuple[dict, Outcome]], full_steps: int,
             against["always-refine"] = named[json.dumps(always, sort_keys=True)]
         entry = {key: row[key] for key in ("method", "strategy", "percentile")}
         entry["share of full evaluations"] = round(float(outcome.evaluations.mean() / full.evaluations.mean()), 3)
-        for name, other in against.items():
-            difference = outcome.exact.astype(float) - other.exact
-            entry[name] = {"difference": round(float(difference.mean()), 4), "ci": bootstrap.interval(difference)}
-        found.append(entry)
+        found.append(entry | _differences(outcome, against, bootstrap))
     return found
+
+
+def tries_comparisons(
+    stage: Stage, rows: list[tuple[dict, Outcome]], points: list[Point], best_steps: int, bootstrap: Bootstrap
+) -> list[dict]:
+    """Each row with more than one try, a budget or a rollback by score: against the most exact teacher, and against a
+    single try before the gate: the point at 30 %, for a rollback by score that of its percentile.
+    """
+    single = {point.percentile: gated(stage, point) for point in points if point.plan.strategy == "refine"}
+    found = []
+    for row, outcome in rows:
+        if row["method"] not in ("tries-adaptive", "budget", "by-score"):
+            continue
+        same = row["percentile"] if row["method"] == "by-score" else 30
+        against = {
+            f"teacher, {best_steps} steps": stage.teacher(best_steps),
+            f"adaptive, {same} % refined": single[same],
+        }
+        entry = {key: row[key] for key in ("method", "tries", "cost", "budget", "percentile") if key in row}
+        found.append(entry | _differences(outcome, against, bootstrap))
+    return found
+
+
+def _differences(outcome: Outcome, against: dict[str, Outcome], bootstrap: Bootstrap) -> dict:
+    differences = {name: outcome.exact.astype(float) - other.exact for name, other in against.items()}
+    return {
+        name: {"difference": round(float(each.mean()), 4), "ci": bootstrap.interval(each)}
+        for name, each in differences.items()
+    }
 
 
 def _teacher_at(stage: Stage, outcome: Outcome) -> Outcome:
     """The teacher at the same mean evaluations: the two nearest step counts, mixed in proportion."""
     cost = outcome.evaluations.mean()
-    costs = {n: stage.teacher(n).evaluations.mean() for n in TEACHER_STEPS}
+    costs = {n: 2 * n for n in TEACHER_STEPS}  # a guided step is two
     below = max((n for n in costs if costs[n] <= cost), default=min(costs))
     above = min((n for n in costs if costs[n] >= cost), default=max(costs))
     share = 0.0 if above == below else (cost - costs[below]) / (costs[above] - costs[below])
     low, high = stage.teacher(below), stage.teacher(above)
-    return Outcome((1 - share) * low.exact + share * high.exact, low.scores, low.evaluations)
+    return replace(low, exact=(1 - share) * low.exact + share * high.exact)
 
 
 def roc(student: Outcome, points: int = 101) -> dict:
@@ -244,12 +209,11 @@ def roc(student: Outcome, points: int = 101) -> dict:
 
 def seconds_per_image(stage: Stage, repeats: int = 5) -> dict[str, float]:
     """What a picture costs the oracle, and the student with decoding: the median of batches that take turns."""
-    prompts, seeds = next(stage.batches())
-    images = stage.pictures[STUDENT_STEPS[0]][: len(prompts)]
+    images, prompts, seeds = stage.first_batch(STUDENT_STEPS[0])
     tasks = {"oracle": lambda: stage.oracle(images, prompts)}
     for steps in STUDENT_STEPS:
         plan = StudentPlan(steps=steps)
-        tasks[f"student, {steps} steps"] = partial(draw, stage.models["student"], prompts, seeds, SIZE, plan, _quiet)
+        tasks[f"student, {steps} steps"] = partial(draw, stage.models["student"], prompts, seeds, SIZE, plan, quiet)
     taken = {name: [] for name in tasks}
     for _, (name, task) in product(range(repeats), tasks.items()):
         started = time.perf_counter()
@@ -264,7 +228,7 @@ def plot(rows: list[dict], full_steps: int, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
+    figure, axes = plt.subplots(figsize=(9, 6.5), dpi=120)
     styles = {
         ("teacher", None): ("#444444", "o-", "teacher alone"),
         ("student", None): ("#d08000", "s", "student alone"),
@@ -274,8 +238,13 @@ def plot(rows: list[dict], full_steps: int, path: Path) -> None:
         ("adaptive", "regenerate"): ("#208040", "D-", "adaptive, regenerate"),
         ("always-refine", "refine"): ("#c03080", "^", "always refine"),
     }
-    for (method, strategy), (color, style, label) in styles.items():
-        chosen = [r for r in rows if r["method"] == method and r.get("strategy") == strategy]
+    kinds = [(look, [r for r in rows if (r["method"], r["strategy"]) == key]) for key, look in styles.items()]
+    for n, color in zip(tries.TRIES, ("#e08080", "#901010"), strict=True):
+        mine = [r for r in rows if r.get("tries") == n]
+        kinds.append(((color, "v:", f"best of {n}"), [r for r in mine if r["method"] == "tries"]))
+        with_teacher = [r for r in mine if r["method"] == "tries-adaptive"]
+        kinds.append(((color, "P-", f"best of {n}, then the teacher"), with_teacher))
+    for (color, style, label), chosen in kinds:
         chosen.sort(key=lambda r: r["evaluations"])
         x, y = [r["evaluations"] for r in chosen], [100 * r["accuracy"] for r in chosen]
         spread = np.abs(100 * np.array([r["ci"] for r in chosen]).T.reshape(2, -1) - np.array(y))
@@ -294,18 +263,38 @@ def plot(rows: list[dict], full_steps: int, path: Path) -> None:
     figure.savefig(path)
 
 
-def table(rows: list[dict]) -> str:
-    lines = [
-        f"{'method':22}{'strategy':12}{'student':>8}{'steps':>6}{'rollback':>9}{'k':>4}{'evals':>8}{'exact':>8}  95 %"
+COLUMNS = {"method": 20, "strategy": 12, "student_steps": 14, "tries": 6, "steps": 6, "rollback": 11, "percentile": 11}
+
+
+def figures(measured: list[tuple[dict, Outcome]], bootstrap: Bootstrap) -> list[dict]:
+    """What the result says of each method."""
+    return [
+        {
+            "strategy": None,
+            "percentile": None,
+            **row,
+            "evaluations": round(float(outcome.evaluations.mean()), 4),
+            "evaluations_ci": bootstrap.interval(outcome.evaluations),
+            "accuracy": round(float(outcome.exact.mean()), 4),
+            "ci": bootstrap.interval(outcome.exact.astype(float)),
+            "n": len(outcome.exact),
+        }
+        for row, outcome in measured
     ]
+
+
+def table(rows: list[dict]) -> str:
+    lines = ["".join(f"{name:>{width}}" for name, width in COLUMNS.items()) + "   evals   exact  95 %"]
     for r in rows:
         low, high = r["ci"]
-        lines.append(
-            f"{r['method']:22}{r.get('strategy') or '-':12}{r.get('student_steps') or '-':>8}{r['steps']:>6}"
-            f"{r.get('rollback') or '-':>9}{r.get('percentile') or '-':>4}{r['evaluations']:>8.2f}"
-            f"{100 * r['accuracy']:>7.2f}%  {100 * low:.2f} to {100 * high:.2f}"
-        )
+        described = "".join(f"{_short(r.get(name)):>{width}}" for name, width in COLUMNS.items())
+        figures = f"{r['evaluations']:>8.2f}{100 * r['accuracy']:>7.2f}%  {100 * low:.2f} to {100 * high:.2f}"
+        lines.append(described + figures)
     return "\n".join(lines)
+
+
+def _short(value) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
@@ -313,35 +302,37 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=2048, help="scenes of the test split")
     parser.add_argument("--m", type=int, default=1024, help="scenes of the calibration split")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--earlier", type=Path, help="an earlier result, which stays for a single try: only what is new is measured"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/adaptive"), help="what is made is kept here")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
 
-    calibration = Stage("calibration", arguments.m, arguments.device)
-    full_steps = calibration.full_steps
-    budget = 0.5 * calibration.teacher(full_steps).evaluations.mean()
-    points = choose(calibration, budget)
-    stage = Stage("test", arguments.n, arguments.device)
-    measured = rows_for(stage, points)
+    calibration = Stage("calibration", arguments.m, arguments.device, arguments.work)
+    stage = Stage("test", arguments.n, arguments.device, arguments.work)
     bootstrap = Bootstrap(len(stage.scenes))
-    rows = []
-    for row, outcome in measured:
-        figures = {
-            "evaluations": round(float(outcome.evaluations.mean()), 4),
-            "accuracy": round(float(outcome.exact.mean()), 4),
-            "ci": bootstrap.interval(outcome.exact.astype(float)),
-            "n": len(stage.scenes),
+    tried = tries_rows(stage, calibration)
+    if arguments.earlier:
+        result = json.loads(arguments.earlier.read_text(encoding="utf-8"))
+        points = chosen_before(result)
+    else:
+        points = chosen(calibration)
+        measured = rows_for(stage, points)
+        result = {
+            "rows": figures(measured, bootstrap),
+            "full_steps": calibration.full_steps,
+            "comparisons": comparisons(stage, measured, calibration.full_steps, bootstrap),
+            "roc": {str(n): roc(stage.student(n)) for n in STUDENT_STEPS},
+            "seconds_per_image": seconds_per_image(stage),
+            "points": [asdict(point) for point in points],
+            "settings": {"n": arguments.n, "m": arguments.m, "device": arguments.device, "cfg": CFG},
         }
-        rows.append({"strategy": None, "percentile": None, **row, **figures})
-    compared = comparisons(stage, measured, full_steps, bootstrap)
-    result = {
-        "rows": rows,
-        "full_steps": full_steps,
-        "comparisons": compared,
-        "roc": {str(n): roc(stage.student(n)) for n in STUDENT_STEPS},
-        "seconds_per_image": seconds_per_image(stage),
-        "points": [asdict(point) for point in points],
-        "settings": {"n": arguments.n, "m": arguments.m, "device": arguments.device, "cfg": CFG},
-    }
+    rows, full_steps = result["rows"], result["full_steps"]
+    best_steps = max((row for row in rows if row["method"] == "teacher"), key=lambda row: row["accuracy"])["steps"]
+    rows += figures(tried, bootstrap)
+    compared = result["comparisons"]
+    compared += tries_comparisons(stage, tried, points, best_steps, bootstrap)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "adaptive.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     plot(rows, full_steps, arguments.out / "adaptive.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..oracles.budget import Budget
 from ..oracles.calibration import CalibrationError
 from ..oracles.statistics import interval_text
 from ..oracles.threshold import Threshold
@@ -13,6 +14,8 @@ from .display import shown
 from .folders import NONE
 from .schema import schema
 from .types import ScoresSocket, ThresholdSocket
+
+CALIBRATED = ("percentile", "budget")
 
 
 class UnderstudyThreshold(io.ComfyNode):
@@ -27,12 +30,14 @@ class UnderstudyThreshold(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "mode",
-                    options=["percentile", "fixed", "worst_fraction"],
+                    options=["percentile", "fixed", "worst_fraction", "worst_n", "budget"],
                     default="worst_fraction",
                     tooltip=(
                         "percentile: below the k-th percentile of a calibration. fixed: below a value. "
                         "worst_fraction: the lowest scores of these images, whatever they are; of a single image none, "
-                        "unless fraction is 1."
+                        "unless fraction is 1. worst_n: so many of these images. budget: as many as a number of "
+                        "network evaluations an image pays for, by a calibration. For images that are queued one at a "
+                        "time take percentile, fixed or budget."
                     ),
                 ),
                 io.Float.Input(
@@ -66,7 +71,40 @@ class UnderstudyThreshold(io.ComfyNode):
                     "calibration",
                     options=known_calibrations(),
                     default=NONE,
-                    tooltip="Mode percentile: whose percentiles. Calibrate makes them; press R to see new ones.",
+                    tooltip="Modes percentile and budget: whose percentiles. Calibrate makes them; R shows new ones.",
+                ),
+                io.Int.Input(
+                    "worst_n",
+                    optional=True,
+                    default=1,
+                    min=0,
+                    max=4096,
+                    tooltip="Mode worst_n: so many of the images go to the teacher, lowest scores first; all, where "
+                    "there are no more.",
+                ),
+                _evaluations("budget", 12.0, "Mode budget: at most so many network evaluations an image on average."),
+                _evaluations(
+                    "student_evaluations",
+                    4.0,
+                    "Mode budget: the student's evaluations for each image. Its steps, twice that with cfg above 1; "
+                    "with more than one try what they come to on average.",
+                ),
+                _evaluations(
+                    "teacher_evaluations",
+                    40.0,
+                    "Mode budget: the teacher's evaluations for each image that it redoes. The steps that it runs, "
+                    "twice that with cfg above 1; Receipt says what it counted.",
+                ),
+                io.Float.Input(
+                    "seconds_per_evaluation",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=10000.0,
+                    step=0.01,
+                    round=0.0001,
+                    tooltip="Mode budget: from a receipt, for the node to say what the budget is in seconds. No "
+                    "picture depends on it. 0: not known.",
                 ),
                 ScoresSocket.Input(
                     "scores",
@@ -91,41 +129,61 @@ class UnderstudyThreshold(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, mode=None, calibration=None, **inputs):
-        return content_hash(_only(calibration)) if _only(mode) in ("percentile", None) else ""
+        return content_hash(_only(calibration)) if _only(mode) in (*CALIBRATED, None) else ""
 
     @classmethod
-    def execute(cls, mode: list, percentile: list, value: list, fraction: list, calibration: list, scores=None):
-        given = {
-            "mode": mode,
-            "percentile": percentile,
-            "value": value,
-            "fraction": fraction,
-            "calibration": calibration,
-        }
-        given = {name: single_value(values, name) for name, values in given.items()}
+    def execute(cls, scores=None, **widgets: list) -> io.NodeOutput:
+        given = {name: single_value(values, name) for name, values in widgets.items()}
         threshold = cls.make(**given, scores=scores or [])
-        interval = _interval(given["calibration"], given["percentile"]) if given["mode"] == "percentile" else None
-        return io.NodeOutput(threshold, ui=shown(_described(threshold, scores or [], interval), cls.hidden.unique_id))
+        interval = _interval(given["calibration"], threshold.k) if given["mode"] in CALIBRATED else None
+        seconds = given.get("seconds_per_evaluation", 0.0)
+        return io.NodeOutput(
+            threshold, ui=shown(_described(threshold, scores or [], interval, seconds), cls.hidden.unique_id)
+        )
 
     @classmethod
-    def make(cls, mode, percentile, value, fraction, calibration, scores) -> Threshold:
+    def make(
+        cls,
+        mode,
+        percentile,
+        value,
+        fraction,
+        calibration,
+        scores,
+        worst_n=1,
+        budget=12.0,
+        student_evaluations=4.0,
+        teacher_evaluations=40.0,
+        seconds_per_evaluation=0.0,
+    ) -> Threshold:
         if mode == "fixed":
             return Threshold.fixed(value)
         if mode == "worst_fraction":
             return Threshold.worst_fraction(fraction)
+        if mode == "worst_n":
+            return Threshold.worst_n(worst_n)
         if calibration == NONE:
-            raise CalibrationError("mode percentile needs a calibration; choose one, or use worst_fraction")
+            raise CalibrationError(f"mode {mode} needs a calibration; choose one, or use worst_fraction")
         table = find_calibration(calibration)
         for batch in scores:
             # Numbers from a list have no oracle, nor have their tables.
             table.require(batch.settings or {}, batch.oracle or "", batch.family)
+        if mode == "budget":
+            return Threshold.budget(table, Budget(budget, student_evaluations, teacher_evaluations))
         return Threshold.percentile(table, percentile)
+
+
+def _evaluations(name: str, default: float, tooltip: str) -> io.Input:
+    return io.Float.Input(
+        name, optional=True, default=default, min=0.0, max=10000.0, step=1.0, round=0.01, tooltip=tooltip
+    )
 
 
 def _interval(name: str, percentile: float) -> tuple[float, float] | None:
     """Where a calibration's percentile lies at 95 % confidence; None if it cannot say."""
     table = find_calibration(name)
-    return table.interval(percentile) if (table.n or 0) >= ENOUGH_FOR_INTERVALS else None
+    # At 100 %, a budget that pays for everything, no score cuts.
+    return table.interval(percentile) if percentile < 100 and (table.n or 0) >= ENOUGH_FOR_INTERVALS else None
 
 
 def _only(value):
@@ -133,14 +191,27 @@ def _only(value):
     return value[0] if isinstance(value, (list, tuple)) else value
 
 
-def _described(threshold: Threshold, scores: list, interval: tuple[float, float] | None) -> str:
+def _described(
+    threshold: Threshold, scores: list, interval: tuple[float, float] | None, seconds_per_evaluation: float = 0.0
+) -> str:
     values = [value for batch in scores for value in batch.values]
+    sent = sum(threshold.rejected(values))
     lines = [f"sends {threshold.rule}"]
+    if threshold.budget_of is not None:
+        lines.append(f"on average {_cost(threshold, threshold.expected_fraction, seconds_per_evaluation)} an image")
     if interval is not None:
         lines.append(f"with 95 % confidence the true cut is {interval_text(interval)}")
     if values:
-        lines.append(f"of these {len(values)} images: {sum(threshold.rejected(values))}")
+        here = "" if threshold.budget_of is None else f", {_cost(threshold, sent / len(values))} an image"
+        lines.append(f"of these {len(values)} images: {sent}{here}")
     # Without scores the number of images is not known here.
     if remark := threshold.remark(len(values) or 1):
         lines.append(remark)
     return "\n".join(lines)
+
+
+def _cost(threshold: Threshold, share: float, seconds_per_evaluation: float = 0.0) -> str:
+    """What a budget comes to if a share is redone; seconds are for the reader, and decide nothing."""
+    spent = threshold.budget_of.spent(share)
+    seconds = f", about {spent * seconds_per_evaluation:.3g} s," if seconds_per_evaluation else ""
+    return f"{spent:.4g} evaluations{seconds}"

@@ -111,6 +111,16 @@ class Calibration:
             )
         return interpolated(k, self.levels, self.percentiles)
 
+    def value_of_share(self, share: float) -> float:
+        """The highest score with no more than ``share``, 0 to below 1, of the scores below it; off a bare table, read.
+
+        Raises as :meth:`value_at`.
+        """
+        if self.table is not None:
+            return self.value_at(100 * share)
+        self.require_enough()
+        return self._ordered(int(share * self.n + 1e-9) + 1)  # (12 - 4) / 40 of 20 is 4, not a rounding error less
+
     def interval(self, k: float, confidence: float = 0.95) -> tuple[float, float]:
         """Where the true ``k``-th percentile lies with at least this confidence, given how many images were scored.
 

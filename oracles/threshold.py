@@ -7,23 +7,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .base import OracleError
+from .budget import Budget
 from .statistics import interpolated
 
-MODES = ("fixed", "percentile", "worst_fraction")
+RANKED = ("worst_fraction", "worst_n")
+NEEDED = {"fixed": "value", "percentile": "value", "budget": "value", "worst_fraction": "fraction", "worst_n": "n"}
 LONE = (
     "worst_fraction compares the images of a batch, and a single image has no worst: it is not redone. "
-    "percentile and fixed work for one image"
+    "percentile, fixed and budget work for one image"
+)
+ALL = (
+    "worst_n compares the images of a batch, and sends all of one that has no more than {n}. "
+    "percentile, fixed and budget work for images that are queued one at a time"
 )
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A rule that rejects images by score: below ``value`` (fixed, percentile), or the worst ``fraction`` of a batch.
+    """A rule that rejects images by score: below ``value`` (fixed, percentile, budget), or the worst of a batch,
+    by their ``fraction`` or as many as ``n``.
 
     ``expected_fraction`` is the share that it should reject, None if unknown; ``calibration`` names where ``value``
-    comes from, and ``k`` is the percentile that was asked for. ``worse`` are the calibration's percentiles up to
-    ``value``, as (score, percent) from its worst on. Make one with :meth:`fixed`, :meth:`percentile` or
-    :meth:`worst_fraction`.
+    comes from, ``k`` is the percentile that was asked for, and ``budget_of`` the budget that it is of. ``worse`` are
+    the calibration's percentiles up to ``value``, as (score, percent) from its worst on. Make one with :meth:`fixed`,
+    :meth:`percentile`, :meth:`budget`, :meth:`worst_fraction` or :meth:`worst_n`.
     """
 
     mode: str
@@ -33,16 +40,20 @@ class Threshold:
     calibration: str | None = None
     k: float | None = None
     worse: tuple[tuple[float, float], ...] | None = None
+    n: int | None = None
+    budget_of: Budget | None = None
 
     def __post_init__(self):
-        if self.mode not in MODES:
-            raise ValueError(f"threshold mode {self.mode!r} is not known; choose one of {', '.join(MODES)}")
-        needed = "fraction" if self.mode == "worst_fraction" else "value"
+        if self.mode not in NEEDED:
+            raise ValueError(f"threshold mode {self.mode!r} is not known; choose one of {', '.join(NEEDED)}")
+        needed = NEEDED[self.mode]
         number = getattr(self, needed)
         if number is None or math.isnan(number):
             raise ValueError(f"a {self.mode} threshold needs a {needed}; got {number}")
         if self.mode == "worst_fraction" and not 0 <= self.fraction <= 1:
             raise ValueError(f"worst fraction is {self.fraction:g}; expected 0 to 1")
+        if self.mode == "worst_n" and self.n < 0:
+            raise ValueError(f"worst n is {self.n}; expected 0 or more images")
 
     @classmethod
     def fixed(cls, value: float, calibration=None) -> Threshold:
@@ -64,6 +75,18 @@ class Threshold:
         return cls("percentile", value=value, expected_fraction=below, calibration=calibration.name, k=k, worse=worse)
 
     @classmethod
+    def budget(cls, calibration, budget: Budget) -> Threshold:
+        """Reject the worst images that a budget pays for; never more of the calibration's, whatever scores are equal.
+
+        Where it pays for all, the threshold is infinite. Raises as :meth:`Calibration.value_at` for what a bare table
+        does not reach.
+        """
+        share = budget.share
+        value = calibration.value_of_share(share) if share < 1 else math.inf
+        below, worse = calibration.share_below(value), _worse(calibration, value)
+        return cls("budget", value, None, below, calibration.name, 100 * share, worse, budget_of=budget)
+
+    @classmethod
     def worst_fraction(cls, fraction: float) -> Threshold:
         """Reject the worst ``round(fraction * B)`` images of each batch, and at least one of two or more.
 
@@ -71,20 +94,33 @@ class Threshold:
         """
         return cls("worst_fraction", fraction=fraction, expected_fraction=fraction)
 
+    @classmethod
+    def worst_n(cls, n: int) -> Threshold:
+        """Reject the ``n`` worst images of each batch, all of one that has no more. Of equal scores the first go."""
+        return cls("worst_n", n=n)
+
     @property
     def rule(self) -> str:
         """The rule in words: "the worst 25 %", or "scores below 0.500" and which share of a calibration's they are."""
         if self.mode == "worst_fraction":
             return f"the worst {percent_text(self.fraction)}"
+        if self.mode == "worst_n":
+            return f"the worst {self.n}"
+        if self.value == math.inf:
+            return f"all images ({self.budget_of.rule})"
         text = f"scores below {self.value:.3f}"
         if self.calibration is not None:
             text += f", which are {percent_text(self.expected_fraction)} of calibration {self.calibration!r}"
-        return text if self.k is None else f"{text} (percentile {self.k:g})"
+        if self.k is not None:
+            text += f" (percentile {round(self.k, 2):g})"
+        return text if self.budget_of is None else f"{text}; {self.budget_of.rule}"
 
     def remark(self, count: int) -> str | None:
         """What a user should know who applies this rule to ``count`` images; None: nothing."""
         if self.mode == "worst_fraction" and count == 1 and 0 < self.fraction < 1:
             return LONE
+        if self.mode == "worst_n" and 0 < count <= self.n:
+            return ALL.format(n=self.n)
         return None
 
     def cut(self, values: Iterable[float]) -> float | None:
@@ -92,7 +128,7 @@ class Threshold:
 
         None where no score does: the worst part holds all or none of them, or some of several equal scores.
         """
-        if self.mode != "worst_fraction":
+        if self.mode not in RANKED:
             return self.value
         values = [float(value) for value in values]
         flags = self.rejected(values)
@@ -112,7 +148,7 @@ class Threshold:
         for index, value in enumerate(values):
             if math.isnan(value):
                 raise OracleError(f"the score of image {index} is not a number (NaN)")
-        if self.mode != "worst_fraction":
+        if self.mode not in RANKED:
             return [value < self.value for value in values]
         worst = set(sorted(range(len(values)), key=values.__getitem__)[: self._count(len(values))])
         return [index in worst for index in range(len(values))]
@@ -139,6 +175,8 @@ class Threshold:
 
     def _count(self, images: int) -> int:
         """How many of so many images are the worst part."""
+        if self.mode == "worst_n":
+            return self.n
         if images == 1 or self.fraction == 0:
             return images if self.fraction == 1 else 0
         return max(1, round(self.fraction * images))

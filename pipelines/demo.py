@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import cycle, islice
@@ -14,6 +14,7 @@ from ..demo_family import family
 from ..demo_family.control import SceneControl, load_control
 from ..demo_family.language import parse
 from ..oracles import load_oracle
+from ..oracles.budget import Budget
 from ..oracles.calibration import Calibration
 from ..oracles.likeness import StructuralSimilarity
 from ..oracles.threshold import Threshold
@@ -25,7 +26,7 @@ from .console import progress
 from .generate import check_percentile
 from .given_pictures import Asked, check_pictures
 from .images import find_images
-from .model import LatentModel, StudentPlan, TeacherPlan
+from .model import LatentModel, StudentPlan, TeacherPlan, evaluations
 from .processes import Processes
 from .student_request import check_seed
 
@@ -108,21 +109,32 @@ class ControlledDemo(DemoModel):
 def demo(
     prompts: Sequence[str] = (),
     count: int | None = None,
-    percentile: float = PERCENTILE,
+    percentile: float | None = None,
+    budget: float | None = None,
     strategy: str = "refine",
     seed: int = 0,
     out: Path = Path("understudy-demo"),
     init_image: Path | None = None,
     strength: float | None = None,
     control: Path | None = None,
+    on_remark: Callable[[str], None] | None = None,
 ) -> Report | None:
     """Make ``out`` from ``prompts`` (or the built-in ones), repeated in turn up to ``count`` images.
 
+    percentile, PERCENTILE without, or budget: evaluations an image, of which ``on_remark`` is told what it came to.
     init_image: a picture that all images start from at ``strength``, or a folder with one for each prompt. control: the
     same of outlines, white lines on black, that they follow. The shipped calibration is of pictures from noise by text
     alone, so ``percentile`` is otherwise the worst part of each batch.
     Raises ValueError (``PromptError`` for an unknown word) or FileExistsError before anything is loaded or written.
     """
+    if budget is not None and (percentile is not None or init_image is not None or control is not None):
+        raise ValueError(
+            "--budget needs the shipped calibration, which is of pictures from noise by text alone; leave --init-image "
+            "and --control out"
+            if percentile is None
+            else "--percentile and --budget exclude each other; give one"
+        )
+    percentile = PERCENTILE if percentile is None else percentile
     check_percentile(percentile)
     if strategy not in TEACHERS:
         raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(TEACHERS)}")
@@ -132,6 +144,7 @@ def demo(
         else (CONTROLLED, replace(TEACHERS[strategy], rollback=ROLLBACK))
     )
     student, teacher = (replace(plan, strength=strength) for plan in plans)
+    spending = None if budget is None else Budget(budget, *evaluations(student, teacher))
     prompts = prompts or PROMPTS
     for prompt in prompts:
         parse(prompt)
@@ -151,13 +164,17 @@ def demo(
         calibration = Calibration.load(FOLDER / "calibration.json")
         calibration.require(settings, oracle.fingerprint)
         threshold = Threshold.percentile(calibration, percentile)
+        if spending is not None:
+            threshold = Threshold.budget(calibration, spending)
+            if on_remark and processes.is_main:
+                on_remark(f"the teacher gets {threshold.rule}")
     else:
         threshold = Threshold.worst_fraction(percentile / 100)
     report_settings = {
         "command": "demo",
         "student": settings,
         "teacher": described(teacher),
-        "percentile": percentile,
+        **({"percentile": percentile} if budget is None else {"budget": budget}),
         "seed": seed,
     }
     likeness = StructuralSimilarity() if init_image else None

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..oracles.base import Oracle
+from ..oracles.budget import Budget
 from ..oracles.calibration import Calibration
 from ..oracles.likeness import ClipCosine, Measure, StructuralSimilarity
 from ..oracles.prompt_syntax import prompts_to_read
@@ -22,7 +23,7 @@ from .checkpoint import Checkpoint, Components, architecture_at, open_checkpoint
 from .console import progress
 from .control import check_control, load_control
 from .given_pictures import check_pictures, read_asked
-from .model import TeacherPlan
+from .model import TeacherPlan, evaluations
 from .processes import Processes
 from .stable_diffusion import Control, StableDiffusion
 from .student_request import StudentRequest, quiet_libraries, resolve_dtype
@@ -32,30 +33,39 @@ DEFAULT_FRACTION = 0.3
 
 @dataclass(frozen=True)
 class Choice:
-    """How rejected images are chosen: at most one of three, and a calibration file or a published table's name.
+    """How rejected images are chosen: at most one of five, and a calibration file or a published table's name.
 
-    With ``percentile`` the calibration is read; otherwise this run's student scores are added to the file.
+    With ``percentile`` or ``budget`` the calibration is read; else this run's student scores are added to the file.
     """
 
     percentile: float | None = None
     threshold: float | None = None
     worst_fraction: float | None = None
+    worst_n: int | None = None
+    budget: float | None = None
     calibration: Path | None = None
 
     def __post_init__(self):
-        names = ("percentile", "threshold", "worst_fraction")
-        given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+        names = ("percentile", "threshold", "worst_fraction", "worst_n", "budget")
+        given = [_option(name) for name in names if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; give one")
         if self.percentile is not None:
             check_percentile(self.percentile)
-            if self.calibration is None:
-                raise ValueError(
-                    "--percentile needs --calibration FILE; make one with 'understudy calibrate', or by running once "
-                    "with --worst-fraction and --calibration, which adds that run's scores to FILE"
-                )
-        elif self.published:
-            raise ValueError(f"--calibration {self.calibration!s} is a published table; give --percentile with it")
+        if self.reads_calibration and self.calibration is None:
+            raise ValueError(
+                f"{given[0]} needs --calibration FILE; make one with 'understudy calibrate', or by running once "
+                "with --worst-fraction and --calibration, which adds that run's scores to FILE"
+            )
+        if self.published and not self.reads_calibration:
+            raise ValueError(
+                f"--calibration {self.calibration!s} is a published table; give --percentile or --budget with it"
+            )
+
+    @property
+    def reads_calibration(self) -> bool:
+        """Whether the calibration decides; else it grows."""
+        return self.percentile is not None or self.budget is not None
 
     @property
     def published(self) -> bool:
@@ -109,6 +119,13 @@ class Request(StudentRequest):
     choice: Choice = Choice()
     pictures: Pictures = Pictures()
 
+    def __post_init__(self):
+        if self.choice.budget is not None and self.pictures.likeness_min is not None:
+            raise ValueError(
+                "--budget cannot be kept with --likeness-min, which sends images to the teacher whatever they score; "
+                "leave one out"
+            )
+
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
@@ -138,37 +155,56 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
     settings = request.settings(size) | _steered(pictures, pictures.controlnet)
     likeness = _measure(pictures, processes.device)
     calibration = _calibration(request, settings, oracle)
-    if calibration is not None and request.choice.percentile is None:
+    if calibration is not None and not request.choice.reads_calibration:
         calibration.require_images(prompts, request.prompts.name)
+    threshold = None if request.choice.budget is not None else _threshold(request.choice, calibration)
+    cast = _cast(request, student, teacher, oracle, processes.device, dtype)
+    cast.student.latent_shape(size)
+    if threshold is None:  # what the student costs is known once its network is
+        costs = evaluations(request.student_plan, request.teacher_plan, cast.student.embeds_guidance)
+        threshold = Threshold.budget(calibration, Budget(request.choice.budget, *costs))
     plan = Plan(
         request.student_plan,
         request.teacher_plan,
-        _threshold(request.choice, calibration),
+        threshold,
         size,
         _report_settings(request, settings, teacher, dtype),
         request.literal_prompts,
         likeness,
         pictures.likeness_min,
     )
-    cast = _cast(request, student, teacher, oracle, processes.device, dtype)
-    cast.student.latent_shape(size)
     if on_remark and processes.is_main:
         texts, syntax = prompts_to_read(prompts, request.literal_prompts or not oracle.reads_prompts)
         for remark in [*cast.student.remarks(prompts), *syntax, *oracle.remarks(texts), *([cut] if cut else [])]:
             on_remark(remark)
-        if plan.threshold.remark(1) and (lone := _alone_in_their_batches(len(prompts), request.batch_size)):
-            on_remark(
-                f"--worst-fraction compares the images of a batch, and {lone} alone in a batch: never redone. "
-                "Give another --batch-size, or --percentile or --threshold, which work for one image"
-            )
+        if remark := _batch_remark(threshold, len(prompts), request.batch_size):
+            on_remark(remark)
     with progress(processes, len(prompts)) as watcher:
         result = run(cast, plan, jobs_for(asked, request.seed), request.batch_size, request.out, processes, watcher)
     if result is None:
         return None
     report, scores = result
-    if calibration is not None and request.choice.percentile is None:
+    if calibration is not None and not request.choice.reads_calibration:
         _add(calibration, scores, settings, request.choice.calibration)
     return report
+
+
+def _batch_remark(threshold: Threshold, images: int, batch_size: int) -> str | None:
+    """What a user should know of a rule that compares the images of a batch, or of a budget; None: nothing."""
+    if threshold.budget_of is not None:
+        return f"the teacher gets {threshold.rule}"
+    smallest = images % batch_size or min(images, batch_size)
+    if threshold.mode == "worst_n" and smallest <= threshold.n:
+        return (
+            f"--worst-n compares the images of a batch, and one of {smallest} has no more than {threshold.n}: all are "
+            "redone. Give another --batch-size, or --percentile, --budget or --threshold, which work for one image"
+        )
+    if threshold.remark(1) and (lone := _alone_in_their_batches(images, batch_size)):
+        return (
+            f"--worst-fraction compares the images of a batch, and {lone} alone in a batch: never redone. "
+            "Give another --batch-size, or --percentile, --budget or --threshold, which work for one image"
+        )
+    return None
 
 
 def _alone_in_their_batches(images: int, batch_size: int) -> str:
@@ -269,7 +305,7 @@ def _calibration(request: Request, settings: dict, oracle: Oracle) -> Calibratio
         calibration = PUBLISHED_CALIBRATIONS[str(path)]
     elif path.exists():
         calibration = Calibration.load(path)
-    elif request.choice.percentile is None:
+    elif not request.choice.reads_calibration:
         return Calibration(path.stem, {}, settings, oracle.fingerprint, request.prompts.name)
     else:
         known = ", ".join(map(repr, PUBLISHED_CALIBRATIONS))
@@ -283,6 +319,8 @@ def _threshold(choice: Choice, calibration: Calibration | None) -> Threshold:
         return Threshold.percentile(calibration, choice.percentile)
     if choice.threshold is not None:
         return Threshold.fixed(choice.threshold)
+    if choice.worst_n is not None:
+        return Threshold.worst_n(choice.worst_n)
     fraction = DEFAULT_FRACTION if choice.worst_fraction is None else choice.worst_fraction
     return Threshold.worst_fraction(fraction)
 

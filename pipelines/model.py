@@ -150,6 +150,15 @@ class TeacherPlan:
         return steps
 
 
+def evaluations(student: StudentPlan, teacher: TeacherPlan, embeds_guidance: bool = False) -> tuple[int, int]:
+    """What an image costs the student, and the teacher that redoes it, in evaluations.
+
+    ``embeds_guidance`` is the student's; the teacher's guidance is taken for two passes a step.
+    """
+    first = 1 if student.cfg == 1 or embeds_guidance else 2
+    return student.steps * first, teacher.steps * (1 if teacher.cfg == 1 else 2)
+
+
 def draw(
     model: LatentModel,
     prompts: Sequence[str],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..oracles.scores import Scores
-from ..oracles.threshold import Threshold
+from ..oracles.threshold import RANKED, Threshold
 from ..samplers.decisions import DECISIONS, KEPT, REDONE, REVERTED
 
 
@@ -92,7 +92,7 @@ def threshold_lines(rows: Sequence[Row], threshold: Threshold, receipts: list[Re
     yield f"{len(rows)} images: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     values = [row.score for row in rows]
     rejected, cut = threshold.rejected(values), threshold.cut(values)
-    below = f", those below {cut:.3f}" if threshold.mode == "worst_fraction" and cut is not None else ""
+    below = f", those below {cut:.3f}" if threshold.mode in RANKED and cut is not None else ""
     yield f"threshold: {threshold.rule}: {sum(rejected)} of {len(rows)}{below}"
     if remark := threshold.remark(len(rows)):
         yield remark
@@ -116,10 +116,11 @@ def teacher_lines(rows: Sequence[Row], receipts: list[Receipt] | None) -> Iterat
     else:
         spent = sum(row.evaluations for row in rows)
         seconds = sum(each.seconds for each in receipts)
+        each = f" ({seconds / spent:.3g} s an evaluation)" if spent and seconds else ""
         # What one image took, as counted, is what each of the others would have taken.
         everything = round(spent / redone * len(rows))
         yield (
-            f"teacher: {spent} network evaluations in {seconds:.1f} s for {redone} of {len(rows)} images; "
+            f"teacher: {spent} network evaluations in {seconds:.1f} s{each} for {redone} of {len(rows)} images; "
             f"for all of them it would have been {everything}"
         )
     known = [(row.score, row.score_after) for row in rows if row.score_after is not None]

@@ -99,6 +99,20 @@ def test_percentile_decides_and_typed_prompts_repeat(loaded, tmp_path, capsys):
     assert "1 of 3 regenerated" in capsys.readouterr().out
 
 
+def test_a_budget_decides_and_is_told(loaded, tmp_path, capsys):
+    decided = {}
+    for budget in (4, 10, 16):  # four of the student, and twelve of the teacher for each that it redoes
+        out = tmp_path / str(budget)
+        assert understudy("demo", "--count", 3, "--budget", budget, "--out", out) == 0
+        report = report_in(out)
+        decided[budget] = [image["decision"] for image in report["images"]]
+        assert report["settings"]["budget"] == budget and "percentile" not in report["settings"]
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"budget {budget}: 4 for each student, 12 for each redone" in told
+        assert ("(percentile 50)" in told) == (budget == 10)
+    assert set(decided[4]) == {"kept"} and set(decided[16]) == {"refined"}
+
+
 def test_pictures_are_edited_each_by_its_prompt(loaded, tmp_path):
     for i, color in enumerate(("red", "blue")):
         (tmp_path / "in").mkdir(exist_ok=True)
@@ -161,6 +175,9 @@ def test_pictures_follow_their_outlines(tmp_path):
         (["a red dragon"], "dragon"),
         (["--percentile", 101], "--percentile is 101; expected 0 to 100"),
         (["--percentile", "nan"], "--percentile is nan; expected 0 to 100"),
+        (["--percentile", 10, "--budget", 8], "--percentile and --budget exclude each other; give one"),
+        (["--budget", 3], "budget is 3 evaluations an image, and the student alone takes 4"),
+        (["--budget", 8, "--init-image", "x.png"], "--budget needs the shipped calibration"),
         (["--count", 0], "--count is 0; expected at least 1"),
         (["--strategy", "both"], "strategy is 'both'; expected one of refine, regenerate"),
         (["--seed", -1], "--seed is -1"),

@@ -9,17 +9,18 @@ from .graphs import THRESHOLD, Graph
 
 
 class Calibrating(Graph):
-    """Random images are scored, counted into the calibration, and judged by its percentile."""
+    """Random images are scored, counted into the calibration, and judged by its percentile, or as other widgets say."""
 
-    def __init__(self, name, *, seed, count, width=64, percentile=None):
+    def __init__(self, name, *, seed, count, width=64, percentile=None, **other):
         super().__init__()
         images = self.add("TestNoiseImages", seed=seed, first=0, count=count, width=width, height=64, channels=3)
         oracle = self.add("UnderstudyLoadOracle", oracle_name=CLIP, family="auto")
         scores = self.add("UnderstudyScoreImages", oracle=oracle[0], images=images[0], prompt="noise")
         self.calibrate = self.add("UnderstudyCalibrate", scores=scores[0], name=name)
         self.asked = self.calibrate
-        if percentile is not None:
-            widgets = {**THRESHOLD, "mode": "percentile", "percentile": percentile, "calibration": name}
+        if percentile is not None or other:
+            chosen = other or {"mode": "percentile", "percentile": percentile}
+            widgets = {**THRESHOLD, "calibration": name, **chosen}
             self.asked = self.add("UnderstudyThreshold", **widgets, scores=self.calibrate[0])
             self.add("TestAsk", anything=self.asked[0])
 
@@ -50,6 +51,20 @@ def test_a_percentile_rejects_about_its_share(host):
     text = said(host, Calibrating("a share", seed=4, count=40, percentile=25.0))
     assert "25 %" in text
     assert "of these 40 images: 10" in text
+
+
+def test_a_budget_rejects_what_it_pays_for_and_the_worst_n_so_many(host):
+    budget = {"mode": "budget", "student_evaluations": 4.0, "teacher_evaluations": 40.0}
+    for evaluations, percentile, sent in ((14.0, 25, 10), (6.0, 5, 2)):
+        text = said(host, Calibrating("a budget", seed=4, count=40, budget=evaluations, **budget))
+        assert f"(percentile {percentile}); budget {evaluations:g}: 4 for each student, 40 for each redone" in text
+        assert f"of these 40 images: {sent}, {evaluations:g} evaluations an image" in text
+    timed = said(host, Calibrating("a budget", seed=4, count=40, seconds_per_evaluation=0.5, budget=6.0, **budget))
+    assert "about 3 s, an image" in timed and f"of these 40 images: {sent}," in timed
+    run = host.attempt(Calibrating("a budget", seed=4, count=40, budget=2.0, **budget))
+    assert "budget is 2 evaluations an image, and the student alone takes 4" in run.error
+    text = said(host, Calibrating("a budget", seed=4, count=40, mode="worst_n", worst_n=3))
+    assert "sends the worst 3" in text and "of these 40 images: 3" in text
 
 
 def test_other_settings_are_refused_and_the_difference_is_spelled_out(host):

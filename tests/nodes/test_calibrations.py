@@ -69,10 +69,70 @@ def test_a_batch_of_one_is_told_that_it_has_no_worst(folder):
         return _described(threshold or Threshold.worst_fraction(0.25), scores, None)
 
     for text in (told(1.0), told()):  # without scores the node does not know how many there are
-        assert "a single image has no worst" in text and "percentile and fixed work for one" in text
+        assert "a single image has no worst" in text and "percentile, fixed and budget work for one image" in text
     assert "of these 1 images: 0" in told(1.0)
     assert told(1.0, 1.0) == "sends the worst 25 %\nof these 2 images: 1"
     assert "no worst" not in told(1.0, threshold=Threshold.fixed(2.0))
+
+
+def made(folder, scores=(), **widgets):
+    """What the node makes of a calibration of 0 to 79 and says, as the host calls it."""
+    from understudy.nodes.threshold import UnderstudyThreshold, _described, _interval
+
+    calibration(80).save(folder / "mine.json")
+    given = {"mode": "budget", "percentile": 30.0, "value": 0.0, "fraction": 0.25, "calibration": "mine"} | widgets
+    threshold = UnderstudyThreshold.make(**given, scores=list(scores))
+    return threshold, _described(threshold, scores, _interval("mine", threshold.k), given.get("seconds_per_evaluation"))
+
+
+def test_a_budget_says_what_it_chose_and_what_that_costs(folder):
+    from understudy.oracles.scores import Scores
+
+    threshold, told = made(folder, budget=12.0, student_evaluations=4.0, teacher_evaluations=40.0)
+    assert (threshold.mode, threshold.value, threshold.calibration) == ("budget", 16.0, "mine")
+    low, high = calibration(80).interval(20)
+    assert told.splitlines() == [
+        "sends scores below 16.000, which are 20 % of calibration 'mine' (percentile 20); "
+        "budget 12: 4 for each student, 40 for each redone",
+        "on average 12 evaluations an image",
+        f"with 95 % confidence the true cut is {low:.3f} to {high:.3f}",
+    ]
+    scores = [Scores((3.0, 20.0), ("", ""), "f" * 64, ("", ""), {})]
+    assert made(folder, scores, budget=8.0)[1].endswith("of these 2 images: 1, 24 evaluations an image")
+    with pytest.raises(ValueError, match="budget is 3 evaluations an image, and the student alone takes 4"):
+        made(folder, budget=3.0)
+    every = made(folder, budget=50.0)[1]
+    assert "all images" in every and "no more than 44 can be spent" in every and "confidence" not in every
+
+
+def test_seconds_are_told_and_decide_nothing(folder):
+    without, plain = made(folder)
+    timed, told = made(folder, seconds_per_evaluation=0.125)
+    assert timed == without and "on average 12 evaluations, about 1.5 s, an image" in told and "s, an" not in plain
+    assert made(folder, budget=8.0)[0] != without, "but evaluations do"
+
+
+def test_a_budget_needs_a_calibration_of_the_same_settings(folder):
+    from understudy.oracles.scores import Scores
+
+    with pytest.raises(CalibrationError, match="mode budget needs a calibration; choose one"):
+        made(folder, calibration="none")
+    with pytest.raises(CalibrationMismatch, match="was made with other settings"):
+        made(folder, [Scores((3.0,), ("",), "f" * 64, ("",), {"steps": 4})])
+
+
+def test_the_worst_n_of_a_list_are_sent(folder):
+    from understudy.nodes.threshold import UnderstudyThreshold, _described
+    from understudy.oracles.scores import Scores
+
+    given = {"mode": "worst_n", "percentile": 30.0, "value": 0.0, "fraction": 0.25, "calibration": "none", "scores": []}
+    two, one = UnderstudyThreshold.make(**given, worst_n=2), UnderstudyThreshold.make(**given)
+    scores = [Scores((value,), ("",), None, ("",)) for value in (3.0, 1.0, 2.0)]
+    assert _described(two, scores, None) == "sends the worst 2\nof these 3 images: 2"
+    assert _described(one, scores, None) == "sends the worst 1\nof these 3 images: 1"
+    assert "of these 1 images: 1\nworst_n compares the images of a batch, and sends all" in _described(
+        one, scores[:1], None
+    )
 
 
 def test_an_open_interval_is_told_as_one_bound(folder):
@@ -108,16 +168,17 @@ def test_a_calibration_that_grew_runs_the_nodes_that_read_it_again(folder):
         lambda: combine("demo (shipped)", "mine"),
         lambda: combine("none", linked),
         threshold,
+        lambda: threshold("budget"),
         lambda: threshold(calibration=linked),
         lambda: threshold(mode=linked),
     ]
     calibration(30).save(folder / "mine.json")
     before = [call() for call in calls]
     assert before == [call() for call in calls]
-    rest = threshold("fixed"), combine("none", "demo (shipped)")
+    rest = threshold("fixed"), threshold("worst_n"), combine("none", "demo (shipped)")
     calibration(31).save(folder / "mine.json")
     assert all(old != call() for old, call in zip(before, calls, strict=True))
-    assert rest == (threshold("fixed"), combine("none", "demo (shipped)"))
+    assert rest == (threshold("fixed"), threshold("worst_n"), combine("none", "demo (shipped)"))
 
 
 class DemoOracle:

@@ -40,6 +40,29 @@ def test_worst_fraction(fraction, values, expected):
 
 
 @pytest.mark.parametrize(
+    ("n", "values", "expected"),
+    [
+        (2, [4, 1, 3, 2], [False, True, False, True]),
+        (0, [4, 1], [False, False]),
+        (2, [1, 5, 1, 1], [True, False, True, False]),  # of equal scores the first go
+        (2, [2, 1], [True, True]),
+        (5, [2, 1, 3], [True, True, True]),
+        (1, [7], [True]),  # as many as there are: all
+        (0, [7], [False]),
+        (3, [], []),
+    ],
+)
+def test_worst_n(n, values, expected):
+    assert Threshold.worst_n(n).rejected(values) == expected
+
+
+def test_the_cut_of_the_worst_n_divides_them_from_the_others():
+    assert Threshold.worst_n(1).cut([4, 1, 3, 2]) == 2 and Threshold.worst_n(2).cut([4, 1, 3, 2]) == 3
+    assert [Threshold.worst_n(n).cut([1, 1, 5]) for n in (0, 1, 3)] == [None] * 3
+    assert Threshold.worst_n(2).rule == "the worst 2"
+
+
+@pytest.mark.parametrize(
     ("fraction", "values", "cut"),
     [
         (0.25, [4, 1, 3, 2], 2),
@@ -59,9 +82,12 @@ def test_the_cut_of_the_worst_part_is_a_score_that_divides_it_from_the_others(fr
 
 def test_a_single_image_s_owner_is_told_which_modes_work_for_one():
     told = Threshold.worst_fraction(0.25).remark(1)
-    assert "a single image has no worst" in told and "percentile and fixed work for one" in told
+    assert "a single image has no worst" in told and "percentile, fixed and budget work for one image" in told
+    told = Threshold.worst_n(3).remark(1)
+    assert "sends all of one that has no more than 3" in told and told == Threshold.worst_n(3).remark(3)
     whatever = [Threshold.worst_fraction(0.25).remark(2), Threshold.worst_fraction(1).remark(1)]
     assert [*whatever, Threshold.fixed(0.5).remark(1)] == [None] * 3
+    assert [Threshold.worst_n(3).remark(4), Threshold.worst_n(0).remark(1)] == [None] * 2
 
 
 def judged(counts, step=1.0):
@@ -110,6 +136,8 @@ def test_nan_names_the_image(threshold):
 def test_impossible_thresholds():
     with pytest.raises(ValueError, match="worst fraction is 1.5; expected 0 to 1"):
         Threshold.worst_fraction(1.5)
+    with pytest.raises(ValueError, match="worst n is -1; expected 0 or more images"):
+        Threshold.worst_n(-1)
     with pytest.raises(ValueError, match="needs a value; got nan"):
         Threshold.fixed(math.nan)
     with pytest.raises(ValueError, match="'best' is not known; choose one of fixed"):

@@ -178,6 +178,15 @@ def test_calibration_is_filled_by_one_run_and_read_by_the_next(command, tmp_path
     assert sum(image["decision"] == "refined" for image in after["images"]) == 5
     assert {image["threshold"] for image in after["images"]} == {table.value_at(25)}
     assert Calibration.load(calibration) == table
+    capsys.readouterr()
+    spent = generate(command, **many, budget=3)  # two of the student, and four of the teacher for a quarter
+    assert spent["totals"]["evaluations"] == 3 * 20 and spent["settings"]["threshold"] == {"budget": 3}
+    told = " ".join(capsys.readouterr().err.split())
+    assert "(percentile 25); budget 3: 2 for each student, 4 for each redone" in told
+    assert Calibration.load(calibration) == table, "which a budget reads, too"
+    refused(
+        command | many | {"budget": 1.5}, "budget is 1.5 evaluations an image, and the student alone takes 2", capsys
+    )
     table.prompts = "0" * 64  # as of a table that 'understudy calibrate' made with other prompts
     table.save(calibration)
     refused(command | many | {"threshold": 0.0}, "prompts was ", capsys)
@@ -224,6 +233,16 @@ def test_images_that_no_worst_fraction_can_choose_are_told(command, tmp_path, ca
     assert redone == (1 if alone is None or prompts == 3 else 0)
 
 
+def test_the_worst_n_of_each_batch_and_whole_small_batches_are_told(command, capsys):
+    report = generate(command, worst_n=2, batch_size=3, size="16")  # five images
+    told = " ".join(capsys.readouterr().err.split())
+    assert "note: --worst-n compares the images of a batch, and one of 2 has no more than 2: all are redone" in told
+    redone = [image["decision"] != "kept" for image in report["images"]]
+    assert sum(redone[:3]) == 2 and redone[3:] == [True, True]
+    assert sum(image["decision"] != "kept" for image in generate(command, worst_n=1, size="16")["images"]) == 2
+    assert "note: " not in capsys.readouterr().err
+
+
 def refused(options, message, capsys):
     """The run ends with code 2 and one line on stderr, and leaves the folder as it was."""
     folder = options["out"].parent
@@ -247,7 +266,11 @@ def refused(options, message, capsys):
         ({"percentile": 30, "calibration": "none.json"}, "published tables 'ImageReward, LCM-SDXL at 4 steps (publ"),
         ({"percentile": 30, "calibration": LCM}, "steps was 4, is 2"),
         ({"percentile": 30, "calibration": LCM}, "oracle was imagereward, is clipscore"),
-        ({"calibration": LCM}, "is a published table; give --percentile with it"),
+        ({"budget": 30}, "--budget needs --calibration FILE; make one with 'understudy calibrate'"),
+        ({"budget": 30, "percentile": 30}, "--percentile and --budget exclude each other"),
+        ({"worst_n": 1, "worst_fraction": 0.5}, "--worst-fraction and --worst-n exclude each other"),
+        ({"worst_n": -1}, "worst n is -1; expected 0 or more images"),
+        ({"calibration": LCM}, "is a published table; give --percentile or --budget with it"),
         ({"threshold": 1, "worst_fraction": 0.5}, "--threshold and --worst-fraction exclude each other"),
         ({"worst_fraction": 1.5}, "worst fraction is 1.5; expected 0 to 1"),
         ({"prompts": "none.txt"}, "none.txt: no such prompt file"),

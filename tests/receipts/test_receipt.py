@@ -48,8 +48,11 @@ def test_what_it_says_of_the_threshold_is_what_happened():
     assert told([TEACHER, STUDENT], [1, 2], worst, one_of_two) == [
         "2 images: 1 kept, 1 refined",
         "threshold: the worst 25 %: 1 of 2, those below 2.000",
-        "teacher: 8 network evaluations in 2.0 s for 1 of 2 images; for all of them it would have been 16",
+        "teacher: 8 network evaluations in 2.0 s (0.25 s an evaluation) for 1 of 2 images; "
+        "for all of them it would have been 16",
     ]
+    by_number = told([TEACHER, STUDENT], [1, 2], Threshold.worst_n(1), one_of_two)
+    assert by_number[1] == "threshold: the worst 1: 1 of 2, those below 2.000"
     tied = told([TEACHER, STUDENT], [1, 1], worst, one_of_two)
     assert tied[1] == "threshold: the worst 25 %: 1 of 2"
     alone = told([STUDENT], [1], worst, [Receipt((KEPT,), (0,))])
