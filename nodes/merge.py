@@ -13,7 +13,7 @@ from .batches import check_images
 from .display import shown
 from .pixels import fitted_to
 from .schema import schema
-from .teacher import rejections
+from .teaching import rejections
 from .types import ReceiptSocket, ScoresSocket, ThresholdSocket
 
 WIDER = 1.1  # sides that a model rounds to multiples of 64 differ less in their ratio

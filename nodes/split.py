@@ -12,10 +12,10 @@ from comfy_api.latest import io
 from .batches import value_per_image
 from .display import shown
 from .latents import single
+from .places import Place, places_of
 from .schema import schema
 from .subset import Subset
-from .take import Place, places_of
-from .teacher import rejections
+from .teaching import rejections
 from .types import ScoresSocket, ThresholdSocket
 
 CONDITIONING = ("positive", "negative")
