@@ -28,8 +28,14 @@ from inside_teacher import (
 import torch
 from comfy_execution.graph import DynamicPrompt
 from understudy.nodes.best_of import UnderstudyBestOf
+from understudy.nodes.demo import UnderstudyLoadDemo
+from understudy.nodes.score_images import UnderstudyScoreImages
 from understudy.nodes.seeds import noise_of_image
-from understudy.nodes.student import UnderstudyStudentSampler
+from understudy.nodes.student import UnderstudyStudentSampler, student_inputs
+from understudy.nodes.threshold import UnderstudyThreshold
+from understudy.nodes.upstream import settings_of_a_student, settings_of_graph, settings_of_own_images
+from understudy.oracles.calibration import Calibration
+from understudy.oracles.combine import CombinedOracle, Part
 from understudy.oracles.scores import Scores
 from understudy.oracles.threshold import Threshold
 from understudy.samplers.best_of import seed_of_try
@@ -38,7 +44,14 @@ from understudy.samplers.presets import STUDENTS
 UnderstudyBestOf.hidden = SimpleNamespace(
     unique_id="1", dynprompt=DynamicPrompt({"1": {"class_type": "UnderstudyBestOf", "inputs": {}}})
 )
-host_nodes.NODE_CLASS_MAPPINGS["UnderstudyBestOf"] = UnderstudyBestOf
+for node in (
+    UnderstudyBestOf,
+    UnderstudyStudentSampler,
+    UnderstudyScoreImages,
+    UnderstudyThreshold,
+    UnderstudyLoadDemo,
+):
+    host_nodes.NODE_CLASS_MAPPINGS[node.__name__] = node
 UnderstudyStudentSampler.hidden = UnderstudyBestOf.hidden
 PROMPTS = [f"image {i}" for i in range(BATCH)]
 
@@ -269,6 +282,67 @@ def check_scores_say_what_was_judged():
     judge = Judge()
     best(blank(BATCH), 2, prompt="(a cat:1.3)", judge=judge, literal_prompts=True)
     assert judge.asked[0][0] == (0, "(a cat:1.3)")
+
+
+SAMPLED = {"seed": SEED, "preset": "LCM", "steps": 3, "cfg": 1.0, "denoise": 1.0}
+
+
+def graph_of(best_of=True, **widgets):
+    """A graph whose node 9 is scored: Best Of, or a Student Sampler with a VAE Decode."""
+    inputs = {"model": ["1", 0], "positive": ["2", 0], "negative": ["2", 0], "latent_image": ["3", 0], **SAMPLED}
+    nodes = {
+        "1": ("CheckpointLoaderSimple", {"ckpt_name": "a.safetensors"}),
+        "2": ("CLIPTextEncode", {"clip": ["1", 1], "text": "a boat"}),
+        "3": ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+        "4": ("UnderstudyStudentSampler", inputs),
+        "6": ("UnderstudyLoadDemo", {"part": "student"}),
+        "7": ("UnderstudyThreshold", {"mode": "fixed", "value": 0.5}),
+        "9": ("VAEDecode", {"samples": ["4", 0], "vae": ["1", 2]}),
+        "scored": ("UnderstudyScoreImages", {"images": ["9", 0]}),
+    }
+    if best_of:
+        own = {"vae": ["1", 2], "oracle": ["6", 3], "prompt": "a boat", "n": 4, "stop_at": ["7", 0]}
+        nodes["9"] = "UnderstudyBestOf", {**inputs, **own, **widgets}
+    graph = DynamicPrompt({key: {"class_type": name, "inputs": own} for key, (name, own) in nodes.items()})
+    return SimpleNamespace(unique_id="9", dynprompt=graph), SimpleNamespace(unique_id="scored", dynprompt=graph)
+
+
+def check_its_scores_are_calibrated_by_themselves():
+    own, behind = graph_of()
+    settings = settings_of_own_images(own)
+    assert settings == settings_of_graph(behind, ["images"]), "as Score Images behind it says of the same images"
+    assert settings["UnderstudyBestOf.n"] == 4 and settings["UnderstudyThreshold.value"] == 0.5
+    assert not {"UnderstudyBestOf.seed", "UnderstudyBestOf.prompt"} & settings.keys()
+    single = settings_of_graph(graph_of(best_of=False)[1], ["images"])
+
+    def calibration(settings):
+        return Calibration("mine", {}, settings, "left", "")
+
+    def scores(settings, seed="x"):
+        return Scores((1.0,), (seed,), "left", ("a boat",), settings)
+
+    refused(["UnderstudyBestOf.n was not set, is 4", "stop_at"], calibration(single).add, scores(settings))
+    refused(["UnderstudyBestOf.n was 4, is not set", "stop_at"], calibration(settings).add, scores(single))
+    for widgets, said in (({"n": 2}, "n was 4, is 2"), ({"stop_at": None}, "stop_at"), ({"steps": 2}, "steps was 3")):
+        refused([said], calibration(settings).require, settings_of_own_images(graph_of(**widgets)[0]))
+    again = settings_of_own_images(graph_of(seed=77, prompt="a cat", latent_image=["3", 0])[0])
+    assert calibration(settings).add(scores(again)) == 1
+
+
+def check_several_oracles_are_calibrated_on_single_students():
+    own, _ = graph_of()
+    single = settings_of_graph(graph_of(best_of=False)[1], ["images"])
+    assert settings_of_a_student(own, [each.id for each in student_inputs()]) == single
+
+    table = {str(k): k / 20 - 0.5 for k in range(21)}
+    before, UnderstudyBestOf.hidden = UnderstudyBestOf.hidden, own
+    try:
+        judge = CombinedOracle([Part(Judge(), Calibration("mine", table, single, "left", ""))])
+        assert best(blank(BATCH), 2, judge=judge).result[3] == [2] * BATCH
+        other = CombinedOracle([Part(Judge(), Calibration("mine", table, {**single, "more": 1}, "left", ""))])
+        refused(["more was 1, is not set"], best, blank(BATCH), 2, judge=other)
+    finally:
+        UnderstudyBestOf.hidden = before
 
 
 if __name__ == "__main__":
