@@ -18,7 +18,7 @@ from .folders import NONE
 from .patches import warning
 from .schema import schema
 from .score_images import scores_by
-from .seeds import with_noises
+from .seeds import with_noises, with_seed
 from .student import prepared_student, student_inputs, times_of_files
 from .tries import Batch, Made, Rounds
 from .types import OracleSocket, ScoresSocket, ThresholdSocket
@@ -124,7 +124,7 @@ class UnderstudyBestOf(io.ComfyNode):
             own = list(batch.images)
             samples, pictures = (torch.stack(each) for each in zip(*(result.images[i] for i in own), strict=True))
             noises = [batch.noise(row, number) for row, number in enumerate(result.chosen[own].tolist())]
-            latents.append(with_noises({**batch.ready.latent, "samples": samples}, noises))
+            latents.append(with_noises(with_seed({**batch.ready.latent, "samples": samples}, batch.seed), noises))
             images.append(pictures)
             scores.append(scores_by(judge, result.scores[own].tolist(), for_oracle(pictures), texts, settings, literal,
                                     tries=tuple(result.tries[own].tolist()),

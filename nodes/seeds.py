@@ -26,16 +26,14 @@ class BatchNoise(NamedTuple):
 
 
 def with_seed(latent: Mapping, seed: int) -> dict:
-    """The latent that a sampler made with this seed, and what ``noise_of_image`` tells of it later."""
-    batch, indices = len(latent["samples"]), latent.get("batch_index")
-    whole = BatchNoise(seed, batch, None if indices is None else tuple(indices))
-    return with_noises(latent, [(whole, row) for row in range(batch)])
+    """The latent that a sampler made with this seed, and what ``travelled`` tells of it later."""
+    sums = [checksum(sample) for sample in latent["samples"]]
+    return {**latent, KEY: {"seed": seed, "batch_index": latent.get("batch_index"), "checksums": sums}}
 
 
 def with_noises(latent: Mapping, noises: Sequence[tuple[BatchNoise, int]]) -> dict:
-    """The same where each image has the noise of a batch of its own, and its row in that."""
-    sums = [checksum(sample) for sample in latent["samples"]]
-    return {**latent, KEY: {"noises": list(noises), "checksums": sums}}
+    """A latent ``with_seed`` whose images each have the noise of a batch of their own instead, and their row in it."""
+    return {**latent, KEY: {**latent[KEY], "noises": list(noises)}}
 
 
 def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int] | None:
@@ -49,7 +47,11 @@ def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int]
     sums, own = key["checksums"], checksum(latent["samples"][place])
     if own not in sums:
         return None
-    return key["noises"][place if sums[place : place + 1] == [own] else sums.index(own)]
+    row = place if sums[place : place + 1] == [own] else sums.index(own)
+    if "noises" in key:
+        return key["noises"][row]
+    indices = key["batch_index"]
+    return BatchNoise(key["seed"], len(sums), None if indices is None else tuple(indices)), row
 
 
 def checksum(sample: torch.Tensor) -> str:
