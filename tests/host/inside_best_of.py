@@ -276,6 +276,26 @@ def check_a_seed_that_the_conditioning_draws_from_keeps_images_apart():
     close(result[0][0], best(blank(BATCH), 2).result[0][0])
 
 
+def check_patches_are_told_which_images_are_tried_again():
+    entries, seen = torch.zeros(BATCH, 4, 8, 8), []
+
+    def patch(apply, a):
+        seen.append(a["c"]["transformer_options"].get("ad_params"))
+        return apply(a["input"], a["timestep"], **a["c"]) + entries[:1]
+
+    model = MODEL.clone()
+    model.set_model_unet_function_wrapper(patch)
+    value, tries, *_ = stopping()
+    output = best(blank(BATCH), 4, model=model, stop_at=Threshold.fixed(value))
+    still_open = [[i for i in range(BATCH) if tries[i] > number] for number in range(max(tries))]
+    assert any(1 < len(rows) < BATCH for rows in still_open)
+    told = [each and list(each["sub_idxs"]) for each in seen]
+    assert told == [None if len(rows) == BATCH else rows for rows in still_open for _ in range(3)], told
+    assert all(each["full_length"] == BATCH for each in seen if each)
+    assert "ad_params" in output.ui.as_dict()["text"][0], "it holds an entry for each image and may not read that"
+    assert "ad_params" not in best(blank(BATCH), 2, model=model).ui.as_dict()["text"][0]
+
+
 def check_scores_say_what_was_judged():
     (scores,) = best(blank(BATCH), 2, prompt="(a cat:1.3)").result[2]
     assert isinstance(scores, Scores) and scores.prompts == ("(a cat:1.3)",) * BATCH and not scores.literal
