@@ -4,7 +4,7 @@ upstream in the graph."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,6 +37,11 @@ def with_seed(latent: Mapping, seed: int, preset: str | None = None, space: str 
     return {**latent, KEY: {**made, "checksums": sums}}
 
 
+def with_noises(latent: Mapping, noises: Sequence[tuple[BatchNoise, int]]) -> dict:
+    """A latent ``with_seed`` whose images each have the noise of a batch of their own instead, and their row in it."""
+    return {**latent, KEY: {**latent[KEY], "noises": list(noises)}}
+
+
 def made_with(latent: Mapping | None, place: int) -> tuple[Mapping, int] | None:
     """What travelled with the latent's image ``place``: the key, and the image's row in the batch that it was made in.
 
@@ -58,6 +63,8 @@ def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int]
     if found is None:
         return None
     key, row = found
+    if "noises" in key:
+        return key["noises"][row]
     indices = key["batch_index"]
     return BatchNoise(key["seed"], len(key["checksums"]), None if indices is None else tuple(indices)), row
 
