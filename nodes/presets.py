@@ -82,7 +82,7 @@ def prepare(
         times = SimpleNamespace(sigmas=sampling.sigmas, t_to_sigma=sampling.sigma)
         sigmas = row.schedule.sigmas(times, steps, denoise, tokens)
     sampler = _sampler(row.sampler, model, row.knobs)
-    return Prepared(model, row.sampler, sampler, sigmas, row.cfg if row.forced else cfg)
+    return Prepared(model, row.sampler, sampler, sigmas, cfg)
 
 
 def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = GRID):

@@ -99,8 +99,9 @@ def demo_settings(settings: dict[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in settings.items() if key not in texts | free}
     if rest != same or any(settings.get(key, "UnderstudyLoadDemo[1]") not in of_text for key in texts):
         return settings
-    # The demo preset samples without guidance whatever its cfg says.
-    return {"steps": settings[f"{sampler}.steps"], "cfg": 1.0, "sampler": "consistency"}
+    cfg = settings.get(f"{sampler}.cfg", 1)
+    cfg = 1.0 if cfg == 1 else cfg  # the front end's 1 is the command's 1.0
+    return {"steps": settings[f"{sampler}.steps"], "cfg": cfg, "sampler": "consistency"}
 
 
 def is_link(value: Any, prompt: Mapping[str, Mapping]) -> bool:

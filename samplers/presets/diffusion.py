@@ -26,7 +26,7 @@ DIFFUSION = (
     # distill_train/demo; example_workflows say how its teacher samples.
     Student(
         key="demo", about="the student of Understudy Load Demo", sampler="consistency", schedule=Grid("trailing"),
-        steps=4, allowed=range(1, 51), forced=True,
+        steps=4, allowed=range(1, 51),
     ),
     # Luo et al. 2023 evaluate 1 to 8 steps. SimianLuo/LCM_Dreamshaper_v7, latent-consistency/lcm-sdxl: whole networks,
     # whose own input for guidance ComfyUI leaves out.
@@ -44,6 +44,12 @@ DIFFUSION = (
         key="consistency", about="consistency distillation without LCM's boundary scaling", sampler="consistency",
         schedule=Grid("leading"), steps=4, allowed=range(1, 51), cfg=8.0, cfgs=None, negative=True, teachers=("sd15",),
         rollback=0.3,
+    ),
+    # Mei et al. 2024: 1 to 4 steps of DDIM on the grid of the training. A file says its own grid.
+    Student(
+        key="codi", about="a model under its CoDi or PE-CoDi ControlNet", sampler="euler",
+        schedule=Grid("trailing", 20), steps=4, allowed=range(1, 5), cfgs=None, negative=True,
+        teachers=("sd15", "sdxl"), rollback=0.3,
     ),
     # jabir-zheng/TCD README; JettHu/ComfyUI-TCD README for the schedule.
     Student(

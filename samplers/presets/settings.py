@@ -162,9 +162,9 @@ class Sampling:
 
     about: which models it is for. architectures: their keys, empty for any. sampler: the host's name for it, or one of
     `presets.SAMPLERS`, which `knobs` are for. steps, cfg: what to set; allowed steps and cfgs, from and to: what it is
-    made for, None for anything. forced: sampled at `cfg` whatever is asked for. guidance: of a network that takes it as
-    an input. negative: whether the negative prompt acts, at `cfg`. host: the least ComfyUI that its template names, or
-    else that was seen to have its class; None for every one that this pack supports.
+    made for, None for anything. guidance: of a network that takes it as an input. negative: whether the negative prompt
+    acts, at `cfg`. host: the least ComfyUI that its template names, or else that was seen to have its class; None for
+    every one that this pack supports.
     """
 
     key: str
@@ -176,7 +176,6 @@ class Sampling:
     allowed: Collection[int] | None = None
     cfg: float = 1.0
     cfgs: tuple[float, float] | None = None
-    forced: bool = False
     negative: bool = False
     patch: Patch | None = None
     guidance: float | None = None

@@ -95,6 +95,9 @@ PUBLISHED = [
     Published("LCM", "SD15", 4, at(999, 754, 509, 264, grid=LCM_GRID)),
     Published("LCM-LoRA", "SDXL", 4, at(999, 754, 509, 264, grid=LCM_GRID)),
     Published("consistency", "SD15", 5, at(981, 781, 581, 381, 181)),
+    Published("codi", "SD15", 2, at(999, 499)),
+    Published("codi", "SDXL", 4, at(999, 749, 499, 249)),
+    Published("codi", "SD15", 3, at(999, 699, 349)),
     Published("tcd", "SDXL", 4, TRAILING),
     Published("hyper-sd-1step", "SD15", 1, at(999)),
     Published("pcm-smallcfg", "SD15", 4, TRAILING),
@@ -162,6 +165,7 @@ SETTINGS = """
     LCM                   lcm              sgm_uniform  4   1    yes
     LCM-LoRA              lcm              sgm_uniform  5   1.8  yes
     consistency           consistency      -            4   8    yes
+    codi                  euler            -            4   1    yes
     tcd                   tcd              simple       4   1    no
     hyper-sd-1step        tcd              simple       1   1    no
     pcm-smallcfg          euler            simple       4   1    no

@@ -229,6 +229,8 @@ def test_objections_say_what_to_set():
 def test_a_grid_of_its_own():
     lcm = STUDENTS["LCM"].on_grid(25, 5.0)
     assert (lcm.patch.grid, lcm.patch.scaling, lcm.schedule) == (25, 5.0, "sgm_uniform")
+    assert STUDENTS["codi"].on_grid(10, None).schedule.sigmas(TIMES, 2, 1.0, NATIVE)[1] == TIMES.sigmas[499]
+    assert STUDENTS["codi"].on_grid(8, None).schedule.sigmas(TIMES, 3, 1.0, NATIVE)[1] == TIMES.sigmas[749]
     consistency = STUDENTS["consistency"].on_grid(10, 5.0)
     assert consistency.schedule.grid == 10 and consistency.patch is None
     assert (
