@@ -173,10 +173,10 @@ def host_options(class_type: str, inputs: Mapping) -> dict[str, dict]:
 
 def settings_of_graph(hidden, inputs: list[str]) -> dict:
     """What made the images, read from the graph; a node that another node expanded to is found as well."""
-    return settings_upstream(_Graph(hidden.dynprompt), hidden.unique_id, inputs, host_options)
+    return settings_upstream(Graph(hidden.dynprompt), hidden.unique_id, inputs, host_options)
 
 
-class _Graph:
+class Graph:
     """The host's graph, nodes made at run time included, as the mapping that ``settings_upstream`` reads."""
 
     def __init__(self, dynprompt):

@@ -207,12 +207,14 @@ class Student(Sampling):
     """A family of students, most of them made for cfg 1.
 
     files: regular expressions of published files, sought in `normalised` paths; a group `steps` is the number that the
-    file was distilled for. teachers: their keys. rollback: how far back a teacher takes its images, as the fraction of
+    file was distilled for. lora: whether it is published as a LoRA, so that one among the LoRAs may be it, and not a
+    style for it. teachers: their keys. rollback: how far back a teacher takes its images, as the fraction of
     the teacher's schedule that published settings have; `presets.way_back` says what that is as noise.
     """
 
     cfgs: tuple[float, float] | None = (1.0, 1.0)
     files: tuple[str, ...] = ()
+    lora: bool = False
     teachers: tuple[str, ...] = ()
     rollback: float | None = None
 
@@ -226,6 +228,11 @@ class Student(Sampling):
         found = self.match(path)
         number = found.groupdict().get("steps") if found else None
         return None if number is None else int(number)
+
+    def as_in(self, path: str) -> Student:
+        """The same family as a file of it is: for the number of steps in its name, where that says one."""
+        steps = self.steps_of(path)
+        return self if steps is None else replace(self, steps=steps, allowed=(steps,))
 
     def on_grid(self, grid: int | None, scaling: float | None) -> Student:
         """The same family on another grid of timesteps or with another boundary, where it has them; None changes

@@ -36,7 +36,8 @@ from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
-from understudy.nodes.presets import prepare, with_boundary_scaling  # noqa: E402
+from understudy.nodes.own_sampling import with_boundary_scaling  # noqa: E402
+from understudy.nodes.presets import prepare  # noqa: E402
 from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.nodes.subset import Subset  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
