@@ -43,10 +43,10 @@ def runs_as_batch(name: str, sampler, masked: bool) -> bool:
     return name in NOISELESS or takes_noise_sampler(sampler)
 
 
-def with_noise_per_image(name: str, sampler, seed: int, indices: Sequence[int]):
+def with_noise_per_image(name: str, sampler, seeds: Sequence[int], indices: Sequence[int]):
     """The host's KSAMPLER object with noise per image; as it is where it takes no noise sampler.
 
-    indices: the images' places in the whole batch.
+    seeds: one for each image. indices: the images' places in the whole batch.
     """
     if not takes_noise_sampler(sampler):
         return sampler
@@ -58,9 +58,9 @@ def with_noise_per_image(name: str, sampler, seed: int, indices: Sequence[int]):
     def sample(model, x, sigmas, **options):
         if name.startswith("dpmpp_") and "_sde" in name:
             low, high, cpu = sigmas[sigmas > 0].min(), sigmas.max(), not name.endswith("_gpu")
-            noise = PerImageBrownianNoise(x, low, high, seed, indices, cpu=cpu)
+            noise = PerImageBrownianNoise(x, low, high, seeds, indices, cpu=cpu)
         else:
-            noise = PerImageNoise(seed, indices, x.shape[1:], x.device, x.dtype, generator_device=x.device)
+            noise = PerImageNoise(seeds, indices, x.shape[1:], x.device, x.dtype, generator_device=x.device)
         return function(model, x, sigmas, noise_sampler=noise, **options)
 
     return KSAMPLER(sample, sampler.extra_options, sampler.inpaint_options)

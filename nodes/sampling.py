@@ -55,7 +55,7 @@ def sample_images(
     negative: list,
     latent: dict,
     noise: torch.Tensor,
-    seed: int,
+    seed: int | Sequence[int],
     indices: Sequence[int],
     progress: Progress,
     rows: Subset | None = None,
@@ -64,9 +64,10 @@ def sample_images(
 
     Returns samples [B, ...] and the network evaluations that each image took, counted.
 
-    name, sampler: the host's name for it and its KSAMPLER object. indices: the images' places in the whole batch, on
-    which their noise depends. noise: the starting noise [B, ...]. rows: which images of a whole batch these B are, for
-    patches of the model that hold an entry for each of that; without it they are the whole batch.
+    name, sampler: the host's name for it and its KSAMPLER object. seed, indices: the seed of all images or of each, and
+    their places in the whole batch, on which their noise depends. noise: the starting noise [B, ...]. rows: which
+    images of a whole batch these B are, for patches of the model that hold an entry for each of that; without it they
+    are the whole batch.
     """
     from comfy.sample import sample_custom
     from comfy.utils import PROGRESS_BAR_ENABLED
@@ -92,12 +93,13 @@ def sample_images(
             options[PARAMS] = params_of_rows(params, sampled.images, sampled.batch)
         cut = subset.latent(latent)
         own = [indices[place] for place in places]
+        seeds = [seed if isinstance(seed, int) else seed[place] for place in places]
         done.append(
             sample_custom(
                 with_hints_of(model, sampled),
                 noise[list(places)],
                 cfg,
-                with_noise_per_image(name, sampler, seed, own),
+                with_noise_per_image(name, sampler, seeds, own),
                 sigmas.clone(),  # some of the host's samplers write into it
                 subset.conditioning(positive, size),
                 subset.conditioning(negative, size),
@@ -106,7 +108,7 @@ def sample_images(
                 callback=progress.next_run(),
                 disable_pbar=not PROGRESS_BAR_ENABLED,
                 # A sampler that runs image by image may draw noise of its own from this.
-                seed=seed if together else image_seeds(seed, own)[0],
+                seed=seeds[0] if together else image_seeds(seeds, own)[0],
             )
         )
         evaluations += [(count.total - before) // len(places)] * len(places)

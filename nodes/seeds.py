@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,9 +26,16 @@ class BatchNoise(NamedTuple):
 
 
 def with_seed(latent: Mapping, seed: int) -> dict:
-    """The latent that a sampler made with this seed, and what ``travelled`` tells of it later."""
+    """The latent that a sampler made with this seed, and what ``noise_of_image`` tells of it later."""
+    batch, indices = len(latent["samples"]), latent.get("batch_index")
+    whole = BatchNoise(seed, batch, None if indices is None else tuple(indices))
+    return with_noises(latent, [(whole, row) for row in range(batch)])
+
+
+def with_noises(latent: Mapping, noises: Sequence[tuple[BatchNoise, int]]) -> dict:
+    """The same where each image has the noise of a batch of its own, and its row in that."""
     sums = [checksum(sample) for sample in latent["samples"]]
-    return {**latent, KEY: {"seed": seed, "batch_index": latent.get("batch_index"), "checksums": sums}}
+    return {**latent, KEY: {"noises": list(noises), "checksums": sums}}
 
 
 def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int] | None:
@@ -42,9 +49,7 @@ def noise_of_image(latent: Mapping | None, place: int) -> tuple[BatchNoise, int]
     sums, own = key["checksums"], checksum(latent["samples"][place])
     if own not in sums:
         return None
-    row = place if sums[place : place + 1] == [own] else sums.index(own)
-    indices = key["batch_index"]
-    return BatchNoise(key["seed"], len(sums), None if indices is None else tuple(indices)), row
+    return key["noises"][place if sums[place : place + 1] == [own] else sums.index(own)]
 
 
 def checksum(sample: torch.Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from comfy_api.latest import io
 
@@ -12,10 +13,71 @@ from .folders import NONE, student_files, student_path
 from .latents import single
 from .noise import starting_noise
 from .patches import warning
-from .presets import offered, prepare, sampling_of_file
+from .presets import Prepared, offered, prepare, sampling_of_file
 from .sampling import Progress, runs_needed, sample_images
 from .schema import schema
 from .seeds import with_seed
+
+
+def student_inputs() -> list:
+    """What a node that samples a student takes."""
+    return [
+        io.Model.Input("model", tooltip="The student; for LCM-LoRA a checkpoint with that LoRA applied."),
+        io.Conditioning.Input("positive", tooltip="What the image should show."),
+        io.Conditioning.Input("negative", tooltip="What it should not show. Without effect at cfg 1."),
+        io.Latent.Input("latent_image", tooltip="An empty latent, or the latent of an image with denoise below 1."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=True,
+            tooltip="Seed of all noise. The starting noise is the same as KSampler's.",
+        ),
+        io.Combo.Input(
+            "preset",
+            options=offered(),
+            default="demo",
+            tooltip="How the student was distilled, by its file's name: demo for Understudy Load Demo's, "
+            "LCM-LoRA for a checkpoint with an LCM LoRA, z-image-turbo for Z-Image-Turbo. The help page says "
+            "which is for what, and with which steps and cfg.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=4,
+            min=1,
+            max=50,
+            tooltip="Network steps, as the student was distilled for; the node says if it was for others.",
+        ),
+        io.Float.Input(
+            "cfg",
+            default=1.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Guidance scale; 1 means none and halves the cost. Most students are made for 1; the node "
+            "says if this one is made for another.",
+        ),
+        io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.01,
+            max=1.0,
+            step=0.01,
+            tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image. "
+            "With demo and consistency, steps are at most 50 x denoise; a student with a fixed schedule runs "
+            "that much less of it.",
+        ),
+        io.Combo.Input(
+            "settings_from",
+            options=[NONE, *student_files()],
+            default=NONE,
+            optional=True,
+            tooltip="A student's file that 'understudy export' wrote: it says how to sample it, and preset, "
+            "steps and cfg above are not used. The student itself still comes from model.",
+        ),
+    ]
 
 
 class UnderstudyStudentSampler(io.ComfyNode):
@@ -26,65 +88,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
             display_name="Understudy Student Sampler",
             description="Samples a few-step student with the sampler, noise levels and guidance that its preset says.",
             search_aliases=["LCM", "consistency", "few step", "turbo", "fast sampler", "KSampler"],
-            inputs=[
-                io.Model.Input("model", tooltip="The student; for LCM-LoRA a checkpoint with that LoRA applied."),
-                io.Conditioning.Input("positive", tooltip="What the image should show."),
-                io.Conditioning.Input("negative", tooltip="What it should not show. Without effect at cfg 1."),
-                io.Latent.Input(
-                    "latent_image", tooltip="An empty latent, or the latent of an image with denoise below 1."
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of all noise. The starting noise is the same as KSampler's.",
-                ),
-                io.Combo.Input(
-                    "preset",
-                    options=offered(),
-                    default="demo",
-                    tooltip="How the student was distilled, by its file's name: demo for Understudy Load Demo's, "
-                    "LCM-LoRA for a checkpoint with an LCM LoRA, z-image-turbo for Z-Image-Turbo. The help page says "
-                    "which is for what, and with which steps and cfg.",
-                ),
-                io.Int.Input(
-                    "steps",
-                    default=4,
-                    min=1,
-                    max=50,
-                    tooltip="Network steps, as the student was distilled for; the node says if it was for others.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Guidance scale; 1 means none and halves the cost. Most students are made for 1; the node "
-                    "says if this one is made for another.",
-                ),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image. "
-                    "With demo and consistency, steps are at most 50 x denoise; a student with a fixed schedule runs "
-                    "that much less of it.",
-                ),
-                io.Combo.Input(
-                    "settings_from",
-                    options=[NONE, *student_files()],
-                    default=NONE,
-                    optional=True,
-                    tooltip="A student's file that 'understudy export' wrote: it says how to sample it, and preset, "
-                    "steps and cfg above are not used. The student itself still comes from model.",
-                ),
-            ],
+            inputs=student_inputs(),
             outputs=[
                 io.Latent.Output(
                     "latent", tooltip="The student's latents, for a VAE Decode, with their seed for Teacher."
@@ -95,34 +99,16 @@ class UnderstudyStudentSampler(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, settings_from=NONE, **inputs):
-        """A file may be exported again under its name. A linked widget arrives as None: it may be any of the files."""
-        names = student_files() if settings_from is None else {settings_from} - {NONE}
-        return [Path(student_path(name)).stat().st_mtime_ns for name in names]
+        return times_of_files(settings_from)
 
     @classmethod
     def execute(
         cls, model, positive, negative, latent_image, seed, preset, steps, cfg, denoise, settings_from=NONE
     ) -> io.NodeOutput:
-        latent = with_model_dimensions(model, single(latent_image, "latent_image"))
-        samples = latent["samples"]
-        batch = samples.shape[0]
-        said = []
-        if settings_from == NONE:
-            student = STUDENTS[preset]
-            said += student.objections(steps, cfg)
-            if student.knobs.get("full_noise") and samples.any():
-                raise ValueError(f"{preset} starts from noise alone: give an empty latent instead of an image's.")
-            prepared = prepare(student, model, steps, cfg, denoise, tuple(samples.shape[-2:]))
-        else:
-            prepared = sampling_of_file(model, student_path(settings_from), denoise)
-        model, name, sampler, sigmas, cfg = prepared
-        if batch == 0:
-            raise ValueError("latent_image is an empty batch: it needs at least one latent.")
-        indices = latent.get("batch_index")
-        if indices is not None and len(indices) != batch:
-            raise ValueError(
-                f"{len(indices)} entries in the latent's batch_index, but {batch} latents; give one for each"
-            )
+        ready = prepared_student(model, latent_image, preset, steps, cfg, denoise, settings_from)
+        model, name, sampler, sigmas, cfg = ready.prepared
+        latent, said, batch = ready.latent, ready.said, len(ready.latent["samples"])
+        samples, indices = latent["samples"], latent.get("batch_index")
         runs = runs_needed(model, name, sampler, latent, batch)
         samples, _ = sample_images(
             model,
@@ -142,6 +128,42 @@ class UnderstudyStudentSampler(io.ComfyNode):
             said.append(deaf)
         latent = with_seed({**latent, "samples": samples}, seed)
         return io.NodeOutput(latent, ui=shown("\n".join(said), cls.hidden.unique_id) if said else None)
+
+
+class Ready(NamedTuple):
+    """A student that can be sampled: latent is as the model has it, said what its user should know."""
+
+    prepared: Prepared
+    latent: dict
+    said: list[str]
+
+
+def prepared_student(
+    model, latent_image: dict, preset: str, steps: int, cfg: float, denoise: float, settings_from: str = NONE
+) -> Ready:
+    """What the inputs of ``student_inputs`` ask for. Raises ValueError where they do not fit each other."""
+    latent = with_model_dimensions(model, single(latent_image, "latent_image"))
+    samples, said = latent["samples"], []
+    if settings_from == NONE:
+        student = STUDENTS[preset]
+        said += student.objections(steps, cfg)
+        if student.knobs.get("full_noise") and samples.any():
+            raise ValueError(f"{preset} starts from noise alone: give an empty latent instead of an image's.")
+        prepared = prepare(student, model, steps, cfg, denoise, tuple(samples.shape[-2:]))
+    else:
+        prepared = sampling_of_file(model, student_path(settings_from), denoise)
+    batch, indices = len(samples), latent.get("batch_index")
+    if batch == 0:
+        raise ValueError("latent_image is an empty batch: it needs at least one latent.")
+    if indices is not None and len(indices) != batch:
+        raise ValueError(f"{len(indices)} entries in the latent's batch_index, but {batch} latents; give one for each")
+    return Ready(prepared, latent, said)
+
+
+def times_of_files(settings_from: str | None) -> list[int]:
+    """A file may be exported again under its name. A linked widget arrives as None: it may be any of the files."""
+    names = student_files() if settings_from is None else {settings_from} - {NONE}
+    return [Path(student_path(name)).stat().st_mtime_ns for name in names]
 
 
 def with_model_dimensions(model, latent: dict) -> dict:

@@ -1,6 +1,7 @@
 """The sampling maths: student samplers, solvers, noise per image, rollback and the adaptive algorithm. torch only."""
 
 from .adaptive import Adaptive, adaptive
+from .best_of import BestOf, best_of, seed_of_try
 from .consistency import sample_consistency
 from .denoisers import Counted, DiscreteDenoiser, FlowDenoiser, Guided, Prediction, scaled_linear
 from .noise import PerImageBrownianNoise, PerImageNoise, image_seeds, initial_noise
@@ -25,6 +26,7 @@ from .tcd import sample_tcd
 __all__ = [
     "SCHEDULES",
     "Adaptive",
+    "BestOf",
     "Counted",
     "DiscreteDenoiser",
     "FlowDenoiser",
@@ -33,6 +35,7 @@ __all__ = [
     "PerImageNoise",
     "Prediction",
     "adaptive",
+    "best_of",
     "consistency_sigmas",
     "flux2_sigmas",
     "given_sigmas",
@@ -51,6 +54,7 @@ __all__ = [
     "sample_tcd",
     "scaled_linear",
     "schedule_fraction",
+    "seed_of_try",
     "sigma_to_variance",
     "timestep_sigmas",
     "trailing_sigmas",

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from understudy.nodes.seeds import BatchNoise, checksum, noise_of_image, samplers_upstream, with_seed
+from understudy.nodes.seeds import BatchNoise, checksum, noise_of_image, samplers_upstream, with_noises, with_seed
 
 
 @pytest.fixture
@@ -27,6 +27,13 @@ def test_an_image_s_own_noise_is_found_by_what_is_in_it(latent):
 def test_alike_images_are_told_apart_by_their_places():
     latent = with_seed({"samples": torch.zeros(3, 4, 5, 7)}, 9)
     assert [noise_of_image(latent, place)[1] for place in range(3)] == [0, 1, 2]
+
+
+def test_each_image_may_have_the_noise_of_a_batch_of_its_own(latent):
+    own = [(BatchNoise(9, 3, None), 0), (BatchNoise(77, 1, None), 0), (BatchNoise(9, 3, None), 2)]
+    joined = with_noises(latent, own)
+    assert [noise_of_image(joined, place) for place in range(3)] == own
+    assert noise_of_image({**joined, "samples": joined["samples"].flip(0)}, 0) == own[2]
 
 
 def test_no_seed_travels_without_a_latent_or_with_another_one(latent):
