@@ -15,6 +15,7 @@ CLASSES = {
     "demo": ("UnderstudyLoadDemo",),
     "apply_predictor": ("UnderstudyApplyGradientPredictor",),
     "student": ("UnderstudyStudentSampler",),
+    "student_preset": ("UnderstudyStudentPreset",),
     "load_oracle": ("UnderstudyLoadOracle",),
     "score_images": ("UnderstudyScoreImages",),
     "scores_from_list": ("UnderstudyScoresFromList",),

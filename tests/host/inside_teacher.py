@@ -51,6 +51,7 @@ import nodes as host_nodes  # noqa: E402
 instance = SimpleNamespace(send_progress_text=lambda text, node_id: None)
 sys.modules["server"] = SimpleNamespace(PromptServer=SimpleNamespace(instance=instance))
 UnderstudyTeacher.hidden = SimpleNamespace(unique_id="1", dynprompt=DynamicPrompt({"1": {"inputs": {}}}))
+UnderstudyStudentSampler.hidden = UnderstudyTeacher.hidden
 BATCH, SEED, SIDE = 4, 5, 64
 TOLERANCE = 2e-4
 

@@ -219,3 +219,62 @@ SETTINGS = """
     boogu-base            dpmpp_2m         simple       25  4    yes
     hidream-i1-full       uni_pc           simple       50  5    yes
 """
+
+# What files of each family are called where they are published.
+FILES = {
+    "LCM": "LCM_Dreamshaper_v7_4k latent-consistency/lcm-sdxl/diffusion_pytorch_model",
+    "LCM-LoRA": """
+        latent-consistency/lcm-lora-sdv1-5/pytorch_lora_weights latent-consistency/lcm-lora-sdxl/pytorch_lora_weights
+        latent-consistency/lcm-lora-ssd-1b/pytorch_lora_weights lcm_lora_sdxl
+    """,
+    "tcd": "h1t/TCD-SD15-LoRA/pytorch_lora_weights h1t/TCD-SDXL-LoRA/pytorch_lora_weights",
+    "pcm-smallcfg": "pcm_sd15_smallcfg_2step_converted pcm_sdxl_smallcfg_16step_converted",
+    "pcm-normalcfg": "pcm_sd15_normalcfg_4step_converted pcm_sdxl_normalcfg_8step_converted",
+    "sd-turbo": "sd_turbo",
+    "sdxl-turbo": "sd_xl_turbo_1.0_fp16",
+    "sdxl-lightning": """
+        sdxl_lightning_2step sdxl_lightning_4step sdxl_lightning_8step sdxl_lightning_4step_unet
+        sdxl_lightning_2step_lora sdxl_lightning_8step_lora
+    """,
+    "sdxl-lightning-1step": "sdxl_lightning_1step_x0 sdxl_lightning_1step_unet_x0",
+    "hyper-sd": "Hyper-SD15-2steps-lora Hyper-SD15-4steps-lora Hyper-SDXL-8steps-lora",
+    "hyper-sd-1step": "Hyper-SD15-1step-lora Hyper-SDXL-1step-lora",
+    "hyper-sd-cfg": "Hyper-SD15-8steps-CFG-lora Hyper-SDXL-8steps-CFG-lora Hyper-SDXL-12steps-CFG-lora",
+    "hyper-sdxl-1step-unet": "Hyper-SDXL-1step-Unet",
+    "dmd2": "dmd2_sdxl_4step_unet_fp16 dmd2_sdxl_4step_lora_fp16",
+    "dmd2-1step": "dmd2_sdxl_1step_unet_fp16",
+    "flash": "comfy/FlashSDXL jasperai/flash-sd/pytorch_lora_weights jasperai/flash-sdxl/pytorch_lora_weights",
+    "nitrosd": "nitrosd-realism_comfyui nitrosd-vibrant_comfyui",
+    "z-image-turbo": "z_image_turbo_bf16 z_image_turbo_int8_convrot z_image_turbo_nvfp4",
+    "krea2-turbo": """
+        krea2_turbo_fp8_scaled krea2_turbo_int8_convrot krea2_turbo_bf16 krea2_turbo_nvfp4
+        krea2_turbo_lora_rank_64_bf16
+    """,
+    "qwen-image-2.1-turbo": "qwen_image_2.1_turbo_int8_convrot qwen_image_2.1_turbo_bf16",
+    "qwen-image-lightning": """
+        Qwen-Image-Lightning-4steps-V1.0 Qwen-Image-Lightning-8steps-V1.1 Qwen-Image-Lightning-8steps-V2.0-bf16
+        Qwen-Image-2512-Lightning-4steps-V1.0-fp32 Qwen-Image-2512-Lightning-4steps-V1.0-bf16
+        Qwen-Image-fp8-e4m3fn-Lightning-4steps-V1.0-fp32 Wuli-Qwen-Image-2512-Turbo-LoRA-2steps-V1.0-bf16
+    """,
+    "flux2-klein": "flux-2-klein-4b flux-2-klein-4b-fp8 flux-2-klein-4b-nvfp4 flux-2-klein-9b-kv-fp8",
+    "flux2-dev-turbo": "Flux_2-Turbo-LoRA_comfyui fal/FLUX.2-dev-Turbo/lora",
+    "flux3-klein": "flux3-image-klein-int8-convrot flux3-image-klein-bf16",
+    "anima-turbo": "anima-turbo-lora-v0.2 anima-turbo-lora-v0.1",
+    "sd35-large-turbo": "sd3.5_large_turbo",
+    "sd35-turbox": "SD3.5-Large-TurboX",
+    "flux1-schnell": "flux1-schnell flux1-schnell-fp8",
+    "flux1-turbo-alpha": "FLUX.1-Turbo-Alpha",
+    "hyper-flux1-dev": "Hyper-FLUX.1-dev-8steps-lora Hyper-FLUX.1-dev-16steps-lora",
+    "ernie-image-turbo": "ernie-image-turbo",
+    "lens-turbo": "lens_turbo_bf16 lens_turbo_mxfp8",
+    "mage-flow-turbo": "mage_flow_turbo_int8_convrot",
+    "boogu-turbo": "boogu_image_turbo_fp8_scaled",
+    "hidream-i1-fast": "hidream_i1_fast_fp8",
+    "hidream-i1-dev": "hidream_i1_dev_fp8",
+}
+REFUSED_FILES = {
+    "pi-Flow": ["gmqwen_k8_piid_4step", "gmflux_k8_piid_4step", "gmflux_k8_piid_8step"],
+    "SwD": ["yresearch/swd-sdxl/lora", "swd-medium-4-steps", "swd-large-4-steps", "swd_flux"],
+    "Sana-Sprint": ["Sana_Sprint_1.6B_1024px"],
+    "NitroFusion's plain networks": ["nitrosd-realism_unet", "nitrosd-vibrant_unet"],
+}
