@@ -80,7 +80,7 @@ def by_files(upstream: Upstream, names: list[str]) -> tuple[Student, ModelFile]:
         )
     if len(found) > 1:
         several = " and ".join(f"{key} by {file}" for key, (_, file) in found.items())
-        raise ValueError(f"preset auto: the model is made from students of several families, {several}. {choose_one}")
+        raise ValueError(f"preset auto: the model is made from students of several presets, {several}. {choose_one}")
     ((row, file),) = found.values()
     if row.architectures and not {*row.architectures} & {*names}:
         raise ValueError(

@@ -86,7 +86,6 @@ def demo_settings(settings: dict[str, Any]) -> dict[str, Any]:
         "EmptyLatentImage.width": 64,
         "EmptyLatentImage.height": 64,
         f"{sampler}.model": "UnderstudyLoadDemo[0]",
-        f"{sampler}.preset": "demo",
         f"{sampler}.denoise": 1,
         f"{sampler}.latent_image": "EmptyLatentImage[0]",
         "VAEDecode.samples": f"{sampler}[0]",
@@ -94,10 +93,11 @@ def demo_settings(settings: dict[str, Any]) -> dict[str, Any]:
         "images": "VAEDecode[0]",
     }
     texts = {f"{sampler}.positive", f"{sampler}.negative", "CLIPTextEncode.clip", "CLIPTextEncode#2.clip"}
-    free = {f"{sampler}.steps", f"{sampler}.cfg"}
+    free = {f"{sampler}.steps", f"{sampler}.cfg", f"{sampler}.preset"}
     of_text = {"CLIPTextEncode[0]", "CLIPTextEncode#2[0]", "UnderstudyLoadDemo[1]"}
     rest = {key: value for key, value in settings.items() if key not in texts | free}
-    if rest != same or any(settings.get(key, "UnderstudyLoadDemo[1]") not in of_text for key in texts):
+    chosen = settings.get(f"{sampler}.preset") in ("demo", "auto")
+    if rest != same or not chosen or any(settings.get(key, "UnderstudyLoadDemo[1]") not in of_text for key in texts):
         return settings
     cfg = settings.get(f"{sampler}.cfg", 1)
     cfg = 1.0 if cfg == 1 else cfg  # the front end's 1 is the command's 1.0

@@ -14,6 +14,7 @@ from .test_keep_better import BAD, GOOD, with_keep_better
 # no line passes nothing on, and the host names the input that is missing.
 PASSED = {
     "UnderstudyStudentSampler": {"latent": "latent_image"},  # as the host's samplers do
+    "UnderstudyStudentPreset": {"model": "model"},
     "UnderstudyCombineOracles": {"oracle": "oracle_a"},
     "UnderstudyCalibrate": {"scores": "scores"},
     "UnderstudyAttentionGuidance": {"model": "model"},

@@ -166,4 +166,4 @@ def test_every_preset_has_a_row_on_the_student_s_page():
 
 def test_the_widget_offers_what_the_host_has(schema_of):
     (combo,) = (socket for socket in schema_of("UnderstudyStudentSampler").inputs if socket.id == "preset")
-    assert combo.options == ["demo", "LCM", "LCM-LoRA", "consistency", "codi", "z-image-turbo"]
+    assert combo.options == ["auto", "demo", "LCM", "LCM-LoRA", "consistency", "codi", "z-image-turbo"]
