@@ -34,7 +34,7 @@ from understudy.samplers.presets import SAMPLERS  # noqa: E402
 
 import nodes as host_nodes  # noqa: E402
 
-for folder in ("loras", "checkpoints", "diffusion_models"):
+for folder in ("loras", "checkpoints", "diffusion_models", "controlnet"):
     (MODELS / folder).mkdir()
     folder_paths.folder_names_and_paths[folder] = ([str(MODELS / folder)], folder_paths.supported_pt_extensions)
 folder_paths.set_user_directory(str(MODELS))
@@ -181,6 +181,18 @@ def check_a_student_s_own_file_says_it_all():
         assert "not in" not in sampled("auto", graph(*files), steps=steps, cfg=1.0)[1]
         UnderstudyStudentSampler.hidden = graph(BASE)
     refused(["several", LCM, OWN_WHOLE], sampled, "auto", graph(OWN_WHOLE, LCM))
+
+
+def check_codi_is_sampled_on_the_grid_of_its_file():
+    file = StudentFile("pe-codi", "sdxl", "a", "0", "epsilon", "control", 3, 1.0, "euler", "sgm_uniform", "codi", 8)
+    name = f"controlnet/{put('controlnet/outlines.safetensors', file)}"
+    UnderstudyStudentSampler.hidden = graph(BASE)
+    arguments = tiny(), text(1), text(2), EMPTY, SEED, "demo", 9, 5.0, 1.0
+    made = UnderstudyStudentSampler.execute(*arguments, settings_from=name).result[0]["samples"]
+    levels = tiny().get_model_object("model_sampling").sigmas[[999, 749, 374]]
+    sampler = nodes_custom_sampler.KSamplerSelect.execute("euler").result[0]
+    close(made, advanced(tiny(), sampler, torch.cat([levels, torch.zeros(1)]), 1.0, EMPTY), 1e-5)
+    far(made, sampled("codi", latent=EMPTY, steps=3)[0])
 
 
 def check_the_demo_s_student_is_known():
