@@ -16,6 +16,7 @@ CLASSES = {
     "apply_predictor": ("UnderstudyApplyGradientPredictor",),
     "student": ("UnderstudyStudentSampler",),
     "student_preset": ("UnderstudyStudentPreset",),
+    "best_of": ("UnderstudyBestOf",),
     "load_oracle": ("UnderstudyLoadOracle",),
     "score_images": ("UnderstudyScoreImages",),
     "scores_from_list": ("UnderstudyScoresFromList",),

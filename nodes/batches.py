@@ -33,15 +33,19 @@ def check_images(name: str, images: Sequence[torch.Tensor], channels: Sequence[i
         if len(batch) == 0:
             raise ValueError(f"{where} is an empty batch: connect at least one image.")
         for number, image in enumerate(batch, start=first):
-            low, high = (value.item() for value in image.aminmax())
-            # The comparison is written so that NaN fails it too.
-            if not (low >= LOWEST and high <= HIGHEST):
-                raise ValueError(
-                    f"{name}: image {number} has values from {low:g} to {high:g}; expected [0, 1], "
-                    "so look at what made it"
-                )
+            check_range(name, number, image)
         first += len(batch)
     return [len(batch) for batch in images]
+
+
+def check_range(name: str, number: int, image: torch.Tensor) -> None:
+    """Raise ValueError for an image with pixels far outside of [0, 1], or that are no numbers."""
+    low, high = (value.item() for value in image.aminmax())
+    # The comparison is written so that NaN fails it too.
+    if not (low >= LOWEST and high <= HIGHEST):
+        raise ValueError(
+            f"{name}: image {number} has values from {low:g} to {high:g}; expected [0, 1], so look at what made it"
+        )
 
 
 def for_oracle(images: torch.Tensor) -> torch.Tensor:

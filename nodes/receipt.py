@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..receipts.cards import report_picture
-from ..receipts.receipt import rows_of, teacher_lines, threshold_lines
+from ..receipts.receipt import rows_of, student_lines, teacher_lines, threshold_lines
 from ..receipts.report import finite
 from .batches import check_images, single_value
 from .schema import schema
@@ -58,7 +58,7 @@ class UnderstudyReceipt(io.ComfyNode):
         values = [row.score for row in rows]
         rule = single_value(threshold, "threshold")
         cut = rule.cut(values)
-        totals = [*threshold_lines(rows, rule, receipt), *teacher_lines(rows, receipt)]
+        totals = [*threshold_lines(rows, rule, receipt), *student_lines(scores), *teacher_lines(rows, receipt)]
         saved = [_save(report_picture(rows, totals), "receipt", cls.hidden, {"report": totals})]
         oracle = scores[0].oracle
         for row in rows:

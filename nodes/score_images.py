@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+import torch
 from comfy_api.latest import io
 
 from ..oracles.combine import CombinedOracle
@@ -75,13 +77,26 @@ class UnderstudyScoreImages(io.ComfyNode):
         for batch, texts, given in zip(images, split(read, sizes), split(prompts, sizes), strict=True):
             seen = sum(len(each.values) for each in scores)
             pictures = for_oracle(batch)
-            values = tuple(judge(pictures, texts, range(seen, seen + len(batch)), progress.update).tolist())
-            ids = tuple(image_id(picture) for picture in pictures)
-            told = {"family": judge.family, "literal": literal, "against": judge.against}
-            scores.append(Scores(values, ids, judge.fingerprint, given, settings, **told))
+            found = judge(pictures, texts, range(seen, seen + len(batch)), progress.update).tolist()
+            scores.append(scores_by(judge, found, pictures, given, settings, literal))
         values = [value for batch in scores for value in batch.values]
         remarks = [*syntax, *judge.remarks(read)]
         for remark in remarks:
             log.warning("Understudy: %s", remark)
         text = "\n".join([listed(values, judge.unit), *remarks])
         return io.NodeOutput(scores, values, ui=shown(text, cls.hidden.unique_id))
+
+
+def scores_by(
+    judge,
+    values: Sequence[float],
+    pictures: Sequence[torch.Tensor],
+    prompts: Sequence[str],
+    settings: dict,
+    literal: bool,
+    **costs: tuple[int, ...],
+) -> Scores:
+    """What a judge gave pictures [3 or 4, H, W], with all that belongs to it. costs: the student's, as in Scores."""
+    told = {"family": judge.family, "literal": literal, "against": judge.against}
+    ids = tuple(image_id(picture) for picture in pictures)
+    return Scores(tuple(values), ids, judge.fingerprint, tuple(prompts), settings, **told, **costs)

@@ -8,7 +8,7 @@ from ..files.student_file import is_student
 from ..samplers.presets import STUDENTS, Student, of_file
 from .folders import NONE, model_file, student_path
 from .presets import classes, offered, patch_kept, row_of_file
-from .upstream import Graph, host_options
+from .upstream import graph_of, host_options
 from .upstream_files import ModelFile, Upstream, model_files
 
 AUTO = "auto"
@@ -35,7 +35,7 @@ def choose(
     if settings_from != NONE:
         row, steps, cfg = row_of_file(student_path(settings_from))
     else:
-        upstream = model_files(Graph(hidden.dynprompt), hidden.unique_id, "model", model_file, host_options)
+        upstream = model_files(graph_of(hidden), hidden.unique_id, "model", model_file, host_options)
         if preset == AUTO:
             row, file = by_files(upstream, classes(model))
             said.append(f"auto: {row.key if row.key in STUDENTS else 'a student'}, by {file}.")

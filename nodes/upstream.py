@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -173,10 +174,42 @@ def host_options(class_type: str, inputs: Mapping) -> dict[str, dict]:
 
 def settings_of_graph(hidden, inputs: list[str]) -> dict:
     """What made the images, read from the graph; a node that another node expanded to is found as well."""
-    return settings_upstream(Graph(hidden.dynprompt), hidden.unique_id, inputs, host_options)
+    return settings_upstream(_Graph(hidden.dynprompt), hidden.unique_id, inputs, host_options)
 
 
-class Graph:
+def settings_of_own_images(hidden) -> dict:
+    """What a node behind this one would read from the graph for the images that are this node's first output."""
+    return settings_upstream(_graph_with(hidden, {"images": [hidden.unique_id, 0]}), _BEHIND, ["images"], host_options)
+
+
+def settings_of_a_student(hidden, student: Iterable[str]) -> dict:
+    """What it would read if this node were a Student Sampler, whose inputs ``student`` are, and a VAE Decode."""
+    own = hidden.dynprompt.get_node(hidden.unique_id)["inputs"]
+    sampler = {name: own[name] for name in student if name in own}
+    graph = _graph_with(
+        hidden,
+        {"images": [f"{_BEHIND} decode", 0]},
+        decode=("VAEDecode", {"samples": [f"{_BEHIND} sampler", 0], "vae": own["vae"]}),
+        sampler=("UnderstudyStudentSampler", sampler),
+    )
+    return settings_upstream(graph, _BEHIND, ["images"], host_options)
+
+
+_BEHIND = "understudy: behind"  # an id that no node of a graph has
+
+
+def _graph_with(hidden, inputs: Mapping, **nodes: tuple[str, Mapping]) -> ChainMap:
+    """The host's graph with a node behind it that has these inputs, and others for it to be behind of."""
+    more = {f"{_BEHIND} {name}": {"class_type": kind, "inputs": own} for name, (kind, own) in nodes.items()}
+    return ChainMap({_BEHIND: {"inputs": inputs}, **more}, _Graph(hidden.dynprompt))
+
+
+def graph_of(hidden) -> Mapping[str, Mapping]:
+    """The host's graph of a node's hidden inputs."""
+    return _Graph(hidden.dynprompt)
+
+
+class _Graph:
     """The host's graph, nodes made at run time included, as the mapping that ``settings_upstream`` reads."""
 
     def __init__(self, dynprompt):

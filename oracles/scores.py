@@ -23,8 +23,9 @@ def image_id(image: torch.Tensor) -> str:
 
 
 # The fields of Scores that hold one entry per image; the others are of all images together.
-PER_IMAGE = ("values", "image_ids", "prompts", "decisions", "scores_after")
-UNTIL_DECIDED = ("decisions", "scores_after")  # those that are empty until the teacher has been
+PER_IMAGE = ("values", "image_ids", "prompts", "decisions", "scores_after", "tries", "student_evaluations")
+# Those that may be empty: until the teacher has been, and where nobody counted what the student cost.
+OPTIONAL = ("decisions", "scores_after", "tries", "student_evaluations")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Scores:
     ``settings`` are the student's inference settings; ``decisions`` and ``scores_after`` are empty until the teacher
     has been. ``literal``: the prompts were read as they stand, with what is syntax (``prompt_syntax``).
     ``against``: a hash of the pictures that the images were compared with, None where they were with none.
+    ``tries``: how many students of an image were made, of which this one was taken, and ``student_evaluations`` the
+    network evaluations that these took together, counted; both are empty where nobody counted.
 
     Raises :class:`OracleError` for counts that differ and for NaN.
     """
@@ -47,11 +50,13 @@ class Scores:
     family: str | None = None
     literal: bool = False
     against: str | None = None
+    tries: tuple[int, ...] = ()
+    student_evaluations: tuple[int, ...] = ()
 
     def __post_init__(self):
         for name in PER_IMAGE:
             count = len(getattr(self, name))
-            if count != len(self.values) and not (name in UNTIL_DECIDED and count == 0):
+            if count != len(self.values) and not (name in OPTIONAL and count == 0):
                 raise OracleError(f"{len(self.values)} scores but {count} {name}; expected one per image")
         for index, value in enumerate(self.values):
             if math.isnan(value):

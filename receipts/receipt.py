@@ -98,6 +98,15 @@ def threshold_lines(rows: Sequence[Row], threshold: Threshold, receipts: list[Re
         yield "Teacher chose other images than this threshold does: it had another threshold or other scores"
 
 
+def student_lines(scores: Sequence[Scores]) -> Iterator[str]:
+    """What the students of these images cost, the tries that were not taken too; nothing where nobody counted."""
+    counted = [each for each in scores if each.student_evaluations]
+    if counted:
+        spent, tries = (sum(sum(getattr(each, name)) for each in counted) for name in ("student_evaluations", "tries"))
+        images = sum(len(each.values) for each in counted)
+        yield f"student: {spent} network evaluations in {tries} tries of {images} images"
+
+
 def teacher_lines(rows: Sequence[Row], receipts: list[Receipt] | None) -> Iterator[str]:
     """What the teacher cost, and what it would have cost to redo everything."""
     if receipts is None:

@@ -15,6 +15,8 @@ from .test_keep_better import BAD, GOOD, with_keep_better
 PASSED = {
     "UnderstudyStudentSampler": {"latent": "latent_image"},  # as the host's samplers do
     "UnderstudyStudentPreset": {"model": "model"},
+    # Nothing behind it can run without its images and scores, whatever its numbers pass on.
+    "UnderstudyBestOf": {"latent": "latent_image", "tries": "seed", "seeds": "seed", "evaluations": "seed"},
     "UnderstudyCombineOracles": {"oracle": "oracle_a"},
     "UnderstudyCalibrate": {"scores": "scores"},
     "UnderstudyAttentionGuidance": {"model": "model"},

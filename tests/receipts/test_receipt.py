@@ -4,7 +4,7 @@ import pytest
 import torch
 from understudy.oracles.scores import Scores
 from understudy.oracles.threshold import Threshold
-from understudy.receipts.receipt import Receipt, decided, rows_of, teacher_lines, threshold_lines
+from understudy.receipts.receipt import Receipt, decided, rows_of, student_lines, teacher_lines, threshold_lines
 from understudy.samplers.decisions import KEPT, REDONE, REFINED, REGENERATED, REVERTED
 
 STUDENT, TEACHER, UPSCALED = torch.zeros(4, 4, 3), torch.ones(4, 4, 3), torch.ones(8, 8, 3)
@@ -92,3 +92,12 @@ def test_both_counts_are_named(images, scores, decisions):
     receipts = [Receipt((KEPT,) * decisions, (0,) * decisions)]
     with pytest.raises(ValueError, match=r"[13] (images|scores|decisions in the receipt) for 2 images_before"):
         rows_of([STUDENT] * 2, [STUDENT] * images, {"images": images}, scored, receipts)
+
+
+def test_a_student_s_tries_are_counted_where_somebody_counted():
+    counted = Scores((1.0, 2.0), ("",) * 2, None, ("",) * 2, tries=(4, 1), student_evaluations=(16, 4))
+    plain = Scores((1.0,), ("",), None, ("",))
+    assert list(student_lines([counted, plain, counted.of([1])])) == [
+        "student: 24 network evaluations in 6 tries of 3 images"
+    ]
+    assert list(student_lines([plain])) == []
