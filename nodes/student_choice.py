@@ -38,21 +38,20 @@ def choose(
         upstream = model_files(graph_of(hidden), hidden.unique_id, "model", model_file, host_options)
         if preset == AUTO:
             row, file = by_files(upstream, classes(model))
-            said.append(f"auto: {row.key if row.key in STUDENTS else 'a student'}, by {file}.")
         else:
             row = STUDENTS[preset]
             file = next((each for each in upstream.files if row.match(each.name)), None)
-        if preset == AUTO and file.path is not None and is_student(file.path):
-            asked = steps, cfg
+        if preset == AUTO and _is_own(file):
+            asked = f"{steps} steps at cfg {cfg:g}"
             row, steps, cfg = row_of_file(file.path)
-            if asked != (steps, cfg):
-                said.append(
-                    f"Sampled in {steps} steps at cfg {cfg:g}, as that file says, and not in {asked[0]} at cfg "
-                    f"{asked[1]:g} as set here: choose its preset for those."
-                )
-        elif file is not None:
-            row = row.as_in(file.name)
-        said += row.objections(steps, cfg)
+            said.append(f"auto: as {file} says, {steps} steps at cfg {cfg:g}.")
+            if asked not in said[0]:
+                said.append(f"The {asked} that are set here are not used: choose a preset for them.")
+        else:
+            row = row if file is None else row.as_in(file.name)
+            if preset == AUTO:
+                said.append(f"auto: {row.key}, by {file}; usually {row.steps} steps at cfg {row.cfg:g}.")
+            said += row.objections(steps, cfg)
     kept = patch_kept(row, model, cells)
     return Choice(row, steps, cfg, [*said, kept] if kept else said)
 
@@ -93,7 +92,12 @@ def by_files(upstream: Upstream, names: list[str]) -> tuple[Student, ModelFile]:
 def _row_of(file: ModelFile) -> Student | None:
     if file.part is not None:
         return STUDENTS["demo"] if file.part == "student" else None
-    if file.path is not None and is_student(file.path):
+    if _is_own(file):
         return row_of_file(file.path)[0]
     row = of_file(file.name)
     return None if row is not None and file.lora and not row.lora else row
+
+
+def _is_own(file: ModelFile) -> bool:
+    """Whether it is a student's own file, which says how it is sampled."""
+    return file.path is not None and is_student(file.path)

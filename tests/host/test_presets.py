@@ -55,7 +55,7 @@ def test_auto_in_a_graph_and_the_same_by_parts(host):
     together, run = made(host, graph)
     for node in (graph.student, graph.preset):
         (said,) = run.outputs[node]["text"]
-        assert said == f"auto: LCM-LoRA, by {LORA} of LoraLoaderModelOnly (node 2)."
+        assert said == f"auto: LCM-LoRA, by {LORA} of LoraLoaderModelOnly (node 2); usually 5 steps at cfg 1.8."
     named, run = made(host, Both(preset="LCM-LoRA"))
     assert torch.equal(named, together) and not run.outputs.get(graph.student)
     alone, _ = made(host, Both(indices=[2]))
