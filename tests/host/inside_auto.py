@@ -242,6 +242,12 @@ def check_a_model_s_own_patch_is_kept_and_said_where_it_differs():
         assert out.get_model_object("model_sampling") is patched.get_model_object("model_sampling")
     wrong = nodes.ModelSamplingSD3().patch(model, 3.0)[0]  # its network is told another time
     assert "kept" in sampled("z-image-turbo", model=wrong, latent=latent)[1]
+    if "Lens" in HERE:  # a shift by size: the same at the size that the user said, another at any other
+        lens = nodes.ModelSamplingFlux().patch(model_of("Lens"), 1.15, 0.5, 1440, 1440)[0]
+        for side, words in ((90, ""), (64, "mu 1.15")):
+            latent = {"samples": torch.zeros(1, 128, side, side)}
+            said = sampled("lens-turbo", model=lens, latent=latent, node=UnderstudyStudentPreset)[1]
+            assert said == words if side == 90 else words in said, said
     if "FluxSchnell" in HERE:  # a row without a patch
         schnell = nodes.ModelSamplingFlux().patch(model_of("FluxSchnell"), 1.15, 0.5, 1024, 1024)[0]
         latent = {"samples": torch.zeros(1, 16, 128, 128)}

@@ -59,12 +59,11 @@ def test_a_lora_of_no_strength_does_not_count():
 
 
 def test_only_what_the_model_is_made_from_counts():
-    clip = ("CLIPLoader", {"clip_name": "other.safetensors"})
-    assert names(LOADER, clip, lora(clip=["2", 0])) == ["one.safetensors", "base.safetensors"]
+    other = ("CheckpointLoaderSimple", {"ckpt_name": "other.safetensors"})
+    assert names(LOADER, other, lora(clip=["2", 1])) == ["one.safetensors", "base.safetensors"]
     whole = ("Loader", {"ckpt_name": "base.safetensors", "vae_name": "other.safetensors", "text": "one.safetensors, a"})
     assert names(whole) == ["base.safetensors"]
-    assert names(("ModelMergeSimple", {"model1": ["2", 0], "model2": ["3", 0]}), LOADER,
-                 ("CheckpointLoaderSimple", {"ckpt_name": "other.safetensors"}),
+    assert names(("ModelMergeSimple", {"model1": ["2", 0], "model2": ["3", 0]}), LOADER, other,
                  last=["1", 0]) == ["base.safetensors", "other.safetensors"]  # fmt: skip
     assert names(("Odd", {"a": 1})) == [] and names(last="not linked") == []
 
