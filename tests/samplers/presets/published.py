@@ -1,4 +1,4 @@
-"""What the table's models are published to be sampled at: timesteps, sigmas, or the shift that makes them.
+"""What the table's models are published to be sampled at (timesteps, sigmas, or the shift that makes them) and as.
 
 Numbers of the sources that the rows name, put into sigmas by formulas of their own; no pack and no host.
 """
@@ -272,6 +272,11 @@ FILES = {
     "hidream-i1-fast": "hidream_i1_fast_fp8",
     "hidream-i1-dev": "hidream_i1_dev_fp8",
 }
+# Those that are distilled for one number of steps, which their names say.
+ONE_NUMBER = {
+    "pcm-smallcfg", "pcm-normalcfg", "sdxl-lightning", "hyper-sd", "hyper-sd-cfg", "qwen-image-lightning",
+    "hyper-flux1-dev",
+}  # fmt: skip
 REFUSED_FILES = {
     "pi-Flow": ["gmqwen_k8_piid_4step", "gmflux_k8_piid_4step", "gmflux_k8_piid_8step"],
     "SwD": ["yresearch/swd-sdxl/lora", "swd-medium-4-steps", "swd-large-4-steps", "swd_flux"],

@@ -9,15 +9,10 @@ from understudy.samplers import DiscreteDenoiser, scaled_linear
 from understudy.samplers.presets import ARCHITECTURES, REFUSED, SAMPLERS, STUDENTS, TEACHERS, of_file, way_back
 from understudy.samplers.presets.settings import NATIVE, Discrete, Mu, Shift, Timesteps
 
-from .published import FILES, NOT_IN_A_HOST, PUBLISHED, REFUSED_FILES, SETTINGS
+from .published import FILES, NOT_IN_A_HOST, ONE_NUMBER, PUBLISHED, REFUSED_FILES, SETTINGS
 
 ROWS = STUDENTS | TEACHERS
 TIMES = DiscreteDenoiser(None, scaled_linear())
-# Those that are distilled for one number of steps, which their names say.
-ONE_NUMBER = {
-    "pcm-smallcfg", "pcm-normalcfg", "sdxl-lightning", "hyper-sd", "hyper-sd-cfg", "qwen-image-lightning",
-    "hyper-flux1-dev",
-}  # fmt: skip
 # Teachers, parts of students that are no model, and students of which no settings were read.
 NOBODY = """
     z_image_bf16 krea2_raw qwen_image_2.1_int8_convrot qwen_image_2512_fp8_e4m3fn qwen_image_fp8_e4m3fn
