@@ -34,7 +34,7 @@ def decode(vae, samples: torch.Tensor) -> torch.Tensor:
         images = images.reshape(-1, *images.shape[-3:])
     if images.shape[0] != samples.shape[0]:
         raise ValueError(
-            f"the VAE made {images.shape[0]} images of {samples.shape[0]} latents; use an image model as teacher."
+            f"the VAE made {images.shape[0]} images of {samples.shape[0]} latents; use a model that makes images."
         )
     return images
 

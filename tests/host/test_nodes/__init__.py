@@ -11,7 +11,7 @@ class SaveTensors:
 
     @classmethod
     def INPUT_TYPES(cls):
-        optional = {"images": ("IMAGE",), "latent": ("LATENT",), "floats": ("FLOAT", {"forceInput": True})}
+        optional = {"images": ("IMAGE",), "latent": ("LATENT",), "floats": ("FLOAT,INT", {"forceInput": True})}
         optional["booleans"] = ("BOOLEAN", {"forceInput": True})
         return {"required": {}, "optional": optional, "hidden": {"unique_id": "UNIQUE_ID"}}
 
