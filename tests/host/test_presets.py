@@ -59,7 +59,7 @@ def test_auto_in_a_graph_and_the_same_by_parts(host):
     named, run = made(host, Both(preset="LCM-LoRA"))
     assert torch.equal(named, together) and not run.outputs.get(graph.student)
     alone, _ = made(host, Both(indices=[2]))
-    torch.testing.assert_close(alone[0], together[2], rtol=0, atol=1e-4)
+    torch.testing.assert_close(alone[0], together[2], rtol=1e-4, atol=1e-4)
     assert (alone[0] - together[1]).abs().max() > 0.01
     error = host.attempt(Both(strength=0.0)).error
     assert CHECKPOINT in error and LORA not in error and "LCM-LoRA" in error
