@@ -6,6 +6,9 @@
 The prompt names the scene, the outline says where its things are. Whether an image shows the scene has an exact answer;
 how well it follows the outline is the F1 of its edges and the outline's lines, at most a pixel apart. Scenes are of the
 calibration split; the first ``m`` choose how far refining rolls back and the threshold, the next ``n`` are measured.
+The student is sampled by Euler at `sgm_uniform`'s times (999, 749.25, ... for 4 steps), as its file said when this was
+measured; the preset "codi" of Understudy Student Sampler has its grid instead (999, 749, ...).
+
 Every method sees the same scenes, outlines and seeds, so differences are paired. An evaluation is one pass of a network
 for one image, and the pass of its ControlNet counts with it; a guided step is two. What a row needs is kept in ``work``
 once made, so that a run that was stopped goes on.

@@ -15,6 +15,7 @@ CLASSES = {
     "demo": ("UnderstudyLoadDemo",),
     "apply_predictor": ("UnderstudyApplyGradientPredictor",),
     "student": ("UnderstudyStudentSampler",),
+    "student_preset": ("UnderstudyStudentPreset",),
     "best_of": ("UnderstudyBestOf",),
     "load_oracle": ("UnderstudyLoadOracle",),
     "score_images": ("UnderstudyScoreImages",),

@@ -15,6 +15,7 @@ from ..samplers.best_of import BestOf, best_of
 from .batches import for_oracle, single_value, split, value_per_image
 from .display import shown
 from .folders import NONE
+from .latent_space import space_of
 from .patches import warning
 from .schema import schema
 from .score_images import scores_by
@@ -99,7 +100,7 @@ class UnderstudyBestOf(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, oracle, prompt, n, stop_at=(None,), literal_prompts=(False,), **student) -> io.NodeOutput:
-        batches = entries(vae=vae, **student)
+        batches = entries(cls.hidden, vae=vae, **student)
         sizes = [len(batch.images) for batch in batches]
         prompts = value_per_image(prompt, sizes, "prompts")
         judge, literal = single_value(oracle, "oracle"), single_value(literal_prompts, "literal_prompts")
@@ -124,7 +125,9 @@ class UnderstudyBestOf(io.ComfyNode):
             own = list(batch.images)
             samples, pictures = (torch.stack(each) for each in zip(*(result.images[i] for i in own), strict=True))
             noises = [batch.noise(row, number) for row, number in enumerate(result.chosen[own].tolist())]
-            latents.append(with_noises(with_seed({**batch.ready.latent, "samples": samples}, batch.seed), noises))
+            made = {**batch.ready.latent, "samples": samples}
+            made = with_seed(made, batch.seed, batch.ready.key, space_of(batch.ready.prepared.model))
+            latents.append(with_noises(made, noises))
             images.append(pictures)
             scores.append(scores_by(judge, result.scores[own].tolist(), for_oracle(pictures), texts, settings, literal,
                                     tries=tuple(result.tries[own].tolist()),
@@ -139,7 +142,7 @@ class UnderstudyBestOf(io.ComfyNode):
         return io.NodeOutput(*outputs, ui=shown(text, cls.hidden.unique_id))
 
 
-def entries(**inputs: Sequence) -> list[Batch]:
+def entries(hidden, **inputs: Sequence) -> list[Batch]:
     """The entries of the list that a student's inputs make, each given once for all entries or for each.
 
     Raises ValueError for other counts, and where the inputs of an entry do not fit each other.
@@ -155,7 +158,7 @@ def entries(**inputs: Sequence) -> list[Batch]:
     for k in range(count):
         own = {name: values[k if len(values) > 1 else 0] for name, values in inputs.items()}
         about = {name: own.pop(name) for name in ("positive", "negative", "vae", "seed")}
-        found.append(Batch(prepared_student(**own), own["model"], first=first, **about))
+        found.append(Batch(prepared_student(hidden, **own), own["model"], first=first, **about))
         first += len(found[-1].images)
     return found
 

@@ -13,6 +13,7 @@ ORACLES = "oracles"
 PREDICTORS = "understudy_predictors"
 CLIP_VISION = "clip_vision"
 STUDENTS = ("loras", "diffusion_models", "checkpoints", "controlnet")
+MODELS = ("checkpoints", "diffusion_models", "unet_gguf", "loras")  # the third is a pack's
 NONE = "none"  # a combo's entry for no file
 
 NO_PREDICTOR = "put a predictor into models/understudy_predictors, then press R"
@@ -96,6 +97,20 @@ def student_path(name: str) -> str:
 
     folder, _, rest = name.partition("/")
     return folder_paths.get_full_path_or_raise(folder, rest)
+
+
+def model_file(name: str, lora: bool) -> tuple[str, str] | None:
+    """Folder and path of a model's file by its name in a widget, None if no folder of models has it. lora: look among
+    the LoRAs first, else last."""
+    import folder_paths
+
+    if Path(name).suffix.lower() not in {*folder_paths.supported_pt_extensions, ".gguf"}:
+        return None
+    for folder in sorted(MODELS, key=lambda folder: (folder == "loras") != lora):
+        path = folder_paths.get_full_path(folder, name)
+        if path is not None:
+            return folder, path
+    return None
 
 
 def _is_whole_clip(path: str) -> bool:

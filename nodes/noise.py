@@ -82,10 +82,11 @@ def runs_as_batch(name: str, sampler, masked: bool) -> bool:
     return name in NOISELESS or takes_noise_sampler(sampler)
 
 
-def with_noise_per_image(name: str, sampler, seeds: Sequence[int], indices: Sequence[int]):
+def with_noise_per_image(name: str, sampler, seeds: Sequence[int] | None, indices: Sequence[int]):
     """The host's KSAMPLER object with noise per image; as it is where it takes no noise sampler.
 
-    seeds: one for each image. indices: the images' places in the whole batch.
+    seeds: one for each image, None for the seed that the host calls the sampler with. indices: the images' places in
+    the whole batch. The object's own ValueError is for another number of images.
     """
     if not takes_noise_sampler(sampler):
         return sampler
@@ -95,11 +96,14 @@ def with_noise_per_image(name: str, sampler, seeds: Sequence[int], indices: Sequ
 
     @functools.wraps(function)
     def sample(model, x, sigmas, **options):
+        if len(x) != len(indices):
+            raise ValueError(f"the sampler is for {len(indices)} images, but {len(x)} latents are to be sampled")
+        own = [options["extra_args"]["seed"]] * len(x) if seeds is None else seeds
         if name.startswith("dpmpp_") and "_sde" in name:
             low, high, cpu = sigmas[sigmas > 0].min(), sigmas.max(), not name.endswith("_gpu")
-            noise = PerImageBrownianNoise(x, low, high, seeds, indices, cpu=cpu)
+            noise = PerImageBrownianNoise(x, low, high, own, indices, cpu=cpu)
         else:
-            noise = PerImageNoise(seeds, indices, x.shape[1:], x.device, x.dtype, generator_device=x.device)
+            noise = PerImageNoise(own, indices, x.shape[1:], x.device, x.dtype, generator_device=x.device)
         return function(model, x, sigmas, noise_sampler=noise, **options)
 
     return KSAMPLER(sample, sampler.extra_options, sampler.inpaint_options)

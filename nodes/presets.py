@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 
 from ..files.student_file import EMBEDDED, StudentFile
-from ..samplers.boundary import TIMESTEP_SCALING, latent_consistency
 from ..samplers.presets import ARCHITECTURES, SAMPLERS, STUDENTS, Student
-from ..samplers.presets.settings import NATIVE, Lcm, Mu, Patch, Sampling, Shift
-from ..samplers.schedules import GRID, grid_sigmas
+from ..samplers.presets.settings import NATIVE, Sampling
+from .own_sampling import kept_patch, with_row_s_patch
 
 
 class Prepared(NamedTuple):
@@ -37,8 +36,8 @@ def offered() -> list[str]:
     ]
 
 
-def sampling_of_file(model, path: str, denoise: float) -> Prepared:
-    """Steps, guidance and preset, or the host's sampler and scheduler, from a student's own file.
+def row_of_file(path: str) -> tuple[Student, int, float]:
+    """Preset, or the host's sampler and scheduler, steps and guidance, from a student's own file.
 
     Raises CheckpointError for a file that is no student's, and ValueError for one that cannot be sampled here.
     """
@@ -51,14 +50,16 @@ def sampling_of_file(model, path: str, denoise: float) -> Prepared:
         row = STUDENTS[student.preset].on_grid(student.intervals, student.timestep_scaling)
     else:
         raise ValueError(f"{path} is of the preset {student.preset!r}; this pack knows {', '.join(STUDENTS)}.")
-    return prepare(row, model, student.steps, student.guidance, denoise)
+    return row, student.steps, student.guidance
 
 
 def prepare(
     row: Sampling, model, steps: int, cfg: float, denoise: float, cells: tuple[int, int] | None = None
 ) -> Prepared:
-    """A MODEL as a row of the table has it sampled. denoise: the fraction of the schedule to run. cells: height and
-    width of its latents, without which they are of 1024 x 1024 pixels.
+    """A MODEL as a row of the table has it sampled, but for a patch that it came with (see `patch_kept`).
+
+    denoise: the fraction of the schedule to run. cells: height and width of its latents, without which they are of
+    1024 x 1024 pixels.
 
     Raises ValueError for a model of another architecture, for steps or a denoise that the schedule does not have, and
     for a sampler or a scheduler that this ComfyUI does not have.
@@ -71,50 +72,30 @@ def prepare(
             raise ValueError(f"{row.key} asks for {name!r}, which this ComfyUI does not have.")
     architecture = _architecture(row, model)
     tokens = tokens_of(architecture, cells)
-    model = patched(model, row.patch, architecture, tokens)
+    model = with_row_s_patch(model, row.patch, architecture, tokens)
     if isinstance(row.schedule, str):
         host = KSampler(model, steps, model.load_device, row.sampler, row.schedule, denoise, model.model_options)
         sigmas = host.sigmas
     else:
         sigmas = row.schedule.sigmas(times_of(model), steps, denoise, tokens)
     sampler = _sampler(row.sampler, model, row.knobs)
-    return Prepared(model, row.sampler, sampler, sigmas, row.cfg if row.forced else cfg)
+    return Prepared(model, row.sampler, sampler, sigmas, cfg)
 
 
-def with_boundary_scaling(model, scaling: float = TIMESTEP_SCALING, grid: int = GRID):
-    """A clone of the MODEL that samples as a latent consistency model: c_skip and c_out of Luo et al. 2023, for models
-    that predict eps, v or x0, with the noise levels that the model has. Raises ValueError for other models."""
-    from comfy.model_sampling import EPS, V_PREDICTION, X0, ModelSamplingDiscrete
-    from comfy_extras.nodes_model_advanced import ModelSamplingDiscreteDistilled
+def patch_kept(row: Sampling, model, cells: tuple[int, int] | None = None) -> str | None:
+    """What to say where the MODEL comes with another patch than the row's, which `prepare` leaves on it."""
+    architecture = _architecture(row, model)
+    return kept_patch(row, model, architecture, tokens_of(architecture, cells))
 
-    own = model.get_model_object("model_sampling")
-    if not isinstance(own, ModelSamplingDiscrete) or not isinstance(own, EPS):
-        raise ValueError(
-            f"the model samples as {type(own).__mro__[1].__name__}, but LCM students predict noise, v or x0 in "
-            "discrete time: choose another preset or model."
-        )
-    prediction = next(kind for kind in (V_PREDICTION, X0, EPS) if isinstance(own, kind))  # all are EPS by inheritance
 
-    class LatentConsistency(ModelSamplingDiscreteDistilled, prediction):
-        original_timesteps = grid
-
-        def calculate_denoised(self, sigma, model_output, model_input):
-            x0 = super().calculate_denoised(sigma, model_output, model_input)
-            return latent_consistency(model_input, x0, self.timestep(sigma), scaling)
-
-    sampling = LatentConsistency(model.model.model_config)
-    if len(own.sigmas) == sampling.num_timesteps:  # ModelSamplingDiscrete may have changed them, to zero SNR
-        sampling.set_sigmas(grid_sigmas(own.sigmas, grid))
-    clone = model.clone()
-    clone.add_object_patch("model_sampling", sampling)
-    return clone
+def classes(model) -> list[str]:
+    """The names of the host's class for a MODEL and of those that it inherits from."""
+    return [each.__name__ for each in type(model.model.model_config).__mro__]
 
 
 def architecture_of(model) -> str | None:
     """The MODEL's architecture in the table, None for one that is not there."""
-    return next(
-        (each.__name__ for each in type(model.model.model_config).__mro__ if each.__name__ in ARCHITECTURES), None
-    )
+    return next((name for name in classes(model) if name in ARCHITECTURES), None)
 
 
 def tokens_of(architecture: str | None, cells: tuple[int, int] | None) -> int:
@@ -134,7 +115,7 @@ def _architecture(row: Sampling, model) -> str | None:
     """Which of the row's architectures the model is; None for a row of any."""
     if not row.architectures:
         return None
-    names = [each.__name__ for each in type(model.model.model_config).__mro__]
+    names = classes(model)
     for name in row.architectures:
         if name in names:
             return name
@@ -142,22 +123,6 @@ def _architecture(row: Sampling, model) -> str | None:
         f"the preset {row.key} is for {row.about or row.key}, which ComfyUI loads as "
         f"{' or '.join(row.architectures)}, but this model is {names[0]}: choose another preset or model."
     )
-
-
-def patched(model, patch: Patch | None, architecture: str | None, tokens: int):
-    """The MODEL as the host's own nodes patch it; LCM's boundary is ours."""
-    from comfy_extras import nodes_model_advanced as host
-
-    if patch is None:
-        return model
-    if isinstance(patch, Lcm):
-        return with_boundary_scaling(model, patch.scaling, patch.grid)
-    if isinstance(patch, Shift):
-        return host.ModelSamplingSD3().patch(model, patch.value, ARCHITECTURES[architecture].multiplier)[0]
-    if isinstance(patch, Mu):
-        mu = patch.at(tokens)  # the same at both ends of the node's own interpolation
-        return host.ModelSamplingFlux().patch(model, mu, mu, 1024, 1024)[0]
-    return host.ModelSamplingDiscrete().patch(model, "x0", False)[0]
 
 
 def _sampler(name: str, model, knobs):

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from comfy_api.latest import io
 
-from ..files.student_file import StudentFile
 from ..samplers.presets import STUDENTS
 from .display import shown
 from .folders import NONE, student_files, student_path
@@ -15,34 +14,23 @@ from .latent_space import space_of
 from .latents import single
 from .noise import starting_noise
 from .patches import warning
-from .presets import Prepared, offered, prepare, sampling_of_file
+from .presets import Prepared, offered, prepare
 from .sampling import Progress, runs_needed, sample_images
 from .schema import schema
 from .seeds import with_seed
+from .student_choice import AUTO, choose
 
 
-def student_inputs() -> list:
-    """What a node that samples a student takes."""
+def preset_inputs() -> list:
+    """How a student is sampled."""
     return [
-        io.Model.Input("model", tooltip="The student; for LCM-LoRA a checkpoint with that LoRA applied."),
-        io.Conditioning.Input("positive", tooltip="What the image should show."),
-        io.Conditioning.Input("negative", tooltip="What it should not show. Without effect at cfg 1."),
-        io.Latent.Input("latent_image", tooltip="An empty latent, or the latent of an image with denoise below 1."),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=0xFFFFFFFFFFFFFFFF,
-            control_after_generate=True,
-            tooltip="Seed of all noise. The starting noise is the same as KSampler's.",
-        ),
         io.Combo.Input(
             "preset",
-            options=offered(),
-            default="demo",
-            tooltip="How the student was distilled, by its file's name: demo for Understudy Load Demo's, "
-            "LCM-LoRA for a checkpoint with an LCM LoRA, z-image-turbo for Z-Image-Turbo. The help page says "
-            "which is for what, and with which steps and cfg.",
+            options=[AUTO, *offered()],
+            default=AUTO,
+            tooltip="How the student was distilled. auto goes by the names of the files that model is made from, and "
+            "says what it chose. Choose it yourself where files were renamed: LCM-LoRA for a checkpoint with an LCM "
+            "LoRA, z-image-turbo for Z-Image-Turbo. The help page says which is for what, with which steps and cfg.",
         ),
         io.Int.Input(
             "steps",
@@ -68,9 +56,28 @@ def student_inputs() -> list:
             max=1.0,
             step=0.01,
             tooltip="1 makes a new image; below 1 keeps that much less of the noise, for image to image. "
-            "With demo and consistency, steps are at most 50 x denoise; a student with a fixed schedule runs "
-            "that much less of it.",
+            "With demo, consistency and codi, steps are at most so many of the grid's; a student with a fixed schedule "
+            "runs that much less of it.",
         ),
+    ]
+
+
+def student_inputs() -> list:
+    """What a node that samples a student takes."""
+    return [
+        io.Model.Input("model", tooltip="The student; for LCM-LoRA a checkpoint with that LoRA applied."),
+        io.Conditioning.Input("positive", tooltip="What the image should show."),
+        io.Conditioning.Input("negative", tooltip="What it should not show. Without effect at cfg 1."),
+        io.Latent.Input("latent_image", tooltip="An empty latent, or the latent of an image with denoise below 1."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=True,
+            tooltip="Seed of all noise. The starting noise is the same as KSampler's.",
+        ),
+        *preset_inputs(),
         io.Combo.Input(
             "settings_from",
             options=[NONE, *student_files()],
@@ -98,7 +105,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
                     " latent space for Teacher.",
                 )
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
@@ -109,7 +116,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
     def execute(
         cls, model, positive, negative, latent_image, seed, preset, steps, cfg, denoise, settings_from=NONE
     ) -> io.NodeOutput:
-        ready = prepared_student(model, latent_image, preset, steps, cfg, denoise, settings_from)
+        ready = prepared_student(cls.hidden, model, latent_image, preset, steps, cfg, denoise, settings_from)
         model, name, sampler, sigmas, cfg = ready.prepared
         latent, said, batch = ready.latent, ready.said, len(ready.latent["samples"])
         samples, indices = latent["samples"], latent.get("batch_index")
@@ -130,40 +137,40 @@ class UnderstudyStudentSampler(io.ComfyNode):
         )
         if runs > 1 and (deaf := warning(model, batch)):
             said.append(deaf)
-        if settings_from != NONE:
-            preset = StudentFile.read(student_path(settings_from)).preset
-        latent = with_seed({**latent, "samples": samples}, seed, preset, space_of(model))
+        latent = with_seed({**latent, "samples": samples}, seed, ready.key, space_of(model))
         return io.NodeOutput(latent, ui=shown("\n".join(said), cls.hidden.unique_id) if said else None)
 
 
 class Ready(NamedTuple):
-    """A student that can be sampled: latent is as the model has it, said what its user should know."""
+    """A student that can be sampled: its preset's key if it has one, the latent as the model has it, and what its user
+    should know."""
 
     prepared: Prepared
+    key: str | None
     latent: dict
     said: list[str]
 
 
 def prepared_student(
-    model, latent_image: dict, preset: str, steps: int, cfg: float, denoise: float, settings_from: str = NONE
+    hidden, model, latent_image: dict, preset: str, steps: int, cfg: float, denoise: float, settings_from: str = NONE
 ) -> Ready:
-    """What the inputs of ``student_inputs`` ask for. Raises ValueError where they do not fit each other."""
+    """What the inputs of ``student_inputs`` ask for. Raises ValueError where they do not fit each other.
+
+    hidden: of the node whose ``model`` it is; its graph says which files that is made from.
+    """
     latent = with_model_dimensions(model, single(latent_image, "latent_image"))
-    samples, said = latent["samples"], []
-    if settings_from == NONE:
-        student = STUDENTS[preset]
-        said += student.objections(steps, cfg)
-        if student.knobs.get("full_noise") and samples.any():
-            raise ValueError(f"{preset} starts from noise alone: give an empty latent instead of an image's.")
-        prepared = prepare(student, model, steps, cfg, denoise, tuple(samples.shape[-2:]))
-    else:
-        prepared = sampling_of_file(model, student_path(settings_from), denoise)
+    samples = latent["samples"]
+    cells = tuple(samples.shape[-2:])
+    row, steps, cfg, said = choose(hidden, model, cells, preset, steps, cfg, settings_from)
+    if row.knobs.get("full_noise") and samples.any():
+        raise ValueError(f"{row.key} starts from noise alone: give an empty latent instead of an image's.")
+    prepared = prepare(row, model, steps, cfg, denoise, cells)
     batch, indices = len(samples), latent.get("batch_index")
     if batch == 0:
         raise ValueError("latent_image is an empty batch: it needs at least one latent.")
     if indices is not None and len(indices) != batch:
         raise ValueError(f"{len(indices)} entries in the latent's batch_index, but {batch} latents; give one for each")
-    return Ready(prepared, latent, said)
+    return Ready(prepared, row.key if row.key in STUDENTS else None, latent, said)
 
 
 def times_of_files(settings_from: str | None) -> list[int]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import torch
-
 from ..samplers.presets import STUDENTS, TEACHERS, Teacher, way_back
 from ..samplers.presets.settings import Mu, Schedule
-from .presets import architecture_of, patched, times_of, tokens_of
+from .own_sampling import patched, same_sampling
+from .presets import architecture_of, times_of, tokens_of
 
 BY_TABLE, OWN = "by the table", "my own"
 # What the host tells a FLUX whose conditioning does not say it.
@@ -61,7 +60,7 @@ def with_patches(row: Teacher, model, cells: tuple[int, int]) -> tuple[object, l
     else:
         architecture = architecture_of(model)
         mine = patched(model, row.patch, architecture, tokens_of(architecture, cells))
-        if not _same(own, mine.get_model_object("model_sampling")):
+        if not same_sampling(own, mine.get_model_object("model_sampling")):
             model = mine
             if by_user:
                 said.append(f"the table's {_shift(row, cells)} in the place of the sampling that was patched into the "
@@ -109,16 +108,6 @@ def _shift(row: Teacher, cells: tuple[int, int]) -> str:
     if isinstance(row.patch, Mu):
         return f"shift as mu {row.patch.at(tokens_of(row.architectures[0], cells)):.3g}"
     return f"shift {row.patch.value:g}"
-
-
-def _same(a, b) -> bool:
-    """Whether two samplings have the same noise levels and tell the network the same of them."""
-    half = torch.tensor(0.5)
-    return (
-        len(a.sigmas) == len(b.sigmas)
-        and torch.allclose(a.sigmas.cpu(), b.sigmas.cpu(), rtol=1e-4)
-        and torch.isclose(a.timestep(half).float(), b.timestep(half).float()).item()
-    )
 
 
 def _has_cfg_norm(model) -> bool:

@@ -87,7 +87,6 @@ def demo_settings(settings: dict[str, Any]) -> dict[str, Any]:
         "EmptyLatentImage.width": 64,
         "EmptyLatentImage.height": 64,
         f"{sampler}.model": "UnderstudyLoadDemo[0]",
-        f"{sampler}.preset": "demo",
         f"{sampler}.denoise": 1,
         f"{sampler}.latent_image": "EmptyLatentImage[0]",
         "VAEDecode.samples": f"{sampler}[0]",
@@ -95,13 +94,15 @@ def demo_settings(settings: dict[str, Any]) -> dict[str, Any]:
         "images": "VAEDecode[0]",
     }
     texts = {f"{sampler}.positive", f"{sampler}.negative", "CLIPTextEncode.clip", "CLIPTextEncode#2.clip"}
-    free = {f"{sampler}.steps", f"{sampler}.cfg"}
+    free = {f"{sampler}.steps", f"{sampler}.cfg", f"{sampler}.preset"}
     of_text = {"CLIPTextEncode[0]", "CLIPTextEncode#2[0]", "UnderstudyLoadDemo[1]"}
     rest = {key: value for key, value in settings.items() if key not in texts | free}
-    if rest != same or any(settings.get(key, "UnderstudyLoadDemo[1]") not in of_text for key in texts):
+    chosen = settings.get(f"{sampler}.preset") in ("demo", "auto")
+    if rest != same or not chosen or any(settings.get(key, "UnderstudyLoadDemo[1]") not in of_text for key in texts):
         return settings
-    # The demo preset samples without guidance whatever its cfg says.
-    return {"steps": settings[f"{sampler}.steps"], "cfg": 1.0, "sampler": "consistency"}
+    cfg = settings.get(f"{sampler}.cfg", 1)
+    cfg = 1.0 if cfg == 1 else cfg  # the front end's 1 is the command's 1.0
+    return {"steps": settings[f"{sampler}.steps"], "cfg": cfg, "sampler": "consistency"}
 
 
 def is_link(value: Any, prompt: Mapping[str, Mapping]) -> bool:
@@ -201,6 +202,11 @@ def _graph_with(hidden, inputs: Mapping, **nodes: tuple[str, Mapping]) -> ChainM
     """The host's graph with a node behind it that has these inputs, and others for it to be behind of."""
     more = {f"{_BEHIND} {name}": {"class_type": kind, "inputs": own} for name, (kind, own) in nodes.items()}
     return ChainMap({_BEHIND: {"inputs": inputs}, **more}, _Graph(hidden.dynprompt))
+
+
+def graph_of(hidden) -> Mapping[str, Mapping]:
+    """The host's graph of a node's hidden inputs."""
+    return _Graph(hidden.dynprompt)
 
 
 class _Graph:

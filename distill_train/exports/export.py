@@ -21,6 +21,11 @@ from .halves import half, weights_of
 from .kind import ExportError, Kind, Trained
 
 TITLE, SUFFIX = "modelspec.title", ".safetensors"
+# What of a preset's sampling no other node has.
+_ONLY_HERE = {
+    "consistency": ", which no other node has",
+    "codi": " at the timesteps of its training, which other nodes meet at 1 step only",
+}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -48,7 +53,7 @@ class Exported:
         """What to tell the user, a few lines."""
         student = self.student
         sampling = f"{student.steps} steps, cfg {student.guidance:g}, {student.sampler}, {student.scheduler}"
-        only = ", which no other node has" if student.preset == "consistency" else ""
+        only = _ONLY_HERE.get(student.preset, "")
         fixed = "" if student.folded_guidance is None else f"; guidance {student.folded_guidance:g} is fixed in them"
         lines = [
             f"{self.path}: {self.tensors} tensors, each of a name and shape that {self.kind.against} has{fixed}",

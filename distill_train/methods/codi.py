@@ -113,11 +113,14 @@ class CoDi(Distillation):
 
     def sample(self, network: nn.Module, noise: Tensor, given: Conditioning, steps: int) -> Tensor:
         grid = self.process.grid(self.settings.intervals, size=noise.shape[-2:])
-        places = torch.arange(steps, -1, -1, device=grid.device) * self.settings.intervals // steps
+        intervals = self.settings.intervals
+        # As the preset "codi" goes through them, where steps do not divide the intervals too.
+        places = intervals - torch.arange(steps + 1, device=grid.device) * intervals // steps
         return self.preview.ddim(network, noise, given, grid[places], self.settings.sample_cfg)
 
     def usage(self) -> dict[str, str]:
-        grid = {"scheduler": "sgm_uniform", "intervals": str(self.settings.intervals)}
+        # The scheduler is the host's nearest to the grid, and the same at one step.
+        grid = {"scheduler": "sgm_uniform", "intervals": str(self.settings.intervals), "preset": "codi"}
         return {"steps": "4", "guidance": f"{self.settings.sample_cfg:g}", "sampler": "euler", **grid}
 
 

@@ -21,7 +21,8 @@ FLOW = (
     ),
     # TPL image_krea2_turbo_t2i; krea-ai/krea-2 README: 8 steps, mu 1.15; SWARM: 4 steps at least.
     Student(
-        key="krea2-turbo", about="Krea 2 Turbo, whole or as a LoRA", files=("krea-?2-turbo",), architectures=("Krea2",),
+        key="krea2-turbo", lora=True,
+        about="Krea 2 Turbo, whole or as a LoRA", files=("krea-?2-turbo",), architectures=("Krea2",),
         steps=8, allowed=range(4, 9), patch=Mu(1.15), teachers=("krea2-raw",), rollback=0.3, host="0.24.1", **_EULER,
     ),
     # TPL image_qwen_image_2_1_turbo_t2i, whose note calls the schedule fixed.
@@ -34,7 +35,7 @@ FLOW = (
     # ModelTC/Qwen-Image-Lightning's workflows and generate_with_diffusers.py: shift 3; TPL image_qwen_Image_2512. The
     # 2-step LoRA is Wuli-art's.
     Student(
-        key="qwen-image-lightning", about="Qwen-Image with a Lightning or a 2-step Turbo LoRA",
+        key="qwen-image-lightning", lora=True, about="Qwen-Image with a Lightning or a 2-step Turbo LoRA",
         files=("qwen-image-([a-z0-9-]+-)?lightning-(?P<steps>4|8)steps",
                "qwen-image-2512-turbo-lora-(?P<steps>2)steps"),
         architectures=("QwenImage",), steps=4, allowed=(2, 4, 8), patch=Shift(3.0), teachers=("qwen-image",),
@@ -48,7 +49,7 @@ FLOW = (
     # TPL image_flux2: Flux2Scheduler, 8 steps, guidance 4. fal's own card has other sigmas: 1, .6509, .4374, .2932,
     # .1893, .1108, .0495, .00031.
     Student(
-        key="flux2-dev-turbo", about="FLUX.2 dev with fal's Turbo LoRA", files=("flux-?2-(dev-)?turbo",),
+        key="flux2-dev-turbo", lora=True, about="FLUX.2 dev with fal's Turbo LoRA", files=("flux-?2-(dev-)?turbo",),
         architectures=("Flux2",), sampler="euler", schedule=Flux2(), steps=8, allowed=(8,), guidance=4.0,
         teachers=("flux2-dev",), rollback=0.15,
     ),
@@ -61,7 +62,8 @@ FLOW = (
     ),
     # TPL image_anima_base_v1, its turbo LoRA switched on.
     Student(
-        key="anima-turbo", about="Anima with its Turbo LoRA", files=("anima-turbo",), architectures=("Anima",), steps=8,
+        key="anima-turbo", lora=True,
+        about="Anima with its Turbo LoRA", files=("anima-turbo",), architectures=("Anima",), steps=8,
         allowed=(8,), teachers=("anima-base",), rollback=0.3, host="0.16.0", **_EULER,
     ),
     # EX sd3 README: 4 steps, cfg 1.2.
@@ -84,13 +86,14 @@ FLOW = (
     ),
     # KRITA "Flux - Turbo": 8 steps, 3 at least. FluxGuidance as its teacher's.
     Student(
-        key="flux1-turbo-alpha", about="FLUX.1 dev with alimama's Turbo-Alpha LoRA", files=("flux-?1-turbo-alpha",),
+        key="flux1-turbo-alpha", lora=True,
+        about="FLUX.1 dev with alimama's Turbo-Alpha LoRA", files=("flux-?1-turbo-alpha",),
         architectures=("Flux",), steps=8, allowed=range(3, 9), guidance=3.5, teachers=("flux1-dev",), rollback=0.3,
         **_EULER,
     ),
     # ByteDance/Hyper-SD README: LoRA at 0.125, guidance 3.5.
     Student(
-        key="hyper-flux1-dev", about="FLUX.1 dev with Hyper-SD's LoRA at strength 0.125",
+        key="hyper-flux1-dev", lora=True, about="FLUX.1 dev with Hyper-SD's LoRA at strength 0.125",
         files=("hyper-flux-1-dev-(?P<steps>8|16)steps?-lora",), architectures=("Flux",), steps=8, allowed=(8, 16),
         guidance=3.5, teachers=("flux1-dev",), rollback=0.3, **_EULER,
     ),

@@ -162,9 +162,9 @@ class Sampling:
 
     about: which models it is for. architectures: their keys, empty for any. sampler: the host's name for it, or one of
     `presets.SAMPLERS`, which `knobs` are for. steps, cfg: what to set; allowed steps and cfgs, from and to: what it is
-    made for, None for anything. forced: sampled at `cfg` whatever is asked for. guidance: of a network that takes it as
-    an input. negative: whether the negative prompt acts, at `cfg`. host: the least ComfyUI that its template names, or
-    else that was seen to have its class; None for every one that this pack supports.
+    made for, None for anything. guidance: of a network that takes it as an input. negative: whether the negative prompt
+    acts, at `cfg`. host: the least ComfyUI that its template names, or else that was seen to have its class; None for
+    every one that this pack supports.
     """
 
     key: str
@@ -176,7 +176,6 @@ class Sampling:
     allowed: Collection[int] | None = None
     cfg: float = 1.0
     cfgs: tuple[float, float] | None = None
-    forced: bool = False
     negative: bool = False
     patch: Patch | None = None
     guidance: float | None = None
@@ -208,12 +207,14 @@ class Student(Sampling):
     """A family of students, most of them made for cfg 1.
 
     files: regular expressions of published files, sought in `normalised` paths; a group `steps` is the number that the
-    file was distilled for. teachers: their keys. rollback: how far back a teacher takes its images, as the fraction of
+    file was distilled for. lora: whether it is published as a LoRA, so that one among the LoRAs may be it, and not a
+    style for it. teachers: their keys. rollback: how far back a teacher takes its images, as the fraction of
     the teacher's schedule that published settings have; `presets.way_back` says what that is as noise.
     """
 
     cfgs: tuple[float, float] | None = (1.0, 1.0)
     files: tuple[str, ...] = ()
+    lora: bool = False
     teachers: tuple[str, ...] = ()
     rollback: float | None = None
 
@@ -227,6 +228,11 @@ class Student(Sampling):
         found = self.match(path)
         number = found.groupdict().get("steps") if found else None
         return None if number is None else int(number)
+
+    def as_in(self, path: str) -> Student:
+        """The same family as a file of it is: for the number of steps in its name, where that says one."""
+        steps = self.steps_of(path)
+        return self if steps is None else replace(self, steps=steps, allowed=(steps,))
 
     def on_grid(self, grid: int | None, scaling: float | None) -> Student:
         """The same family on another grid of timesteps or with another boundary, where it has them; None changes

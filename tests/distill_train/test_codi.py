@@ -269,4 +269,5 @@ def test_an_export_says_how_it_is_sampled():
     said = made(cfg_min=2, cfg_max=6, sample_cfg=4.5).metadata()
     assert (said["understudy_method"], said["trained"], said["base_trained"]) == ("pe-codi", "control", "frozen")
     assert (said["sampler"], said["scheduler"], said["steps"]) == ("euler", "sgm_uniform", "4")
+    assert said["preset"] == "codi"
     assert (said["guidance"], said["intervals"]) == ("4.5", "10")

@@ -86,6 +86,8 @@ def test_what_the_host_cannot_know_is_said(sd15, tmp_path):
     of_cd = {"preset": "consistency", "sampler": "consistency", "scheduler": "leading"}
     run = make_run(tmp_path / "cd", sd15[1], "sd1", "full", weights, sha256(sd15[1]), **of_cd)
     assert "consistency, leading, which no other node has." in export(run).summary()
+    run = make_run(tmp_path / "codi", sd15[1], "sd1", "full", weights, sha256(sd15[1]), preset="codi", sampler="euler")
+    assert "sgm_uniform at the timesteps of its training, which other nodes meet at 1 step" in export(run).summary()
     weights = with_lora(load_single_file(sd15[1], torch.float32).unet)
     told = {"prediction": "v_prediction", "rank": 3, "alpha": 6.0}
     run = make_run(tmp_path / "lora", sd15[1], "sd1", "lora", weights, sha256(sd15[1]), **told)

@@ -21,6 +21,7 @@ import comfy.model_patcher  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.supported_models  # noqa: E402
 import comfyui_version  # noqa: E402
+from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from comfy_extras import nodes_custom_sampler, nodes_flux, nodes_model_advanced  # noqa: E402
 from published import NOT_IN_A_HOST, PUBLISHED  # noqa: E402
 from understudy.nodes.demo_networks import load_model  # noqa: E402
@@ -40,7 +41,7 @@ NO_NETWORK = {"disable_unet_model_creation": True, "in_channels": 4, "hidden_siz
 TOLD = []
 instance = types.SimpleNamespace(send_progress_text=lambda text, node_id: TOLD.append(text))
 sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=instance))
-UnderstudyStudentSampler.hidden = types.SimpleNamespace(unique_id="1")
+UnderstudyStudentSampler.hidden = types.SimpleNamespace(unique_id="1", dynprompt=DynamicPrompt({"1": {"inputs": {}}}))
 
 
 @functools.cache

@@ -36,7 +36,8 @@ from comfy_execution.graph import DynamicPrompt  # noqa: E402
 from understudy.nodes.demo import UnderstudyLoadDemo  # noqa: E402
 from understudy.nodes.keep_better import UnderstudyKeepBetter  # noqa: E402
 from understudy.nodes.noise import runs_as_batch  # noqa: E402
-from understudy.nodes.presets import prepare, with_boundary_scaling  # noqa: E402
+from understudy.nodes.own_sampling import with_boundary_scaling  # noqa: E402
+from understudy.nodes.presets import prepare  # noqa: E402
 from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.nodes.subset import Subset  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
@@ -50,6 +51,7 @@ import nodes as host_nodes  # noqa: E402
 instance = SimpleNamespace(send_progress_text=lambda text, node_id: None)
 sys.modules["server"] = SimpleNamespace(PromptServer=SimpleNamespace(instance=instance))
 UnderstudyTeacher.hidden = SimpleNamespace(unique_id="1", dynprompt=DynamicPrompt({"1": {"inputs": {}}}))
+UnderstudyStudentSampler.hidden = UnderstudyTeacher.hidden
 BATCH, SEED, SIDE = 4, 5, 64
 TOLERANCE = 2e-4
 

@@ -14,6 +14,7 @@ from .test_keep_better import BAD, GOOD, with_keep_better
 # no line passes on what goes by the output's own name, or nothing, and the host names the input that is missing.
 PASSED = {
     "UnderstudyStudentSampler": {"latent": "latent_image"},  # as the host's samplers do
+    "UnderstudyStudentPreset": {"model": "model", "cfg": "cfg"},
     # Nothing behind it can run without its images and scores, whatever its numbers pass on.
     "UnderstudyBestOf": {"latent": "latent_image", "tries": "seed", "seeds": "seed", "evaluations": "seed"},
     "UnderstudyCombineOracles": {"oracle": "oracle_a"},

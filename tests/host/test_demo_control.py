@@ -7,6 +7,7 @@ from understudy.distill_train.config import load_recipe
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.run.command import RECIPES
 from understudy.distill_train.teachers import load_teacher
+from understudy.samplers.schedules import trailing_sigmas
 
 from .checkpoints import CHECKPOINT
 from .graphs import REFINE, THRESHOLD, Graph
@@ -18,7 +19,7 @@ GOOD, BAD = 0.9, 0.1
 # Recipe, shipped file, steps.
 PARTS = {
     "teacher": ("demo-control", "control.safetensors", 4),
-    "student": ("demo-control-student", "control_student.safetensors", 2),
+    "student": ("demo-control-student", "control_student.safetensors", 4),
 }
 
 
@@ -63,6 +64,14 @@ class Outlined(Graph):
             sigmas=levels[0],
             latent_image=self.empty[0],
         )
+        return self.kept(sampled)
+
+    def draw(self, preset, steps, cfg):
+        inputs = {"positive": self.guided[0], "negative": self.guided[1], "latent_image": self.empty[0]}
+        widgets = {"seed": SEED, "preset": preset, "steps": steps, "cfg": cfg, "denoise": 1.0}
+        return self.kept(self.add("UnderstudyStudentSampler", model=self.model, **inputs, **widgets))
+
+    def kept(self, sampled):
         decoded = self.add("VAEDecode", samples=sampled[0], vae=self.vae)
         return decoded, self.add("TestSaveTensors", latent=sampled[0], images=decoded[0])
 
@@ -85,17 +94,14 @@ def trainers_own(part):
 def test_pictures_are_those_of_the_trainer_s_own_sampling(host, part):
     latents, images, method = trainers_own(part)
     steps, usage = PARTS[part][2], method.usage()
-    if part == "student":  # on the grid of its training
-        grid = method.process.grid(method.settings.intervals)
-        sigmas = method.process.sigmas(grid[torch.arange(steps, -1, -1) * method.settings.intervals // steps])
-    else:
-        from understudy.samplers.schedules import trailing_sigmas
-
-        sigmas = trailing_sigmas(method.preview.denoiser(method.network), steps)
+    sigmas = trailing_sigmas(method.preview.denoiser(method.network), steps)
     found = []
     for first in (0, 1):
         graph = Outlined(part, first)
-        _, saved = graph.sample(sigmas, usage["sampler"], float(usage["guidance"]))
+        if "preset" in usage:  # on the grid of its training
+            _, saved = graph.draw(usage["preset"], steps, float(usage["guidance"]))
+        else:
+            _, saved = graph.sample(sigmas, usage["sampler"], float(usage["guidance"]))
         found.append(tensors(host, host.run(graph), saved))
     torch.testing.assert_close(found[0]["latent.0"], latents, atol=1e-3, rtol=0)
     torch.testing.assert_close(found[0]["images.0"].movedim(-1, 1), images, atol=1e-3, rtol=0)

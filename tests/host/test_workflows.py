@@ -182,8 +182,9 @@ def test_things_lie_where_each_image_s_own_outline_has_them(host):
 
 
 def drawn(prompt, decode):
-    """Whether a VAE Decode is of what the demo's student drew."""
-    return prompt[decode["inputs"]["samples"][0]]["class_type"] == "UnderstudyStudentSampler"
+    """Whether a VAE Decode is of what the demo's student drew, without an outline."""
+    sampler = prompt[decode["inputs"]["samples"][0]]
+    return sampler["class_type"] == "UnderstudyStudentSampler" and sampler["inputs"]["preset"] != "codi"
 
 
 def things(images):

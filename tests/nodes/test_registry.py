@@ -137,11 +137,18 @@ def preset_row(student):
         Timesteps: lambda it: f"timesteps {', '.join(map(str, it.values[:2]))}" + " ..." * (len(it.values) > 2),
         Sigmas: lambda it: f"{len(it.values) - 1} noise levels of its own",
         Flux2: lambda it: "Flux2Scheduler's",
-        Grid: lambda it: f"{'999, 979, ... 19' if it.spacing == 'trailing' else '981, 961, ... 1'} of 1,000",
+        Grid: lambda it: (
+            {
+                ("trailing", 50): "999, 979, ... 19",
+                ("trailing", 20): "999, 949, ... 49",
+                ("leading", 50): "981, 961, ... 1",
+            }[it.spacing, it.grid]
+            + " of 1,000"
+        ),
     }
     schedule = known.get(type(student.schedule), lambda it: f"`{it}`")(student.schedule)
     steps = f"{student.steps}" if len(student.allowed) == 1 else f"{student.steps} ({listed(student.allowed)})"
-    cfg = f"always {student.cfg:g}" if student.forced else f"{student.cfg:g}"
+    cfg = f"{student.cfg:g}"
     if student.cfgs is None:
         cfg += " (as it was distilled)"
     elif student.cfgs[0] != student.cfgs[1]:
@@ -159,4 +166,4 @@ def test_every_preset_has_a_row_on_the_student_s_page():
 
 def test_the_widget_offers_what_the_host_has(schema_of):
     (combo,) = (socket for socket in schema_of("UnderstudyStudentSampler").inputs if socket.id == "preset")
-    assert combo.options == ["demo", "LCM", "LCM-LoRA", "consistency", "z-image-turbo"]
+    assert combo.options == ["auto", "demo", "LCM", "LCM-LoRA", "consistency", "codi", "z-image-turbo"]

@@ -106,7 +106,7 @@ def demo_graph(more=(), **changes):
         "seed": 1,
         "preset": "demo",
         "steps": 2,
-        "cfg": 1.5,
+        "cfg": 1,
         "denoise": 1,
     }
     return settings(
@@ -129,6 +129,8 @@ def test_the_shipped_calibration_s_settings_are_those_of_the_same_graph():
 
     assert demo_settings(demo_graph(steps=STUDENT.steps)) == described(STUDENT)
     assert demo_settings(demo_graph(steps=7))["steps"] == 7
+    assert demo_settings(demo_graph(cfg=1.5))["cfg"] == 1.5
+    assert demo_settings(demo_graph(preset="auto")) == demo_settings(demo_graph())
 
 
 def test_another_graph_keeps_its_own_settings():
@@ -141,6 +143,7 @@ def test_another_graph_keeps_its_own_settings():
     strong = {"7": {"class_type": "ConditioningSetMask", "inputs": {"conditioning": ["8", 0], "strength": 2}}}
     for other in (
         demo_graph(denoise=0.5),
+        demo_graph(preset="consistency"),
         demo_graph(scaled),
         demo_graph(decoded),
         demo_graph(strong),

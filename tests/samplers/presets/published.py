@@ -95,6 +95,9 @@ PUBLISHED = [
     Published("LCM", "SD15", 4, at(999, 754, 509, 264, grid=LCM_GRID)),
     Published("LCM-LoRA", "SDXL", 4, at(999, 754, 509, 264, grid=LCM_GRID)),
     Published("consistency", "SD15", 5, at(981, 781, 581, 381, 181)),
+    Published("codi", "SD15", 2, at(999, 499)),
+    Published("codi", "SDXL", 4, at(999, 749, 499, 249)),
+    Published("codi", "SD15", 3, at(999, 699, 349)),
     Published("tcd", "SDXL", 4, TRAILING),
     Published("hyper-sd-1step", "SD15", 1, at(999)),
     Published("pcm-smallcfg", "SD15", 4, TRAILING),
@@ -163,6 +166,7 @@ SETTINGS = """
     LCM                   lcm              sgm_uniform  4   1    yes
     LCM-LoRA              lcm              sgm_uniform  5   1.8  yes
     consistency           consistency      -            4   8    yes
+    codi                  euler            -            4   1    yes
     tcd                   tcd              simple       4   1    no
     hyper-sd-1step        tcd              simple       1   1    no
     pcm-smallcfg          euler            simple       4   1    no
@@ -275,3 +279,9 @@ ONE_NUMBER = {
     "pcm-smallcfg", "pcm-normalcfg", "sdxl-lightning", "hyper-sd", "hyper-sd-cfg", "qwen-image-lightning",
     "hyper-flux1-dev",
 }  # fmt: skip
+REFUSED_FILES = {
+    "pi-Flow": ["gmqwen_k8_piid_4step", "gmflux_k8_piid_4step", "gmflux_k8_piid_8step"],
+    "SwD": ["yresearch/swd-sdxl/lora", "swd-medium-4-steps", "swd-large-4-steps", "swd_flux"],
+    "Sana-Sprint": ["Sana_Sprint_1.6B_1024px"],
+    "NitroFusion's plain networks": ["nitrosd-realism_unet", "nitrosd-vibrant_unet"],
+}

@@ -9,7 +9,7 @@ from understudy.samplers import DiscreteDenoiser, scaled_linear
 from understudy.samplers.presets import ARCHITECTURES, REFUSED, SAMPLERS, STUDENTS, TEACHERS, of_file, way_back
 from understudy.samplers.presets.settings import NATIVE, Discrete, Mu, Shift, Timesteps
 
-from .published import FILES, NOT_IN_A_HOST, ONE_NUMBER, PUBLISHED, SETTINGS
+from .published import FILES, NOT_IN_A_HOST, ONE_NUMBER, PUBLISHED, REFUSED_FILES, SETTINGS
 
 ROWS = STUDENTS | TEACHERS
 TIMES = DiscreteDenoiser(None, scaled_linear())
@@ -21,12 +21,6 @@ NOBODY = """
     sd_xl_base_1.0 v1-5-pruned-emaonly qwen_3_4b flux2-vae qwen_image_vae ae sdxl-flash qwen_image_distill_full_fp8
     Qwen-Image-2.1-viggle-turbo pytorch_lora_weights flash-sd3 hidream_o1_image_dev_fp8_scaled
 """.split()
-REFUSED_FILES = {
-    "pi-Flow": ["gmqwen_k8_piid_4step", "gmflux_k8_piid_4step", "gmflux_k8_piid_8step"],
-    "SwD": ["yresearch/swd-sdxl/lora", "swd-medium-4-steps", "swd-large-4-steps", "swd_flux"],
-    "Sana-Sprint": ["Sana_Sprint_1.6B_1024px"],
-    "NitroFusion's plain networks": ["nitrosd-realism_unet", "nitrosd-vibrant_unet"],
-}
 
 
 def test_every_row_has_published_values():
@@ -172,6 +166,8 @@ def test_objections_say_what_to_set():
 def test_a_grid_of_its_own():
     lcm = STUDENTS["LCM"].on_grid(25, 5.0)
     assert (lcm.patch.grid, lcm.patch.scaling, lcm.schedule) == (25, 5.0, "sgm_uniform")
+    assert STUDENTS["codi"].on_grid(10, None).schedule.sigmas(TIMES, 2, 1.0, NATIVE)[1] == TIMES.sigmas[499]
+    assert STUDENTS["codi"].on_grid(8, None).schedule.sigmas(TIMES, 3, 1.0, NATIVE)[1] == TIMES.sigmas[749]
     consistency = STUDENTS["consistency"].on_grid(10, 5.0)
     assert consistency.schedule.grid == 10 and consistency.patch is None
     assert (
