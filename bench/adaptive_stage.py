@@ -162,7 +162,7 @@ class Stage:
 
 
 def teacher_plan(**settings) -> TeacherPlan:
-    return TeacherPlan(cfg=CFG, scheduler="trailing", **settings)
+    return TeacherPlan(cfg=CFG, scheduler="trailing", rollback_mode="schedule", **settings)
 
 
 def quiet(step: int, steps: int) -> None:
