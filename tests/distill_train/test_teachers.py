@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from understudy.demo_family import family
 from understudy.distill_train.config import AttentionSettings, RecipeError, TeacherSettings
 from understudy.distill_train.data.encode import DataError
-from understudy.distill_train.methods import make_method
+from understudy.distill_train.methods import make_method, method_classes
 from understudy.distill_train.students.predictor import load_student
 from understudy.distill_train.teachers import load_teacher
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
@@ -416,6 +416,8 @@ def few(pairs, tmp_path, monkeypatch):
 
 def begun(name, told, student, **settings):
     asked = recipe(name, student=student, **settings)
+    if not method_classes()[name].bases:
+        told = told | {"data": {key: value for key, value in told["data"].items() if key != "condition"}}
     attention = told.get("attention") and AttentionSettings(**told["attention"])
     return make_method(asked.model_copy(update=told | {"attention": attention}), torch.device("cpu"))
 
