@@ -44,3 +44,22 @@ def counted(model):
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "understudy_evaluations", asked)
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "understudy_evaluations", run)
     return model, evaluations
+
+
+class Counting:
+    """One clone that counts for each MODEL, over any number of sampling runs: the host loads a new clone anew."""
+
+    def __init__(self):
+        self._made: dict[tuple[int, int], tuple] = {}
+
+    def of(self, model, options: dict):
+        """The clone of this MODEL with these options, and its ``Evaluations``."""
+        from comfy.model_patcher import create_model_options_clone
+
+        key = (id(model), id(options))
+        if key not in self._made:
+            clone, evaluations = counted(model)
+            if options is not model.model_options:
+                clone.model_options = create_model_options_clone(options)
+            self._made[key] = (clone, evaluations, model, options)  # those two, lest another object gets their id
+        return self._made[key][:2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-from .counting import counted
+from .counting import Counting
 from .subset import Subset, cond_masks_per_image
 
 # Module and class of those whose guidance is the same for an image alone and in a batch. PerpNegGuider is not among
@@ -72,13 +72,9 @@ def _enlarged(cond: Mapping, by: float) -> dict:
     return {**cond, "area": tuple(round(side * by) for side in area)}
 
 
-def for_counting(guider, latent_size):
+def for_counting(guider, latent_size, counting: Counting):
     """A copy that counts its model's network evaluations, and those; its conditioning's masks are one per image."""
-    model, evaluations = counted(guider.model_patcher)
-    if guider.model_options is not guider.model_patcher.model_options:
-        from comfy.model_patcher import create_model_options_clone
-
-        model.model_options = create_model_options_clone(guider.model_options)
+    model, evaluations = counting.of(guider.model_patcher, guider.model_options)
     conds = {name: cond_masks_per_image(entries, latent_size) for name, entries in guider.original_conds.items()}
     return with_parts(guider, model, model.model_options, conds), evaluations
 

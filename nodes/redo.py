@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from .counting import Counting
 from .guiders import of_images
 from .masks import blended
 from .noise import noise_of_batch
@@ -43,9 +44,10 @@ def redo(takes: Sequence[Take], at_once: int = 0) -> list[Redone]:
     runs = [Run(shots) for shots in joined([shot for take in rejected for shot in take.shots], most)]
     if runs:
         progress = Progress(runs[0].take.model, sum(run.parts * (len(run.sigmas) - 1) for run in runs))
+    counting = Counting()
     for run in runs:
         throw_exception_if_processing_interrupted()
-        run.sample(progress)
+        run.sample(progress, counting)
     images = {}
     for take in sorted_by_model(rejected, lambda take: take.vae):
         throw_exception_if_processing_interrupted()
@@ -58,7 +60,7 @@ def joined(shots: Iterable[Shot], most: int) -> list[list[Shot]]:
     groups: dict[tuple, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.agrees_in(), []).append(shot)
-    ordered = sorted_by_model(groups.values(), lambda group: group[0].take.model)
+    ordered = sorted_by_model(groups.values(), lambda group: group[0].take.guider.model_patcher)
     return [group[start : start + most] for group in ordered for start in range(0, len(group), most)]
 
 
@@ -83,7 +85,7 @@ class Run:
         take = self.take
         self.parts = guided_runs_needed(take.guider, take.sampler_name, take.sampler, self.latent, len(shots))
 
-    def sample(self, progress: Progress):
+    def sample(self, progress: Progress, counting: Counting):
         """Give each shot its redone latent and its evaluations."""
         take, size = self.take, self.latent["samples"].shape[2:]
         rows = subset_of(self.shots, take.INPUTS[0])
@@ -98,6 +100,7 @@ class Run:
             [shot.index for shot in self.shots],
             progress,
             rows=rows,
+            counting=counting,
         )
         in_parts = self.parts > 1 or not rows.whole
         for shot, sample, count in zip(self.shots, samples.split(1), evaluations, strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ..samplers.noise import image_seeds
+from .counting import Counting
 from .guiders import cfg_guider, for_counting, takes_each_by_itself, with_parts
 from .hints import hint_per_image, with_hints_of
 from .noise import draw_from, runs_as_batch, with_noise_per_image
@@ -67,10 +68,11 @@ def sample_images(
     indices: Sequence[int],
     progress: Progress,
     rows: Subset | None = None,
+    counting: Counting | None = None,
 ) -> tuple[torch.Tensor, list[int]]:
     """``sample_guided`` as the host's KSampler guides, by classifier-free guidance."""
     guider = cfg_guider(model, positive, negative, cfg)
-    return sample_guided(guider, name, sampler, sigmas, latent, noise, seed, indices, progress, rows)
+    return sample_guided(guider, name, sampler, sigmas, latent, noise, seed, indices, progress, rows, counting)
 
 
 def sample_guided(
@@ -84,6 +86,7 @@ def sample_guided(
     indices: Sequence[int],
     progress: Progress,
     rows: Subset | None = None,
+    counting: Counting | None = None,
 ) -> tuple[torch.Tensor, list[int]]:
     """Sample ``latent`` ({"samples": [B, ...], "noise_mask": ...}) from ``sigmas[0]`` on.
 
@@ -92,7 +95,8 @@ def sample_guided(
     guider: a GUIDER of the host with the conditioning of these B images; it is not changed. name, sampler: the host's
     name for it and its SAMPLER object. seed, indices: the seed of all images or of each, and their places in the whole
     batch, on which their noise depends. noise: the starting noise [B, ...]. rows: which images of a whole batch these B
-    are, for patches of the model that hold an entry for each of that; without it they are the whole batch.
+    are, for patches of the model that hold an entry for each of that; without it they are the whole batch. counting:
+    what several calls count with, where they are to load the model once.
     """
     from comfy.utils import PROGRESS_BAR_ENABLED
 
@@ -105,7 +109,7 @@ def sample_guided(
     if "noise_mask" in latent:
         latent["noise_mask"] = mask_per_image(latent["noise_mask"], samples.shape)
     rows = rows or Subset(range(batch), batch)
-    guider, count = for_counting(guider, size)
+    guider, count = for_counting(guider, size, counting or Counting())
     options = guider.model_options["transformer_options"]
     params = options.get(PARAMS)
     done, evaluations = [], []
@@ -135,6 +139,9 @@ def sample_guided(
             )
         )
         evaluations += [(count.total - before) // len(places)] * len(places)
+    options.pop(PARAMS, None)  # the next call may sample with the same clone
+    if params is not None:
+        options[PARAMS] = params
     return _kept_between_nodes(torch.cat(done)), evaluations
 
 

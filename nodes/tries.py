@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 
 from ..samplers.best_of import seed_of_try
 from .batches import check_range
+from .counting import Counting
 from .noise import starting_noise
 from .pixels import decode
 from .redo import sorted_by_model
@@ -31,7 +32,8 @@ class Made(NamedTuple):
 
 @dataclass
 class Batch:
-    """One entry of the list: a batch of images that a student makes together. first: the number of its first image."""
+    """One entry of the list: a batch of images that a student makes together. first: the number of its first image.
+    counting: for all its tries."""
 
     ready: Ready
     model: object
@@ -40,6 +42,7 @@ class Batch:
     vae: object
     seed: int
     first: int
+    counting: Counting = field(default_factory=Counting)
 
     @property
     def images(self) -> range:
@@ -93,6 +96,7 @@ class Batch:
             [noise.index(row) for noise, row in noises],
             progress,
             rows=subset,
+            counting=self.counting,
         )
 
 

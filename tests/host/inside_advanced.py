@@ -13,6 +13,7 @@ from inside_teacher import (
     SEED,
     SIDE,
     VAE,
+    Loads,
     Recorder,
     alone,
     blank,
@@ -361,6 +362,22 @@ def check_guiders_of_a_list_are_each_entry_s_own():
     far(pieces[3][0], alone_of(images, 3, each[1]))
 
 
+def check_a_model_is_loaded_once_for_a_list():
+    """As the host's own samplers do it, whatever a list is sampled in."""
+    pieces, other = list(pictures().split(1)), tiny_model()
+    for name, (guider, _) in guiders(entries=1).items():
+        with Loads() as stocks:
+            for piece in pieces:
+                stock(guider, VAE.encode(piece), sigmas_of())
+        with Loads() as ours:
+            redone(pieces, range(BATCH), guider)
+        assert ours.count == stocks.count == 1 + (name == "dual model"), (name, ours.count, stocks.count)
+    for models, count in (([MODEL], 1), ([MODEL, other, MODEL, other], 2)):
+        with Loads() as ours:
+            taught(pieces, range(BATCH), model=models)
+        assert ours.count == count, (len(models), ours.count)
+
+
 def check_patches_are_told_which_images_are_sampled():
     told = []
 
@@ -378,6 +395,10 @@ def check_patches_are_told_which_images_are_sampled():
     told.clear()
     redone(pictures(), range(BATCH), guiders(model=model)["cfg"][0])
     assert told and not any(told)
+    told.clear()  # a whole batch after a part of one
+    guider = guiders(entries=1, model=model)["cfg"][0]
+    redone([pictures(), pictures(2)], [1, 3, 4, 5], [guider, guider])
+    assert [params and params["sub_idxs"] for params in told] == [[1, 3]] * (len(told) // 2) + [None] * (len(told) // 2)
 
 
 def check_how_many_at_once_changes_no_picture():

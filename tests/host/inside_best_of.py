@@ -10,6 +10,7 @@ from inside_teacher import (
     MODEL,
     SEED,
     BlockVae,
+    Loads,
     Recorder,
     blank,
     close,
@@ -294,6 +295,13 @@ def check_patches_are_told_which_images_are_tried_again():
     assert all(each["full_length"] == BATCH for each in seen if each)
     assert "ad_params" in output.ui.as_dict()["text"][0], "it holds an entry for each image and may not read that"
     assert "ad_params" not in best(blank(BATCH), 2, model=model).ui.as_dict()["text"][0]
+
+
+def check_all_tries_load_the_student_once():
+    for latents, count in ((blank(BATCH), 1), ((blank(1), blank(1)), 6)):  # two students take turns
+        with Loads() as loads:
+            best(latents, 3, prompt="a cat")
+        assert loads.count == count, loads.count
 
 
 def check_scores_say_what_was_judged():

@@ -9,6 +9,7 @@ but a network of two layers samples with every one of the host's samplers in the
 import importlib.util
 import inspect
 import json
+import logging
 import sys
 import traceback
 from types import SimpleNamespace
@@ -770,6 +771,24 @@ def check_a_student_s_indices_are_counted():
     latent = {"samples": torch.zeros(3, 4, 8, 8), "batch_index": [0, 1]}
     refused(["2 entries", "3 latents"], UnderstudyStudentSampler.execute,
             **sampler, latent_image=latent, cfg=1.0, denoise=1.0)  # fmt: skip
+
+
+class Loads(logging.Handler):
+    """How often the host loads a model inside of ``with``, none being loaded before; its log tells of each."""
+
+    def __enter__(self):
+        comfy.model_management.unload_all_models()
+        self.count, self.level_before = 0, logging.root.level
+        logging.root.addHandler(self)
+        logging.root.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *error):
+        logging.root.removeHandler(self)
+        logging.root.setLevel(self.level_before)
+
+    def emit(self, record):
+        self.count += record.getMessage().startswith("Requested to load")
 
 
 def main():

@@ -15,6 +15,7 @@ from inside_teacher import (
     BATCH,
     MODEL,
     SEED,
+    Loads,
     alone,
     close,
     far,
@@ -317,9 +318,17 @@ def check_a_list_is_sampled_by_one_patched_model():
 
         model.set_model_unet_function_wrapper(record)
         before = model.model.model_sampling
-        teach(list(pictures().split(1)), [0, 1, 3], model=model, vae=AnyVae(latent), positive=prompts(), **TABLE)
+        with Loads() as loads:
+            teach(list(pictures().split(1)), [0, 1, 3], model=model, vae=AnyVae(latent), positive=prompts(), **TABLE)
+        assert loads.count == 1
         assert len(seen) == 3 * 50 and all(each is seen[0] for each in seen)
         assert seen[0] is not before
+    if "Krea2" in HERE:  # shifted by size: one for each of two sizes, which take turns in the list
+        sizes = [pictures(1, side, side) for side in (64, 128, 64, 128)]
+        with Loads() as loads:
+            teach(sizes, range(4), model=small("Krea2"), vae=AnyVae(ARCHITECTURES["Krea2"].latent),
+                  positive=prompts(), **TABLE)  # fmt: skip
+        assert loads.count == 2
 
 
 def prompts():
