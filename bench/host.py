@@ -1,15 +1,17 @@
 """What the adaptive graph costs in a real ComfyUI, against the same work done by stock nodes.
 
-    python bench/host.py                # ten pairs, about an hour on two cores; writes bench/results/host.json
-    python bench/host.py --pairs 2 --side 64 --out elsewhere.json
+    python bench/host.py                # ten pairs, over an hour on two cores; writes bench/results/host.json
+    python bench/host.py --resume       # goes on with that file: rows that it has are not measured again
+    python bench/host.py --pairs 1 --side 64 --out elsewhere.json       # a look
 
-An SD 1.5-layout checkpoint (shallow UNet, text encoder and VAE at their normal size), a batch of eight. Five
+An SD 1.5-layout checkpoint (shallow UNet, text encoder and VAE at their normal size), a batch of eight. Seven
 comparisons, against stock nodes that do the same work: with two of eight rejected (student, decode, oracle, encode two,
 teacher on two, decode two); with none rejected (student, decode, oracle); the first again after the batch was made a
-list of eight entries of one image; and the first and the third with Split and Merge around stock nodes in place of
-Teacher, and a stock student. The two graphs of a comparison take turns in one server, each time with a seed that was
-not used before, so that nothing but the loaded models is reused. Peak memory, network evaluations and how often a model
-was loaded are those of one run in a server of its own.
+list of eight entries of one image; and the first and the third with Teacher Advanced, against SamplerCustomAdvanced
+with the same guider, sampler and part of the schedule, and with Split and Merge around stock nodes in place of Teacher,
+and a stock student. The two graphs of a comparison take turns in one server, each time with a seed that was not used
+before, so that nothing but the loaded models is reused. Peak memory, network evaluations and how often a model was
+loaded are those of one run in a server of its own. A row is written as soon as it is measured.
 """
 
 import argparse
@@ -38,6 +40,7 @@ BATCH = 8
 STUDENT_STEPS, STUDENT_CFG = 4, 1.0
 TEACHER = {"steps": 12, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "normal"}
 ROLLBACK = 0.7
+SCHEDULE = 17  # whole steps, of which ROLLBACK leaves the teacher's
 TEXT = "a photograph of a lighthouse on a cliff at dusk"
 RESAMPLES = 10_000
 
@@ -54,11 +57,13 @@ class Comparison(NamedTuple):
         return f"{self.rejected} of {BATCH}{entries}, {self.way}"
 
 
-AROUND = "Split and Merge"
+ADVANCED, AROUND = "Teacher Advanced", "Split and Merge"
 COMPARISONS = (
     Comparison(2, BATCH),
     Comparison(0, BATCH),
     Comparison(2, 1),
+    Comparison(2, BATCH, ADVANCED),
+    Comparison(2, 1, ADVANCED),
     Comparison(2, BATCH, AROUND),
     Comparison(2, 1, AROUND),
 )
@@ -101,11 +106,30 @@ class Job(Graph):
         negative = self.add("CLIPTextEncode", clip=loader[1], text="")
         return {"model": model[0], "positive": positive[0], "negative": negative[0]}, loader[2]
 
-    def redone_by_stock_nodes(self, images):
-        """Images out of the teacher's VAE, KSampler and VAE."""
+    def custom_inputs(self):
+        """Guider, sampler and whole schedule of the same teacher, and its VAE."""
         networks, vae = self.teacher_inputs()
-        latent = self.add("VAEEncode", pixels=images, vae=vae)
-        again = self.add("KSampler", latent_image=latent[0], seed=self.seed, denoise=ROLLBACK, **networks, **TEACHER)
+        sigmas = {"model": networks["model"], "scheduler": TEACHER["scheduler"], "steps": SCHEDULE, "denoise": 1.0}
+        made = {
+            "guider": self.add("CFGGuider", cfg=TEACHER["cfg"], **networks),
+            "sampler": self.add("KSamplerSelect", sampler_name=TEACHER["sampler_name"]),
+            "sigmas": self.add("BasicScheduler", **sigmas),
+        }
+        return {name: node[0] for name, node in made.items()}, vae
+
+    def redone_by_stock_nodes(self, images, way=AROUND):
+        """Images out of the teacher's VAE, KSampler, or for Teacher Advanced SamplerCustomAdvanced, and VAE."""
+        if way == ADVANCED:
+            custom, vae = self.custom_inputs()
+            latent = self.add("VAEEncode", pixels=images, vae=vae)
+            custom["sigmas"] = self.add("SplitSigmasDenoise", sigmas=custom["sigmas"], denoise=ROLLBACK)[1]
+            noise = self.add("RandomNoise", noise_seed=self.seed)
+            again = self.add("SamplerCustomAdvanced", noise=noise[0], latent_image=latent[0], **custom)
+        else:
+            networks, vae = self.teacher_inputs()
+            latent = self.add("VAEEncode", pixels=images, vae=vae)
+            widgets = {**TEACHER, "seed": self.seed, "denoise": ROLLBACK}
+            again = self.add("KSampler", latent_image=latent[0], **networks, **widgets)
         return self.add("VAEDecode", samples=again[0], vae=vae)[0]
 
     def ends_in(self, made):
@@ -127,13 +151,17 @@ def stock_student(graph):
     return graph.add("KSampler", model=model[0], **conditioning, **widgets, denoise=1.0, seed=graph.seed)
 
 
-def adaptive(side, seed, rejected, entry):
-    """This pack's graph with Student Sampler and Teacher."""
-    graph = Job(side, seed, our_student, entry)
-    threshold = graph.threshold(rejected)
-    networks, vae = graph.teacher_inputs()
+def adaptive(side, seed, comparison):
+    """This pack's graph with Student Sampler and Teacher, or Teacher Advanced."""
+    graph = Job(side, seed, our_student, comparison.entry)
+    threshold = graph.threshold(comparison.rejected)
+    if comparison.way == ADVANCED:
+        own, vae = graph.custom_inputs()
+    else:
+        networks, vae = graph.teacher_inputs()
+        own = {**networks, **TEACHER, "settings": "my own"}
     teacher = graph.add(
-        "UnderstudyTeacher",
+        f"Understudy{comparison.way.replace(' ', '')}",
         images=graph.images[0],
         scores=graph.scores[0],
         threshold=threshold,
@@ -141,7 +169,6 @@ def adaptive(side, seed, rejected, entry):
         latent=graph.latent[0],
         start_from="images",
         strategy="refine",
-        settings="my own",
         rollback_mode="schedule",
         rollback=ROLLBACK,
         strength="fixed",
@@ -150,40 +177,40 @@ def adaptive(side, seed, rejected, entry):
         images_at_once=0,
         seed_from="latent",
         seed=seed,
-        **networks,
-        **TEACHER,
+        **own,
     )
     return graph.ends_in(teacher[0])
 
 
-def around(side, seed, rejected, entry):
+def around(side, seed, comparison):
     """Stock nodes between Split and Merge."""
-    graph = Job(side, seed, stock_student, entry)
-    judged = {"images": graph.images[0], "scores": graph.scores[0], "threshold": graph.threshold(rejected)}
+    graph = Job(side, seed, stock_student, comparison.entry)
+    threshold = graph.threshold(comparison.rejected)
+    judged = {"images": graph.images[0], "scores": graph.scores[0], "threshold": threshold}
     bad = graph.add("UnderstudySplit", **judged)
     merged = graph.add("UnderstudyMerge", **judged, redone=graph.redone_by_stock_nodes(bad[0]))
     return graph.ends_in(merged[0])
 
 
-def stock(side, seed, rejected, entry):
+def stock(side, seed, comparison):
     """The same work by ComfyUI's own nodes and the oracle; which images are redone does not matter for the cost."""
-    graph = Job(side, seed, stock_student, entry)
+    rejected = comparison.rejected
+    graph = Job(side, seed, stock_student, comparison.entry)
     if not rejected:
         return graph.ends_in(graph.scores[0])
     graph.add("TestAsk", anything=graph.scores[0])
     bad = graph.listed(graph.add("ImageFromBatch", image=graph.batch[0], batch_index=0, length=rejected))
-    redone = graph.redone_by_stock_nodes(bad[0])
+    redone = graph.redone_by_stock_nodes(bad[0], comparison.way)
     kept = graph.add("ImageFromBatch", image=graph.batch[0], batch_index=rejected, length=BATCH - rejected)
     return graph.ends_in(graph.add("ImageBatch", image1=redone, image2=kept[0])[0])
 
 
-WAYS = {"Teacher": adaptive, AROUND: around}
 SIDES = ("adaptive", "stock")
 
 
 def graph_of(name, comparison, side, seed):
-    build = WAYS[comparison.way] if name == "adaptive" else stock
-    return build(side, seed, comparison.rejected, comparison.entry)
+    build = stock if name == "stock" else around if comparison.way == AROUND else adaptive
+    return build(side, seed, comparison)
 
 
 class Bench:
@@ -221,6 +248,17 @@ class Bench:
         host.stop()
         return found
 
+    def row(self, comparison, pairs, progress):
+        """A row of the report: the comparison, and what both graphs took."""
+        seconds = self.pairs(comparison, pairs, progress)
+        ratio, interval = median_with_interval(
+            [a / s for a, s in zip(seconds["adaptive"], seconds["stock"], strict=True)]
+        )
+        progress(f"{comparison}: memory, evaluations and loads")
+        each = {name: self.once(name, comparison) for name in SIDES}
+        counts = {key: {name: each[name][key] for name in SIDES} for key in each["stock"]}
+        return {**comparison._asdict(), "seconds": seconds, "ratio": ratio, "interval": interval, **counts}
+
     def once(self, name, comparison):
         """What one run in a server of its own took: the most memory (MiB) that it held (None where Linux is not),
         network evaluations, and how often a model was loaded."""
@@ -245,37 +283,52 @@ def main():
     parser.add_argument("--pairs", type=int, default=10, help="measured pairs for each comparison")
     parser.add_argument("--side", type=int, default=256, help="pixels")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "host.json")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that the file has")
     options = parser.parse_args()
     console = Console()
-    rows = []
     with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
         bench = Bench(options.side, folder)
+        report = report_of(bench, options)
+        if options.resume and options.out.exists():
+            report["rows"] = rows_of(options.out, report)
+        measured = [comparison_of(row) for row in report["rows"]]
         for comparison in COMPARISONS:
-            seconds = bench.pairs(comparison, options.pairs, status.update)
-            ratio, interval = median_with_interval(
-                [a / s for a, s in zip(seconds["adaptive"], seconds["stock"], strict=True)]
-            )
-            status.update(f"{comparison}: memory, evaluations and loads")
-            each = {name: bench.once(name, comparison) for name in SIDES}
-            counts = {key: {name: each[name][key] for name in SIDES} for key in each["stock"]}
-            row = {**comparison._asdict(), "seconds": seconds, "ratio": ratio, "interval": interval}
-            rows.append({**row, **counts})
-    host = ".".join(map(str, environment.version(bench.checkout)))
-    report = {
-        "host": f"ComfyUI {host}",
+            if comparison not in measured:
+                report["rows"].append(bench.row(comparison, options.pairs, status.update))
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                options.out.write_text(json.dumps(report, indent=1) + "\n")
+    console.print(table(report["rows"], f"{report['host']}, batch of {BATCH} at {options.side} x {options.side}"))
+
+
+def report_of(bench, options):
+    """The report before its first row."""
+    return {
+        "host": f"ComfyUI {'.'.join(map(str, environment.version(bench.checkout)))}",
         "machine": {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()},
         "settings": {
             "side": options.side,
             "batch": BATCH,
             "student": {"steps": STUDENT_STEPS, "cfg": STUDENT_CFG},
-            "teacher": {**TEACHER, "rollback": ROLLBACK},
+            "teacher": {**TEACHER, "rollback": ROLLBACK, "whole schedule": SCHEDULE},
             "pairs": options.pairs,
         },
-        "rows": rows,
+        "rows": [],
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
-    console.print(table(rows, f"ComfyUI {host}, batch of {BATCH} at {options.side} x {options.side}"))
+
+
+def rows_of(path, report):
+    """The rows of an earlier run; SystemExit unless it was made as ``report`` is."""
+    before = json.loads(path.read_text())
+    if other := [key for key in report if key != "rows" and before.get(key) != report[key]]:
+        raise SystemExit(
+            f"{path} was measured with other {', '.join(other)}: repeat its options, name another --out, or leave "
+            "--resume out to replace it"
+        )
+    return before["rows"]
+
+
+def comparison_of(row):
+    return Comparison(row["rejected"], row["entry"], row["way"])
 
 
 def table(rows, title):
@@ -285,7 +338,7 @@ def table(rows, title):
         medians = [f"{statistics.median(row['seconds'][name]):.2f}" for name in ("stock", "adaptive")]
         pairs = [f"{row[key]['stock']}, {row[key]['adaptive']}" for key in ("peak_mib", "evaluations", "loads")]
         ratio = f"{row['ratio']:.3f} ({row['interval'][0]:.3f} to {row['interval'][1]:.3f})"
-        shown.add_row(str(Comparison(row["rejected"], row["entry"], row["way"])), *medians, ratio, *pairs)
+        shown.add_row(str(comparison_of(row)), *medians, ratio, *pairs)
     return shown
 
 
