@@ -671,7 +671,7 @@ def check_students_use_the_timesteps_that_they_were_distilled_on():
     for preset, timesteps in expected.items():
         _, _, _, sigmas, cfg = prepare(STUDENTS[preset], MODEL, 3, 8.0, 1.0)
         assert torch.equal(sigmas[:-1], sampling.sigmas[timesteps]), sampling.timestep(sigmas[:-1])
-        assert sigmas[-1] == 0 and cfg == (1.0 if preset == "demo" else 8.0)
+        assert sigmas[-1] == 0 and cfg == 8.0
     for grid, timesteps in ((50, [999, 19]), (20, [999, 49]), (100, [999, 9])):
         distilled = prepare(STUDENTS["LCM"].on_grid(grid, None), MODEL, 2, 1.0, 1.0)[0].get_model_object(
             "model_sampling"
