@@ -27,8 +27,8 @@ from understudy.samplers.presets.settings import Teacher
 UnderstudyStudentPreset.hidden = UnderstudyStudentSampler.hidden
 LACKING = {"0.8.0": ["Krea2"], "0.33.0": []}
 HERE = [name for name in families.ALL if name not in families.ABSENT]
-# SDXL is by far the slowest, so it has one student and smaller images; inside_presets.py samples its other students
-# around a stand-in.
+# SDXL is by far the slowest, so it has one student, smaller images, and its teacher refines only; around stand-ins
+# inside_presets.py samples its other students, and inside_teacher_settings.py makes its images anew.
 OF_SDXL = "sdxl-lightning"
 # What a user patches by the host's own nodes; of the others nothing is patched.
 PATCHES = STOCK | {
@@ -156,11 +156,10 @@ def check_a_family_without_a_row_is_refused_by_the_table_and_taught_by_the_widge
 
 
 def teacher(name, row, preset, settings):
-    """Refined and made anew: those of a batch, one alone, and one by stock nodes."""
+    """Refined, and made anew: those of a batch, one alone, and one by stock nodes."""
     model, vae, images, place = model_of(name), AnyVae(latent_space(name)), images_of(name), REJECTED[-1]
-    for options, denoise in (
-        ({"rollback_mode": "schedule", "rollback": 0.4}, 0.4), ({"strategy": "regenerate"}, 1.0)
-    ):  # fmt: skip
+    ways = [({"rollback_mode": "schedule", "rollback": 0.4}, 0.4), ({"strategy": "regenerate"}, 1.0)]
+    for options, denoise in ways[:1] if name == "SDXL" else ways:
 
         def redo(places, rejected, options=options):
             place = places[0] if len(places) == 1 else None
