@@ -97,7 +97,7 @@ def test_it_combines_and_vetoes_with_the_teacher_and_keep_better(host):
         model=graph.loader[0], positive=graph.positive[0], negative=graph.negative[0], vae=graph.loader[2],
         seed=703, start_from="images", strategy="refine", settings="my own", rollback_mode="schedule", rollback=0.3,
         strength="fixed", rollback_worst=0.9, steps=1, cfg=1.0,
-        sampler_name="euler", scheduler="normal", seed_from="latent",
+        sampler_name="euler", scheduler="normal", upscale_by=1.0, images_at_once=0, seed_from="latent",
     )  # fmt: skip
     better = graph.add("UnderstudyKeepBetter", images_before=images[0], images_after=teacher[0],
                        scores=combined[0], oracle=both[0], prompt=TEXT)  # fmt: skip
