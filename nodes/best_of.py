@@ -170,7 +170,7 @@ def stop(threshold: Threshold | None):
     if threshold.value is None:
         raise ValueError(
             f"stop_at is a threshold of mode {threshold.mode}, which compares images and needs them all, but an image "
-            "stops by its own score: connect one of mode percentile or fixed"
+            "stops by its own score: connect one of mode percentile, budget or fixed"
         )
     return lambda scores: [not too_low for too_low in threshold.rejected(scores.tolist())]
 

@@ -34,7 +34,9 @@ class UnderstudyCalibrate(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                ScoresSocket.Input("scores", tooltip="Scores of the student's images, straight from Score Images."),
+                ScoresSocket.Input(
+                    "scores", tooltip="Scores of the student's images, straight from Score Images or Best Of."
+                ),
                 io.String.Input(
                     "name",
                     default="my student",

@@ -35,14 +35,16 @@ class UnderstudyReceipt(io.ComfyNode):
             is_output_node=True,
             is_input_list=True,
             inputs=[
-                io.Image.Input("images_before", tooltip="The student's images, as they went into Teacher."),
-                io.Image.Input("images", tooltip="The final images, from Teacher or Keep Better."),
-                ScoresSocket.Input("scores", tooltip="From Keep Better with the scores after, or from Score Images."),
-                ThresholdSocket.Input("threshold", tooltip="The threshold that Teacher used."),
+                io.Image.Input("images_before", tooltip="The student's images, as they went into Teacher or Merge."),
+                io.Image.Input("images", tooltip="The final images, from Teacher, Merge or Keep Better."),
+                ScoresSocket.Input(
+                    "scores", tooltip="From Keep Better with the scores after, or from Score Images or Best Of."
+                ),
+                ThresholdSocket.Input("threshold", tooltip="The threshold that Teacher or Merge used."),
                 ReceiptSocket.Input(
                     "receipt",
                     optional=True,
-                    tooltip="Teacher's receipt. Without it (a bypassed Teacher has none) what it cost is not known.",
+                    tooltip="Teacher's or Merge's. Without it (a bypassed Teacher has none) what it cost is not known.",
                 ),
             ],
             outputs=[],

@@ -95,6 +95,8 @@ class Take(ABC):
         if shot.badness is not None:
             first = rollback_of(self, 0.0, self.published(shot))
             worst = f"{self.rollback_worst:g} at the calibration's worst score"
+            if self.rollback_worst < first:
+                worst += ", which is less far"
             why = f" by score, from {first:g}{why} at the threshold to {worst}"
         return [words(sampling, shot.rollback, self.rollback_mode, start, why)]
 

@@ -115,7 +115,7 @@ def seeds() -> list:
             "seed_from",
             options=["latent", "widget"],
             default="latent",
-            tooltip="latent: the seed that Understudy Student Sampler made the image with, which its latent "
+            tooltip="latent: the seed that Student Sampler or Best Of made the image with, which its latent "
             "carries; for images where it carries none, the seed below, and the node says so. widget: the "
             "seed below for all.",
         ),

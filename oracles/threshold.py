@@ -162,7 +162,7 @@ class Threshold:
         if self.worse is None:
             raise ValueError(
                 f"how bad a score is, is measured in a calibration's percentiles, and this threshold ({self.rule}) has "
-                "none: take one of mode percentile"
+                "none: take one of mode percentile or budget"
             )
         scores, percents = zip(*self.worse, strict=True)
 

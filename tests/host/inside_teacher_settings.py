@@ -412,6 +412,9 @@ def check_by_score_is_each_image_alone_at_its_own_rollback():
     # An image's way back depends on no other's score.
     fewer = taught(images, None, threshold=threshold, scores=[0.0, 0.45, 0.9, 0.9], **score).result[0][0]
     close(fewer[1], together[1], 1e-5)
+    lower = taught(images, None, threshold=threshold, scores=values, **{**score, "rollback_worst": 0.3})
+    assert "to 0.3 at the calibration's worst score, which is less far: starts" in said(lower)
+    assert "less far" not in spoken
     fixed = taught(images, None, threshold=threshold, scores=values, **{**score, "strength": "fixed"}).result[0][0]
     far(fixed[3], together[3])
     # The schedule's fraction as well, and regenerating knows no way back.

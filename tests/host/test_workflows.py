@@ -78,6 +78,9 @@ def test_example_workflow_redoes_the_worst_quarter(host, name):
     report, images = results(host, host.run(prompt), prompt)
     assert report.width >= 400 and report.height >= 200
     assert [image["decision"] != "kept" for image in images].count(True) == 2
+    # What Threshold is told for a budget is what the teacher takes.
+    counted = prompt[only(prompt, "UnderstudyThreshold")]["inputs"]["teacher_evaluations"]
+    assert {image["evaluations"] for image in images} == {0, counted}
     for image in images:
         redone = image["decision"] != "kept"
         assert (image["score"] < image["threshold"]) == redone

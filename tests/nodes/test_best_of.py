@@ -20,7 +20,7 @@ def test_a_threshold_s_value_passes_and_what_is_below_it_does_not(module):
     for threshold in (Threshold.fixed(30.0), Threshold.percentile(calibration, 30)):
         assert module.stop(threshold)(torch.tensor([29.9, 30.0, 31.0])) == [False, True, True]
     assert module.stop(None) is None
-    with pytest.raises(ValueError, match=r"^stop_at is a threshold of mode worst_fraction, .* percentile or fixed$"):
+    with pytest.raises(ValueError, match=r"^stop_at is .* mode worst_fraction, .* percentile, budget or fixed$"):
         module.stop(Threshold.worst_fraction(0.3))
 
 

@@ -20,7 +20,9 @@ def test_only_batches_whose_strength_follows_the_score_have_badness():
 
 @pytest.mark.parametrize("threshold", [Threshold.fixed(0.5), Threshold.worst_fraction(0.5)])
 def test_a_threshold_without_a_calibration_is_refused_with_what_to_do(threshold):
-    with pytest.raises(ValueError, match="strength is 'by score', but .* mode percentile, or set strength to 'fixed'"):
+    with pytest.raises(
+        ValueError, match="strength is 'by score', but .* mode percentile or budget, or set strength to 'fixed'"
+    ):
         badness([0.5], threshold, [1], ["by score"])
 
 

@@ -198,7 +198,7 @@ def test_badness_of_equal_scores_and_at_the_ends_of_a_calibration():
 
 @pytest.mark.parametrize("threshold", [Threshold.fixed(0.5), Threshold.worst_fraction(0.25)])
 def test_badness_without_a_calibration_is_refused(threshold):
-    with pytest.raises(ValueError, match="percentiles, and this threshold .* has none: take one of mode percentile"):
+    with pytest.raises(ValueError, match="this threshold .* has none: take one of mode percentile or budget"):
         threshold.badness([0.1])
 
 
