@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -21,6 +21,8 @@ NOISELESS = frozenset(
     "euler euler_cfg_pp heun heunpp2 exp_heun_2_x0 dpm_2 lms dpm_fast dpmpp_2m dpmpp_2m_cfg_pp ipndm ipndm_v deis "
     "gradient_estimation gradient_estimation_cfg_pp ddim uni_pc uni_pc_bh2 unipc unipc_bh2 one_step".split()
 )
+# Options of a conditioning that make the host draw further noise, one for all images of a run, from the run's seed.
+DRAWN = frozenset({"unclip_conditioning", "noise_augmentation"})
 
 
 def starting_noise(
@@ -80,6 +82,20 @@ def runs_as_batch(name: str, sampler, masked: bool) -> bool:
     if getattr(sampler, "extra_options", {}).get("s_churn"):
         return False  # Noise that no noise sampler is asked for.
     return name in NOISELESS or takes_noise_sampler(sampler)
+
+
+def draws_from_seed(conds: Iterable[Mapping]) -> bool:
+    """Whether the host draws noise for any of these entries of a conditioning, given by their options."""
+    return any(DRAWN & options.keys() for options in conds)
+
+
+def needs_one_seed(guider, sampler) -> bool:
+    """Whether something reads the one seed that the host has for a run, so that images of others are sampled apart.
+
+    A sampler of another pack may, beside the noise sampler that it takes: ``name_of`` knows none of those.
+    """
+    conds = (options for entries in guider.original_conds.values() for options in entries)
+    return draws_from_seed(conds) or not name_of(sampler)
 
 
 def with_noise_per_image(name: str, sampler, seeds: Sequence[int] | None, indices: Sequence[int]):

@@ -96,7 +96,7 @@ class Run:
             self.sigmas,
             self.latent,
             self._noise(),
-            self.shots[0].noise.seed,
+            [shot.noise.seed for shot in self.shots],
             [shot.index for shot in self.shots],
             progress,
             rows=rows,
@@ -108,10 +108,15 @@ class Run:
             shot.said = take.said(shot, float(self.sigmas[0]))
 
     def _noise(self) -> torch.Tensor:
-        """The shots' starting noise, each out of its own whole batch."""
-        like, given = self.shots[0].samples, self.take.noise
-        whole = {noise: noise_of_batch(noise, like, given) for noise in {shot.noise for shot in self.shots}}
-        return torch.stack([whole[shot.noise][shot.row] for shot in self.shots])
+        """The shots' starting noise, each out of its own whole batch, by its seed or the NOISE of its take."""
+        made, own = {}, []
+        for shot in self.shots:
+            given = shot.take.noise
+            key = (id(given), shot.noise)
+            if key not in made:
+                made[key] = noise_of_batch(shot.noise, shot.samples, given)
+            own.append(made[key][shot.row])
+        return torch.stack(own)
 
 
 def _decoded(take: Take) -> torch.Tensor:

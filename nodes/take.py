@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import torch
 
 from .latent_space import require_space
 from .masks import fitted_mask, joint_mask
+from .noise import needs_one_seed
 from .pixels import encode, extended_to_multiple, resized
 from .places import Place
 from .seeds import BatchNoise, made_with, noise_of_image
@@ -103,6 +105,11 @@ class Take(ABC):
     def source(self, shot: Shot) -> str:
         """Where the way back of a threshold's image comes from, in words, if not from the widget alone."""
         return ""
+
+    @functools.cached_property
+    def one_seed(self) -> bool:
+        """Whether images of different seeds are sampled apart."""
+        return needs_one_seed(self.guider, self.sampler)
 
     @property
     def chosen(self) -> list[int]:
@@ -213,16 +220,17 @@ class Shot:
     def agrees_in(self) -> tuple:
         """What two images must have in common to be sampled in one batch, the model first.
 
-        The batches' sizes are part of it, since what holds something for each image is spread over those.
+        The batches' sizes are part of it, since what holds something for each image is spread over those. The seed is
+        not, for each image is sampled in its own noise, unless something reads the one seed of a run.
         """
         take, mask = self.take, self.mask
         if mask is not None:  # the frames of a video are no batch
             mask = (*mask.shape[1:], mask.dtype) if len(mask) == 1 else id(mask)
         sizes = tuple(self.place_in_batch(name)[1] for name in take.INPUTS)
         levels = (take.strategy, take.rollback_mode, self.rollback)
-        noise = (id(take.noise), self.noise.seed)
+        seed = self.noise.seed if take.one_seed else None
         shape = (*self.samples.shape, self.samples.dtype)
-        return (id(take.model), take.agrees_in(), take.upscale_by, sizes, levels, noise, shape, mask)
+        return (id(take.model), take.agrees_in(), take.upscale_by, sizes, levels, seed, shape, mask)
 
 
 def subsets(shots: Sequence[Shot], conditions: Iterable[str]) -> dict[str, Subset]:

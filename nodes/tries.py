@@ -11,16 +11,13 @@ import torch
 from ..samplers.best_of import seed_of_try
 from .batches import check_range
 from .counting import Counting
-from .noise import starting_noise
+from .noise import draws_from_seed, starting_noise
 from .pixels import decode
 from .redo import sorted_by_model
 from .sampling import Progress, runs_needed, sample_images
 from .seeds import BatchNoise
 from .student import Ready
 from .subset import Subset
-
-# Options of a conditioning that make the host draw further noise, one for all images of a run, from the run's seed.
-DRAWN = frozenset({"unclip_conditioning", "noise_augmentation"})
 
 
 class Made(NamedTuple):
@@ -71,7 +68,7 @@ class Batch:
         return torch.cat([samples for samples, _ in runs]), [count for _, counts in runs for count in counts]
 
     def _drawn(self) -> bool:
-        return any(DRAWN & options.keys() for _, options in (*self.positive, *self.negative))
+        return draws_from_seed(options for _, options in (*self.positive, *self.negative))
 
     def _sample(self, rows: Sequence[int], number: int, progress: Progress) -> tuple[torch.Tensor, list[int]]:
         model, name, sampler, sigmas, cfg = self.ready.prepared

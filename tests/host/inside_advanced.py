@@ -40,6 +40,7 @@ from comfy_execution.graph_utils import ExecutionBlocker  # noqa: E402
 from comfy_extras import nodes_custom_sampler as custom  # noqa: E402
 from comfy_extras.nodes_perpneg import PerpNegGuider  # noqa: E402
 from understudy.nodes.guiders import takes_each_by_itself  # noqa: E402
+from understudy.nodes.seeds import with_seed  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.nodes.teacher_advanced import UnderstudyTeacherAdvanced  # noqa: E402
 from understudy.oracles.calibration import Calibration  # noqa: E402
@@ -257,6 +258,35 @@ def check_noise_is_made_for_the_student_s_whole_batch():
             return super().generate_noise(latent)[:1]
 
     refused(["noise made [1, 4, 8, 8]", "[4, 4, 8, 8]"], redone, images, [3], guider, noise=Short())
+
+
+def check_images_of_different_seeds_are_sampled_together():
+    """Seeds of a list of latents, or of a list of NOISE; a sampler that is not known may read the run's own seed."""
+    images, seeds = pictures(), (11, 12, 12, 14)
+    latents = [with_seed(blank(1), seed) for seed in seeds]
+    noises = [made(custom.RandomNoise, seed) for seed in seeds]
+    for name in ("euler", "euler_ancestral", "dpmpp_sde"):
+        options = {"sampler": sampler_of(name), "images_at_once": BATCH}
+        for own in ({"latent": latents}, {"noise": noises, "latent": blank(1)}):
+            recorder = Recorder()
+            guider = made(custom.BasicGuider, recorder.model, text(1))
+            together = redone(list(images.split(1)), [0, 1, 3], guider, **own, **options)
+            assert set(recorder.batches) == {3}, (name, recorder.batches)
+            for place in (0, 1, 3):
+                mine = {key: each[place] if isinstance(each, list) else each for key, each in own.items()}
+                close(together[place][0], alone_of(images, place, guider, **mine, **options), 1e-3)
+            far(together[3][0], alone_of(images, 3, guider, latent=latents[1], **options))
+
+    def reads_the_seed(model, x, sigmas, extra_args, callback=None, disable=None, noise_sampler=None):
+        return comfy.samplers.k_diffusion_sampling.sample_euler(model, x, sigmas, extra_args) + extra_args["seed"] / 50
+
+    given = {"sampler": comfy.samplers.KSAMPLER(reads_the_seed), "images_at_once": BATCH}
+    recorder = Recorder()
+    guider = made(custom.BasicGuider, recorder.model, text(1))
+    apart = redone(list(images.split(1)), [0, 1, 2], guider, latent=latents, **given)
+    assert set(recorder.batches) == {1, 2}, recorder.batches
+    for place in (0, 1, 2):
+        close(apart[place][0], alone_of(images, place, guider, latent=latents[place], **given))
 
 
 class Drawing:

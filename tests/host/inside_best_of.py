@@ -260,6 +260,32 @@ def check_the_teacher_redoes_each_image_in_its_own_noise():
         close(redone[i : i + 1], VAE.decode(expected), 1e-4)
 
 
+def check_the_teacher_redoes_images_of_different_seeds_together():
+    (images,), (latents,), *_, seeds, _ = best(blank(BATCH), 12).result
+    assert len(set(seeds)) >= 3, seeds
+    masks = torch.zeros(BATCH, 64, 64)
+    for i in range(BATCH):
+        masks[i, :, 8 * i :] = 1
+    rejected = [seeds.index(seed) for seed in dict.fromkeys(seeds)][:3]
+    batches = {"dpm_adaptive": [1]}
+    for name in ("euler", "euler_ancestral", "dpmpp_2m_sde", "lcm", "ddim", "dpm_adaptive"):
+        for more in ({}, {"mask": masks}):
+            options = {"latent": latents, "vae": VAE, "sampler_name": name, "cfg": 1.0, "seed": 999}
+            recorder = Recorder()
+            together = taught(images, rejected, model=recorder.model, **options, **more).result[0][0]
+            one_by_one = [1] if more and name == "ddim" else batches.get(name, [3])  # it draws in the masked part
+            assert sorted(set(recorder.batches)) == one_by_one, (name, [*more], recorder.batches)
+            for i in rejected:
+                close(together[i], taught(images, [i], **options, **more).result[0][0][i], 1e-3)
+    recorder = Recorder()
+    taught(images, rejected, model=recorder.model, images_at_once=2, **options | {"sampler_name": "euler"})
+    assert sorted(set(recorder.batches)) == [1, 2]
+    # The host draws from the one seed that a run has.
+    augmented = [[text(1)[0][0], {"noise_augmentation": 0.0}]]
+    taught(images, rejected, model=recorder.model, positive=augmented, **options | {"sampler_name": "euler"})
+    assert recorder.batches[-9:] == [1] * 9
+
+
 def check_a_threshold_that_compares_a_batch_is_refused():
     refused(["stop_at", "worst_fraction", "percentile or fixed"], best, blank(BATCH), 2,
             stop_at=Threshold.worst_fraction(0.25))  # fmt: skip
