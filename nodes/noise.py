@@ -36,7 +36,7 @@ def starting_noise(
 
 
 def noise_of_batch(noise: BatchNoise, like: torch.Tensor, given=None) -> torch.Tensor:
-    """The starting noise [batch, ...] of the whole batch that a latent ``like`` [1, ...] belongs to.
+    """The starting noise [batch, ...] of the whole batch that latents ``like`` [B, ...] belong to.
 
     given: a NOISE of the host that makes it. With a batch_index it is asked for every place up to the highest, so that
     it need not know what a batch_index is. Raises ValueError where it makes noise of another shape.

@@ -11,7 +11,7 @@ import torch
 from ..samplers.best_of import seed_of_try
 from .batches import check_range
 from .counting import Counting
-from .noise import draws_from_seed, starting_noise
+from .noise import draws_from_seed, noise_of_batch
 from .pixels import decode
 from .redo import sorted_by_model
 from .sampling import Progress, runs_needed, sample_images
@@ -75,10 +75,7 @@ class Batch:
         samples = self.ready.latent["samples"]
         subset, size = Subset(rows, len(samples)), samples.shape[2:]
         noises = [self.noise(row, number) for row in rows]
-        whole = {
-            noise: starting_noise((noise.batch, *samples.shape[1:]), samples.dtype, noise.seed, noise.batch_index)
-            for noise in {noise for noise, _ in noises}
-        }
+        whole = {noise: noise_of_batch(noise, samples) for noise in {noise for noise, _ in noises}}
         return sample_images(
             model,
             name,
