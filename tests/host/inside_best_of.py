@@ -287,7 +287,7 @@ def check_the_teacher_redoes_images_of_different_seeds_together():
 
 
 def check_a_threshold_that_compares_a_batch_is_refused():
-    refused(["stop_at", "worst_fraction", "percentile or fixed"], best, blank(BATCH), 2,
+    refused(["stop_at", "worst_fraction", "percentile, budget or fixed"], best, blank(BATCH), 2,
             stop_at=Threshold.worst_fraction(0.25))  # fmt: skip
 
 
