@@ -32,8 +32,8 @@ def fill(
     import torch
 
     name = name or type(network).__name__
-    expected = network.state_dict()
-    # Older files also hold the positions 0, 1, 2 ... themselves.
+    # Older files also hold the positions 0, 1, 2 ... themselves, and transformers before 4.31 expects them.
+    expected = {key: value for key, value in network.state_dict().items() if not key.endswith("position_ids")}
     given = {key for key in weights if not key.endswith("position_ids")}
     for what, keys in (("lacks", expected.keys() - given), ("also has", given - expected.keys())):
         if keys:
@@ -48,11 +48,13 @@ def fill(
             return tensor.contiguous()
         return torch.empty(shape, dtype=kept).copy_(tensor)
 
-    network.load_state_dict({key: placed(key, value.shape) for key, value in expected.items()}, assign=True)
+    # Not strict, which every name was checked for above: the positions come below.
+    placed_all = {key: placed(key, value.shape) for key, value in expected.items()}
+    network.load_state_dict(placed_all, strict=False, assign=True)
     for module in network.modules():
         for key, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:
-                # The only buffers that are not saved are CLIP's positions.
+                # The only buffers that are not in a file are positions.
                 setattr(module, key, torch.arange(buffer.shape[-1]).expand(1, -1))
     return network.eval().requires_grad_(False)
 

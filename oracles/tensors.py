@@ -153,8 +153,11 @@ def _load(path: Path):
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)  # torch 2.1 maps no Path
     except RuntimeError as error:
         if "mmap" not in str(error):
             raise
-        return torch.load(path, map_location="cpu", weights_only=True)  # the older format cannot be mapped
+        content = torch.load(str(path), map_location="cpu", weights_only=True)  # the older format cannot be mapped
+    if content is None:  # A1111 puts a torch.load of its own there, which answers so to what it does not allow
+        raise CheckpointError(f"{path} is a pickle that this program's own check refuses: see its log for the reason")
+    return content

@@ -1,0 +1,69 @@
+"""The door for A1111, Forge and what descends from them: one script, its hooks, nothing else."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+from modules import script_callbacks, scripts
+
+ROOT = Path(__file__).resolve().parents[1]
+# Not `understudy`: that may be installed beside it, and another version.
+NAME = "understudy_extension"
+
+
+def pack(module: str):
+    """A module of this pack, which is loaded once as a package under a name of its own."""
+    if NAME not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
+        sys.modules[NAME] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[NAME])
+    return importlib.import_module(f"{NAME}.{module}")
+
+
+def leave_path(*_):
+    """Forge leaves every extension's folder on sys.path, where ours would hide folders of the same names."""
+    while str(ROOT) in sys.path:
+        sys.path.remove(str(ROOT))
+
+
+class Understudy(scripts.Script):
+    def title(self):
+        return "Understudy"
+
+    def show(self, is_img2img):
+        return False if is_img2img else scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        components, self.infotext_fields = pack("a1111.panel").build()
+        self.paste_field_names = [name for _, name in self.infotext_fields if isinstance(name, str)]
+        return components
+
+    def before_process(self, p, *values):
+        self.job = pack("a1111.job").begin(p, values)
+
+    def process_batch(self, p, *values, **_):
+        if self.job is not None:
+            self.job.next_batch()
+
+    def post_sample(self, p, args, *values):
+        if self.job is not None:
+            self.job.sampled(args.samples)
+
+    def postprocess_batch_list(self, p, args, *values, **_):
+        if self.job is not None:
+            self.job.decoded(args.images)
+
+    def postprocess_image_after_composite(self, p, args, *values):
+        if self.job is not None:
+            self.job.made(args.image)
+
+    def postprocess(self, p, processed, *values):
+        if self.job is not None:
+            self.job.finish(processed)
+
+
+script_callbacks.on_before_ui(leave_path)
+script_callbacks.on_app_started(leave_path)

@@ -1,0 +1,90 @@
+"""A real A1111 and an environment with its own pins, made once and kept in a cache folder, as a user installs it.
+
+Environment variables, beside those of ``tests/host/environment.py``:
+    UNDERSTUDY_A1111_PYTHON  a Python 3.10; without it `python3.10`, or what pyenv has
+    UNDERSTUDY_FORGE         an existing folder of Forge or Forge Neo whose tests are run as well
+    UNDERSTUDY_FORGE_PYTHON  its Python
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..host.environment import HostUnavailable, cache_dir, run
+
+GITHUB = "https://github.com"
+REPOSITORY = f"{GITHUB}/AUTOMATIC1111/stable-diffusion-webui"
+REVISION = "82a973c04367123ae98bd9abdf80d9eda9b910e2"  # 1.10.1
+# What launch.py would clone, at its hashes. The original of the second is gone; this is the one that users are told of.
+BESIDE = {
+    "stable-diffusion-webui-assets": (
+        f"{GITHUB}/AUTOMATIC1111/stable-diffusion-webui-assets",
+        "6f7db241d2f8ba7457bac5ca9753331f0c266917",
+    ),
+    "stable-diffusion-stability-ai": (f"{GITHUB}/w-e-w/stablediffusion", "cf1d67a6fd5ea1aa600c4df58e5b47da45f6bdbf"),
+    "generative-models": (f"{GITHUB}/Stability-AI/generative-models", "45c443b316737a4ab6e40413d7794a7f5657c19f"),
+    "k-diffusion": (f"{GITHUB}/crowsonkb/k-diffusion", "ab527a9a6d347f364e3d185ba6d714e22d80cb3c"),
+    "BLIP": (f"{GITHUB}/salesforce/BLIP", "48211a1594f1321b00f14c9f7a5b4813144b2fb9"),
+}
+TORCH = ("torch==2.1.2", "torchvision==0.16.2")
+CLIP = "clip-anytorch"  # the module `clip`, which launch.py takes from an archive on GitHub
+
+
+def checkout() -> Path:
+    """The folder with A1111 and its repositories, cloned if it is not there yet."""
+    folder = cache_dir() / f"a1111-{REVISION[:8]}"
+    stamp = folder / ".git" / "understudy-complete"
+    with FileLock(f"{folder}.lock"):
+        if not stamp.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _clone(REPOSITORY, folder, REVISION)
+            for name, (url, revision) in BESIDE.items():
+                _clone(url, folder / "repositories" / name, revision)
+            stamp.touch()
+    return folder
+
+
+def python(folder: Path) -> Path:
+    """The interpreter of an environment for this checkout, made if it is missing, stale or half made."""
+    pins = (folder / "requirements_versions.txt").read_text()
+    name = hashlib.sha256(repr([pins, TORCH, CLIP]).encode()).hexdigest()[:8]
+    environment = cache_dir() / f"a1111-environment-{name}"
+    interpreter = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = environment / "understudy-complete"
+    with FileLock(cache_dir() / "a1111-environment.lock"):
+        if not stamp.exists():
+            for old in cache_dir().glob("a1111-environment-*"):
+                shutil.rmtree(old)
+            run(_python_310(), "-m", "venv", environment)
+            install = (interpreter, "-m", "pip", "install", "--quiet")
+            run(*install, *TORCH)
+            run(*install, "-r", folder / "requirements_versions.txt")
+            run(*install, CLIP)
+            stamp.touch()
+    return interpreter
+
+
+def _clone(url: str, folder: Path, revision: str):
+    """Some pictures of these repositories are too large for every mirror: what is missing of those is no matter."""
+    run("git", "clone", "--quiet", "--no-checkout", url, folder)
+    run("git", "-C", folder, "checkout", "--quiet", revision)
+
+
+def _python_310() -> str:
+    """A1111's pins have no wheels for later ones. A shim of pyenv's will not do: it is whatever pyenv makes of it."""
+    if "UNDERSTUDY_A1111_PYTHON" in os.environ:
+        return os.environ["UNDERSTUDY_A1111_PYTHON"]
+    pyenv = shutil.which("pyenv")
+    if pyenv:
+        for version in subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True).stdout.split():
+            if version.startswith("3.10."):
+                prefix = subprocess.run([pyenv, "prefix", version], capture_output=True, text=True).stdout.strip()
+                return str(Path(prefix) / "bin" / "python")
+    found = shutil.which("python3.10")
+    if found is None:
+        raise HostUnavailable("A1111 needs Python 3.10; name one in UNDERSTUDY_A1111_PYTHON")
+    return found
