@@ -44,13 +44,7 @@ class Choices:
 
     @classmethod
     def of(cls, values: Sequence) -> Choices:
-        """From the panel's values, in order; an API request's may be fewer, or a single mapping of names."""
-        if len(values) == 1 and isinstance(values[0], dict):
-            unknown = values[0].keys() - {field.name for field in fields(cls)}
-            if unknown:
-                known = ", ".join(field.name for field in fields(cls))
-                raise RefusedChoice(f"no setting is called {', '.join(sorted(unknown))}; there are {known}")
-            return cls(**values[0]).checked()
+        """From the panel's values, in order; an API request's may be fewer. Raises RefusedChoice."""
         return cls(*values[: len(fields(cls))]).checked()
 
     def checked(self) -> Choices:

@@ -45,10 +45,10 @@ def models():
             for old in cache_dir().glob("models-*"):
                 shutil.rmtree(old)
             unfinished = cache_dir() / "models-unfinished"
-            _save(unfinished / "checkpoints" / CHECKPOINT, checkpoint(), seed=1)
+            save(unfinished / "checkpoints" / CHECKPOINT, checkpoint(), seed=1)
             _same_file(unfinished / "checkpoints" / CHECKPOINT, unfinished / "checkpoints" / TEACHER)
-            _save(unfinished / "controlnet" / CONTROLNET, controlnet(), seed=2)
-            _save(unfinished / "loras" / LORA, lora(), seed=3)
+            save(unfinished / "controlnet" / CONTROLNET, controlnet(), seed=2)
+            save(unfinished / "loras" / LORA, lora(), seed=3)
             _save_clip(unfinished / "oracles" / CLIP, seed=4)
             _save_clip(unfinished / "clip_vision" / WHOLE_CLIP, seed=5)
             _save_oracles(unfinished / "oracles")
@@ -202,7 +202,7 @@ def _norm(name, width):
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def _save(path, shapes, seed):
+def save(path, shapes, seed):
     generator = torch.Generator().manual_seed(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: _weights(key, shape, generator).half() for key, shape in shapes.items()}
