@@ -220,3 +220,34 @@ def test_another_encoder_makes_another_oracle_of_the_same_head(tmp_path, small_c
     first, second, again = (load_oracle(head, encoder=path).fingerprint for path in (small_clip[0], other, same))
     assert first != second == again
     assert sha256(head) not in (first, second)
+
+
+def test_positions_that_a_network_saves_itself_need_not_be_in_a_file():
+    """As transformers before 4.31 builds CLIP, which is what A1111 has."""
+
+    class Embeddings(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(3))
+            self.register_buffer("position_ids", torch.arange(5)[None])
+
+    for given in ({"weight": torch.ones(3)}, {"weight": torch.ones(3), "position_ids": torch.arange(5)[None]}):
+        with torch.device("meta"):
+            network = Embeddings()
+        filled = fill("a.safetensors", network, given, torch.float32)
+        assert filled.weight.tolist() == [1, 1, 1] and filled.position_ids.tolist() == [[0, 1, 2, 3, 4]]
+    with torch.device("meta"):
+        network = Embeddings()
+    with pytest.raises(CheckpointError, match="a.safetensors is not complete: its Embeddings lacks weight"):
+        fill("a.safetensors", network, {}, torch.float32)
+
+
+def test_a_pickle_that_the_hosts_own_check_refuses(tmp_path, monkeypatch):
+    """A1111 has a torch.load of its own, which takes a path as text alone and returns None for what it refuses."""
+    path = tmp_path / "head.pth"
+    torch.save(small_files.head_tensors("", 64), path)
+    given = []
+    monkeypatch.setattr(torch, "load", lambda file, **_: given.append(file))
+    with pytest.raises(CheckpointError, match="head.pth is a pickle that this program's own check refuses"):
+        TensorFile(path)
+    assert given == [str(path)]
