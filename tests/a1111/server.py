@@ -1,0 +1,178 @@
+"""An A1111 server in a process of its own, with a data folder of its own, spoken to over its API."""
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from PIL import Image
+
+from ..host.environment import PACK
+from ..host.server import place
+
+START_SECONDS = 300
+REQUEST_SECONDS = 300
+TOKENIZER = "models--openai--clip-vit-large-patch14"
+CLIP_CONFIG = {
+    "model_type": "clip_text_model",
+    "vocab_size": 49408,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 77,
+    "hidden_act": "quick_gelu",
+}
+ARGUMENTS = (
+    *("--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model"),
+    *("--api", "--server-name", "127.0.0.1", "--skip-version-check", "--disable-console-progressbars"),
+)
+
+
+class Refused(AssertionError):
+    """The API answered with an error."""
+
+
+class WebUI:
+    """One server. ``base`` is its data folder: models, extensions, settings and pictures."""
+
+    def __init__(self, checkout: Path, python: Path, base: Path, with_pack: bool = True):
+        self.checkout, self.python, self.base = checkout, python, base
+        self.log, self.process, self.port = base / "server.log", None, None
+        for name in ("extensions", "models/Stable-diffusion", "models/oracles", "models/Lora"):
+            (base / name).mkdir(parents=True, exist_ok=True)
+        self.pack = base / "extensions" / "understudy-nodes"
+        if with_pack:
+            place(PACK, self.pack)
+        self._tokenizer()
+
+    def _tokenizer(self):
+        """The text encoder's two files, which the host would take from the hub."""
+        folder, snapshot = self.base / "hf" / "hub" / TOKENIZER, "0" * 40
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text(snapshot)
+        folder = folder / "snapshots" / snapshot
+        folder.mkdir(parents=True)
+        for name in ("vocab.json", "merges.txt"):
+            shutil.copyfile(PACK / "oracles" / "clip_bpe" / name, folder / name)
+        (folder / "config.json").write_text(json.dumps(CLIP_CONFIG))
+        ends = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+        ends["pad_token"] = "<|endoftext|>"
+        (folder / "special_tokens_map.json").write_text(json.dumps(ends))
+        told = {"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "do_lower_case": True, **ends}
+        (folder / "tokenizer_config.json").write_text(json.dumps(told))
+
+    def start(self, *arguments: str):
+        """Start the server and wait until it lists its checkpoints; raises RuntimeError with the log's end if not."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [self.python, self.checkout / "launch.py", "--data-dir", self.base, "--port", self.port, *ARGUMENTS]
+        offline = {"PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(part) for part in (*command, *arguments)],
+                cwd=self.checkout,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **offline, "HF_HOME": str(self.base / "hf"), "PYTHONUNBUFFERED": "1"},
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"A1111 stopped at start with code {self.process.returncode}:\n{self.log_end()}")
+            try:
+                if self.get("/sdapi/v1/sd-models"):
+                    return self
+            except (OSError, Refused):
+                pass
+            time.sleep(0.3)
+        self.stop()
+        raise RuntimeError(f"A1111 did not answer within {START_SECONDS} s:\n{self.log_end()}")
+
+    def stop(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def log_end(self, lines: int = 40) -> str:
+        return "\n".join(self.log_text().splitlines()[-lines:])
+
+    def get(self, path: str):
+        return self._ask(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
+
+    def post(self, path: str, body: dict):
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": "application/json"}
+        )
+        return self._ask(request)
+
+    def _ask(self, request):
+        try:
+            with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as answer:
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            raise Refused(f"{error.code}: {error.read().decode(errors='replace')[:2000]}") from error
+
+    def make(self, *args, **changes) -> "Made":
+        """txt2img of four small pictures; args: the panel's values, none for a request without us."""
+        body = {
+            "prompt": "a red star above a blue circle",
+            "seed": 1,
+            "steps": 2,
+            "cfg_scale": 1.5,
+            "width": 64,
+            "height": 64,
+            "batch_size": 4,
+            "sampler_name": "Euler",
+            "scheduler": "Automatic",
+            **changes,
+        }
+        if args:
+            body["alwayson_scripts"] = {"understudy": {"args": list(args)}}
+        return Made(self.post("/sdapi/v1/txt2img", body))
+
+
+class Made:
+    """An answer of txt2img: pictures without the grid, and what each text says of us."""
+
+    def __init__(self, answer: dict):
+        self.info = json.loads(answer["info"])
+        first = self.info["index_of_first_image"]
+        self.images = [Image.open(io.BytesIO(base64.b64decode(data))) for data in answer["images"]][first:]
+        self.texts = self.info["infotexts"][first:]
+        self.comments = self.info.get("comments", "")
+
+    @property
+    def pixels(self) -> list[bytes]:
+        return [image.convert("RGB").tobytes() for image in self.images]
+
+    def said(self, key: str) -> list[str | None]:
+        """The value of "Understudy <key>" in each picture's text."""
+        return [value_of(text, f"Understudy {key}") for text in self.texts]
+
+
+def value_of(text: str, key: str) -> str | None:
+    """The value of a key in a picture's generation parameters."""
+    found = re.search(rf'(?:^|, |\n){re.escape(key)}: ("(?:\\.|[^"\\])*"|[^,\n]*)', text)
+    if not found:
+        return None
+    return json.loads(found[1]) if found[1].startswith('"') else found[1]

@@ -1,0 +1,125 @@
+"""Text to image in a real A1111: what is redone, what is kept, and what the pictures say of it."""
+
+from dataclasses import astuple
+
+import pytest
+from PIL import Image
+from understudy.a1111.choices import Choices
+
+from .server import value_of
+
+ORACLE = "demo.safetensors"
+
+
+def asked(**changes) -> list:
+    """The panel's values in order: the worst half of the job, by the same checkpoint."""
+    values = {"enabled": True, "oracle": ORACLE, "rule": "worst share of the job", "share": 50.0}
+    values |= {"steps": 3, "cfg": 3.0, "sampler": "Euler", "keep_better": False, **changes}
+    return list(astuple(Choices(**values)))
+
+
+def by_score(made, places: int = 2) -> float:
+    """A score below which exactly so many of a job's pictures are."""
+    scores = sorted(map(float, made.said("score")))
+    return (scores[places - 1] + scores[places]) / 2
+
+
+@pytest.fixture(scope="module")
+def plain(a1111):
+    return a1111.make()
+
+
+@pytest.fixture(scope="module")
+def worst(a1111):
+    return a1111.make(*asked())
+
+
+def test_off_is_the_same_to_the_bit_as_without_us(a1111, plain):
+    off = a1111.make(*asked(enabled=False))
+    assert off.pixels == plain.pixels and off.said("score") == [None] * 4
+    assert off.texts == plain.texts
+
+
+def test_the_worst_half_is_redone_and_the_others_are_those_of_a_run_without_us(plain, worst):
+    decisions, scores = worst.said("decision"), [float(score) for score in worst.said("score")]
+    assert sorted(decisions) == ["kept", "kept", "redone", "redone"]
+    redone = [decision == "redone" for decision in decisions]
+    assert [score in sorted(scores)[:2] for score in scores] == redone
+    assert [one != other for one, other in zip(worst.pixels, plain.pixels, strict=True)] == redone
+
+
+def test_an_image_alone_is_redone_as_among_others(a1111, worst):
+    place = worst.said("decision").index("redone")
+    alone = a1111.make(*asked(rule="below score", score=100.0), batch_size=1, seed=1 + place)
+    pairs = list(zip(alone.pixels[0], worst.pixels[place], strict=True))
+    assert max(abs(a - b) for a, b in pairs) <= 1
+    assert sum(a != b for a, b in pairs) < len(pairs) / 100
+
+
+def test_below_a_score_a_batch_goes_through_the_teacher_before_it_is_saved(a1111, plain, worst):
+    made = a1111.make(*asked(rule="below score", score=by_score(worst)))
+    assert made.pixels == worst.pixels and made.said("decision") == worst.said("decision")
+    assert made.said("score after") == worst.said("score after") and None in made.said("score after")
+
+
+def test_the_whole_job_counts_where_people_make_one_picture_at_a_time(a1111, worst):
+    made = a1111.make(*asked(), batch_size=1, n_iter=4)
+    assert made.said("decision") == worst.said("decision")
+
+
+def test_another_checkpoint_redoes_and_the_students_is_back(a1111, plain, worst):
+    made = a1111.make(*asked(teacher="teacher.safetensors"))
+    assert made.said("decision") == worst.said("decision")
+    changed = [decision == "redone" for decision in made.said("decision")]
+    assert [one != other for one, other in zip(made.pixels, worst.pixels, strict=True)] == changed
+    assert "student" in a1111.get("/sdapi/v1/options")["sd_model_checkpoint"]
+    assert a1111.make().pixels == plain.pixels
+
+
+def test_the_better_of_both_is_kept(a1111, plain, worst):
+    made = a1111.make(*asked(keep_better=True))
+    for place, decision in enumerate(made.said("decision")):
+        before, after = float(made.said("score")[place]), made.said("score after")[place]
+        assert decision == "kept" or (decision == "redone") == (float(after) > before)
+        of = worst if decision == "redone" else plain
+        assert made.pixels[place] == of.pixels[place]
+
+
+def test_files_hold_what_is_shown_and_the_students_beside_on_wish(a1111):
+    folder = a1111.base / "outputs" / "txt2img-images"
+    made = a1111.make(*asked(save_student=True), save_images=True)
+    files = sorted(path for path in folder.rglob("*.png") if "-student" not in path.name)
+    saved = [Image.open(path) for path in files]
+    assert [image.convert("RGB").tobytes() for image in saved] == made.pixels
+    assert [value_of(image.info["parameters"], "Understudy decision") for image in saved] == made.said("decision")
+    redone = {path.stem for path, word in zip(files, made.said("decision"), strict=True) if word == "redone"}
+    assert {path.stem.removesuffix("-student") for path in folder.rglob("*-student*.png")} == redone
+    assert not list(folder.rglob("*.partial*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"oracle": "absent.safetensors"}, "models/oracles has no 'absent.safetensors'"),
+        ({"oracle": "none"}, "no oracle is chosen"),
+        ({"rule": "sometimes"}, "the rule is 'sometimes'"),
+        ({"noise": 1.5}, "noise is 1.5; expected more than 0 and less than 1"),
+        ({"sampler": "Nonesuch"}, "no sampler 'Nonesuch'"),
+        ({"rule": "below percentile", "calibration": "absent"}, "no calibration 'absent'"),
+    ],
+)
+def test_what_cannot_be_honoured_is_said_in_the_texts_and_changes_nothing(a1111, plain, changes, words):
+    made = a1111.make(*asked(**changes))
+    assert made.pixels == plain.pixels
+    assert all(words in text for text in made.texts)
+
+
+def test_a_teacher_that_is_not_there_leaves_the_students_pictures_and_says_so(a1111, plain):
+    made = a1111.make(*asked(teacher="absent.safetensors"))
+    assert made.pixels == plain.pixels
+    assert sum("no checkpoint 'absent.safetensors'" in (word or "") for word in made.said("decision")) == 2
+
+
+def test_the_history_of_prompts_is_the_students(a1111):
+    a1111.make(*asked(cfg=4.5))
+    assert "CFG scale: 1.5" in (a1111.base / "params.txt").read_text()
