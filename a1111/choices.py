@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-WORST, PERCENTILE, SCORE = "worst share of the job", "below percentile", "below score"
-RULES = (WORST, PERCENTILE, SCORE)
+WORST, PERCENTILE, SCORE, BUDGET = "worst share of the job", "below percentile", "below score", "budget"
+RULES = (WORST, PERCENTILE, SCORE, BUDGET)
+BY_CALIBRATION = (PERCENTILE, BUDGET)
 SAME = "same checkpoint"
 NONE = "none"
 AUTOMATIC = "Automatic"
+RANGES = (
+    ("share", 0, 100),
+    ("percentile", 0, 100),
+    ("steps", 1, 150),
+    ("cfg", 0, 100),
+    ("budget", 1, 1000),
+    ("best_of", 1, 16),
+)
 
 
 class RefusedChoice(ValueError):
@@ -20,9 +29,12 @@ class RefusedChoice(ValueError):
 class Choices:
     """In the order of the panel's components and of an API request's ``args``, which may be fewer.
 
-    oracle: a file in models/oracles. share: percent of the job's images. calibration: whose percentile. teacher: SAME
-    or a checkpoint's title. remove: what is taken off the teacher's prompt, separated by commas; * is any text. noise:
-    how far back the teacher goes, as the noise's share of the variance.
+    oracle: a file in models/oracles. share: percent of the job's images. calibration: whose percentile. budget: network
+    evaluations an image, on average. best_of: the student's tries at an image. teacher: SAME or a checkpoint's title.
+    remove: what is taken off the teacher's prompt, separated by commas; * is any text. noise: how far back the teacher
+    goes, as the noise's share of the variance. modules: the teacher's VAE and text encoders where the host has
+    files for them. control: whether the teacher keeps the job's ControlNet. receipt: a report picture at the
+    gallery's end.
     """
 
     enabled: bool = False
@@ -41,6 +53,11 @@ class Choices:
     noise: float = 0.6
     keep_better: bool = True
     save_student: bool = False
+    budget: float = 12.0
+    best_of: int = 1
+    modules: Sequence[str] = ()
+    control: bool = True
+    receipt: bool = False
 
     @classmethod
     def of(cls, values: Sequence) -> Choices:
@@ -53,14 +70,14 @@ class Choices:
             return self
         if self.rule not in RULES:
             raise RefusedChoice(f"the rule is {self.rule!r}; expected one of {', '.join(RULES)}")
-        for name, low, high in (("share", 0, 100), ("percentile", 0, 100), ("steps", 1, 150), ("cfg", 0, 100)):
+        for name, low, high in RANGES:
             if not low <= float(getattr(self, name)) <= high:
                 raise RefusedChoice(f"{name} is {getattr(self, name)}; expected {low} to {high}")
         if not 0 < float(self.noise) < 1:
             raise RefusedChoice(f"noise is {self.noise}; expected more than 0 and less than 1")
         if self.oracle in (NONE, "", None):
             raise RefusedChoice("no oracle is chosen: put one into models/oracles and choose it in the panel")
-        if self.rule == PERCENTILE and self.calibration in (NONE, "", None):
-            raise RefusedChoice("'below percentile' needs a calibration: choose one, or another rule")
-        self.steps = int(self.steps)
+        if self.rule in BY_CALIBRATION and self.calibration in (NONE, "", None):
+            raise RefusedChoice(f"{self.rule!r} needs a calibration: choose one, or another rule")
+        self.steps, self.best_of = int(self.steps), int(self.best_of)
         return self

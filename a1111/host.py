@@ -64,6 +64,11 @@ def schedulers() -> list[str]:
     return [scheduler.label for scheduler in sd_schedulers.schedulers]
 
 
+def modules() -> list[str]:
+    """The VAE and text encoder files of a host that keeps them apart from checkpoints; others have none."""
+    return []
+
+
 def interrupted() -> bool:
     from modules.shared import state
 

@@ -26,16 +26,25 @@ FIELDS = {
     "noise": PREFIX + "noise",
     "keep_better": PREFIX + "keeps the better",
     "save_student": PREFIX + "saves the student's",
+    "budget": PREFIX + "budget",
+    "best_of": PREFIX + "best of",
+    "modules": PREFIX + "teacher modules",
+    "control": PREFIX + "teacher under ControlNet",
+    "receipt": PREFIX + "receipt",
 }
 
 
 def of_choices(choices) -> dict[str, object]:
     """The keys of a job, of which those that its rule does not use are left out."""
-    from .choices import PERCENTILE, RULES, WORST
+    from .choices import BUDGET, PERCENTILE, SCORE, WORST
 
-    used = {WORST: {"share"}, PERCENTILE: {"percentile", "calibration"}}.get(choices.rule, {"score"})
-    unused = {"share", "percentile", "calibration", "score"} - used
-    assert choices.rule in RULES
+    uses = {
+        WORST: {"share"},
+        PERCENTILE: {"percentile", "calibration"},
+        SCORE: {"score"},
+        BUDGET: {"budget", "calibration"},
+    }
+    unused = set().union(*uses.values()) - uses[choices.rule]
     return {key: getattr(choices, name) for name, key in FIELDS.items() if name not in unused}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from . import host, infotext
-from .choices import AUTOMATIC, NONE, PERCENTILE, RULES, SAME, SCORE, WORST, Choices
+from .choices import AUTOMATIC, BUDGET, BY_CALIBRATION, NONE, PERCENTILE, RULES, SAME, SCORE, WORST, Choices
 from .job import calibration_files
 from .oracle import oracle_files
 
@@ -29,6 +29,7 @@ def build() -> tuple[list, list]:
         with gr.Row():
             share = gr.Slider(0, 100, value=default.share, step=1, label="Worst share, %")
             percentile = gr.Slider(0, 100, value=default.percentile, step=1, label="Percentile", visible=False)
+            budget = gr.Number(value=default.budget, label="Evaluations an image", visible=False)
             calibration = gr.Dropdown([NONE, *calibration_files()], value=NONE, label="Calibration", visible=False)
             score = gr.Number(value=default.score, label="Score", visible=False)
         with gr.Row():
@@ -55,9 +56,15 @@ def build() -> tuple[list, list]:
         with gr.Row():
             keep_better = gr.Checkbox(default.keep_better, label="Keep the better one")
             save_student = gr.Checkbox(default.save_student, label="Also save the student's pictures")
+            receipt = gr.Checkbox(default.receipt, label="Receipt in the gallery")
+            control = gr.Checkbox(default.control, label="Teacher under ControlNet")
+        with gr.Row():
+            best_of = gr.Slider(1, 16, value=default.best_of, step=1, label="Best of")
+            modules = gr.Dropdown(host.modules(), value=[], multiselect=True, label="Teacher modules", visible=False)
 
     def seen(chosen):
-        return [gr.update(visible=chosen == of) for of in (WORST, PERCENTILE, PERCENTILE, SCORE)]
+        used = (chosen == WORST, chosen == PERCENTILE, chosen == BUDGET, chosen in BY_CALIBRATION, chosen == SCORE)
+        return [gr.update(visible=visible) for visible in used]
 
     def listed():
         return [
@@ -66,7 +73,7 @@ def build() -> tuple[list, list]:
             gr.update(choices=[NONE, *calibration_files()]),
         ]
 
-    rule.change(seen, inputs=[rule], outputs=[share, percentile, calibration, score], show_progress=False)
+    rule.change(seen, inputs=[rule], outputs=[share, percentile, budget, calibration, score], show_progress=False)
     refresh.click(listed, inputs=[], outputs=[oracle, teacher, calibration])
     named = locals()
     components = [named[field.name] for field in fields(Choices)]
