@@ -7,7 +7,9 @@ import re
 
 PREFIX = "Understudy "
 SCORE, SCORE_AFTER, DECISION, SIGMA = (PREFIX + name for name in ("score", "score after", "decision", "sigma"))
+EVALUATIONS, TRIES, FIRST_SEED = (PREFIX + name for name in ("evaluations", "tries", "first seed"))
 KEPT, REDONE, REVERTED = "kept", "redone", "redone but the student's was better"
+UNSCORED = "kept without a score"
 # Of a Choices' fields: the keys that paste back into the panel.
 FIELDS = {
     "enabled": "Understudy",

@@ -12,6 +12,7 @@ import torch
 from ..samplers.rollback import noise_variance
 from . import host
 from .choices import SAME, Choices
+from .counting import count_for
 
 
 @dataclass
@@ -31,10 +32,12 @@ class Picture:
 
 
 class Redone(NamedTuple):
-    """pixels: [3, H, W] in [0, 1], one for each picture. sigma: where the teacher started."""
+    """pixels: [3, H, W] in [0, 1], one for each picture. sigma: where the teacher started. evaluations: what it took
+    for each, None where that is not known."""
 
     pixels: list[torch.Tensor]
     sigma: float
+    evaluations: float | None = None
 
 
 class NotRedone(RuntimeError):
@@ -51,6 +54,7 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     shared.state.textinfo = f"Understudy: the teacher redoes {len(pictures)} pictures"
     with host.undisturbed():
         q = _processing(p, choices, pictures)
+        counted = count_for(q)
         try:
             processed = processing.process_images(q)
         except devices.NansException as error:
@@ -67,7 +71,7 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     if host.interrupted():
         raise NotRedone("interrupted")
     made = processed.images[processed.index_of_first_image :][: len(pictures)]
-    return Redone([pixels_of(image) for image in made], q.start)
+    return Redone([pixels_of(image) for image in made], q.start, counted.each)
 
 
 def teacher_prompt(prompt: str, remove: str) -> str:
