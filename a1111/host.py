@@ -94,3 +94,15 @@ def undisturbed() -> Iterator[None]:
         shared.opts.data["multiple_tqdm"] = bars
         if before is not None and history.exists() and history.read_bytes() != before:
             history.write_bytes(before)
+
+
+def set_as_the_job_has_it(p) -> None:
+    """Tiling and token merging on the network again: a pass within a job leaves them off, or another network there."""
+    from modules import processing, sd_hijack, sd_models
+
+    if hasattr(sd_models, "apply_token_merging"):
+        sd_models.apply_token_merging(p.sd_model, p.get_token_merging_ratio())
+    if hasattr(processing, "apply_circular_forge"):
+        processing.apply_circular_forge(p.sd_model, p.tiling)
+    elif hasattr(sd_hijack.model_hijack, "apply_circular"):
+        sd_hijack.model_hijack.apply_circular(p.tiling)

@@ -6,7 +6,8 @@ import json
 import re
 
 PREFIX = "Understudy "
-SCORE, SCORE_AFTER, DECISION, SIGMA = (PREFIX + name for name in ("score", "score after", "decision", "sigma"))
+OF_A_PICTURE = tuple(PREFIX + name for name in ("score", "score after", "decision", "sigma", "without"))
+SCORE, SCORE_AFTER, DECISION, SIGMA, WITHOUT = OF_A_PICTURE
 KEPT, REDONE, REVERTED = "kept", "redone", "redone but the student's was better"
 # Of a Choices' fields: the keys that paste back into the panel.
 FIELDS = {

@@ -15,7 +15,9 @@ from ..oracles.threshold import Threshold
 from . import host, infotext
 from .choices import PERCENTILE, SCORE, WORST, Choices, RefusedChoice
 from .oracle import HostedOracle
-from .second_pass import NotRedone, Picture, picture_of, redo
+from .second_pass import redo
+from .sources import Picture, frames
+from .teacher import NotRedone
 
 log = logging.getLogger(__name__)
 CALIBRATIONS = "understudy_calibrations"
@@ -23,6 +25,8 @@ CALIBRATIONS = "understudy_calibrations"
 
 def begin(p, values: Sequence) -> Job | None:
     """The job for the panel's values, None where they ask for none; what cannot be honoured is said, and off."""
+    if getattr(p, "txt2img_upscale", False):  # the hires button under the gallery: one picture of an earlier job
+        return None
     try:
         choices = Choices.of(values)
         return Job(p, choices) if choices.enabled else None
@@ -66,6 +70,7 @@ class Entry:
     decision: str = infotext.KEPT
     score_after: float | None = None
     sigma: float | None = None
+    without: str | None = None
     image: object = None
 
     def keys(self) -> dict[str, str]:
@@ -74,6 +79,8 @@ class Entry:
             found[infotext.SCORE_AFTER] = infotext.number(self.score_after)
         if self.sigma is not None:
             found[infotext.SIGMA] = infotext.number(self.sigma)
+        if self.without:
+            found[infotext.WITHOUT] = self.without
         return found
 
 
@@ -89,7 +96,7 @@ class Job:
         self.batches: list[list[Entry]] = []
         self.latents = None
         p.extra_generation_params.update(infotext.of_choices(choices))
-        for key in (infotext.SCORE, infotext.DECISION, infotext.SCORE_AFTER, infotext.SIGMA):
+        for key in infotext.OF_A_PICTURE:
             p.extra_generation_params[key] = self._asked(key)
 
     def _asked(self, key: str):
@@ -112,9 +119,10 @@ class Job:
         p, latents = self.p, self.latents
         # After a hires fix by an upscaler, or in another script's hands, the latents are no longer the pictures'.
         fits = latents is not None and len(latents) == len(images)
-        scores = self._scores(images, p.prompts)
+        pixels, around = [image.detach().cpu().float() for image in images], frames(p, len(images))
+        scores = self._scores([frame.shown(image) for frame, image in zip(around, pixels, strict=True)], p.prompts)
         entries = [
-            Entry(Picture(*facts, images[i].detach().cpu().float(), latents[i] if fits else None, scores[i]))
+            Entry(Picture(*facts, pixels[i], latents[i] if fits else None, scores[i], around[i]))
             for i, facts in enumerate(zip(p.prompts, p.negative_prompts, p.seeds, p.subseeds, strict=True))
         ]
         while len(self.batches) < p.iteration:  # a batch that never came this far
@@ -129,7 +137,7 @@ class Job:
         import torch
 
         try:
-            return self.oracle(torch.stack([image.detach().cpu().float() for image in images]), prompts)
+            return self.oracle(torch.stack(list(images)), prompts)
         except OracleError as error:
             say(self.p, f"{error}: nothing of this batch is redone")
             return [float("inf")] * len(images)
@@ -145,9 +153,12 @@ class Job:
                 entry.decision = f"not redone: {error}"
             say(self.p, f"{len(rejected)} pictures are not redone: {error}")
             return
-        after = self._scores(result.pixels, [entry.picture.prompt for entry in rejected])
+        if result.without:
+            say(self.p, f"the teacher ran without {' and '.join(result.without)}")
+        shown = [entry.picture.frame.shown(pixels) for entry, pixels in zip(rejected, result.pixels, strict=True)]
+        after = self._scores(shown, [entry.picture.prompt for entry in rejected])
         for entry, pixels, score in zip(rejected, result.pixels, after, strict=True):
-            entry.score_after, entry.sigma = score, result.sigma
+            entry.score_after, entry.sigma, entry.without = score, result.sigma, ", ".join(result.without)
             better = score > entry.picture.score or not self.choices.keep_better
             entry.decision = infotext.REDONE if better else infotext.REVERTED
             if better:
@@ -170,21 +181,26 @@ class Job:
         if remark := self.threshold.remark(len(values)):
             say(self.p, remark)
         rejected = [entry for entry, bad in zip(entries, self.threshold.rejected(values), strict=True) if bad]
-        changed = list(self._redone(rejected))
-        new = {id(entry): picture_of(pixels) for entry, pixels in changed}
+        pixels_of = {id(entry): pixels for entry, pixels in self._redone(rejected)}
         for entry in rejected:
             at = next((i for i, image in enumerate(processed.images) if image is entry.image), None)
             if at is None:
                 say(self.p, "a picture that another extension replaced is left as it is")
                 continue
-            text = infotext.with_values(processed.infotexts[at] if at < len(processed.infotexts) else "", entry.keys())
-            if at < len(processed.infotexts):
-                processed.infotexts[at] = text
-            replaced = new.get(id(entry), entry.image)
+            # Masks and composites have no text, so that a text's place is not its picture's.
+            text_at = processed.index_of_first_image + entries.index(entry)
+            known = text_at < len(processed.infotexts)
+            text = infotext.with_values(processed.infotexts[text_at] if known else "", entry.keys())
+            if known:
+                processed.infotexts[text_at] = text
+            pixels = pixels_of.get(id(entry))
+            replaced = entry.image if pixels is None else entry.picture.frame.finished(pixels)
             self._replace_file(entry.image, replaced, text)
             replaced.info["parameters"] = text
             processed.images[at] = replaced
-        if changed:
+            if pixels is not None:
+                self._new_composite(processed.images, at, entry.picture, pixels, text)
+        if pixels_of:
             self._new_grid(processed)
 
     def _replace_file(self, old, image, text: str) -> None:
@@ -208,6 +224,19 @@ class Job:
         if beside.exists():
             beside.write_text(text + "\n", encoding="utf-8")
 
+    def _new_composite(self, images: list, at: int, picture: Picture, pixels, text: str) -> None:
+        """After an inpainted picture and its mask the host shows the picture cut out by the mask: anew, too."""
+        from modules.shared import opts
+
+        mask = getattr(self.p, "mask_for_overlay", None)
+        at += 2 if opts.return_mask else 1
+        if mask is not None and opts.return_mask_composite and at < len(images):
+            composite = picture.frame.cut_out(pixels, mask)
+            self._replace_file(images[at], composite, text)
+            images[at] = composite
+        elif mask is not None and opts.save_mask_composite:
+            say(self.p, "the masked composites that were saved are of the student's pictures")
+
     def _new_grid(self, processed) -> None:
         from modules import images
 
@@ -225,7 +254,7 @@ class Job:
 
         p, picture = self.p, entry.picture
         images.save_image(
-            picture_of(picture.pixels),
+            picture.frame.finished(picture.pixels),
             p.outpath_samples,
             "",
             picture.seed,
