@@ -12,6 +12,7 @@ import torch
 from ..samplers.rollback import noise_variance
 from . import host
 from .choices import SAME, Choices
+from .trouble import NotRedone, as_not_redone, unusable
 
 
 @dataclass
@@ -31,43 +32,37 @@ class Picture:
 
 
 class Redone(NamedTuple):
-    """pixels: [3, H, W] in [0, 1], one for each picture. sigma: where the teacher started."""
+    """pixels: [3, H, W] in [0, 1], one for each picture; unusable: why not, "" for those that are good.
+
+    sigma: where the teacher started.
+    """
 
     pixels: list[torch.Tensor]
+    unusable: list[str]
     sigma: float
-
-
-class NotRedone(RuntimeError):
-    """The teacher's pass did not end: the student's pictures stay, and this says why."""
 
 
 def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     """The pictures after the teacher, in one pass. p: the student's processing. Raises NotRedone."""
-    from modules import devices, processing, shared
+    from modules import processing
 
-    if host.interrupted():
-        raise NotRedone("interrupted")
-    shared.state.job_count += 1
-    shared.state.textinfo = f"Understudy: the teacher redoes {len(pictures)} pictures"
-    with host.undisturbed():
+    if stopped := host.interrupted():
+        raise NotRedone(stopped)
+    with host.shown_pass(choices.steps, f"Understudy: the teacher redoes {len(pictures)} pictures"), host.undisturbed():
         q = _processing(p, choices, pictures)
         try:
-            processed = processing.process_images(q)
-        except devices.NansException as error:
-            raise NotRedone("the teacher made numbers that are none (NaN)") from error
-        except torch.cuda.OutOfMemoryError as error:
-            raise NotRedone("out of memory; choose a smaller batch size") from error
-        except (RuntimeError, OSError, ValueError, KeyError, AttributeError) as error:
-            raise NotRedone(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+            with as_not_redone(lambda: "the teacher's pass" if q.begun else f"loading {choices.teacher}"):
+                processed = processing.process_images(q)
         finally:
             q.close()
-            if not host.is_loaded(choices.teacher):
-                host.load_chosen_checkpoint()
-            shared.state.textinfo = None
-    if host.interrupted():
-        raise NotRedone("interrupted")
+            with as_not_redone(lambda: "loading the student's checkpoint again"):
+                if not host.is_loaded(choices.teacher):
+                    host.load_chosen_checkpoint(broken=not q.begun)
+                host.apply_to_network(p)
     made = processed.images[processed.index_of_first_image :][: len(pictures)]
-    return Redone([pixels_of(image) for image in made], q.start)
+    if (stopped := host.cut_short()) or len(made) < len(pictures):
+        raise NotRedone(stopped or host.interrupted() or "the host made no picture")
+    return Redone([pixels_of(image) for image in made], unusable(q.latents, made), q.start)
 
 
 def teacher_prompt(prompt: str, remove: str) -> str:
@@ -102,8 +97,15 @@ def _processing(p, choices: Choices, pictures: Sequence[Picture]):
         """Starts from the student's latents, or from each picture encoded by its own seed."""
 
         start = float("nan")
+        begun = False
+        latents = ()
+
+        def sample(self, *given, **named):
+            self.latents = super().sample(*given, **named)
+            return self.latents
 
         def init(self, *given):
+            self.begun = True
             super().init(*given)
             self.init_latent = torch.stack([self._latent(picture) for picture in pictures]).to(self.init_latent)
 
@@ -111,7 +113,7 @@ def _processing(p, choices: Choices, pictures: Sequence[Picture]):
             from modules import devices, shared
             from modules.sd_samplers_common import images_tensor_to_samples
 
-            if picture.latent is not None and host.is_loaded(choices.teacher):
+            if picture.latent is not None and same_space:
                 return picture.latent
             # The encoder draws from torch's own state, of which a picture would have another part beside others.
             torch.manual_seed(picture.seed)
@@ -137,8 +139,10 @@ def _processing(p, choices: Choices, pictures: Sequence[Picture]):
             return sigmas
 
     settings = {**(p.override_settings or {}), "img2img_fix_steps": True}
+    same_space = True
     if choices.teacher != SAME:
         settings["sd_model_checkpoint"] = host.checkpoint_title(choices.teacher)
+        same_space = host.is_loaded(settings["sd_model_checkpoint"])  # asked now: during the pass the teacher is it
     height, width = pictures[0].pixels.shape[1:]
     q = TeacherPass(
         outpath_samples=p.outpath_samples,
