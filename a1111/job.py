@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..oracles.base import OracleError
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.threshold import Threshold
 from . import host, infotext
@@ -17,9 +15,8 @@ from .choices import PERCENTILE, SCORE, WORST, Choices, RefusedChoice
 from .oracle import HostedOracle
 from .second_pass import redo
 from .sources import Picture, frames
-from .teacher import NotRedone
+from .trouble import NotRedone, as_not_redone, hook, say
 
-log = logging.getLogger(__name__)
 CALIBRATIONS = "understudy_calibrations"
 
 
@@ -30,16 +27,10 @@ def begin(p, values: Sequence) -> Job | None:
     try:
         choices = Choices.of(values)
         return Job(p, choices) if choices.enabled else None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, NotRedone) as error:
         say(p, f"off, since {error}")
         p.extra_generation_params["Understudy"] = f"off: {error}"
         return None
-
-
-def say(p, text: str) -> None:
-    """In the page below the pictures, and in the log."""
-    log.warning("Understudy: %s", text)
-    p.comment(f"Understudy: {text}")
 
 
 def calibration_files() -> list[str]:
@@ -74,7 +65,9 @@ class Entry:
     image: object = None
 
     def keys(self) -> dict[str, str]:
-        found = {infotext.SCORE: infotext.number(self.picture.score), infotext.DECISION: self.decision}
+        found = {infotext.DECISION: self.decision}
+        if self.picture.score == self.picture.score:
+            found[infotext.SCORE] = infotext.number(self.picture.score)
         if self.score_after is not None:
             found[infotext.SCORE_AFTER] = infotext.number(self.score_after)
         if self.sigma is not None:
@@ -89,12 +82,14 @@ class Job:
 
     def __init__(self, p, choices: Choices):
         self.p, self.choices = p, choices
-        self.oracle = HostedOracle(choices.oracle)
+        self.failed = ""
+        with as_not_redone(lambda: f"loading the oracle {choices.oracle}"):
+            self.oracle = HostedOracle(choices.oracle)
         self.threshold = threshold_of(choices, self.oracle.oracle)
         if choices.sampler not in host.samplers():
             raise RefusedChoice(f"the host has no sampler {choices.sampler!r} that starts at any noise level")
         self.batches: list[list[Entry]] = []
-        self.latents = None
+        self.latents, self.expected = None, 0
         p.extra_generation_params.update(infotext.of_choices(choices))
         for key in infotext.OF_A_PICTURE:
             p.extra_generation_params[key] = self._asked(key)
@@ -106,41 +101,53 @@ class Job:
 
         return value
 
+    @hook
     def next_batch(self) -> None:
         self.latents = None
 
+    @hook
     def sampled(self, samples) -> None:
         """post_sample. The latents are the student's, unless the host has decoded them already."""
+        if self.choices.rule == WORST and not self.expected:  # so that the host's time left counts it from the start
+            self.expected = 1
+            host.expect_pass()
         if not getattr(samples, "already_decoded", False):
             self.latents = samples.detach().cpu()
 
+    @hook
     def decoded(self, images: list) -> None:
         """postprocess_batch_list: ``images`` [3, H, W], of which redone ones are put in place."""
         p, latents = self.p, self.latents
         # After a hires fix by an upscaler, or in another script's hands, the latents are no longer the pictures'.
         fits = latents is not None and len(latents) == len(images)
         pixels, around = [image.detach().cpu().float() for image in images], frames(p, len(images))
-        scores = self._scores([frame.shown(image) for frame, image in zip(around, pixels, strict=True)], p.prompts)
+        shown = [frame.shown(image) for frame, image in zip(around, pixels, strict=True)]
+        scores, trouble = self._scores(shown, p.prompts)
+        decision = f"not scored: {trouble}" if trouble else infotext.KEPT
         entries = [
-            Entry(Picture(*facts, pixels[i], latents[i] if fits else None, scores[i], around[i]))
+            Entry(Picture(*facts, pixels[i], latents[i] if fits else None, scores[i], around[i]), decision)
             for i, facts in enumerate(zip(p.prompts, p.negative_prompts, p.seeds, p.subseeds, strict=True))
         ]
         while len(self.batches) < p.iteration:  # a batch that never came this far
             self.batches.append([])
         self.batches.append(entries)
-        if self.choices.rule != WORST:
+        if self.choices.rule != WORST and not trouble:
             flags = self.threshold.rejected(scores)
             for entry, pixels in self._redone([entry for entry, bad in zip(entries, flags, strict=True) if bad]):
                 images[entries.index(entry)] = pixels
 
-    def _scores(self, images, prompts) -> list[float]:
+    def _scores(self, images, prompts) -> tuple[list[float], str]:
+        """A score for each, or NaN for all and why: of a picture that the user cut short none is a score."""
         import torch
 
+        if trouble := host.cut_short():
+            return [float("nan")] * len(images), trouble
         try:
-            return self.oracle(torch.stack(list(images)), prompts)
-        except OracleError as error:
-            say(self.p, f"{error}: nothing of this batch is redone")
-            return [float("inf")] * len(images)
+            with as_not_redone(lambda: f"scoring by {self.oracle.name}"):
+                return self.oracle(torch.stack(list(images)), prompts), ""
+        except NotRedone as error:
+            say(self.p, f"{len(images)} pictures are not scored: {error}")
+            return [float("nan")] * len(images), str(error)
 
     def _redone(self, rejected: list[Entry]):
         """(entry, pixels) of those whose picture is the teacher's now."""
@@ -153,12 +160,24 @@ class Job:
                 entry.decision = f"not redone: {error}"
             say(self.p, f"{len(rejected)} pictures are not redone: {error}")
             return
+        for entry, reason in zip(rejected, result.unusable, strict=True):
+            entry.decision = f"not redone: {reason}" if reason else entry.decision
+        good = [i for i, reason in enumerate(result.unusable) if not reason]
+        for reason in sorted(set(result.unusable) - {""}):
+            say(self.p, f"{result.unusable.count(reason)} pictures are not redone: {reason}")
+        rejected, made = [rejected[i] for i in good], [result.pixels[i] for i in good]
+        if not rejected:
+            return
         if result.without:
             say(self.p, f"the teacher ran without {' and '.join(result.without)}")
-        shown = [entry.picture.frame.shown(pixels) for entry, pixels in zip(rejected, result.pixels, strict=True)]
-        after = self._scores(shown, [entry.picture.prompt for entry in rejected])
-        for entry, pixels, score in zip(rejected, result.pixels, after, strict=True):
-            entry.score_after, entry.sigma, entry.without = score, result.sigma, ", ".join(result.without)
+        shown = [entry.picture.frame.shown(pixels) for entry, pixels in zip(rejected, made, strict=True)]
+        after, trouble = self._scores(shown, [entry.picture.prompt for entry in rejected])
+        for entry, pixels, score in zip(rejected, made, after, strict=True):
+            entry.sigma, entry.without = result.sigma, ", ".join(result.without)
+            if trouble:
+                entry.decision = f"not redone: the teacher's picture is not scored: {trouble}"
+                continue
+            entry.score_after = score
             better = score > entry.picture.score or not self.choices.keep_better
             entry.decision = infotext.REDONE if better else infotext.REVERTED
             if better:
@@ -166,16 +185,25 @@ class Job:
                     self._save_student(entry)
                 yield entry, pixels
 
+    @hook
     def made(self, image) -> None:
         """postprocess_image_after_composite: the object that the host saves and shows."""
         batch = self.batches[self.p.iteration] if self.p.iteration < len(self.batches) else []
         if self.p.batch_index < len(batch):
             batch[self.p.batch_index].image = image
 
+    @hook
     def finish(self, processed) -> None:
         """postprocess: the worst of the whole job, in one pass; their files are replaced, and the grid is made anew."""
-        entries = [entry for batch in self.batches for entry in batch]
-        if self.choices.rule != WORST or not entries or host.interrupted():
+        host.expect_pass(-self.expected)
+        host.skip_is_over()
+        in_order = [entry for batch in self.batches for entry in batch]
+        entries = [entry for entry in in_order if entry.picture.score == entry.picture.score]
+        if self.choices.rule != WORST:
+            return
+        if stopped := host.interrupted():
+            say(self.p, f"nothing is redone: {stopped}")
+        if stopped or not entries:
             return
         values = [entry.picture.score for entry in entries]
         if remark := self.threshold.remark(len(values)):
@@ -188,7 +216,7 @@ class Job:
                 say(self.p, "a picture that another extension replaced is left as it is")
                 continue
             # Masks and composites have no text, so that a text's place is not its picture's.
-            text_at = processed.index_of_first_image + entries.index(entry)
+            text_at = processed.index_of_first_image + in_order.index(entry)
             known = text_at < len(processed.infotexts)
             text = infotext.with_values(processed.infotexts[text_at] if known else "", entry.keys())
             if known:
@@ -202,6 +230,13 @@ class Job:
                 self._new_composite(processed.images, at, entry.picture, pixels, text)
         if pixels_of:
             self._new_grid(processed)
+
+    def release(self) -> None:
+        """Let go of the pictures, since the host's own cycles keep a job for long; its texts may still be asked for."""
+        for batch in self.batches:
+            for entry in batch:
+                entry.picture.pixels = entry.picture.latent = entry.picture.frame = entry.image = None
+        self.latents = None
 
     def _replace_file(self, old, image, text: str) -> None:
         """A whole write over the file that the host saved, in its own format and with its own metadata."""

@@ -11,16 +11,13 @@ from ..samplers.rollback import noise_variance
 from . import host
 from .choices import SAME, Choices
 from .sources import Picture, picture_of
+from .trouble import NotRedone
 
 # Of an image to image job, what its mask, its region and its conditioning come from.
 CARRIED = (
     *("resize_mode", "latent_mask", "mask_round", "mask_blur_x", "mask_blur_y", "image_cfg_scale"),
     *("inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding", "inpainting_mask_invert"),
 )
-
-
-class NotRedone(RuntimeError):
-    """The teacher's pass did not end: the student's pictures stay, and this says why."""
 
 
 def teacher_prompt(prompt: str, remove: str) -> str:
@@ -40,8 +37,10 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
 
     class TeacherPass(StableDiffusionProcessingImg2Img):
         start = float("nan")
+        begun = False
 
         def init(self, prompts, seeds, subseeds):
+            self.begun, self.latents = True, []
             size, self.batches = self.batch_size, []
             for first in range(0, len(pictures), size):
                 self.batch = pictures[first : first + size]
@@ -83,8 +82,9 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
         def sample(self, *args, **kwargs):
             self.init_latent, self.image_conditioning = self.batches[self.iteration]
             samples = super().sample(*args, **kwargs)
-            if host.interrupted():  # the host forgets that a batch was skipped when the next begins
-                raise NotRedone("interrupted")
+            if stopped := host.cut_short():  # the host forgets that a batch was skipped when the next begins
+                raise NotRedone(stopped)
+            self.latents.extend(samples.detach().cpu())
             return samples
 
         def levels(self, count: int) -> torch.Tensor:

@@ -63,6 +63,9 @@ class Understudy(scripts.Script):
     def postprocess(self, p, processed, *values):
         if self.job is not None:
             self.job.finish(processed)
+            processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us
+            self.job.release()
+            self.job = None
 
 
 script_callbacks.on_before_ui(leave_path)
