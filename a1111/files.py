@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from . import infotext
 from .entry import Entry
-from .second_pass import picture_of
 
 STUDENTS = "redone; this is the student's"
 SUFFIX = "-student"
@@ -48,11 +47,11 @@ class Files:
             return
         entry.file = self.last.path
         if entry.teacher is not None and self.save_student:
-            self._write_student(entry, picture_of(entry.picture.pixels), self.last.text)
+            self._write_student(entry, entry.picture.frame.finished(entry.picture.pixels), self.last.text)
 
     def replace(self, entry: Entry, image, text: str) -> None:
         """The picture's file with another image, or another text; nothing where the host saved none."""
-        path = entry.file or _known(entry.image)
+        path = entry.file or known_file(entry.image)
         if path is None:
             return
         if self.save_student and image is not entry.image:
@@ -95,7 +94,7 @@ class Files:
                 opts.data[REPLACE] = before
 
     def _write_student(self, entry: Entry, image, text: str | None) -> None:
-        path = entry.file or _known(entry.image)
+        path = entry.file or known_file(entry.image)
         said = infotext.with_values(text or "", {infotext.DECISION: STUDENTS})
         before = getattr(image, "already_saved_as", None)
         self.write(image, path.with_name(path.stem + SUFFIX + path.suffix), said)
@@ -115,7 +114,7 @@ def written(path: Path) -> Path:
     return last
 
 
-def _known(image) -> Path | None:
+def known_file(image) -> Path | None:
     """Where the host says that it saved an image."""
     name = getattr(image, "already_saved_as", None)
     return Path(name) if name and Path(name).is_file() else None

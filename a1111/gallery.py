@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .entry import Entry
+from .files import known_file
 
 
 class Gallery:
@@ -43,6 +44,25 @@ class Gallery:
         """Texts are of pictures alone, and not of masks."""
         at = self.first + (self.entries.index(entry) if entry.place is None else entry.place)
         return at if at < len(self.processed.infotexts) else None
+
+    def renew_composite(self, entry: Entry, at: int, text: str, files) -> str:
+        """After an inpainted picture and its mask the host shows the picture cut out by the mask: anew, too.
+
+        Returns what could not be made anew, "" for nothing.
+        """
+        from modules.shared import opts
+
+        mask, images = getattr(self.p, "mask_for_overlay", None), self.processed.images
+        at += 2 if opts.return_mask else 1
+        if mask is None or not (opts.return_mask_composite or opts.save_mask_composite):
+            return ""
+        if not opts.return_mask_composite or at >= len(images):
+            return "the masked composites that were saved are of the student's pictures"
+        composite, file = entry.picture.frame.cut_out(entry.teacher, mask), known_file(images[at])
+        if file is not None:
+            files.write(composite, file, text)
+        images[at] = composite
+        return ""
 
     def renew_grid(self, files) -> None:
         """Of the pictures as they are now: the one that is shown, and the file."""

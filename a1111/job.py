@@ -18,8 +18,10 @@ from .gallery import Gallery
 from .oracle import HostedOracle
 from .receipt import show_receipt
 from .rule import calibration_of, record, require_recordable, settings_of, threshold_of
-from .second_pass import NotRedone, Picture, picture_of, redo
+from .second_pass import redo
+from .sources import Picture, frames
 from .tries import Tried, tries_of
+from .trouble import NotRedone, as_not_redone, hook, say
 
 log = logging.getLogger(__name__)
 KEPT_AS = "understudy_job"  # on the processing that it is of
@@ -28,27 +30,23 @@ KEPT_AS = "understudy_job"  # on the processing that it is of
 def begin(p, values: Sequence) -> Job | None:
     """The job for the panel's values, None where they ask for none; what cannot be honoured is said, and off."""
     job = None
+    if getattr(p, "txt2img_upscale", False):  # the hires button under the gallery: one picture of an earlier job
+        return None
     try:
         choices = Choices.of(values)
         job = Job(p, choices) if choices.enabled else None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, NotRedone) as error:
         say(p, f"off, since {error}")
         p.extra_generation_params["Understudy"] = f"off: {error}"
     setattr(p, KEPT_AS, job)
     return job
 
 
-def say(p, text: str) -> None:
-    """In the page below the pictures, and in the log."""
-    log.warning("Understudy: %s", text)
-    p.comment(f"Understudy: {text}")
-
-
 def image_saved(params) -> None:
     """on_image_saved, of any job."""
     job = getattr(params.p, KEPT_AS, None)
     if job is not None:
-        job.files.saved(params)
+        job.saved(params)
 
 
 class Job:
@@ -56,11 +54,13 @@ class Job:
 
     def __init__(self, p, choices: Choices):
         self.p, self.choices = p, choices
-        self.oracle = HostedOracle(choices.oracle)
+        self.failed = self.refusal = ""  # an error of ours; why there is no threshold
+        # A network is made of random numbers before it is filled, and image to image draws from what comes after.
+        with as_not_redone(lambda: f"loading the oracle {choices.oracle}"), torch.random.fork_rng([]):
+            self.oracle = HostedOracle(choices.oracle)
         self.settings = settings_of(p)
         self.table = calibration_of(choices, self.settings, self.oracle.oracle)
         self.threshold = None if choices.rule == BUDGET else threshold_of(choices, self.table)
-        self.refusal = ""  # why there is no threshold
         if choices.sampler not in host.samplers():
             raise RefusedChoice(f"the host has no sampler {choices.sampler!r} that starts at any noise level")
         if choices.record:
@@ -68,12 +68,13 @@ class Job:
         self.files = Files(p, choices.save_student)
         self.batches: list[list[Entry]] = []
         self.recorded: list[tuple[str, float, str]] = []
-        self.made_count, self.announced, self.processed = 0, False, None
+        self.expected = self.made_count = 0
+        self.announced = False
         self.next_batch()
         p.extra_generation_params.update(infotext.of_choices(choices))
-        for key in Entry.KEYS:
+        for key in infotext.OF_A_PICTURE:
             p.extra_generation_params[key] = self._asked(lambda entry, key=key: entry.keys().get(key))
-        if choices.best_of > 1:  # a picture's seed is its try's, which no other tries make
+        if choices.best_of > 1:  # a picture's seed is its try's: asked for by itself, it is to be made once
             p.extra_generation_params[infotext.FIELDS["best_of"]] = self._asked(lambda entry: "1", str(choices.best_of))
 
     def _asked(self, of, otherwise: str | None = None):
@@ -89,98 +90,101 @@ class Job:
     def entries(self) -> list[Entry]:
         return [entry for batch in self.batches for entry in batch]
 
-    def say(self, text: str) -> None:
-        say(self.p, text)
-        if self.processed is not None:  # which has the host's comments already
-            self.processed.comments += f"Understudy: {text}\n"
-
+    @hook
     def next_batch(self) -> None:
         self.latents: torch.Tensor | None = None
         self.tried: Tried | None = None
+        self.first_seeds: list[int] = []
         self.counted: Evaluations = count_for(self.p)
         self.shape = getattr(getattr(self.p, "rng", None), "shape", None)
         self.files.expect(None)
 
+    @hook
     def sampled(self, args) -> None:
         """post_sample. The latents are the student's, unless the host has decoded them already."""
-        samples, each = args.samples, self.counted.each
-        if not getattr(samples, "already_decoded", False):
-            self.latents = samples.detach().cpu()
+        if self.choices.rule == WORST and not self.expected:  # so that the host's time left counts it from the start
+            self.expected = 1
+            host.expect_pass()
+        if not getattr(args.samples, "already_decoded", False):
+            self.latents = args.samples.detach().cpu()
         if self.threshold is None and not self.refusal:
             try:
                 self.threshold = threshold_of(self.choices, self.table, self.counted)
             except ValueError as error:
                 self.refusal = str(error)
-                self.say(f"nothing is redone, since {error}")
-        if self.choices.best_of > 1:
-            self._try_again(args, each)
+                say(self.p, f"nothing is redone: {error}")
+        if self.choices.best_of > 1 and not host.cut_short():
+            self._try_again(args)
 
-    def _try_again(self, args, each: float | None) -> None:
+    def _try_again(self, args) -> None:
         from modules.devices import NansException
         from modules.processing import DecodedSamples
 
-        p = self.p
-        if getattr(p, "firstpass_image", None) is not None:
-            self.say("the picture that is made larger is tried once: another seed would not make another")
-            return
-        prompts = self._of_batch(p.all_prompts)
-        passes = self._passes if self.choices.rule != WORST and self.threshold is not None else None
-        first, n = Evaluations(each, self.counted.rows), self.choices.best_of
+        p, around = self.p, frames(self.p, len(args.samples))
+        start = p.iteration * p.batch_size
+        prompts = p.all_prompts[start : start + p.batch_size]
 
         def score(pixels, places) -> list[float]:
-            return self._scores(pixels, [prompts[place] for place in places])
+            shown = [around[place].shown(picture) for place, picture in zip(places, pixels, strict=True)]
+            return [value for value, _ in self._scores(shown, [prompts[place] for place in places])]
 
+        passes = self._passes if self.choices.rule != WORST and self.threshold is not None else None
         try:
-            tried = tries_of(p, args.samples, self.shape, first, n, score, passes)
+            tried = tries_of(p, args.samples, self.shape, self.counted, self.choices.best_of, score, passes)
         except NansException:
             return  # of the student's own, which the host is about to say
         if tried.problem:
-            self.say(f"tries were broken off: {tried.problem}")
-        start = p.iteration * p.batch_size
+            say(p, f"tries were broken off: {tried.problem}")
         for place, numbers in enumerate(zip(tried.seeds, tried.subseeds, strict=True)):
             p.all_seeds[start + place], p.all_subseeds[start + place] = numbers
-        self.tried, self.latents = tried, tried.latents
-        self.first_seeds = p.subseeds if p.subseed_strength else p.seeds
+        self.first_seeds = list(p.subseeds if p.subseed_strength else p.seeds)
         p.seeds, p.subseeds = list(tried.seeds), list(tried.subseeds)
+        self.tried, self.latents = tried, tried.latents
         args.samples = DecodedSamples(each.decoded for each in tried.chosen)
 
-    def _of_batch(self, values: Sequence) -> list:
-        start = self.p.iteration * self.p.batch_size
-        return list(values[start : start + self.p.batch_size])
+    def _passes(self, score: float) -> bool:
+        return not self.threshold.rejected([score])[0]
 
+    @hook
     def decoded(self, images: list) -> None:
         """postprocess_batch_list: ``images`` [3, H, W], of which redone ones are put in place."""
-        p, latents, tried = self.p, self.latents, self.tried
-        pixels = [image.detach().cpu().float() for image in images]
-        # After a hires fix by an upscaler, or in another script's hands, the latents are no longer the pictures'.
-        fits = latents is not None and len(latents) == len(images)
-        scores = self._scores(pixels, p.prompts) if tried is None else tried.scores
-        entries = [
-            Entry(Picture(*facts, pixels[i], latents[i] if fits else None, scores[i]))
-            for i, facts in enumerate(zip(p.prompts, p.negative_prompts, p.seeds, p.subseeds, strict=True))
-        ]
-        for i, entry in enumerate(entries):
-            entry.evaluations = self.counted.each if tried is None else tried.evaluations[i]
-            if not entry.scored:
-                entry.decision = infotext.UNSCORED
-            elif self.refusal:
-                entry.decision = f"not redone: {self.refusal}"
-            if tried is not None:
-                entry.tries = tried.counts[i]
-                own = entry.picture.subseed if p.subseed_strength else entry.picture.seed
-                entry.first_seed = None if own == self.first_seeds[i] else self.first_seeds[i]
-        while len(self.batches) < p.iteration:  # a batch that never came this far
+        while len(self.batches) < self.p.iteration:  # a batch that never came this far
             self.batches.append([])
+        entries = self._entries([image.detach().cpu().float() for image in images])
         self.batches.append(entries)
-        if self.choices.record:
-            firsts = pixels if tried is None else [each.pixels for each in tried.first]
-            values = scores if tried is None else tried.first_scores
-            for image, score, prompt in zip(firsts, values, p.prompts, strict=True):
-                if not math.isnan(score):
-                    self.recorded.append((image_id(image), score, prompt))
         if self.choices.rule != WORST:
             for entry in self._redone(self._rejected(entries)):
                 images[entries.index(entry)] = entry.teacher
+
+    def _entries(self, pixels: Sequence[torch.Tensor]) -> list[Entry]:
+        p, latents, tried = self.p, self.latents, self.tried
+        # After a hires fix by an upscaler, or in another script's hands, the latents are no longer the pictures'.
+        fits, around = latents is not None and len(latents) == len(pixels), frames(p, len(pixels))
+        if tried is None:
+            shown = [frame.shown(picture) for frame, picture in zip(around, pixels, strict=True)]
+            scores = self._scores(shown, p.prompts)
+        else:
+            scores = [(score, "it has none" if math.isnan(score) else "") for score in tried.scores]
+        entries = []
+        for i, facts in enumerate(zip(p.prompts, p.negative_prompts, p.seeds, p.subseeds, strict=True)):
+            score, trouble = scores[i]
+            entry = Entry(Picture(*facts, pixels[i], latents[i] if fits else None, score, around[i]))
+            entry.evaluations = self.counted.each if tried is None else tried.evaluations[i]
+            if trouble:
+                entry.decision = f"not scored: {trouble}"
+            elif self.refusal:
+                entry.decision = f"not redone: {self.refusal}"
+            if tried is not None:
+                own = entry.picture.subseed if p.subseed_strength else entry.picture.seed
+                entry.tries = tried.counts[i]
+                entry.first_seed = None if own == self.first_seeds[i] else self.first_seeds[i]
+            entries.append(entry)
+        if self.choices.record:  # the student's own, whatever tries were made of them
+            own = pixels if tried is None else [each.pixels for each in tried.first]
+            values = [score for score, _ in scores] if tried is None else tried.first_scores
+            found = zip(own, values, p.prompts, strict=True)
+            self.recorded += [(image_id(image), score, text) for image, score, text in found if not math.isnan(score)]
+        return entries
 
     def _rejected(self, entries: Sequence[Entry]) -> list[Entry]:
         scored = [entry for entry in entries if entry.scored]
@@ -189,13 +193,18 @@ class Job:
         flags = self.threshold.rejected([entry.picture.score for entry in scored])
         return [entry for entry, bad in zip(scored, flags, strict=True) if bad]
 
-    def _passes(self, score: float) -> bool:
-        return not self.threshold.rejected([score])[0]
-
-    def _scores(self, pixels: Sequence[torch.Tensor], prompts: Sequence[str]) -> list[float]:
-        scores, problem = self.oracle.each(pixels, prompts)
-        if problem:
-            self.say(f"{sum(map(math.isnan, scores))} of {len(scores)} pictures have no score: {problem}")
+    def _scores(self, images: Sequence[torch.Tensor], prompts: Sequence[str]) -> list[tuple[float, str]]:
+        """(score, "") for each, or (NaN, why): of a picture that the user cut short none is a score."""
+        if trouble := host.cut_short():
+            return [(math.nan, trouble)] * len(images)
+        try:
+            with as_not_redone(lambda: f"scoring by {self.oracle.name}"):
+                scores = self.oracle.each(images, prompts)
+        except NotRedone as error:
+            scores = [(math.nan, str(error))] * len(images)
+        troubles = [trouble for _, trouble in scores if trouble]
+        if troubles:
+            say(self.p, f"{len(troubles)} pictures are not scored: {troubles[0]}")
         return scores
 
     def _redone(self, rejected: list[Entry]) -> Iterator[Entry]:
@@ -208,14 +217,30 @@ class Job:
         except (NotRedone, RefusedChoice) as error:
             for entry in rejected:
                 entry.decision = f"not redone: {error}"
-            self.say(f"{len(rejected)} pictures are not redone: {error}")
+            say(self.p, f"{len(rejected)} pictures are not redone: {error}")
             return
-        after = self._scores(result.pixels, [entry.picture.prompt for entry in rejected])
-        for entry, pixels, score in zip(rejected, result.pixels, after, strict=True):
-            entry.score_after, entry.sigma, entry.by_teacher = score, result.sigma, result.evaluations
+        for entry, reason in zip(rejected, result.unusable, strict=True):
+            entry.decision = f"not redone: {reason}" if reason else entry.decision
+        for reason in sorted(set(result.unusable) - {""}):
+            say(self.p, f"{result.unusable.count(reason)} pictures are not redone: {reason}")
+        good = [i for i, reason in enumerate(result.unusable) if not reason]
+        rejected, made = [rejected[i] for i in good], [result.pixels[i] for i in good]
+        if not rejected:
+            return
+        if result.without:
+            say(self.p, f"the teacher ran without {' and '.join(result.without)}")
+        shown = [entry.picture.frame.shown(pixels) for entry, pixels in zip(rejected, made, strict=True)]
+        after = self._scores(shown, [entry.picture.prompt for entry in rejected])
+        for entry, pixels, (score, trouble) in zip(rejected, made, after, strict=True):
+            entry.sigma, entry.without = result.sigma, ", ".join(result.without)
+            entry.by_teacher = result.evaluations
             known = None not in (entry.evaluations, result.evaluations)
             entry.evaluations = entry.evaluations + result.evaluations if known else None
-            better = score > entry.picture.score or not self.choices.keep_better  # which NaN is not
+            if trouble:
+                entry.decision = f"not redone: the teacher's picture is not scored: {trouble}"
+                continue
+            entry.score_after = score
+            better = score > entry.picture.score or not self.choices.keep_better
             entry.decision = infotext.REDONE if better else infotext.REVERTED
             if better:
                 entry.teacher = pixels
@@ -231,8 +256,9 @@ class Job:
         often = "once for this job" if self.choices.rule == WORST else "for each batch with pictures to be redone"
         limit = getattr(opts, "sd_checkpoints_limit", None)
         advice = '; "Maximum number of checkpoints loaded at the same time" at 2 keeps both' if limit == 1 else ""
-        self.say(f"the teacher is another checkpoint, loaded {often}, and the student's after it{advice}")
+        log.info("Understudy: the teacher is another checkpoint, loaded %s, the student's after it%s", often, advice)
 
+    @hook
     def made(self, image) -> None:
         """postprocess_image_after_composite: the object that the host saves and shows."""
         batch = self.batches[self.p.iteration] if self.p.iteration < len(self.batches) else []
@@ -242,34 +268,44 @@ class Job:
         self.made_count += 1
         self.files.expect(entry)
 
+    @hook
+    def saved(self, params) -> None:
+        """on_image_saved."""
+        self.files.saved(params)
+
+    @hook
     def finish(self, processed) -> None:
         """postprocess: the worst of the whole job, in one pass; their files are replaced, and the grid is made anew."""
-        self.processed = processed
+        host.expect_pass(-self.expected)
+        host.skip_is_over()
         if self.choices.rule == WORST:
-            self._redo_worst(Gallery(self.p, processed, self.entries))
+            if stopped := host.interrupted():
+                say(self.p, f"nothing is redone: {stopped}")
+            else:
+                self._redo_worst(Gallery(self.p, processed, self.entries))
         if self.recorded:
             self._record()
         if self.choices.receipt and self.threshold is not None:
             show_receipt(self.p, processed, self.entries, self.threshold, self.files)
 
     def _redo_worst(self, gallery: Gallery) -> None:
-        places = {}
-        for entry in self._rejected(gallery.entries):
-            places[entry] = gallery.place(entry)
         if remark := self.threshold.remark(sum(entry.scored for entry in gallery.entries)):
-            self.say(remark)
-        for entry in [entry for entry, at in places.items() if at is None]:
-            self.say("a picture that another extension replaced is left as it is")
-            del places[entry]
+            say(self.p, remark)
+        rejected = self._rejected(gallery.entries)
+        places = {entry: at for entry in rejected if (at := gallery.place(entry)) is not None}
+        if len(places) < len(rejected):
+            lost = len(rejected) - len(places)
+            say(self.p, f"{lost} pictures are left as they are, since another extension put others in their places")
         changed = list(self._redone(list(places)))
         for entry, at in places.items():
-            image = gallery.processed.images[at]
+            entry.image = image = gallery.processed.images[at]
             text = infotext.with_values(gallery.text(entry), entry.keys())
-            entry.image = image
             if entry.teacher is not None:
-                image = picture_of(entry.teacher)
+                image = entry.picture.frame.finished(entry.teacher)
             self.files.replace(entry, image, text)
             gallery.put(entry, at, image, text)
+            if entry.teacher is not None and (left := gallery.renew_composite(entry, at, text, self.files)):
+                say(self.p, left)
         if changed:
             gallery.renew_grid(self.files)
 
@@ -277,6 +313,13 @@ class Job:
         try:
             table = record(self.choices.record, self.settings, self.oracle.oracle, self.recorded)
         except (ValueError, OSError) as error:
-            self.say(f"nothing is recorded, since {error}")
+            say(self.p, f"nothing is recorded: {error}")
         else:
             log.info("Understudy: calibration %s has %d scores", table.name, table.n)
+
+    def release(self) -> None:
+        """Let go of the pictures, since the host's own cycles keep a job for long; its texts may still be asked for."""
+        for entry in self.entries:
+            entry.release()
+        self.latents = self.tried = None
+        setattr(self.p, KEPT_AS, None)

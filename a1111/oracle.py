@@ -52,22 +52,18 @@ class HostedOracle:
             network.to(CPU)
             devices.torch_gc()
 
-    def each(self, images: Sequence, prompts: Sequence[str]) -> tuple[list[float], str]:
-        """Scores of pictures [3, H, W]; NaN for those that have none, without which the others are scored.
-
-        Also what the first of them lacks it for, "" where all have one.
-        """
+    def each(self, images: Sequence, prompts: Sequence[str]) -> list[tuple[float, str]]:
+        """(score, "") of each picture [3, H, W]; (NaN, why) of those that have none, without which the others have."""
         import torch
 
         if not images:
-            return [], ""
+            return []
         try:
-            return self(torch.stack(list(images)), prompts), ""
+            return [(score, "") for score in self(torch.stack(list(images)), prompts)]
         except OracleError as error:
             if len(images) == 1:
-                return [math.nan], str(error)
-        alone = [self.each([image], [prompt]) for image, prompt in zip(images, prompts, strict=True)]
-        return [score for (score,), _ in alone], next((why for _, why in alone if why), "")
+                return [(math.nan, str(error))]
+        return [self.each([image], [prompt])[0] for image, prompt in zip(images, prompts, strict=True)]
 
 
 def _device():

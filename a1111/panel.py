@@ -1,4 +1,4 @@
-"""The panel of the txt2img tab."""
+"""The panel of the txt2img and img2img tabs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .oracle import oracle_files
 from .rule import calibration_files
 
 
-def build() -> tuple[list, list]:
+def build(tab: str) -> tuple[list, list]:
     """The components in the order of Choices, and the infotext fields that paste back into them."""
     import gradio as gr
     from modules.ui_components import InputAccordion, ToolButton
 
     default = Choices()
-    with InputAccordion(False, label="Understudy", elem_id="understudy") as enabled:
+    with InputAccordion(False, label="Understudy", elem_id=f"{tab}_understudy") as enabled:
         with gr.Row():
             oracle = gr.Dropdown(
                 [NONE, *oracle_files()],

@@ -13,6 +13,7 @@ import torch
 from ..samplers.best_of import best_of, seed_of_try
 from . import host
 from .counting import Evaluations, count_for
+from .trouble import NotRedone, as_not_redone
 
 # What a processing holds for each picture of its batch, where it has it.
 PER_PICTURE = (
@@ -72,8 +73,6 @@ def tries_of(
     shape: of a picture's noise. first: what one of them took. score: (pixels, places in the batch) -> scores, NaN for
     none. passes: what needs no other try; without it all are made. A try that fails ends them; those made count.
     """
-    from modules.devices import NansException
-
     seeds, subseeds = list(p.seeds), list(p.subseeds)
     by_subseed = bool(p.subseed_strength)
     made_of, spent = [1] * len(seeds), [first.each] * len(seeds)
@@ -89,17 +88,16 @@ def tries_of(
         if number == 0:
             return firsts
         rows = places.tolist()
-        if not problem and host.interrupted():
-            problem = "interrupted"
+        problem = problem or host.interrupted()
         if problem:
             return [None] * len(rows)
         try:
-            made, each = _sampled(p, rows, [numbers(place, number) for place in rows], shape)
-        except (NansException, RuntimeError, ValueError) as error:
-            problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return [None] * len(rows)
-        if host.interrupted():
-            problem = "interrupted"
+            with as_not_redone(lambda: "another try"):
+                made, each = _sampled(p, rows, [numbers(place, number) for place in rows], shape)
+            problem = host.cut_short()
+        except NotRedone as error:
+            problem = str(error)
+        if problem:
             return [None] * len(rows)
         for place in rows:
             made_of[place] += 1
@@ -149,33 +147,29 @@ def _decoded(p, samples) -> list[Try]:
 
 def _sampled(p, rows: Sequence[int], numbers: Sequence[tuple[int, int]], shape) -> tuple[list[Try], float | None]:
     """Students of some pictures of the batch from these (seed, subseed), and what each took."""
-    from modules import devices, extra_networks, shared
+    from modules import devices, extra_networks
 
     hires = getattr(p, "enable_hr", False)
-    shared.state.job_count += 2 if hires else 1
-    shared.state.textinfo = f"Understudy: another try of {len(rows)} pictures"
-    with host.undisturbed(), _only(p, rows, numbers, shape):
+    text = f"Understudy: another try of {len(rows)} pictures"
+    progress = host.shown_pass(p.steps, text, 2 if hires else 1)
+    with progress, host.undisturbed(), _only(p, rows, numbers, shape):
         host.load_chosen_checkpoint()  # a refiner or hires fix may have had another, and other networks
         if hires and not p.disable_extra_networks:
             with devices.autocast():
                 extra_networks.activate(p, p.extra_network_data)
-        counted = count_for(p)
-        upcast = getattr(devices, "unet_needs_upcast", False)
-        try:
-            with devices.without_autocast() if upcast else devices.autocast():
-                samples = p.sample(
-                    conditioning=p.c,
-                    unconditional_conditioning=p.uc,
-                    seeds=p.seeds,
-                    subseeds=p.subseeds,
-                    subseed_strength=p.subseed_strength,
-                    prompts=p.prompts,
-                )
-            made = _decoded(p, samples)
-        finally:
-            shared.state.textinfo = None
-        shared.state.nextjob()
-    return made, counted.each
+        counted, upcast = count_for(p), getattr(devices, "unet_needs_upcast", False)
+        with devices.without_autocast() if upcast else devices.autocast():
+            samples = p.sample(
+                conditioning=p.c,
+                unconditional_conditioning=p.uc,
+                seeds=p.seeds,
+                subseeds=p.subseeds,
+                subseed_strength=p.subseed_strength,
+                prompts=p.prompts,
+            )
+        if host.cut_short():
+            return [], None
+        return _decoded(p, samples), counted.each
 
 
 @contextmanager

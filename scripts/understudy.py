@@ -34,10 +34,10 @@ class Understudy(scripts.Script):
         return "Understudy"
 
     def show(self, is_img2img):
-        return False if is_img2img else scripts.AlwaysVisible
+        return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        components, self.infotext_fields = pack("a1111.panel").build()
+        components, self.infotext_fields = pack("a1111.panel").build("img2img" if is_img2img else "txt2img")
         self.paste_field_names = [name for _, name in self.infotext_fields if isinstance(name, str)]
         return components
 
@@ -63,6 +63,9 @@ class Understudy(scripts.Script):
     def postprocess(self, p, processed, *values):
         if self.job is not None:
             self.job.finish(processed)
+            processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us
+            self.job.release()
+            self.job = None
 
 
 def image_saved(params):
