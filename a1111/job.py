@@ -17,7 +17,7 @@ from .files import Files
 from .gallery import Gallery
 from .oracle import HostedOracle
 from .receipt import show_receipt
-from .rule import calibration_of, record, require_recordable, settings_of, threshold_of
+from .rule import calibration_of, calibration_path, record, settings_of, threshold_of
 from .second_pass import redo
 from .sources import Picture, frames
 from .tries import Tried, tries_of
@@ -64,7 +64,7 @@ class Job:
         if choices.sampler not in host.samplers():
             raise RefusedChoice(f"the host has no sampler {choices.sampler!r} that starts at any noise level")
         if choices.record:
-            require_recordable(choices.record)
+            calibration_path(choices.record)  # refused before anything is made
         self.files = Files(p, choices.save_student)
         self.batches: list[list[Entry]] = []
         self.recorded: list[tuple[str, float, str]] = []

@@ -127,13 +127,6 @@ def budget_with_tries(evaluations: float, student: float, teacher: float, n: int
     return Budget(evaluations, student, more(high))
 
 
-def require_recordable(name: str) -> None:
-    """Raises ValueError where no calibration can have that name."""
-    calibration_path(name)
-    if name in PUBLISHED_CALIBRATIONS:
-        raise RefusedChoice(f"calibration {name!r} is a published table, to which no scores can be added")
-
-
 def record(name: str, settings: dict, oracle, images: Sequence[tuple[str, float, str]]) -> Calibration:
     """Scores of the student's own pictures, as (image id, score, prompt), into the calibration of that name.
 
