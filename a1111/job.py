@@ -90,6 +90,9 @@ class Job:
 
     @hook
     def next_batch(self) -> None:
+        if self.batches and self.choices.rule != WORST and not self.choices.receipt:  # nobody will ask for them again
+            for entry in self.batches[-1]:
+                entry.release()
         self.latents: torch.Tensor | None = None
         self.tried: Tried | None = None
         self.first_seeds: list[int] = []

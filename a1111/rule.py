@@ -43,12 +43,12 @@ def settings_of(p) -> dict:
     elif hasattr(p, "init_images"):
         again = {"denoising_strength": p.denoising_strength}
     return {
-        "checkpoint": p.sd_model_hash or p.sd_model_name,
-        "vae": p.sd_vae_name,
+        "checkpoint": getattr(p, "sd_model_hash", None) or p.sd_model_name,
+        "vae": getattr(p, "sd_vae_name", None),
         "clip_skip": getattr(opts, "CLIP_stop_at_last_layers", 1),
         "networks": sorted({found for prompt in p.all_prompts for found in NETWORK.findall(prompt)}),
         "sampler": p.sampler_name,
-        "scheduler": p.scheduler,
+        "scheduler": getattr(p, "scheduler", None),
         "steps": p.steps,
         "cfg": p.cfg_scale,
         "width": p.width,
