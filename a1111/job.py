@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.threshold import Threshold
 from . import host, infotext
@@ -83,7 +85,8 @@ class Job:
     def __init__(self, p, choices: Choices):
         self.p, self.choices = p, choices
         self.failed = ""
-        with as_not_redone(lambda: f"loading the oracle {choices.oracle}"):
+        # A network is made of random numbers before it is filled, and image to image draws from what comes after.
+        with as_not_redone(lambda: f"loading the oracle {choices.oracle}"), torch.random.fork_rng([]):
             self.oracle = HostedOracle(choices.oracle)
         self.threshold = threshold_of(choices, self.oracle.oracle)
         if choices.sampler not in host.samplers():
@@ -138,8 +141,6 @@ class Job:
 
     def _scores(self, images, prompts) -> tuple[list[float], str]:
         """A score for each, or NaN for all and why: of a picture that the user cut short none is a score."""
-        import torch
-
         if trouble := host.cut_short():
             return [float("nan")] * len(images), trouble
         try:

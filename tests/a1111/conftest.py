@@ -43,6 +43,8 @@ def a1111(tmp_path_factory):
         (models / "Stable-diffusion" / name).with_suffix(".yaml").write_text(config)
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
     place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
+    place(Path(__file__).with_name("controlnet"), base / "extensions" / "sd-webui-controlnet")
+    (base / "styles.csv").write_text("name,prompt,negative_prompt\nblue,{prompt} in blue,red\n")
     webui.start("--nowebui")
     yield webui
     webui.stop()
