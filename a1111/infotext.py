@@ -6,8 +6,11 @@ import json
 import re
 
 PREFIX = "Understudy "
-OF_A_PICTURE = tuple(PREFIX + name for name in ("score", "score after", "decision", "sigma", "without"))
-SCORE, SCORE_AFTER, DECISION, SIGMA, WITHOUT = OF_A_PICTURE
+OF_A_PICTURE = tuple(
+    PREFIX + name
+    for name in ("score", "score after", "decision", "sigma", "without", "evaluations", "tries", "first seed")
+)
+SCORE, SCORE_AFTER, DECISION, SIGMA, WITHOUT, EVALUATIONS, TRIES, FIRST_SEED = OF_A_PICTURE
 KEPT, REDONE, REVERTED = "kept", "redone", "redone but the student's was better"
 # Of a Choices' fields: the keys that paste back into the panel.
 FIELDS = {

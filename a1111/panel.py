@@ -6,8 +6,8 @@ from dataclasses import fields
 
 from . import host, infotext
 from .choices import AUTOMATIC, BUDGET, BY_CALIBRATION, NONE, PERCENTILE, RULES, SAME, SCORE, WORST, Choices
-from .job import calibration_files
 from .oracle import oracle_files
+from .rule import calibration_files
 
 
 def build(tab: str) -> tuple[list, list]:
@@ -61,6 +61,11 @@ def build(tab: str) -> tuple[list, list]:
         with gr.Row():
             best_of = gr.Slider(1, 16, value=default.best_of, step=1, label="Best of")
             modules = gr.Dropdown(host.modules(), value=[], multiselect=True, label="Teacher modules", visible=False)
+            record = gr.Textbox(
+                value=default.record,
+                label="Record scores as",
+                info="The calibration that the student's scores are added to; empty: none.",
+            )
 
     def seen(chosen):
         used = (chosen == WORST, chosen == PERCENTILE, chosen == BUDGET, chosen in BY_CALIBRATION, chosen == SCORE)

@@ -9,6 +9,7 @@ import torch
 
 from . import control, host
 from .choices import SAME, Choices
+from .counting import count_for
 from .sources import Picture, pixels_of
 from .teacher import teacher_pass
 from .trouble import NotRedone, as_not_redone, unusable
@@ -19,13 +20,15 @@ SOFT_INPAINTING = "Soft inpainting enabled"  # the key of the host's own script 
 class Redone(NamedTuple):
     """pixels: [3, H, W] in [0, 1] before their frames, one for each picture; unusable: why not, "" for good ones.
 
-    sigma: where the teacher started. without: what the job had and the teacher had not.
+    sigma: where the teacher started. without: what the job had and the teacher had not. evaluations: of the network for
+    each, None where they are not known.
     """
 
     pixels: list[torch.Tensor]
     unusable: list[str]
     sigma: float
     without: tuple[str, ...] = ()
+    evaluations: float | None = None
 
 
 def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
@@ -40,6 +43,7 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     same = choices.teacher == SAME or host.is_loaded(host.checkpoint_title(choices.teacher))
     script, failed = control.script_of(p), set()
     q = teacher_pass(p, choices, pictures, same)
+    counted = count_for(q)
     text = f"Understudy: the teacher redoes {len(pictures)} pictures"
     with host.shown_pass(choices.steps, text, q.n_iter), host.undisturbed(), control.set_aside(p, script):
         try:
@@ -57,7 +61,9 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     if (stopped := host.cut_short()) or len(made) < len(pictures):
         raise NotRedone(stopped or host.interrupted() or "the host made no picture")
     without = [*_refiner(p), *(["ControlNet"] if failed else [])]
-    return Redone([pixels_of(image) for image in made], unusable(q.latents, made), q.start, tuple(without))
+    evaluations = None if counted.each is None else counted.each / q.n_iter
+    pixels = [pixels_of(image) for image in made]
+    return Redone(pixels, unusable(q.latents, made), q.start, tuple(without), evaluations)
 
 
 def _refiner(p) -> list[str]:
