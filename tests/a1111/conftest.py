@@ -44,7 +44,7 @@ def a1111(tmp_path_factory):
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
     place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
     place(Path(__file__).with_name("controlnet"), base / "extensions" / "sd-webui-controlnet")
-    (base / "styles.csv").write_text("name,prompt,negative_prompt\nblue,{prompt} in blue,red\n")
+    (base / "styles.csv").write_text("name,prompt,negative_prompt\ncircle,{prompt} above a blue circle,green\n")
     webui.start("--nowebui")
     yield webui
     webui.stop()
