@@ -66,3 +66,12 @@ def test_the_teacher_runs_without_the_users_refiner_and_says_so(a1111):
         assert made.said("without")[place] == ("the refiner" if decision == "redone" else None)
         assert made.pixels[place] != bare.pixels[place]  # whose student has not been refined
     assert bare.said("without") == [None] * 2
+
+
+def test_a_job_is_one_though_another_extension_ends_and_begins_it_between(a1111):
+    job = {"batch_size": 1, "n_iter": 2}
+    detailed = {**job, "alwayson_scripts": {"detailer": {"args": [True]}}}
+    for rule in ({}, EVERY):
+        made, plain = a1111.make(*asked(**rule), **detailed), a1111.make(*asked(**rule), **job)
+        assert made.pixels == plain.pixels and made.said("decision") == plain.said("decision")
+        assert made.said("score") == plain.said("score") and None not in made.said("score")
