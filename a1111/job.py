@@ -42,6 +42,15 @@ def begin(p, values: Sequence) -> Job | None:
     return job
 
 
+def goes_on(job: Job | None, p) -> bool:
+    """Whether ``p`` is but a copy of what a running job works on.
+
+    ADetailer ends a job and starts it again around its own passes, for the sake of ControlNet, each with such a copy.
+    """
+    same = job is not None and p.extra_generation_params is job.p.extra_generation_params
+    return same and p is not job.p and hasattr(p, "batch_index")
+
+
 def image_saved(params) -> None:
     """on_image_saved, of any job."""
     job = getattr(params.p, KEPT_AS, None)

@@ -45,6 +45,8 @@ def a1111(tmp_path_factory):
         (models / "Stable-diffusion" / name).with_suffix(".yaml").write_text(config)
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
     place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
+    place(Path(__file__).with_name("stand_ins"), base / "extensions" / "stand-ins")
+    (base / "styles.csv").write_text("name,prompt,negative_prompt\ncircle,{prompt} above a blue circle,green\n")
     webui.start("--nowebui")
     yield webui
     webui.stop()
