@@ -49,14 +49,15 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     if stopped := host.interrupted():
         raise NotRedone(stopped)
     with host.shown_pass(choices.steps, f"Understudy: the teacher redoes {len(pictures)} pictures"), host.undisturbed():
-        q = _processing(p, choices, pictures)
+        switches, q = not host.is_loaded(choices.teacher), _processing(p, choices, pictures)
+        loading = f"loading {choices.teacher}"
         try:
-            with as_not_redone(lambda: "the teacher's pass" if q.begun else f"loading {choices.teacher}"):
+            with as_not_redone(lambda: loading if switches and not q.begun else "the teacher's pass"):
                 processed = processing.process_images(q)
         finally:
             q.close()
             with as_not_redone(lambda: "loading the student's checkpoint again"):
-                if not host.is_loaded(choices.teacher):
+                if switches:
                     host.load_chosen_checkpoint(broken=not q.begun)
                 host.apply_to_network(p)
     made = processed.images[processed.index_of_first_image :][: len(pictures)]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from traceback import clear_frames
 
 from . import host
 from .choices import RefusedChoice
@@ -60,6 +61,7 @@ def as_not_redone(doing: Callable[[], str]) -> Iterator[None]:
         if reason not in (NO_NUMBERS, OUT_OF_MEMORY):
             log.warning("Understudy: %s failed", doing(), exc_info=error)
             reason = f"{doing()} failed: {reason}"
+        clear_frames(error.__traceback__)  # which hold what filled the memory, and the student is to be loaded again
         raise NotRedone(reason) from error
 
 

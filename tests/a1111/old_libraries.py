@@ -13,7 +13,7 @@ import torch
 import transformers
 
 PROMPTS = ["a red star", "Café, naïve: 3 DOGS above 三", ""]
-KNOWN = ["a red star", "a blue circle above a square", "a star"]  # by the demo's oracle
+KNOWN = ["a red star", "a blue circle above a red square", "a green star"]  # by the demo's oracle
 root, asked, pictures = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("pack", Path(root) / "__init__.py", submodule_search_locations=[root])
 sys.modules["pack"] = importlib.util.module_from_spec(spec)

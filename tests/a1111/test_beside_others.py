@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from ..host.environment import PACK
 from . import watching
@@ -54,7 +55,7 @@ def test_what_others_import_is_theirs_after_forge_has_put_our_folder_first(tmp_p
     (tmp_path / "models" / "blip.py").touch()
     asked = json.dumps([*names, "models.blip"])
     command = [sys.executable, "-c", AS_FORGE, str(PACK), str(tmp_path)]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before, after, path, ours = json.loads(done.stdout)
     assert before["nodes"].startswith(str(PACK)), "this host does not leave our folder there, so nothing is shown"
@@ -66,7 +67,6 @@ def test_what_others_import_is_theirs_after_forge_has_put_our_folder_first(tmp_p
 
 
 def test_interrogates_import_is_blips(a1111):
-    assert a1111.get("/beside/interrogate")["file"] == str(
-        a1111.checkout / "repositories" / "BLIP" / "models" / "blip.py"
-    )
+    blips = a1111.checkout / "repositories" / "BLIP" / "models" / "blip.py"
+    assert Path(a1111.get("/beside/interrogate")["file"]).resolve() == blips.resolve()
     assert not [place for place in watching.seen(a1111)["path"] if "understudy-nodes" in place or place == str(PACK)]
