@@ -114,16 +114,16 @@ def expect_pass(count: int = 1) -> None:
 
 
 @contextmanager
-def shown_pass(steps: int, text: str) -> Iterator[None]:
+def shown_pass(steps: int, text: str, batches: int = 1) -> Iterator[None]:
     """One more pass in the host's progress: its bar, its time left and its text, and the console's total."""
     from modules import shared
 
     state, total = shared.state, getattr(shared.total_tqdm, "_tqdm", None)
-    expect_pass()
-    done, before = state.job_no + 1, state.textinfo
+    expect_pass(batches)
+    done, before = state.job_no + batches, state.textinfo
     state.textinfo = text
     if total is not None:
-        shared.total_tqdm.updateTotal(total.total + steps)
+        shared.total_tqdm.updateTotal(total.total + steps * batches)
     try:
         yield
     finally:  # a pass that failed is over as well
