@@ -16,6 +16,7 @@ sys.path.append(beside)
 callbacks, host = [], {name: types.ModuleType("modules." + name) for name in ("script_callbacks", "scripts")}
 host["script_callbacks"].on_before_ui = callbacks.append
 host["script_callbacks"].on_app_started = callbacks.append
+host["script_callbacks"].__getattr__ = lambda name: lambda callback: None
 host["scripts"].Script, host["scripts"].AlwaysVisible = object, object()
 sys.modules["modules"] = types.ModuleType("modules")
 for name, module in host.items():
