@@ -59,7 +59,7 @@ def student(stand_in, monkeypatch):
     stand_in.processing.decode_latent_batch = lambda model, samples, **_: list(samples)
     stand_in.devices.cpu, stand_in.devices.autocast = "cpu", nullcontext
     stand_in.rng.ImageRNG = lambda shape, seeds, **_: (shape, seeds)
-    monkeypatch.setattr(module.host, "undisturbed", nullcontext)
+    monkeypatch.setattr(module.host, "undisturbed", lambda settings: nullcontext())
     monkeypatch.setattr(module.host, "shown_pass", lambda *_: nullcontext())
     monkeypatch.setattr(module.host, "load_chosen_checkpoint", lambda: None)
 

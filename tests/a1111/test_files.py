@@ -7,6 +7,7 @@ from .server import value_of
 from .test_txt2img import asked
 from .watching_files import named, new_files
 
+LOSSY = (".jpg", ".webp", ".avif")  # of which a noisy picture of 64 pixels comes back within 25 levels on average
 ONE_BY_ONE = {"batch_size": 1, "n_iter": 4, "save_images": True}
 
 
@@ -51,7 +52,7 @@ def plain(a1111):
     return a1111.make(batch_size=1, n_iter=4)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".avif"])
+@pytest.mark.parametrize("suffix", [".png", *LOSSY])
 def test_one_by_one_the_files_are_the_pictures_in_every_format(a1111, plain, worst, suffix):
     options = {"samples_format": suffix[1:], "grid_format": suffix[1:], "save_txt": True, "n_rows": 1}
     with new_files(a1111) as files:
@@ -64,14 +65,13 @@ def test_one_by_one_the_files_are_the_pictures_in_every_format(a1111, plain, wor
         assert text_of(path) == text and path.with_suffix(".txt").read_text() == text + "\n"
         beside = path.with_name(path.stem + "-student" + suffix)
         assert (beside in students) == changed == beside.with_suffix(".txt").exists()
-        if suffix == ".png":
-            assert rgb(Image.open(path)) == new
+        assert distance(Image.open(path), new) < (25 if suffix in LOSSY else 1e-9)
         if changed:
-            assert distance(Image.open(path), new) < distance(Image.open(path), old)
-            assert distance(Image.open(beside), old) < distance(Image.open(beside), new)
+            assert distance(Image.open(beside), old) < (25 if suffix in LOSSY else 1e-9)
+            assert rgb(Image.open(beside)) != rgb(Image.open(path))
             assert value_of(text_of(beside), "Understudy decision") == "redone; this is the student's"
     assert Image.open(grid).size == (256, 64) and rgb(made.grid) == row_of(made.pixels)
-    assert distance(Image.open(grid), row_of(made.pixels)) < distance(Image.open(grid), row_of(plain.pixels))
+    assert distance(Image.open(grid), row_of(made.pixels)) < (25 if suffix in LOSSY else 1e-9)
     assert not any("partial" in path.name or path.suffix == ".tmp" for path in files)
 
 
