@@ -30,6 +30,8 @@ def leave_path(*_):
 
 
 class Understudy(scripts.Script):
+    job = None
+
     def title(self):
         return "Understudy"
 
@@ -42,7 +44,8 @@ class Understudy(scripts.Script):
         return components
 
     def process(self, p, *values):
-        self.job = pack("a1111.job").begin(p, values)
+        if not pack("a1111.job").goes_on(self.job, p):
+            self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):
         if self.job is not None:
@@ -61,7 +64,7 @@ class Understudy(scripts.Script):
             self.job.made(args.image)
 
     def postprocess(self, p, processed, *values):
-        if self.job is not None:
+        if self.job is not None and p is self.job.p:
             self.job.finish(processed)
             processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us
             self.job.release()
