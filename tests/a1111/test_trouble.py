@@ -63,7 +63,7 @@ def test_progress_counts_the_teachers_pass_from_the_start(a1111, worst):
         watching.do(a1111, command_line={"disable_console_progressbars": True})
     assert made.said("decision") == worst.said("decision")
     teachers = [look for look in looks if watching.is_teachers(look)]
-    assert teachers and teachers[0]["textinfo"] == "Understudy: the teacher redoes 1 pictures"
+    assert teachers and teachers[0]["textinfo"] == "Understudy: the teacher redoes 1 picture"
     for look in teachers:
         assert (look["state"]["job_no"], look["state"]["job_count"]) == (2, 3)
         assert look["progress"] >= 2 / 3
@@ -105,7 +105,7 @@ def test_a_teacher_that_is_stopped_leaves_the_students_pictures_and_says_so(a111
     assert [decision != "kept" for decision in made.said("decision")] == [
         decision == "redone" for decision in worst.said("decision")
     ]
-    assert watching.page(a1111) == [f"Understudy: 1 pictures are not redone: {word}"]
+    assert watching.page(a1111) == [f"Understudy: 1 picture not redone: {word}"]
     again = a1111.make(*asked(), **PAIR)
     assert again.pixels == worst.pixels and again.texts == worst.texts
 
@@ -146,7 +146,7 @@ def test_a_teacher_that_cannot_work(a1111, plain, worst, broken, teacher, words)
     assert made.pixels == plain.pixels
     assert words in not_redone(made)
     (said,) = watching.page(a1111)
-    assert words in said and "1 pictures" in said
+    assert words in said and "1 picture " in said
     host = watching.seen(a1111)
     assert host["loaded"] == "student.safetensors" and host["wrapped"] == "FrozenCLIPEmbedderWithCustomWords"
     assert a1111.make(**PAIR).pixels == plain.pixels
