@@ -65,11 +65,11 @@ def checkout(revision):
     with FileLock(f"{folder}.lock"):
         if not stamp.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            _run("git", "clone", "--quiet", "--no-checkout", REPOSITORY, folder)
-            _run("git", "-C", folder, "sparse-checkout", "init", "--no-cone")
+            run("git", "clone", "--quiet", "--no-checkout", REPOSITORY, folder)
+            run("git", "-C", folder, "sparse-checkout", "init", "--no-cone")
             rules = ["/*", *(f"!/{path}/" for path in LEFT_OUT)]
-            _run("git", "-C", folder, "sparse-checkout", "set", "--no-cone", *rules)
-            _run("git", "-C", folder, "checkout", "--quiet", "--detach", revision)
+            run("git", "-C", folder, "sparse-checkout", "set", "--no-cone", *rules)
+            run("git", "-C", folder, "checkout", "--quiet", "--detach", revision)
             stamp.touch()
     return folder
 
@@ -94,12 +94,12 @@ def python(checkouts):
         if not stamp.exists():
             for old in cache_dir().glob("environment-*"):
                 shutil.rmtree(old)
-            _run(sys.executable, "-m", "venv", folder)
+            run(sys.executable, "-m", "venv", folder)
             (folder / "host-requirements.txt").write_text("\n".join(host) + "\n")
             install = (interpreter, "-m", "pip", "install", "--quiet")
-            _run(*install, *torch)
-            _run(*install, "-r", folder / "host-requirements.txt")
-            _run(*install, "-r", PACK / "requirements.txt")
+            run(*install, *torch)
+            run(*install, "-r", folder / "host-requirements.txt")
+            run(*install, "-r", PACK / "requirements.txt")
             stamp.touch()
     return interpreter
 
@@ -127,7 +127,8 @@ def _name(requirement):
     return re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
 
 
-def _run(*command):
+def run(*command):
+    """A command that must succeed; HostUnavailable, with its last line, where it does not."""
     command = [str(part) for part in command]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
