@@ -80,6 +80,16 @@ def test_wheel_has_nothing_else(wheel_names):
     assert not [name for name in wheel_names if name.startswith(("understudy/tests", "understudy/bench"))]
 
 
+def test_the_registry_s_archive_has_what_the_wheel_has(wheel_names):
+    """And what a pack's folder needs beside it: .comfyignore keeps tests, benches and documents out."""
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-from=.comfyignore"]
+    left_out = set(subprocess.run(command, cwd=PACK, capture_output=True, text=True, check=True).stdout.split("\n"))
+    archive = {name for name in tracked_files() if name not in left_out}
+    packaged = {name.removeprefix("understudy/") for name in wheel_names if name.startswith("understudy/")}
+    beside = {"CHANGELOG.md", "LICENSE", "NOTICE", "README.md", "install.py", "pyproject.toml", "requirements.txt"}
+    assert archive == packaged | beside
+
+
 def test_import_is_light(tmp_path):
     code = "import sys, json, understudy; print(json.dumps(sorted(sys.modules)))"
     modules = set(json.loads(run_python(code, tmp_path)))

@@ -46,14 +46,15 @@ class PromptFailed(AssertionError):
 class Host:
     """One server. ``base`` is its base directory; ``models`` is a folder of shared files, laid out like ``models/``."""
 
-    def __init__(self, checkout, python, base, models, *, test_nodes=True):
+    def __init__(self, checkout, python, base, models, *, test_nodes=True, with_pack=True):
         self.checkout, self.python, self.base, self.models = Path(checkout), Path(python), Path(base), Path(models)
         self.log = self.base / "server.log"
         self.pack = self.base / "custom_nodes" / FOLDER
         self.process = self.port = None
         for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
-        place(PACK, self.pack)
+        if with_pack:
+            place(PACK, self.pack)
         if test_nodes:
             place(TEST_NODES, self.base / "custom_nodes" / "understudy-test-nodes")
 
