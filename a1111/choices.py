@@ -34,7 +34,7 @@ class Choices:
     remove: what is taken off the teacher's prompt, separated by commas; * is any text. noise: how far back the teacher
     goes, as the noise's share of the variance. modules: the teacher's VAE and text encoders where the host has
     files for them. control: whether the teacher keeps the job's ControlNet. receipt: a report picture at the
-    gallery's end.
+    gallery's end. record: the calibration that the student's scores are added to, begun where there is none.
     """
 
     enabled: bool = False
@@ -58,6 +58,7 @@ class Choices:
     modules: Sequence[str] = ()
     control: bool = True
     receipt: bool = False
+    record: str = ""
 
     @classmethod
     def of(cls, values: Sequence) -> Choices:

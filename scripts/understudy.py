@@ -30,19 +30,22 @@ def leave_path(*_):
 
 
 class Understudy(scripts.Script):
+    job = None
+
     def title(self):
         return "Understudy"
 
     def show(self, is_img2img):
-        return False if is_img2img else scripts.AlwaysVisible
+        return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        components, self.infotext_fields = pack("a1111.panel").build()
+        components, self.infotext_fields = pack("a1111.panel").build("img2img" if is_img2img else "txt2img")
         self.paste_field_names = [name for _, name in self.infotext_fields if isinstance(name, str)]
         return components
 
-    def before_process(self, p, *values):
-        self.job = pack("a1111.job").begin(p, values)
+    def process(self, p, *values):
+        if not pack("a1111.job").goes_on(self.job, p):
+            self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):
         if self.job is not None:
@@ -50,7 +53,7 @@ class Understudy(scripts.Script):
 
     def post_sample(self, p, args, *values):
         if self.job is not None:
-            self.job.sampled(args.samples)
+            self.job.sampled(args)
 
     def postprocess_batch_list(self, p, args, *values, **_):
         if self.job is not None:
@@ -61,9 +64,22 @@ class Understudy(scripts.Script):
             self.job.made(args.image)
 
     def postprocess(self, p, processed, *values):
-        if self.job is not None:
+        if self.job is not None and p is self.job.p:
             self.job.finish(processed)
+            processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us
+            self.job.release()
+            self.job = None
+
+
+def image_saved(params):
+    pack("a1111.job").image_saved(params)
+
+
+def cfg_denoiser(params):
+    pack("a1111.counting").count(params)
 
 
 script_callbacks.on_before_ui(leave_path)
 script_callbacks.on_app_started(leave_path)
+script_callbacks.on_image_saved(image_saved)
+script_callbacks.on_cfg_denoiser(cfg_denoiser)

@@ -3,11 +3,15 @@
 import os
 import re
 import shutil
+import sys
+import types
+from pathlib import Path
 
 import pytest
 
 from ..host import checkpoints
 from ..host.environment import PACK, HostUnavailable
+from ..host.server import place
 from . import environment
 from .server import WebUI
 
@@ -40,6 +44,28 @@ def a1111(tmp_path_factory):
         checkpoints.save(models / "Stable-diffusion" / name, checkpoints.checkpoint(), seed)
         (models / "Stable-diffusion" / name).with_suffix(".yaml").write_text(config)
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
+    place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
+    place(Path(__file__).with_name("stand_ins"), base / "extensions" / "stand-ins")
+    (base / "styles.csv").write_text("name,prompt,negative_prompt\ncircle,{prompt} above a blue circle,green\n")
     webui.start("--nowebui")
     yield webui
     webui.stop()
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """The host's ``modules``, each as empty as it can be; tests add what they need."""
+    found = types.SimpleNamespace()
+    package = types.ModuleType("modules")
+    package.__path__ = []
+    monkeypatch.setitem(sys.modules, "modules", package)
+    for name in ("devices", "shared", "processing", "rng", "images", "extra_networks", "sd_samplers", "sd_models"):
+        module = types.ModuleType(f"modules.{name}")
+        monkeypatch.setitem(sys.modules, f"modules.{name}", module)
+        setattr(package, name, module)
+        setattr(found, name, module)
+    found.devices.NansException = type("NansException", (Exception,), {})
+    found.devices.device, found.devices.torch_gc = "cpu", lambda: None
+    found.shared.opts = types.SimpleNamespace(data={})
+    found.shared.state = types.SimpleNamespace(interrupted=False, skipped=False, stopping_generation=False)
+    return found

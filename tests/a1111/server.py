@@ -132,8 +132,8 @@ class WebUI:
         except urllib.error.HTTPError as error:
             raise Refused(f"{error.code}: {error.read().decode(errors='replace')[:2000]}") from error
 
-    def make(self, *args, **changes) -> "Made":
-        """txt2img of four small pictures; args: the panel's values, none for a request without us."""
+    def make(self, *args, tab: str = "txt2img", **changes) -> "Made":
+        """Four small pictures; args: the panel's values, none for a request without us."""
         body = {
             "prompt": "a red star above a blue circle",
             "seed": 1,
@@ -147,8 +147,8 @@ class WebUI:
             **changes,
         }
         if args:
-            body["alwayson_scripts"] = {"understudy": {"args": list(args)}}
-        return Made(self.post("/sdapi/v1/txt2img", body))
+            body["alwayson_scripts"] = {**body.get("alwayson_scripts", {}), "understudy": {"args": list(args)}}
+        return Made(self.post(f"/sdapi/v1/{tab}", body))
 
 
 class Made:
@@ -157,7 +157,8 @@ class Made:
     def __init__(self, answer: dict):
         self.info = json.loads(answer["info"])
         first = self.info["index_of_first_image"]
-        self.images = [Image.open(io.BytesIO(base64.b64decode(data))) for data in answer["images"]][first:]
+        shown = [Image.open(io.BytesIO(base64.b64decode(data))) for data in answer["images"]]
+        self.grid, self.images = shown[0] if first else None, shown[first:]
         self.texts = self.info["infotexts"][first:]
         self.comments = self.info.get("comments", "")
 
@@ -168,6 +169,13 @@ class Made:
     def said(self, key: str) -> list[str | None]:
         """The value of "Understudy <key>" in each picture's text."""
         return [value_of(text, f"Understudy {key}") for text in self.texts]
+
+
+def encoded(image: Image.Image) -> str:
+    """As the API takes a picture."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def value_of(text: str, key: str) -> str | None:
