@@ -46,11 +46,12 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     q = teacher_pass(p, choices, pictures, same)
     counted = count_for(q)
     text = f"Understudy: the teacher redoes {len(pictures)} pictures"
-    with host.shown_pass(choices.steps, text, q.n_iter), host.undisturbed(), control.set_aside(p, script):
+    undisturbed = host.undisturbed(q.override_settings)
+    with host.shown_pass(choices.steps, text, q.n_iter), undisturbed, control.set_aside(p, script):
         try:
             if script is not None and choices.control:
                 failed = control.give(q, p, script)
-            with as_not_redone(lambda: "the teacher's pass" if q.begun else f"loading {choices.teacher}"):
+            with as_not_redone(lambda: "the teacher's pass" if same or q.begun else f"loading {choices.teacher}"):
                 processed = processing.process_images(q)
         finally:
             q.close()
