@@ -13,6 +13,7 @@ from ..oracles.base import OracleError
 from ..oracles.calibration import Calibration, CalibrationError
 from ..oracles.threshold import Threshold
 from . import host, infotext
+from .axes import with_changes
 from .choices import PERCENTILE, SCORE, WORST, Choices, RefusedChoice
 from .oracle import HostedOracle
 from .second_pass import NotRedone, Picture, picture_of, redo
@@ -23,8 +24,11 @@ CALIBRATIONS = "understudy_calibrations"
 
 def begin(p, values: Sequence) -> Job | None:
     """The job for the panel's values, None where they ask for none; what cannot be honoured is said, and off."""
+    # A plot's cells share theirs, so that what the last one said would stay.
+    said = p.extra_generation_params
+    p.extra_generation_params = {key: said[key] for key in said if not key.startswith("Understudy")}
     try:
-        choices = Choices.of(values)
+        choices = Choices.of(with_changes(p, values))
         return Job(p, choices) if choices.enabled else None
     except (ValueError, OSError) as error:
         say(p, f"off, since {error}")
