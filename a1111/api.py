@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 
 log = logging.getLogger(__name__)
 SCORE, ORACLES = "/understudy/v1/score", "/understudy/v1/oracles"
@@ -64,8 +65,16 @@ def _alone(work):
         try:
             from modules_forge.main_thread import run_and_wait_result
         except ImportError:
-            return work()
-        return run_and_wait_result(work)
+            return _after_start(work)
+        return run_and_wait_result(_after_start, work)
+
+
+def _after_start(work):
+    """The same once the first checkpoint is there: a host's start puts its own loading in torch's place meanwhile."""
+    from modules import sd_models
+
+    with getattr(sd_models.model_data, "lock", nullcontext()):
+        return work()
 
 
 def _known(name: str) -> dict[str, str | None]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 
 from ..oracles import load_oracle
 from ..oracles.prompt_syntax import prompts_to_read
 from .choices import RefusedChoice
 from .host import models_folder
-from .settings import oracle_on_cpu
 
 FOLDER = "oracles"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+DEVICE_SETTING, CPU = "understudy_oracle_device", "cpu"
 
 
 def oracle_files() -> list[str]:
@@ -35,19 +34,12 @@ class HostedOracle:
 
     def __call__(self, images, prompts: Sequence[str]) -> list[float]:
         """Scores of images [B, 3, H, W] in [0, 1] for prompts in the host's own syntax."""
-        with self.there() as score:
-            return score(images, prompts)
-
-    @contextmanager
-    def there(self) -> Iterator[Callable]:
-        """The same call, as often as is wanted with the network moved once."""
         from modules import devices
 
         network = self.oracle.network
         try:
-            if not oracle_on_cpu():
-                network.to(devices.device)
-            yield lambda images, prompts: self.oracle(images, prompts_to_read(prompts, False).texts).tolist()
+            network.to(devices.device)
+            return self.oracle(images, prompts_to_read(prompts, False).texts).tolist()
         finally:
             network.to("cpu")
             devices.torch_gc()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..oracles.base import NoScore
@@ -53,24 +53,34 @@ class Request:
             oracle = HostedOracle(self.oracle)
             if self.prompts is None and oracle.oracle.reads_prompts:
                 return WrongRequest(f"{self.oracle} reads prompts; give prompts: one text for all, or a list")
-            with oracle.there() as score:
-                scores = [self._scored(score, at) for at in range(len(self.images))]
+            scores = [score for first, images in self._groups() for score in self._scored(oracle, first, images)]
         except (ValueError, OSError) as error:
             return WrongRequest(str(error))
         return {"oracle": self.oracle, "family": oracle.oracle.family, "unit": oracle.oracle.unit, "scores": scores}
 
-    def _scored(self, score, at: int) -> float:
-        """Of one picture, since all of them decoded might not fit into memory."""
+    def _groups(self) -> Iterator[tuple[int, list]]:
+        """Where each begins, and pictures of one shape: not all at once, which might not fit into memory."""
+        group = []
+        for at, data in enumerate(self.images):
+            try:
+                image = decoded(data, upright=True)
+            except DAMAGE as error:
+                raise WrongRequest(f"images[{at}] is damaged: {error}") from error
+            together = (len(group) + 1) * image[0].numel()
+            if group and (image.shape != group[0].shape or together > PIXELS):
+                yield at - len(group), group
+                group = []
+            group.append(image)
+        yield len(self.images) - len(group), group
+
+    def _scored(self, oracle: HostedOracle, first: int, images: list) -> list[float]:
+        import torch
+
+        prompts = [""] * len(images) if self.prompts is None else self.prompts[first : first + len(images)]
         try:
-            image = decoded(self.images[at], upright=True)
-        except DAMAGE as error:
-            raise WrongRequest(f"images[{at}] is damaged: {error}") from error
-        try:
-            return score(image[None], ["" if self.prompts is None else self.prompts[at]])[0]
+            return oracle(torch.stack(images), prompts)
         except NoScore as error:
-            raise WrongRequest(f"images[{at}]: {error.reason}; {error.advice}") from error
-        except ValueError as error:
-            raise WrongRequest(f"images[{at}]: {error}") from error
+            raise WrongRequest(f"images[{first + error.image}]: {error.reason}; {error.advice}") from error
 
 
 def _prompts(given: object, count: int) -> list[str] | None:

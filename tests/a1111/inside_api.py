@@ -60,4 +60,3 @@ if GUARDED:
     open_to_all = app()
     add_routes(open_to_all)
     assert ours(open_to_all) == []
-print("passed")
