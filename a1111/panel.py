@@ -1,4 +1,4 @@
-"""The panel of the txt2img tab."""
+"""The panel of the txt2img and img2img tabs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import fields
 
 from . import host, infotext
 from .choices import AUTOMATIC, BUDGET, BY_CALIBRATION, NONE, PERCENTILE, RULES, SAME, SCORE, WORST, Choices
-from .job import calibration_files
 from .oracle import oracle_files
+from .rule import calibration_files
 
 
-def build() -> tuple[list, list]:
+def build(tab: str) -> tuple[list, list]:
     """The components in the order of Choices, and the infotext fields that paste back into them."""
     import gradio as gr
     from modules.ui_components import InputAccordion, ToolButton
 
     default = Choices()
-    with InputAccordion(False, label="Understudy", elem_id="understudy") as enabled:
+    with InputAccordion(False, label="Understudy", elem_id=f"{tab}_understudy") as enabled:
         with gr.Row():
             oracle = gr.Dropdown(
                 [NONE, *oracle_files()],
@@ -61,6 +61,11 @@ def build() -> tuple[list, list]:
         with gr.Row():
             best_of = gr.Slider(1, 16, value=default.best_of, step=1, label="Best of")
             modules = gr.Dropdown(host.modules(), value=[], multiselect=True, label="Teacher modules", visible=False)
+            record = gr.Textbox(
+                value=default.record,
+                label="Record scores as",
+                info="The calibration that the student's scores are added to; empty: none.",
+            )
 
     def seen(chosen):
         used = (chosen == WORST, chosen == PERCENTILE, chosen == BUDGET, chosen in BY_CALIBRATION, chosen == SCORE)

@@ -34,14 +34,14 @@ class Understudy(scripts.Script):
         return "Understudy"
 
     def show(self, is_img2img):
-        return False if is_img2img else scripts.AlwaysVisible
+        return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        components, self.infotext_fields = pack("a1111.panel").build()
+        components, self.infotext_fields = pack("a1111.panel").build("img2img" if is_img2img else "txt2img")
         self.paste_field_names = [name for _, name in self.infotext_fields if isinstance(name, str)]
         return components
 
-    def before_process(self, p, *values):
+    def process(self, p, *values):
         self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):
@@ -50,7 +50,7 @@ class Understudy(scripts.Script):
 
     def post_sample(self, p, args, *values):
         if self.job is not None:
-            self.job.sampled(args.samples)
+            self.job.sampled(args)
 
     def postprocess_batch_list(self, p, args, *values, **_):
         if self.job is not None:
@@ -63,6 +63,17 @@ class Understudy(scripts.Script):
     def postprocess(self, p, processed, *values):
         if self.job is not None:
             self.job.finish(processed)
+            processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us
+            self.job.release()
+            self.job = None
+
+
+def image_saved(params):
+    pack("a1111.job").image_saved(params)
+
+
+def cfg_denoiser(params):
+    pack("a1111.counting").count(params)
 
 
 def add_axes():
@@ -75,3 +86,5 @@ script_callbacks.on_before_ui(leave_path)
 script_callbacks.on_app_started(leave_path)
 script_callbacks.on_app_started(lambda _, app: pack("a1111.api").add_routes(app))
 script_callbacks.on_ui_settings(lambda: pack("a1111.settings").add())
+script_callbacks.on_image_saved(image_saved)
+script_callbacks.on_cfg_denoiser(cfg_denoiser)

@@ -5,12 +5,14 @@ import io
 import json
 import subprocess
 import zlib
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from understudy.a1111.api import ORACLES, SCORE
+from understudy.a1111.choices import Choices
 from understudy.a1111.scoring import MOST, Request, WrongRequest
 from understudy.a1111.settings import DEVICE
 from understudy.demo_family import family
@@ -134,6 +136,16 @@ def test_a_request_by_position_may_say_less_than_all(a1111):
     (info,) = (script for script in scripts if script["name"] == "understudy" and not script["is_img2img"])
     assert [arg["label"] for arg in info["args"]][:3] == ["Understudy", "Oracle", "Redo"]
     assert [arg["value"] for arg in info["args"]][:4] == [False, "none", "worst share of the job", 30.0]
+
+
+def test_a_request_by_name_is_that_by_position(a1111):
+    named = {"enabled": True, "oracle": ORACLE, "rule": "below score", "score": 1000.0, "steps": 3, "sampler": "Euler"}
+    made = a1111.make(named)
+    by_place = a1111.make(*astuple(Choices(**named)))
+    assert made.texts == by_place.texts and made.pixels == by_place.pixels != a1111.make().pixels
+    unknown = a1111.make({**named, "stepz": 3})
+    assert all("there is no 'stepz'; expected names of enabled, oracle" in text for text in unknown.texts)
+    assert unknown.pixels == a1111.make().pixels
 
 
 def test_where_the_oracle_scores_is_a_setting_of_the_hosts(a1111):

@@ -103,7 +103,7 @@ def test_changes_take_the_place_of_values_by_position_or_by_name():
     assert p_with(True, "a.pt", "below score", **{axes.RULE_VALUE: 0.5}) == Choices(
         True, "a.pt", "below score", score=0.5
     )
-    mapping = axes.with_changes(SimpleNamespace(**{axes.CHANGES: {axes.RULE_VALUE: 5.0}}), [{"rule": "budget"}, 1])
-    assert mapping == [{"rule": "budget", "budget": 5.0}, 1]
+    named = {"enabled": True, "oracle": "a.pt", "rule": "below score"}
+    assert p_with(named, False, **{axes.RULE_VALUE: 0.5}) == Choices(**named, score=0.5)
     with pytest.raises(RefusedChoice, match="the rule is 'sometimes'"):
         p_with(True, "a.pt", "sometimes", **{axes.RULE_VALUE: 0.5})
