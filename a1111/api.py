@@ -52,6 +52,8 @@ def _score_endpoint():
             found = error
         if isinstance(found, WrongRequest):
             raise HTTPException(422, str(found)) from found
+        if found is None:  # some hosts' main thread drops errors
+            raise HTTPException(500, "the pictures could not be scored; the host's log says why")
         return found
 
     return score
