@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 WORST, PERCENTILE, SCORE, BUDGET = "worst share of the job", "below percentile", "below score", "budget"
@@ -62,8 +62,16 @@ class Choices:
 
     @classmethod
     def of(cls, values: Sequence) -> Choices:
-        """From the panel's values, in order; an API request's may be fewer. Raises RefusedChoice."""
-        return cls(*values[: len(fields(cls))]).checked()
+        """From the panel's values in order, or from the first alone: a mapping of names. Raises RefusedChoice.
+
+        An API request's may be fewer; by name, what is not named is as in a new panel.
+        """
+        if not values or not isinstance(values[0], Mapping):
+            return cls(*values[: len(fields(cls))]).checked()
+        known = [field.name for field in fields(cls)]
+        if unknown := [str(name) for name in values[0] if name not in known]:
+            raise RefusedChoice(f"there is no {unknown[0]!r}; expected names of {', '.join(known)}")
+        return cls(**values[0]).checked()
 
     def checked(self) -> Choices:
         """Itself. Raises RefusedChoice for values out of their range."""

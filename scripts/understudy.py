@@ -79,7 +79,15 @@ def cfg_denoiser(params):
     pack("a1111.counting").count(params)
 
 
+def add_axes():
+    pack("a1111.axes").add()
+
+
+add_axes()  # a host without a page builds its scripts' lists before the callback
+script_callbacks.on_before_ui(add_axes)
 script_callbacks.on_before_ui(leave_path)
 script_callbacks.on_app_started(leave_path)
+script_callbacks.on_app_started(lambda _, app: pack("a1111.api").add_routes(app))
+script_callbacks.on_ui_settings(lambda: pack("a1111.settings").add())
 script_callbacks.on_image_saved(image_saved)
 script_callbacks.on_cfg_denoiser(cfg_denoiser)
