@@ -139,6 +139,7 @@ def _processing(p, choices: Choices, pictures: Sequence[Picture]):
     settings = {**(p.override_settings or {}), "img2img_fix_steps": True}
     if choices.teacher != SAME:
         settings["sd_model_checkpoint"] = host.checkpoint_title(choices.teacher)
+        settings |= host.modules_setting(choices.modules)
     height, width = pictures[0].pixels.shape[1:]
     q = TeacherPass(
         outpath_samples=p.outpath_samples,

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+from functools import cached_property
 from pathlib import Path
 
 from modules import script_callbacks, scripts
@@ -30,16 +31,26 @@ def leave_path(*_):
 
 
 class Understudy(scripts.Script):
+    last_job = ""  # in the panel, as HTML
+    job = None
+
     def title(self):
         return "Understudy"
 
     def show(self, is_img2img):
         return False if is_img2img else scripts.AlwaysVisible
 
+    @cached_property
+    def panel(self):
+        return pack("a1111.panel").Panel("img2img" if self.is_img2img else "txt2img", lambda: self.last_job)
+
     def ui(self, is_img2img):
-        components, self.infotext_fields = pack("a1111.panel").build()
-        self.paste_field_names = [name for _, name in self.infotext_fields if isinstance(name, str)]
-        return components
+        self.panel.build()
+        self.infotext_fields = self.panel.pasted
+        return self.panel.components
+
+    def after_component(self, component, **_):
+        self.panel.met(component)
 
     def before_process(self, p, *values):
         self.job = pack("a1111.job").begin(p, values)
@@ -63,6 +74,7 @@ class Understudy(scripts.Script):
     def postprocess(self, p, processed, *values):
         if self.job is not None:
             self.job.finish(processed)
+        self.last_job = pack("a1111.summary").line(self.job)
 
 
 script_callbacks.on_before_ui(leave_path)
