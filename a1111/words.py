@@ -11,12 +11,9 @@ WIDGETS = {
         "Worst share, %",
         "Percent of the whole job's pictures that are redone: those with the lowest scores.",
     ),
-    "percentile": (
-        "Percentile",
-        "Redone is what scores below this percentile of the calibration: of its pictures, so many percent do.",
-    ),
+    "percentile": ("Percentile", "A picture that scores below this percentile of the calibration is redone."),
     "calibration": ("Calibration", "Scores of the student's pictures: a file in models/understudy_calibrations."),
-    "score": ("Lowest score to keep", "Redone is what scores lower. What a score means depends on the oracle."),
+    "score": ("Lowest score to keep", "A picture that scores lower is redone. What a score means depends on the oracle."),
     "budget": (
         "Evaluations per picture",
         "The mean cost of a picture, student and teacher together, in runs of the network. As many are redone as it "

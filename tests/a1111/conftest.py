@@ -40,6 +40,6 @@ def a1111(tmp_path_factory):
         checkpoints.save(models / "Stable-diffusion" / name, checkpoints.checkpoint(), seed)
         (models / "Stable-diffusion" / name).with_suffix(".yaml").write_text(config)
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
-    webui.start("--nowebui")
+    webui.start()
     yield webui
     webui.stop()

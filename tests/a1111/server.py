@@ -77,6 +77,7 @@ class WebUI:
             self.port = probe.getsockname()[1]
         command = [self.python, self.checkout / "launch.py", "--data-dir", self.base, "--port", self.port, *ARGUMENTS]
         offline = {"PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        offline["HF_ENDPOINT"] = "http://127.0.0.1:9"  # where nobody answers
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in (*command, *arguments)],
