@@ -53,9 +53,8 @@ class Page:
 
     def write(self, selector: str, text: str):
         """Into one of the host's text fields, with the event that it listens to."""
-        self.js(
-            "const e = document.querySelector(arguments[0]); e.value = arguments[1]; updateInput(e)", selector, text
-        )
+        code = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; updateInput(e)"
+        self.js(code, selector, text)
 
     def paste(self, text: str):
         self.write("#txt2img_prompt textarea", text)
@@ -135,10 +134,8 @@ def test_the_panel_opens_and_every_widget_says_what_it_does(page):
     page.click("#txt2img_understudy_panel .label-wrap")
     page.until("the open panel", "document.querySelector('#txt2img_understudy_oracle').offsetParent")
     assert page.value("panel-checkbox") is True
-    said = page.js(
-        "return arguments[0].map(n => document.querySelector(`#txt2img_understudy_${n}`)?.title)", list(words.WIDGETS)
-    )
-    assert said == [tooltip for _, tooltip in words.WIDGETS.values()]
+    titles = "arguments[0].map(n => document.querySelector(`#txt2img_understudy_${n}`)?.title)"
+    assert page.js(f"return {titles}", list(words.WIDGETS)) == [tooltip for _, tooltip in words.WIDGETS.values()]
     assert page.text("#txt2img_understudy_last_job") == ""
     page.shot("open")
     page.shot("narrow", 520, 1400)
@@ -196,10 +193,13 @@ def test_a_students_own_settings_are_filled_in(page, a1111):
     page.click("#txt2img_understudy_settings")
     said = page.settled("what was filled in", "#txt2img_understudy_settings_said", "mine.safetensors")
     assert "LCM, SGM Uniform, 4 steps, CFG 1" in said and "But" not in said
-    host = page.js(
-        "return ['steps', 'cfg_scale', 'sampling', 'scheduler'].map(n => document.querySelector(`#txt2img_${n} input`).value)"
-    )
-    assert host == ["4", "1", "LCM", "SGM Uniform"]
+    values = "arguments[0].map(n => document.querySelector(`#txt2img_${n} input`).value)"
+    assert page.js(f"return {values}", ["steps", "cfg_scale", "sampling", "scheduler"]) == [
+        "4",
+        "1",
+        "LCM",
+        "SGM Uniform",
+    ]
     assert page.value("remove").endswith(",<lora:mine:*>") and page.value("teacher") == "same checkpoint"
     page.shot("settings", 1366, 1400)
 
