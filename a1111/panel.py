@@ -67,7 +67,7 @@ class Panel:
                 self._slider("noise", 0.01, 0.99, 0.01)
                 self._slider("best_of", 1, 16, 1)
             with FormRow(visible=bool(host.modules())):
-                self._dropdown("modules", host.modules(), multiselect=True, value=[])
+                self._made(gr.Dropdown, "modules", choices=host.modules(), multiselect=True, value=[])
             with FormRow(elem_classes=["checkboxes-row"], variant="compact"):
                 for name in ("keep_better", "save_student", "receipt", "control"):
                     self._made(gr.Checkbox, name)
@@ -94,11 +94,11 @@ class Panel:
         self.widgets[name] = widget
         return widget
 
-    def _dropdown(self, name: str, choices: list[str], **options) -> None:
+    def _dropdown(self, name: str, choices: list[str]) -> None:
         """Takes what is not listed as well: a pasted text's, of which the job then says what is wrong."""
         import gradio as gr
 
-        self._made(gr.Dropdown, name, choices=choices, allow_custom_value=True, **options)
+        self._made(gr.Dropdown, name, choices=choices, allow_custom_value=True)
 
     def _slider(self, name: str, low: float, high: float, step: float) -> None:
         import gradio as gr

@@ -103,14 +103,9 @@ def chromium():
         return "selenium is not installed (pip install -e '.[test]')"
     options = webdriver.ChromeOptions()
     options.binary_location = browser
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--window-size=1366,768",
-        "--lang=en",
-    ):
-        options.add_argument(argument)
+    alone = ("no-proxy-server", "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")  # fonts are asked for outside
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1366,768", "lang=en", *alone):
+        options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options, webdriver.ChromeService(driver))
 
