@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 WORST, PERCENTILE, SCORE, BUDGET = "worst share of the job", "below percentile", "below score", "budget"
@@ -41,7 +41,7 @@ class Choices:
     remove: what is taken off the teacher's prompt, separated by commas; * is any text. noise: how far back the teacher
     goes, as the noise's share of the variance. modules: the teacher's VAE and text encoders where the host has
     files for them. control: whether the teacher keeps the job's ControlNet. receipt: a report picture at the
-    gallery's end.
+    gallery's end. record: the calibration that the student's scores are added to, begun where there is none.
     """
 
     enabled: bool = False
@@ -65,11 +65,20 @@ class Choices:
     modules: Sequence[str] = ()
     control: bool = True
     receipt: bool = False
+    record: str = ""
 
     @classmethod
     def of(cls, values: Sequence) -> Choices:
-        """From the panel's values, in order; an API request's may be fewer. Raises RefusedChoice."""
-        return cls(*values[: len(fields(cls))]).checked()
+        """From the panel's values in order, or from the first alone: a mapping of names. Raises RefusedChoice.
+
+        An API request's may be fewer; by name, what is not named is as in a new panel.
+        """
+        if not values or not isinstance(values[0], Mapping):
+            return cls(*values[: len(fields(cls))]).checked()
+        known = [field.name for field in fields(cls)]
+        if unknown := [str(name) for name in values[0] if name not in known]:
+            raise RefusedChoice(f"there is no {unknown[0]!r}; expected names of {', '.join(known)}")
+        return cls(**values[0]).checked()
 
     def checked(self) -> Choices:
         """Itself. Raises RefusedChoice for values out of their range."""

@@ -9,8 +9,8 @@ from ..files import CheckpointError
 from ..oracles.published import by_name
 from . import fetch, host, student
 from .choices import NONE, SAME, USES
-from .job import calibration_files
 from .oracle import FOLDER, oracle_files
+from .rule import calibration_files
 
 OF_RULES = ("share", "percentile", "budget", "score", "calibration")
 

@@ -41,14 +41,29 @@ def is_loaded(title: str) -> bool:
     return title == SAME or title == sd_models.select_checkpoint().title
 
 
-def load_chosen_checkpoint() -> None:
-    """The checkpoint of the user's options again, at once: the host would leave the teacher's there."""
+def load_chosen_checkpoint(broken: bool = False) -> None:
+    """The checkpoint of the user's options again, at once: the host would leave the teacher's there.
+
+    broken: another's load failed half way. A1111 has the old network then, stripped of its text encoder's wrapper and
+    on the CPU, and Forge has none; both take it for loaded still, so that they must be made to read the file again.
+    """
     from modules import sd_models
 
     if hasattr(sd_models, "forge_model_reload"):
+        if broken and hasattr(sd_models.model_data, "forge_hash"):
+            sd_models.model_data.forge_hash = ""
         sd_models.forge_model_reload()
     else:
-        sd_models.reload_model_weights()
+        sd_models.reload_model_weights(forced_reload=broken)
+
+
+def apply_to_network(p) -> None:
+    """What the host puts on a job's network once, at the job's start, and takes off at the end of any, so of ours."""
+    from modules import sd_hijack, sd_models
+
+    if not hasattr(sd_models, "forge_model_reload"):  # which patches a copy for each batch
+        sd_models.apply_token_merging(p.sd_model, p.get_token_merging_ratio())
+        sd_hijack.model_hijack.apply_circular(p.tiling)
 
 
 def samplers() -> list[str]:
@@ -83,28 +98,67 @@ def modules_setting(chosen: Sequence[str]) -> dict[str, list[str]]:
     return {"forge_additional_modules": list(chosen)} if chosen else {}
 
 
-def interrupted() -> bool:
+def interrupted() -> str:
+    """How the user stopped the job, "" for not."""
     from modules.shared import state
 
-    return state.interrupted or state.skipped or getattr(state, "stopping_generation", False)
+    stopping = getattr(state, "stopping_generation", False)
+    return cut_short() or ("stopped after its last picture" if stopping else "")
+
+
+def cut_short() -> str:
+    """The same, but for the wish to stop once what runs is finished."""
+    from modules.shared import state
+
+    return "interrupted" if state.interrupted else "skipped" if state.skipped else ""
+
+
+def skip_is_over() -> None:
+    """What the user skipped is behind us, as it is for the host when its next batch starts."""
+    from modules.shared import state
+
+    state.skipped = False
+
+
+def expect_pass(count: int = 1) -> None:
+    """So many passes more, or fewer, in what the host's bar and its time left count."""
+    from modules.shared import state
+
+    state.job_count += count
+
+
+@contextmanager
+def shown_pass(steps: int, text: str, batches: int = 1) -> Iterator[None]:
+    """One more pass in the host's progress: its bar, its time left and its text, and the console's total."""
+    from modules import shared
+
+    state, total = shared.state, getattr(shared.total_tqdm, "_tqdm", None)
+    expect_pass(batches)
+    done, before = state.job_no + batches, state.textinfo
+    state.textinfo = text
+    if total is not None:
+        shared.total_tqdm.updateTotal(total.total + steps * batches)
+    try:
+        yield
+    finally:  # a pass that failed is over as well
+        state.job_no, state.sampling_step, state.textinfo = done, 0, before
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """The teacher's pass leaves no trace: random state, progress bars and the prompt's history are as before."""
+    """The teacher's pass leaves no trace: random state and the prompt's history are as before."""
     import torch
     from modules import shared
     from modules.paths_internal import data_path
 
     history = Path(data_path) / "params.txt"
     before = history.read_bytes() if history.exists() else None
-    bars = shared.opts.data.get("multiple_tqdm")
-    shared.opts.data["multiple_tqdm"] = False
     devices = [shared.device] if shared.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
             yield
     finally:
-        shared.opts.data["multiple_tqdm"] = bars
-        if before is not None and history.exists() and history.read_bytes() != before:
+        if before is None:
+            history.unlink(missing_ok=True)
+        elif not history.exists() or history.read_bytes() != before:
             history.write_bytes(before)

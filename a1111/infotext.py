@@ -10,7 +10,11 @@ from dataclasses import fields
 from .choices import USES, Choices
 
 PREFIX = "Understudy "
-SCORE, SCORE_AFTER, DECISION, SIGMA = (PREFIX + name for name in ("score", "score after", "decision", "sigma"))
+OF_A_PICTURE = tuple(
+    PREFIX + name
+    for name in ("score", "score after", "decision", "sigma", "without", "evaluations", "tries", "first seed")
+)
+SCORE, SCORE_AFTER, DECISION, SIGMA, WITHOUT, EVALUATIONS, TRIES, FIRST_SEED = OF_A_PICTURE
 KEPT, REDONE, REVERTED = "kept", "redone", "redone but the student's was better"
 # Of a Choices' fields: the keys that paste back into the panel. The host reads letters, digits, blanks, - and /.
 FIELDS = {

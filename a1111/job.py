@@ -3,78 +3,54 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import math
+from collections.abc import Iterator, Sequence
 
-from ..oracles.base import OracleError
-from ..oracles.calibration import Calibration, CalibrationError
-from ..oracles.threshold import Threshold
+import torch
+
+from ..oracles.scores import image_id
 from . import host, infotext
-from .choices import PERCENTILE, SCORE, WORST, Choices, RefusedChoice
+from .axes import with_changes
+from .choices import BUDGET, SAME, WORST, Choices, RefusedChoice
+from .counting import Evaluations, count_for
+from .entry import Entry
+from .files import Files
+from .gallery import Gallery
 from .oracle import HostedOracle
-from .second_pass import NotRedone, Picture, picture_of, redo
+from .receipt import show_receipt
+from .rule import calibration_of, record, require_recordable, settings_of, threshold_of
+from .second_pass import redo
+from .sources import Picture, frames
+from .tries import Tried, tries_of
+from .trouble import NotRedone, as_not_redone, hook, say
 
 log = logging.getLogger(__name__)
-CALIBRATIONS = "understudy_calibrations"
+KEPT_AS = "understudy_job"  # on the processing that it is of
 
 
 def begin(p, values: Sequence) -> Job | None:
     """The job for the panel's values, None where they ask for none; what cannot be honoured is said, and off."""
+    job = None
+    if getattr(p, "txt2img_upscale", False):  # the hires button under the gallery: one picture of an earlier job
+        return None
+    # A plot's cells share theirs, so that what the last one said would stay.
+    said = p.extra_generation_params
+    p.extra_generation_params = {key: said[key] for key in said if not key.startswith("Understudy")}
     try:
-        choices = Choices.of(values)
-        return Job(p, choices) if choices.enabled else None
-    except (ValueError, OSError) as error:
+        choices = Choices.of(with_changes(p, values))
+        job = Job(p, choices) if choices.enabled else None
+    except (ValueError, OSError, NotRedone) as error:
         say(p, f"off, since {error}")
         p.extra_generation_params["Understudy"] = f"off: {error}"
-        return None
+    setattr(p, KEPT_AS, job)
+    return job
 
 
-def say(p, text: str) -> None:
-    """In the page below the pictures, and in the log."""
-    log.warning("Understudy: %s", text)
-    p.comment(f"Understudy: {text}")
-
-
-def calibration_files() -> list[str]:
-    return sorted(path.stem for path in host.models_folder(CALIBRATIONS).glob("*.json"))
-
-
-def threshold_of(choices: Choices, oracle) -> Threshold:
-    if choices.rule == WORST:
-        return Threshold.worst_fraction(choices.share / 100)
-    if choices.rule == SCORE:
-        return Threshold.fixed(choices.score)
-    path = host.models_folder(CALIBRATIONS) / f"{choices.calibration}.json"
-    if not path.is_file():
-        there = ", ".join(calibration_files()) or "none yet"
-        raise RefusedChoice(f"no calibration {choices.calibration!r} in models/{CALIBRATIONS}; there are: {there}")
-    table = Calibration.load(path)
-    if table.oracle not in (None, oracle.fingerprint):
-        raise CalibrationError(f"calibration {choices.calibration!r} was made with another oracle than this one")
-    assert choices.rule == PERCENTILE
-    return Threshold.percentile(table, choices.percentile)
-
-
-@dataclass(eq=False)
-class Entry:
-    """A picture of the job, and what became of it. image: the host's own object, once it is made."""
-
-    picture: Picture
-    decision: str = infotext.KEPT
-    score_after: float | None = None
-    sigma: float | None = None
-    image: object = None
-
-    def keys(self) -> dict[str, str]:
-        found = {infotext.SCORE: infotext.number(self.picture.score), infotext.DECISION: self.decision}
-        if self.score_after is not None:
-            found[infotext.SCORE_AFTER] = infotext.number(self.score_after)
-        if self.sigma is not None:
-            found[infotext.SIGMA] = infotext.number(self.sigma)
-        return found
+def image_saved(params) -> None:
+    """on_image_saved, of any job."""
+    job = getattr(params.p, KEPT_AS, None)
+    if job is not None:
+        job.saved(params)
 
 
 class Job:
@@ -82,62 +58,164 @@ class Job:
 
     def __init__(self, p, choices: Choices):
         self.p, self.choices = p, choices
-        self.oracle = HostedOracle(choices.oracle)
-        self.threshold = threshold_of(choices, self.oracle.oracle)
+        self.failed = self.refusal = ""  # an error of ours; why there is no threshold
+        # A network is made of random numbers before it is filled, and image to image draws from what comes after.
+        with as_not_redone(lambda: f"loading the oracle {choices.oracle}"), torch.random.fork_rng([]):
+            self.oracle = HostedOracle(choices.oracle)
+        self.settings = settings_of(p)
+        self.table = calibration_of(choices, self.settings, self.oracle.oracle)
+        self.threshold = None if choices.rule == BUDGET else threshold_of(choices, self.table)
         if choices.sampler not in host.samplers():
             raise RefusedChoice(f"the host has no sampler {choices.sampler!r} that starts at any noise level")
+        if choices.record:
+            require_recordable(choices.record)
+        self.files = Files(p, choices.save_student)
         self.batches: list[list[Entry]] = []
-        self.latents = None
+        self.recorded: list[tuple[str, float, str]] = []
+        self.expected = self.made_count = 0
+        self.announced = False
+        self.next_batch()
         p.extra_generation_params.update(infotext.of_choices(choices))
-        for key in (infotext.SCORE, infotext.DECISION, infotext.SCORE_AFTER, infotext.SIGMA):
-            p.extra_generation_params[key] = self._asked(key)
+        for key in infotext.OF_A_PICTURE:
+            p.extra_generation_params[key] = self._asked(lambda entry, key=key: entry.keys().get(key))
+        if choices.best_of > 1:  # a picture's seed is its try's: asked for by itself, it is to be made once
+            p.extra_generation_params[infotext.FIELDS["best_of"]] = self._asked(lambda entry: "1", str(choices.best_of))
 
-    def _asked(self, key: str):
-        def value(p, index, **_):
+    def _asked(self, of, otherwise: str | None = None):
+        """What the host asks for each picture's text; one of all pictures, as a grid's, says nothing of any."""
+
+        def value(p, index, use_main_prompt=False, **_):
             batch = self.batches[p.iteration] if p.iteration < len(self.batches) else []
-            return batch[index].keys().get(key) if index < len(batch) else None
+            return of(batch[index]) if index < len(batch) and not use_main_prompt else otherwise
 
         return value
 
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for batch in self.batches for entry in batch]
+
+    @hook
     def next_batch(self) -> None:
-        self.latents = None
+        self.latents: torch.Tensor | None = None
+        self.tried: Tried | None = None
+        self.first_seeds: list[int] = []
+        self.counted: Evaluations = count_for(self.p)
+        self.shape = getattr(getattr(self.p, "rng", None), "shape", None)
+        self.files.expect(None)
 
-    def sampled(self, samples) -> None:
+    @hook
+    def sampled(self, args) -> None:
         """post_sample. The latents are the student's, unless the host has decoded them already."""
-        if not getattr(samples, "already_decoded", False):
-            self.latents = samples.detach().cpu()
+        if self.choices.rule == WORST and not self.expected:  # so that the host's time left counts it from the start
+            self.expected = 1
+            host.expect_pass()
+        if not getattr(args.samples, "already_decoded", False):
+            self.latents = args.samples.detach().cpu()
+        if self.threshold is None and not self.refusal:
+            try:
+                self.threshold = threshold_of(self.choices, self.table, self.counted)
+            except ValueError as error:
+                self.refusal = str(error)
+                say(self.p, f"nothing is redone: {error}")
+        if self.choices.best_of > 1 and not host.cut_short():
+            self._try_again(args)
 
+    def _try_again(self, args) -> None:
+        from modules.devices import NansException
+        from modules.processing import DecodedSamples
+
+        p, around = self.p, frames(self.p, len(args.samples))
+        start = p.iteration * p.batch_size
+        prompts = p.all_prompts[start : start + p.batch_size]
+
+        def score(pixels, places) -> list[float]:
+            shown = [around[place].shown(picture) for place, picture in zip(places, pixels, strict=True)]
+            return [value for value, _ in self._scores(shown, [prompts[place] for place in places])]
+
+        passes = self._passes if self.choices.rule != WORST and self.threshold is not None else None
+        try:
+            tried = tries_of(p, args.samples, self.shape, self.counted, self.choices.best_of, score, passes)
+        except NansException:
+            return  # of the student's own, which the host is about to say
+        if tried.problem:
+            say(p, f"tries were broken off: {tried.problem}")
+        for place, numbers in enumerate(zip(tried.seeds, tried.subseeds, strict=True)):
+            p.all_seeds[start + place], p.all_subseeds[start + place] = numbers
+        self.first_seeds = list(p.subseeds if p.subseed_strength else p.seeds)
+        p.seeds, p.subseeds = list(tried.seeds), list(tried.subseeds)
+        self.tried, self.latents = tried, tried.latents
+        args.samples = DecodedSamples(each.decoded for each in tried.chosen)
+
+    def _passes(self, score: float) -> bool:
+        return not self.threshold.rejected([score])[0]
+
+    @hook
     def decoded(self, images: list) -> None:
         """postprocess_batch_list: ``images`` [3, H, W], of which redone ones are put in place."""
-        p, latents = self.p, self.latents
-        # After a hires fix by an upscaler, or in another script's hands, the latents are no longer the pictures'.
-        fits = latents is not None and len(latents) == len(images)
-        scores = self._scores(images, p.prompts)
-        entries = [
-            Entry(Picture(*facts, images[i].detach().cpu().float(), latents[i] if fits else None, scores[i]))
-            for i, facts in enumerate(zip(p.prompts, p.negative_prompts, p.seeds, p.subseeds, strict=True))
-        ]
-        while len(self.batches) < p.iteration:  # a batch that never came this far
+        while len(self.batches) < self.p.iteration:  # a batch that never came this far
             self.batches.append([])
+        entries = self._entries([image.detach().cpu().float() for image in images])
         self.batches.append(entries)
         if self.choices.rule != WORST:
-            flags = self.threshold.rejected(scores)
-            for entry, pixels in self._redone([entry for entry, bad in zip(entries, flags, strict=True) if bad]):
-                images[entries.index(entry)] = pixels
+            for entry in self._redone(self._rejected(entries)):
+                images[entries.index(entry)] = entry.teacher
 
-    def _scores(self, images, prompts) -> list[float]:
-        import torch
+    def _entries(self, pixels: Sequence[torch.Tensor]) -> list[Entry]:
+        p, latents, tried = self.p, self.latents, self.tried
+        # After a hires fix by an upscaler, or in another script's hands, the latents are no longer the pictures'.
+        fits, around = latents is not None and len(latents) == len(pixels), frames(p, len(pixels))
+        if tried is None:
+            shown = [frame.shown(picture) for frame, picture in zip(around, pixels, strict=True)]
+            scores = self._scores(shown, p.prompts)
+        else:
+            scores = [(score, "it has none" if math.isnan(score) else "") for score in tried.scores]
+        entries = []
+        for i, facts in enumerate(zip(p.prompts, p.negative_prompts, p.seeds, p.subseeds, strict=True)):
+            score, trouble = scores[i]
+            entry = Entry(Picture(*facts, pixels[i], latents[i] if fits else None, score, around[i]))
+            entry.evaluations = self.counted.each if tried is None else tried.evaluations[i]
+            if trouble:
+                entry.decision = f"not scored: {trouble}"
+            elif self.refusal:
+                entry.decision = f"not redone: {self.refusal}"
+            if tried is not None:
+                own = entry.picture.subseed if p.subseed_strength else entry.picture.seed
+                entry.tries = tried.counts[i]
+                entry.first_seed = None if own == self.first_seeds[i] else self.first_seeds[i]
+            entries.append(entry)
+        if self.choices.record:  # the student's own, whatever tries were made of them
+            own = pixels if tried is None else [each.pixels for each in tried.first]
+            values = [score for score, _ in scores] if tried is None else tried.first_scores
+            found = zip(own, values, p.prompts, strict=True)
+            self.recorded += [(image_id(image), score, text) for image, score, text in found if not math.isnan(score)]
+        return entries
 
+    def _rejected(self, entries: Sequence[Entry]) -> list[Entry]:
+        scored = [entry for entry in entries if entry.scored]
+        if self.threshold is None or not scored:
+            return []
+        flags = self.threshold.rejected([entry.picture.score for entry in scored])
+        return [entry for entry, bad in zip(scored, flags, strict=True) if bad]
+
+    def _scores(self, images: Sequence[torch.Tensor], prompts: Sequence[str]) -> list[tuple[float, str]]:
+        """(score, "") for each, or (NaN, why): of a picture that the user cut short none is a score."""
+        if trouble := host.cut_short():
+            return [(math.nan, trouble)] * len(images)
         try:
-            return self.oracle(torch.stack([image.detach().cpu().float() for image in images]), prompts)
-        except OracleError as error:
-            say(self.p, f"{error}: nothing of this batch is redone")
-            return [float("inf")] * len(images)
+            with as_not_redone(lambda: f"scoring by {self.oracle.name}"):
+                scores = self.oracle.each(images, prompts)
+        except NotRedone as error:
+            scores = [(math.nan, str(error))] * len(images)
+        troubles = [trouble for _, trouble in scores if trouble]
+        if troubles:
+            say(self.p, f"{len(troubles)} pictures are not scored: {troubles[0]}")
+        return scores
 
-    def _redone(self, rejected: list[Entry]):
-        """(entry, pixels) of those whose picture is the teacher's now."""
+    def _redone(self, rejected: list[Entry]) -> Iterator[Entry]:
+        """Those whose picture is the teacher's now."""
         if not rejected:
             return
+        self._announce_teacher()
         try:
             result = redo(self.p, self.choices, [entry.picture for entry in rejected])
         except (NotRedone, RefusedChoice) as error:
@@ -145,93 +223,107 @@ class Job:
                 entry.decision = f"not redone: {error}"
             say(self.p, f"{len(rejected)} pictures are not redone: {error}")
             return
-        after = self._scores(result.pixels, [entry.picture.prompt for entry in rejected])
-        for entry, pixels, score in zip(rejected, result.pixels, after, strict=True):
-            entry.score_after, entry.sigma = score, result.sigma
+        for entry, reason in zip(rejected, result.unusable, strict=True):
+            entry.decision = f"not redone: {reason}" if reason else entry.decision
+        for reason in sorted(set(result.unusable) - {""}):
+            say(self.p, f"{result.unusable.count(reason)} pictures are not redone: {reason}")
+        good = [i for i, reason in enumerate(result.unusable) if not reason]
+        rejected, made = [rejected[i] for i in good], [result.pixels[i] for i in good]
+        if not rejected:
+            return
+        if result.without:
+            say(self.p, f"the teacher ran without {' and '.join(result.without)}")
+        shown = [entry.picture.frame.shown(pixels) for entry, pixels in zip(rejected, made, strict=True)]
+        after = self._scores(shown, [entry.picture.prompt for entry in rejected])
+        for entry, pixels, (score, trouble) in zip(rejected, made, after, strict=True):
+            entry.sigma, entry.without = result.sigma, ", ".join(result.without)
+            entry.by_teacher = result.evaluations
+            known = None not in (entry.evaluations, result.evaluations)
+            entry.evaluations = entry.evaluations + result.evaluations if known else None
+            if trouble:
+                entry.decision = f"not redone: the teacher's picture is not scored: {trouble}"
+                continue
+            entry.score_after = score
             better = score > entry.picture.score or not self.choices.keep_better
             entry.decision = infotext.REDONE if better else infotext.REVERTED
             if better:
-                if self.choices.save_student and self.choices.rule != WORST:
-                    self._save_student(entry)
-                yield entry, pixels
+                entry.teacher = pixels
+                yield entry
 
+    def _announce_teacher(self) -> None:
+        """What another checkpoint costs, once a job."""
+        from modules.shared import opts
+
+        if self.announced or self.choices.teacher == SAME or host.is_loaded(self.choices.teacher):
+            return
+        self.announced = True
+        often = "once for this job" if self.choices.rule == WORST else "for each batch with pictures to be redone"
+        limit = getattr(opts, "sd_checkpoints_limit", None)
+        advice = '; "Maximum number of checkpoints loaded at the same time" at 2 keeps both' if limit == 1 else ""
+        log.info("Understudy: the teacher is another checkpoint, loaded %s, the student's after it%s", often, advice)
+
+    @hook
     def made(self, image) -> None:
         """postprocess_image_after_composite: the object that the host saves and shows."""
         batch = self.batches[self.p.iteration] if self.p.iteration < len(self.batches) else []
-        if self.p.batch_index < len(batch):
-            batch[self.p.batch_index].image = image
+        entry = batch[self.p.batch_index] if self.p.batch_index < len(batch) else None
+        if entry is not None:
+            entry.image, entry.place = image, self.made_count
+        self.made_count += 1
+        self.files.expect(entry)
 
+    @hook
+    def saved(self, params) -> None:
+        """on_image_saved."""
+        self.files.saved(params)
+
+    @hook
     def finish(self, processed) -> None:
         """postprocess: the worst of the whole job, in one pass; their files are replaced, and the grid is made anew."""
-        entries = [entry for batch in self.batches for entry in batch]
-        if self.choices.rule != WORST or not entries or host.interrupted():
-            return
-        values = [entry.picture.score for entry in entries]
-        if remark := self.threshold.remark(len(values)):
+        host.expect_pass(-self.expected)
+        host.skip_is_over()
+        if self.choices.rule == WORST:
+            if stopped := host.interrupted():
+                say(self.p, f"nothing is redone: {stopped}")
+            else:
+                self._redo_worst(Gallery(self.p, processed, self.entries))
+        if self.recorded:
+            self._record()
+        if self.choices.receipt and self.threshold is not None:
+            show_receipt(self.p, processed, self.entries, self.threshold, self.files)
+
+    def _redo_worst(self, gallery: Gallery) -> None:
+        if remark := self.threshold.remark(sum(entry.scored for entry in gallery.entries)):
             say(self.p, remark)
-        rejected = [entry for entry, bad in zip(entries, self.threshold.rejected(values), strict=True) if bad]
-        changed = list(self._redone(rejected))
-        new = {id(entry): picture_of(pixels) for entry, pixels in changed}
-        for entry in rejected:
-            at = next((i for i, image in enumerate(processed.images) if image is entry.image), None)
-            if at is None:
-                say(self.p, "a picture that another extension replaced is left as it is")
-                continue
-            text = infotext.with_values(processed.infotexts[at] if at < len(processed.infotexts) else "", entry.keys())
-            if at < len(processed.infotexts):
-                processed.infotexts[at] = text
-            replaced = new.get(id(entry), entry.image)
-            self._replace_file(entry.image, replaced, text)
-            replaced.info["parameters"] = text
-            processed.images[at] = replaced
+        rejected = self._rejected(gallery.entries)
+        places = {entry: at for entry in rejected if (at := gallery.place(entry)) is not None}
+        if len(places) < len(rejected):
+            lost = len(rejected) - len(places)
+            say(self.p, f"{lost} pictures are left as they are, since another extension put others in their places")
+        changed = list(self._redone(list(places)))
+        for entry, at in places.items():
+            entry.image = image = gallery.processed.images[at]
+            text = infotext.with_values(gallery.text(entry), entry.keys())
+            if entry.teacher is not None:
+                image = entry.picture.frame.finished(entry.teacher)
+            self.files.replace(entry, image, text)
+            gallery.put(entry, at, image, text)
+            if entry.teacher is not None and (left := gallery.renew_composite(entry, at, text, self.files)):
+                say(self.p, left)
         if changed:
-            self._new_grid(processed)
+            gallery.renew_grid(self.files)
 
-    def _replace_file(self, old, image, text: str) -> None:
-        """A whole write over the file that the host saved, in its own format and with its own metadata."""
-        from modules import images
-
-        name = getattr(old, "already_saved_as", None)
-        if not name or not os.path.exists(name):
-            return
-        path = Path(name)
-        if self.choices.save_student and image is not old:
-            shutil.copyfile(path, path.with_name(f"{path.stem}-student{path.suffix}"))
-        partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    def _record(self) -> None:
         try:
-            images.save_image_with_geninfo(image, text, str(partial))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        image.already_saved_as = name
-        beside = path.with_suffix(".txt")
-        if beside.exists():
-            beside.write_text(text + "\n", encoding="utf-8")
+            table = record(self.choices.record, self.settings, self.oracle.oracle, self.recorded)
+        except (ValueError, OSError) as error:
+            say(self.p, f"nothing is recorded: {error}")
+        else:
+            log.info("Understudy: calibration %s has %d scores", table.name, table.n)
 
-    def _new_grid(self, processed) -> None:
-        from modules import images
-
-        if processed.index_of_first_image != 1:
-            return
-        old = processed.images[0]
-        grid = images.image_grid(processed.images[1:], self.p.batch_size)
-        text = processed.infotexts[0]
-        grid.info["parameters"] = text
-        self._replace_file(old, grid, text)
-        processed.images[0] = grid
-
-    def _save_student(self, entry: Entry) -> None:
-        from modules import images, shared
-
-        p, picture = self.p, entry.picture
-        images.save_image(
-            picture_of(picture.pixels),
-            p.outpath_samples,
-            "",
-            picture.seed,
-            picture.prompt,
-            shared.opts.samples_format,
-            info=picture.prompt,
-            p=p,
-            suffix="-student",
-        )
+    def release(self) -> None:
+        """Let go of the pictures, since the host's own cycles keep a job for long; its texts may still be asked for."""
+        for entry in self.entries:
+            entry.release()
+        self.latents = self.tried = None
+        setattr(self.p, KEPT_AS, None)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 from ..oracles import load_oracle
+from ..oracles.base import OracleError
 from ..oracles.prompt_syntax import prompts_to_read
 from .choices import RefusedChoice
 from .host import models_folder
 
+log = logging.getLogger(__name__)
 FOLDER = "oracles"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+DEVICE_SETTING, CPU = "understudy_oracle_device", "cpu"
 
 
 def oracle_files() -> list[str]:
@@ -33,17 +37,49 @@ class HostedOracle:
 
     def __call__(self, images, prompts: Sequence[str]) -> list[float]:
         """Scores of images [B, 3, H, W] in [0, 1] for prompts in the host's own syntax."""
+        import torch
         from modules import devices
 
-        network = self.oracle.network
+        network, texts = self.oracle.network, prompts_to_read(prompts, False).texts
         try:
-            network.to(devices.device)
-            return self.oracle(images, prompts_to_read(prompts, False).texts).tolist()
+            network.to(_device())
+            return self.oracle(images, texts).tolist()
+        except torch.cuda.OutOfMemoryError:
+            log.warning("Understudy: the oracle does not fit beside the host's networks, and scores on the CPU")
+            network.to(CPU)
+            return self.oracle(images, texts).tolist()
         finally:
-            network.to("cpu")
+            network.to(CPU)
             devices.torch_gc()
 
+    def each(self, images: Sequence, prompts: Sequence[str]) -> list[tuple[float, str]]:
+        """(score, "") of each picture [3, H, W]; (NaN, why) of those that have none, without which the others have."""
+        import torch
 
-@lru_cache(maxsize=1)
+        if not images:
+            return []
+        try:
+            return [(score, "") for score in self(torch.stack(list(images)), prompts)]
+        except OracleError as error:
+            if len(images) == 1:
+                return [(math.nan, str(error))]
+        return [self.each([image], [prompt])[0] for image, prompt in zip(images, prompts, strict=True)]
+
+
+def _device():
+    """The host's, or the CPU where its settings say so."""
+    from modules import devices, shared
+
+    chosen = str(getattr(shared.opts, DEVICE_SETTING, "") or "")
+    return CPU if chosen.lower() == CPU else devices.device
+
+
+_held: dict[tuple[str, int], object] = {}  # at most one
+
+
 def _loaded(path: str, changed: int):
-    return load_oracle(path)
+    """The oracle in a file, which stays in memory until another is asked for."""
+    if (path, changed) not in _held:
+        _held.clear()  # first: never two of them
+        _held[path, changed] = load_oracle(path)
+    return _held[path, changed]

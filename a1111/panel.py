@@ -8,8 +8,8 @@ from dataclasses import fields
 from . import events, host, infotext, words
 from .choices import NONE, RULES, SAME, USES, Choices
 from .fetch import offered
-from .job import calibration_files
 from .oracle import oracle_files
+from .rule import calibration_files
 
 
 class Panel:
@@ -71,6 +71,8 @@ class Panel:
             with FormRow(elem_classes=["checkboxes-row"], variant="compact"):
                 for name in ("keep_better", "save_student", "receipt", "control"):
                     self._made(gr.Checkbox, name)
+            with FormRow():
+                self._made(gr.Textbox, "record")
             self.settings = self._button("settings", words.SETTINGS)
             self.settings_said = gr.HTML(elem_id=self._id("settings_said"))
         events.of_panel(self)

@@ -9,7 +9,7 @@ from . import infotext, words
 
 def line(job) -> str:
     """HTML, each word in an element of its own, as the host translates whole texts; nothing without a job."""
-    decisions = [entry.decision for batch in job.batches for entry in batch] if job is not None else []
+    decisions = [entry.decision for batch in job.batches for entry in batch if entry.scored] if job else []
     if not decisions:
         return ""
     kinds = Counter(_kind(decision) for decision in decisions)

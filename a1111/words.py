@@ -13,7 +13,10 @@ WIDGETS = {
     ),
     "percentile": ("Percentile", "A picture that scores below this percentile of the calibration is redone."),
     "calibration": ("Calibration", "Scores of the student's pictures: a file in models/understudy_calibrations."),
-    "score": ("Lowest score to keep", "A picture that scores lower is redone. What a score means depends on the oracle."),
+    "score": (
+        "Lowest score to keep",
+        "A picture that scores lower is redone. What a score means depends on the oracle.",
+    ),
     "budget": (
         "Evaluations per picture",
         "The mean cost of a picture, student and teacher together, in runs of the network. As many are redone as it "
@@ -42,6 +45,10 @@ WIDGETS = {
     "keep_better": ("Keep the better one", "The student's picture stays where the teacher's scores lower."),
     "save_student": ("Save the student's pictures too", "Beside the teacher's, with -student at the name's end."),
     "receipt": ("Receipt", "A report picture at the end of the gallery: scores, decisions and costs."),
+    "record": (
+        "Record scores as",
+        "The calibration that the scores of the student's pictures are added to, begun where there is none. Empty: none.",
+    ),
     "control": ("ControlNet for the teacher", "The teacher keeps the job's ControlNet, where the host allows it."),
 }
 REFRESH = "Look for new oracles, checkpoints and calibrations"

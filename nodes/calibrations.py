@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 
 from ..oracles.calibration import Calibration, CalibrationError
+from ..oracles.calibration_names import names_in
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
-from .folders import NONE, calibration_path, calibrations_folder, composed
+from .folders import NONE, calibration_path, calibrations_folder
 from .upstream import demo_settings
 
 ENOUGH_FOR_INTERVALS = 50
@@ -24,7 +25,7 @@ class ShippedCalibration(Calibration):
 def known_calibrations() -> list[str]:
     """Names for the combo: the user's own and those that come with the pack."""
     shipped = [name for name, path in SHIPPED.items() if path.is_file()]
-    own = sorted(composed(path.stem) for path in calibrations_folder().glob("*.json"))
+    own = names_in(calibrations_folder())
     return [*own, *shipped, *PUBLISHED_CALIBRATIONS, NONE]
 
 

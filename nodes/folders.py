@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from pathlib import Path
 
 from ..files.student_file import is_student
+from ..oracles.calibration_names import NONE, calibration_file
 from .remembered import Remembered
 
 ORACLES = "oracles"
@@ -14,16 +13,9 @@ PREDICTORS = "understudy_predictors"
 CLIP_VISION = "clip_vision"
 STUDENTS = ("loras", "diffusion_models", "checkpoints", "controlnet")
 MODELS = ("checkpoints", "diffusion_models", "unet_gguf", "loras")  # the third is a pack's
-NONE = "none"  # a combo's entry for no file
 
 NO_PREDICTOR = "put a predictor into models/understudy_predictors, then press R"
 NO_ORACLE = "put an oracle into models/oracles, then press R"  # the combo's entry where there is none
-
-# Beside letters, their marks and digits of any script; the last two join or part letters in some of them.
-_BETWEEN = " ._-\u200c\u200d"
-LONGEST_NAME, LONGEST_BYTES = 64, 200  # a file's name has 255 bytes, and a temporary one is longer
-# File names that Windows keeps for itself.
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³])(\..*)?", re.IGNORECASE)
 
 
 def add_model_folders() -> None:
@@ -143,36 +135,5 @@ def calibrations_folder() -> Path:
 
 
 def calibration_path(name: str) -> Path:
-    """The file of the user's calibration ``name``; ValueError for a name that could not be one plain file anywhere.
-
-    The same letters may be written in two ways (é, or e and a mark): both are one name.
-    """
-    name = composed(name)
-    if not _is_a_name(name):
-        raise ValueError(
-            f"calibration name {name!r}: expected 1 to {LONGEST_NAME} letters or digits of any script, spaces, dots, "
-            f"'-' or '_', beginning with a letter or digit, not ending with a space or dot, at most {LONGEST_BYTES} "
-            f"bytes, and neither {NONE!r} nor a name that Windows reserves"
-        )
-    folder = calibrations_folder()
-    # A file that came from another system may have the other way of writing.
-    return next((path for path in folder.glob("*.json") if composed(path.stem) == name), folder / f"{name}.json")
-
-
-def composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _is_a_name(name: str) -> bool:
-    def letter(sign: str, kinds: str = "LN") -> bool:
-        return unicodedata.category(sign)[0] in kinds
-
-    return (
-        1 <= len(name) <= LONGEST_NAME
-        and len(name.encode("utf-8", "surrogatepass")) <= LONGEST_BYTES
-        and letter(name[0])
-        and all(letter(sign, "LNM") or sign in _BETWEEN for sign in name)
-        and not name.endswith((" ", "."))
-        and not _RESERVED.fullmatch(name)
-        and name.lower() != NONE
-    )
+    """The file of the user's calibration ``name``; ValueError for a name that could not be one plain file anywhere."""
+    return calibration_file(calibrations_folder(), name)

@@ -38,7 +38,7 @@ class Understudy(scripts.Script):
         return "Understudy"
 
     def show(self, is_img2img):
-        return False if is_img2img else scripts.AlwaysVisible
+        return scripts.AlwaysVisible
 
     @cached_property
     def panel(self):
@@ -52,7 +52,7 @@ class Understudy(scripts.Script):
     def after_component(self, component, **_):
         self.panel.met(component)
 
-    def before_process(self, p, *values):
+    def process(self, p, *values):
         self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):
@@ -61,7 +61,7 @@ class Understudy(scripts.Script):
 
     def post_sample(self, p, args, *values):
         if self.job is not None:
-            self.job.sampled(args.samples)
+            self.job.sampled(args)
 
     def postprocess_batch_list(self, p, args, *values, **_):
         if self.job is not None:
@@ -72,10 +72,32 @@ class Understudy(scripts.Script):
             self.job.made(args.image)
 
     def postprocess(self, p, processed, *values):
+        self.last_job = ""
         if self.job is not None:
             self.job.finish(processed)
-        self.last_job = pack("a1111.summary").line(self.job)
+            self.last_job = pack("a1111.summary").line(self.job)
+            processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us
+            self.job.release()
+            self.job = None
 
 
+def image_saved(params):
+    pack("a1111.job").image_saved(params)
+
+
+def cfg_denoiser(params):
+    pack("a1111.counting").count(params)
+
+
+def add_axes():
+    pack("a1111.axes").add()
+
+
+add_axes()  # a host without a page builds its scripts' lists before the callback
+script_callbacks.on_before_ui(add_axes)
 script_callbacks.on_before_ui(leave_path)
 script_callbacks.on_app_started(leave_path)
+script_callbacks.on_app_started(lambda _, app: pack("a1111.api").add_routes(app))
+script_callbacks.on_ui_settings(lambda: pack("a1111.settings").add())
+script_callbacks.on_image_saved(image_saved)
+script_callbacks.on_cfg_denoiser(cfg_denoiser)

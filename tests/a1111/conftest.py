@@ -3,11 +3,13 @@
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from ..host import checkpoints
 from ..host.environment import PACK, HostUnavailable
+from ..host.server import place
 from . import environment
 from .server import WebUI
 
@@ -40,6 +42,7 @@ def a1111(tmp_path_factory):
         checkpoints.save(models / "Stable-diffusion" / name, checkpoints.checkpoint(), seed)
         (models / "Stable-diffusion" / name).with_suffix(".yaml").write_text(config)
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
-    webui.start()
+    place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
+    webui.start("--nowebui")
     yield webui
     webui.stop()

@@ -44,13 +44,15 @@ def test_each_choice_has_a_label_and_a_tooltip_and_comes_first_to_last(a1111):
 
 def test_the_last_job_in_one_line():
     def job(*decisions):
-        return SimpleNamespace(batches=[[SimpleNamespace(decision=decision)] for decision in decisions])
+        entries = [SimpleNamespace(decision=decision, scored=decision != "nan") for decision in decisions]
+        return SimpleNamespace(batches=[[entry] for entry in entries])
 
     def text(*decisions):
         return re.sub("<.*?>", "", summary.line(job(*decisions)))
 
     assert text(infotext.KEPT, infotext.REDONE, infotext.KEPT) == "Last job: 3 scored, 1 redone"
     assert text(infotext.REVERTED, "not redone: x") == "Last job: 2 scored, 0 redone, 1 student's better, 1 not redone"
+    assert text("nan", infotext.KEPT) == "Last job: 1 scored, 0 redone"
     assert summary.line(None) == "" == text()
 
 

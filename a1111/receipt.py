@@ -1,0 +1,59 @@
+"""The receipt of a job as one more picture of its gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..oracles.threshold import Threshold
+from ..receipts.cards import report_picture
+from ..receipts.receipt import Row, threshold_lines
+from ..samplers import decisions
+from . import infotext
+from .entry import Entry
+
+WORDS = {infotext.REDONE: decisions.REDONE, infotext.REVERTED: decisions.REVERTED}
+
+
+def receipt_of(entries: Sequence[Entry], threshold: Threshold):
+    """The picture; pictures without a score are counted, and not shown."""
+    scored = [entry for entry in entries if entry.scored]
+    rows = [_row(entry) for entry in scored]
+    return report_picture(rows, [*_lines(entries, scored, rows, threshold)])
+
+
+def show_receipt(p, processed, entries: Sequence[Entry], threshold: Threshold, files) -> None:
+    """At the end of the gallery, and saved with the grids where those are saved."""
+    from modules import images, shared
+
+    if not any(entry.scored for entry in entries):
+        return
+    picture, text = receipt_of(entries, threshold), processed.infotexts[0]
+    if shared.opts.grid_save and not p.do_not_save_grid:
+        with files.own():
+            images.save_image(picture, p.outpath_grids, "receipt", extension=shared.opts.grid_format, p=p, grid=True)
+    processed.images.append(picture)
+    processed.infotexts.append(text)
+
+
+def _row(entry: Entry) -> Row:
+    before = entry.picture.pixels.permute(1, 2, 0)
+    after = before if entry.teacher is None else entry.teacher.permute(1, 2, 0)
+    word = WORDS.get(entry.decision, decisions.KEPT)
+    prompt, score = entry.picture.prompt, entry.picture.score
+    return Row(before, after, word, score, entry.score_after, entry.by_teacher, prompt)
+
+
+def _lines(entries: Sequence[Entry], scored: Sequence[Entry], rows: Sequence[Row], threshold: Threshold):
+    yield from threshold_lines(rows, threshold, None)
+    if missing := len(entries) - len(scored):
+        yield f"{missing} without a score are kept"
+    for entry in entries:
+        if entry.decision not in (infotext.KEPT, *WORDS):
+            yield f"{entry.decision}"
+            break
+    known = [entry for entry in entries if entry.evaluations is not None and entry.by_teacher is not None]
+    if known:
+        teacher = sum(entry.by_teacher for entry in known)
+        student, tries = sum(entry.evaluations for entry in known) - teacher, sum(entry.tries for entry in known)
+        yield f"student: {student:g} network evaluations in {tries} tries of {len(known)} images"
+        yield f"teacher: {teacher:g} network evaluations"
