@@ -15,7 +15,7 @@ WIDGETS = {
     "calibration": ("Calibration", "Scores of the student's pictures: a file in models/understudy_calibrations."),
     "score": (
         "Lowest score to keep",
-        "A picture that scores lower is redone. What a score means depends on the oracle.",
+        "A picture that scores lower is redone. What a score means, the oracle says.",
     ),
     "budget": (
         "Evaluations per picture",
@@ -47,7 +47,7 @@ WIDGETS = {
     "receipt": ("Receipt", "A report picture at the end of the gallery: scores, decisions and costs."),
     "record": (
         "Record scores as",
-        "The calibration that the scores of the student's pictures are added to, begun where there is none. Empty: none.",
+        "The calibration that the student's scores are added to, begun where there is none. Empty: none.",
     ),
     "control": ("ControlNet for the teacher", "The teacher keeps the job's ControlNet, where the host allows it."),
 }

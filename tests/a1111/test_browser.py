@@ -1,5 +1,6 @@
 """The panel in a browser, as a user has it. UNDERSTUDY_SCREENSHOTS names a folder for what it looked like."""
 
+import copy
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from understudy.a1111 import words
 from understudy.a1111.choices import BUDGET, PERCENTILE, RULES, SCORE, USES, WORST
 
 from ..host.environment import PACK
+from ..host.server import place
 from .test_panel import student_file
 from .test_txt2img import ORACLE
 
@@ -111,16 +113,43 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def page(a1111):
+def webui(a1111, tmp_path_factory):
+    """A second server, with its page, that has the first one's models."""
+    base = tmp_path_factory.mktemp("page")
+    for name in ("models", "hf"):
+        place(a1111.base / name, base / name)
+    (base / "extensions").mkdir()
+    place(PACK, base / "extensions" / "understudy-nodes")
+    server = copy.copy(a1111)
+    server.base, server.log, server.process = base, base / "server.log", None
+    # Its page gets no file from below a folder with a dot at its name's beginning, as the cache is.
+    server.checkout = base / "webui"
+    shutil.copytree(a1111.checkout, server.checkout, symlinks=True, copy_function=linked)
+    server.start()
+    yield server
+    server.stop()
+
+
+def linked(source: str, target: str):
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
+
+
+@pytest.fixture(scope="module")
+def page(request):
     driver = chromium()
     if isinstance(driver, str):
         if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
             pytest.fail(driver, pytrace=False)
         pytest.skip(driver)
     page = Page(driver)
-    page.open(f"http://127.0.0.1:{a1111.port}/")
-    yield page
-    driver.quit()
+    try:
+        page.open(f"http://127.0.0.1:{request.getfixturevalue('webui').port}/")
+        yield page
+    finally:
+        driver.quit()
 
 
 def test_the_panel_opens_and_every_widget_says_what_it_does(page):
@@ -148,7 +177,7 @@ def test_a_rule_shows_its_own_widgets_and_no_others(page):
         page.shot(f"rule {rule}")
 
 
-def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what_was_done(page, a1111):
+def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what_was_done(page, webui):
     page.paste(TEXT)
     page.until(
         "the pasted oracle", "document.querySelector('#txt2img_understudy_oracle input').value === arguments[0]", ORACLE
@@ -179,9 +208,9 @@ def test_a_text_that_says_nothing_of_us_turns_the_panel_off(page):
     assert page.value("panel-checkbox") is False
 
 
-def test_a_students_own_settings_are_filled_in(page, a1111):
-    student_file(a1111.base / "models" / "Lora" / "mine.safetensors", teacher_file="student.safetensors")
-    a1111.post("/sdapi/v1/refresh-loras", {})
+def test_a_students_own_settings_are_filled_in(page, webui):
+    student_file(webui.base / "models" / "Lora" / "mine.safetensors", teacher_file="student.safetensors")
+    webui.post("/sdapi/v1/refresh-loras", {})
     page.paste(TEXT)
     page.until("the open panel", "document.querySelector('#txt2img_understudy_settings').offsetParent")
     page.write("#txt2img_prompt textarea", "a cat <lora:mine:1>")
@@ -199,8 +228,8 @@ def test_a_students_own_settings_are_filled_in(page, a1111):
     page.shot("settings", 1366, 1400)
 
 
-def test_a_new_file_is_listed_after_a_refresh_and_a_failed_download_says_why(page, a1111):
-    folder = a1111.base / "models" / "oracles"
+def test_a_new_file_is_listed_after_a_refresh_and_a_failed_download_says_why(page, webui):
+    folder = webui.base / "models" / "oracles"
     shutil.copyfile(folder / ORACLE, folder / "another.safetensors")
     page.click("#txt2img_understudy_refresh")
     time.sleep(1)

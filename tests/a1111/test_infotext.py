@@ -63,8 +63,9 @@ def test_every_choice_comes_back(rule, odd):
     found = {name: infotext.reader(name)(parameters) for name in infotext.FIELDS}
     unused = set().union(*USES.values()) - USES[rule]
     assert {name for name, value in found.items() if value is None} == unused
-    assert {name: value for name, value in asdict(choices).items() if name not in unused} == {
-        name: value for name, value in found.items() if value is not None
+    asked_for = asdict(choices)
+    assert {name: value for name, value in found.items() if value is not None} == {
+        name: asked_for[name] for name in infotext.FIELDS if name not in unused
     }
     defaults = asdict(Choices())
     assert all(type(value) is type(defaults[name]) for name, value in found.items() if name not in {*unused, "modules"})
