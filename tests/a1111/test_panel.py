@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import threading
-from dataclasses import fields
+from dataclasses import fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -96,8 +96,9 @@ def test_a_download_that_fails_says_why_in_one_line_and_leaves_nothing(site, tmp
     *_, (said, there) = fetch.fetched(published(url, content, "0" * 64), tmp_path)
     assert not there and said.startswith("oracle.bin was not fetched: ") and "not the published file" in said
     assert "\n" not in said and "<" not in said and not list(tmp_path.iterdir())
-    *_, (said, there) = fetch.fetched(published("http://127.0.0.1:9/x", content, "0" * 64), tmp_path)
-    assert not there and "refused" in said
+    nowhere = replace(published("http://127.0.0.1:9/x", content, "0" * 64), file="<b>.bin")
+    *_, (said, there) = fetch.fetched(nowhere, tmp_path)
+    assert not there and "refused" in said and said.startswith("&lt;b&gt;.bin was not")
 
 
 def test_one_download_at_a_time(tmp_path):
