@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+from functools import cached_property
 from pathlib import Path
 
 from modules import script_callbacks, scripts
@@ -30,6 +31,7 @@ def leave_path(*_):
 
 
 class Understudy(scripts.Script):
+    last_job = ""  # in the panel, as HTML
     job = None
 
     def title(self):
@@ -38,13 +40,21 @@ class Understudy(scripts.Script):
     def show(self, is_img2img):
         return scripts.AlwaysVisible
 
+    @cached_property
+    def panel(self):
+        return pack("a1111.panel").Panel("img2img" if self.is_img2img else "txt2img", lambda: self.last_job)
+
     def ui(self, is_img2img):
-        components, self.infotext_fields = pack("a1111.panel").build("img2img" if is_img2img else "txt2img")
-        self.paste_field_names = [name for _, name in self.infotext_fields if isinstance(name, str)]
-        return components
+        self.panel.build()
+        self.infotext_fields = self.panel.pasted
+        return self.panel.components
+
+    def after_component(self, component, **_):
+        self.panel.met(component)
 
     def process(self, p, *values):
         if not pack("a1111.job").goes_on(self.job, p):
+            self.last_job = ""
             self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):
@@ -66,6 +76,7 @@ class Understudy(scripts.Script):
     def postprocess(self, p, processed, *values):
         if self.job is not None and p is self.job.p:
             self.job.finish(processed)
+            self.last_job = pack("a1111.summary").line(self.job)
             processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us
             self.job.release()
             self.job = None

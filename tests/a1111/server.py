@@ -77,6 +77,8 @@ class WebUI:
             self.port = probe.getsockname()[1]
         command = [self.python, self.checkout / "launch.py", "--data-dir", self.base, "--port", self.port, *ARGUMENTS]
         offline = {"PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        offline["HF_ENDPOINT"] = "http://127.0.0.1:9"  # where nobody answers
+        said = len(self.log_text()) if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in (*command, *arguments)],
@@ -91,7 +93,8 @@ class WebUI:
             if self.process.poll() is not None:
                 raise RuntimeError(f"A1111 stopped at start with code {self.process.returncode}:\n{self.log_end()}")
             try:
-                if self.get("/sdapi/v1/sd-models"):
+                # With its page, a request before the last of its routes is made would stop it.
+                if "Startup time:" in self.log_text()[said:] and self.get("/sdapi/v1/sd-models"):
                     return self
             except (OSError, Refused):
                 pass
