@@ -1,44 +1,34 @@
-"""Fixtures: one running A1111 for the whole session."""
+"""Fixtures: one running A1111 for the whole session, and a Forge as well where one is named."""
 
 import os
-import re
 import shutil
 
 import pytest
 
-from ..host import checkpoints
 from ..host.environment import PACK, HostUnavailable
-from . import environment
+from . import environment, stubs
 from .server import WebUI
 
-# The shallow network of tests/host/checkpoints.py, as the host's configuration has to name it.
-SHALLOW = {
-    r"attention_resolutions: \[ 4, 2, 1 \]": "attention_resolutions: [ 2, 1 ]",
-    r"num_res_blocks: 2\n        channel_mult: \[ 1, 2, 4, 4 \]": "num_res_blocks: 1\n        channel_mult: [ 1, 1 ]",
-}
-STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "a1111" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.host)
 
 
-@pytest.fixture(scope="session")
-def a1111(tmp_path_factory):
+@pytest.fixture(scope="session", params=environment.names())
+def a1111(request, tmp_path_factory):
     """A server that runs until the last test that needs it."""
     try:
-        checkout = environment.checkout()
-        interpreter = environment.python(checkout)
+        host = environment.host(request.param)
     except HostUnavailable as e:
         if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
-            pytest.fail(f"A1111 cannot be had here: {e}", pytrace=False)
-        pytest.skip(f"A1111 cannot be had here: {e}")
-    base = tmp_path_factory.mktemp("a1111")
-    webui = WebUI(checkout, interpreter, base)
+            pytest.fail(f"{request.param} cannot be had here: {e}", pytrace=False)
+        pytest.skip(f"{request.param} cannot be had here: {e}")
+    base = tmp_path_factory.mktemp(request.param)
+    webui = WebUI(host.folder, host.python, base, arguments=host.arguments)
     models = base / "models"
-    config = (checkout / "configs" / "v1-inference.yaml").read_text()
-    for pattern, small in SHALLOW.items():
-        config, count = re.subn(pattern, small, config)
-        assert count == 1, pattern
-    for name, seed in ((STUDENT, 1), (TEACHER, 3)):
-        checkpoints.save(models / "Stable-diffusion" / name, checkpoints.checkpoint(), seed)
-        (models / "Stable-diffusion" / name).with_suffix(".yaml").write_text(config)
+    stubs.save(host, models / "Stable-diffusion")
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
     webui.start("--nowebui")
     yield webui
