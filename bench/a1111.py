@@ -65,7 +65,8 @@ class Bench:
         self.side, self.webui = side, WebUI(host.folder, host.python, Path(folder), arguments=host.arguments)
         self.seed = int.from_bytes(os.urandom(3), "big")
         models = self.webui.base / "models"
-        stubs.save(host, models / "Stable-diffusion")
+        for name in stubs.SEEDS:
+            stubs.save(host, models / "Stable-diffusion" / name)
         place(checkpoints.models() / "oracles" / checkpoints.CLIP, models / "oracles" / checkpoints.CLIP)
         self.webui.start("--nowebui")
 

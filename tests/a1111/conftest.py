@@ -8,6 +8,7 @@ import pytest
 from ..host.environment import PACK, HostUnavailable
 from . import environment, stubs
 from .server import WebUI
+from .stubs import STUDENT, TEACHER
 
 
 def pytest_collection_modifyitems(items):
@@ -28,7 +29,8 @@ def a1111(request, tmp_path_factory):
     base = tmp_path_factory.mktemp(request.param)
     webui = WebUI(host.folder, host.python, base, arguments=host.arguments)
     models = base / "models"
-    stubs.save(host, models / "Stable-diffusion")
+    for name in (STUDENT, TEACHER):
+        stubs.save(host, models / "Stable-diffusion" / name)
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
     webui.start("--nowebui")
     yield webui

@@ -7,6 +7,7 @@ from ..host import checkpoints
 from .environment import WebUIHost
 
 STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
+SEEDS = {STUDENT: 1, TEACHER: 3}  # with which the network's numbers stay finite
 # The shallow network of tests/host/checkpoints.py, as A1111's configuration has to name it.
 SHALLOW = {
     r"attention_resolutions: \[ 4, 2, 1 \]": "attention_resolutions: [ 2, 1 ]",
@@ -14,12 +15,11 @@ SHALLOW = {
 }
 
 
-def save(host: WebUIHost, folder: Path):
-    """A student and a teacher; seeds of which the network's numbers stay finite."""
-    for name, seed in ((STUDENT, 1), (TEACHER, 3)):
-        checkpoints.save(folder / name, checkpoints.checkpoint(), seed)
-        if not host.finds_layout:
-            (folder / name).with_suffix(".yaml").write_text(_configuration(host.folder))
+def save(host: WebUIHost, path: Path):
+    """One of the two, by its name."""
+    checkpoints.save(path, checkpoints.checkpoint(), SEEDS[path.name])
+    if not host.finds_layout:
+        path.with_suffix(".yaml").write_text(_configuration(host.folder))
 
 
 def _configuration(folder: Path) -> str:
