@@ -33,7 +33,10 @@ sys.path.insert(0, str(ROOT))
 from understudy.a1111.choices import SAME, WORST, Choices  # noqa: E402
 
 from bench.host import median_with_interval, rows_of  # noqa: E402
-from tests.a1111 import environment, stubs  # noqa: E402
+from tests.a1111 import environment  # noqa: E402
+from tests.a1111.conftest import STUDENT as STUDENT_FILE  # noqa: E402
+from tests.a1111.conftest import TEACHER as TEACHER_FILE  # noqa: E402
+from tests.a1111.conftest import save_checkpoints  # noqa: E402
 from tests.a1111.server import WebUI  # noqa: E402
 from tests.host import checkpoints  # noqa: E402
 from tests.host.server import place  # noqa: E402
@@ -57,7 +60,7 @@ class Comparison(NamedTuple):
         return f"{size}, {'the same checkpoint' if self.teacher == SAME else 'another checkpoint'}"
 
 
-COMPARISONS = (Comparison(8, SAME), Comparison(8, stubs.TEACHER), Comparison(1, SAME), Comparison(1, stubs.TEACHER))
+COMPARISONS = (Comparison(8, SAME), Comparison(8, TEACHER_FILE), Comparison(1, SAME), Comparison(1, TEACHER_FILE))
 
 
 class Bench:
@@ -65,8 +68,7 @@ class Bench:
         self.side, self.webui = side, WebUI(host.folder, host.python, Path(folder), arguments=host.arguments)
         self.seed = int.from_bytes(os.urandom(3), "big")
         models = self.webui.base / "models"
-        for name in stubs.SEEDS:
-            stubs.save(host, models / "Stable-diffusion" / name)
+        save_checkpoints(host, models)
         place(checkpoints.models() / "oracles" / checkpoints.CLIP, models / "oracles" / checkpoints.CLIP)
         self.webui.start("--nowebui")
 
@@ -118,7 +120,7 @@ class Bench:
             self.webui.post("/sdapi/v1/options", {"sd_model_checkpoint": teacher})
         yield
         if teacher != SAME:
-            self.webui.post("/sdapi/v1/options", {"sd_model_checkpoint": stubs.STUDENT})
+            self.webui.post("/sdapi/v1/options", {"sd_model_checkpoint": STUDENT_FILE})
 
     def seconds(self, way, comparison) -> float:
         started = time.perf_counter()

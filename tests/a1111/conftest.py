@@ -1,20 +1,46 @@
 """Fixtures: one running A1111 for the whole session, and a Forge as well where one is named."""
 
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
+from ..host import checkpoints
 from ..host.environment import PACK, HostUnavailable
-from . import environment, stubs
+from . import environment
 from .server import WebUI
-from .stubs import STUDENT, TEACHER
+
+# The shallow network of tests/host/checkpoints.py, as the host's configuration has to name it.
+SHALLOW = {
+    r"attention_resolutions: \[ 4, 2, 1 \]": "attention_resolutions: [ 2, 1 ]",
+    r"num_res_blocks: 2\n        channel_mult: \[ 1, 2, 4, 4 \]": "num_res_blocks: 1\n        channel_mult: [ 1, 1 ]",
+}
+STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if "a1111" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.host)
+
+
+def save_checkpoints(host: environment.WebUIHost, models: Path):
+    """The student's and the teacher's, by seeds with which the network's numbers stay finite."""
+    for name, seed in ((STUDENT, 1), (TEACHER, 3)):
+        path = models / "Stable-diffusion" / name
+        checkpoints.save(path, checkpoints.checkpoint(), seed)
+        if not host.finds_layout:
+            path.with_suffix(".yaml").write_text(_shallow(host.folder / "configs" / "v1-inference.yaml"))
+
+
+def _shallow(configuration: Path) -> str:
+    text = configuration.read_text()
+    for pattern, small in SHALLOW.items():
+        text, count = re.subn(pattern, small, text)
+        assert count == 1, pattern
+    return text
 
 
 @pytest.fixture(scope="session", params=environment.names())
@@ -29,8 +55,7 @@ def a1111(request, tmp_path_factory):
     base = tmp_path_factory.mktemp(request.param)
     webui = WebUI(host.folder, host.python, base, arguments=host.arguments)
     models = base / "models"
-    for name in (STUDENT, TEACHER):
-        stubs.save(host, models / "Stable-diffusion" / name)
+    save_checkpoints(host, models)
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
     webui.start("--nowebui")
     yield webui
