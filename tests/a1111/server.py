@@ -91,7 +91,7 @@ class WebUI:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(
-                    f"{self.host.name} stopped at start with code {self.process.returncode}:\n{self.log_end()}"
+                    f"the web UI stopped at start with code {self.process.returncode}:\n{self.log_end()}"
                 )
             try:
                 if self.get("/sdapi/v1/sd-models"):
