@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..files.student_file import is_student
-from ..oracles.calibration_names import NONE, calibration_file
+from ..oracles.calibration_names import calibration_file
 from .remembered import Remembered
 
 ORACLES = "oracles"

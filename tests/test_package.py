@@ -1,4 +1,4 @@
-"""The pack as users get it: the wheel, the cost of importing it, and any folder name in custom_nodes."""
+"""The pack as users get it: the wheel, the cost of importing it, and any folder name in custom_nodes or extensions."""
 
 import importlib
 import json
@@ -64,7 +64,8 @@ def wheel_names(copy, tmp_path_factory):
 
 
 def test_wheel_has_every_module_and_data_file(wheel_names):
-    outside = ("tests", "bench", "docs", "build", "dist")
+    # scripts and localizations are where A1111 looks in a clone, and in nothing else.
+    outside = ("tests", "bench", "docs", "build", "dist", "scripts", "localizations")
     shipped = (".py", ".safetensors", ".toml", ".json", ".jpg", ".md", ".txt", ".gz", ".yaml", ".ttf")
     expected = {
         f"understudy/{name}"
@@ -127,7 +128,7 @@ def test_pack_names_no_library_that_the_host_brings():
 
 def test_every_module_that_needs_no_host_can_be_imported():
     """Files that move leave no import behind that only a seldom used command would find."""
-    elsewhere = ("tests", "bench", "docs", "nodes", "install", ".ci")
+    elsewhere = ("tests", "bench", "docs", "nodes", "scripts", "install", ".ci")
     for name in tracked_files():
         if name.endswith(".py") and name.partition("/")[0].removesuffix(".py") not in elsewhere:
             parts = ["understudy", *name.removesuffix(".py").split("/")]
