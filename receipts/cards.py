@@ -40,8 +40,10 @@ def report_picture(
     columns = max(2, columns_of(len(large)))
     page = Page(rows, names, look, _axis(rows, distribution, look), columns * (CARD + GAP) - GAP, _shape(rows))
 
-    def said(texts: Sequence[str], size: int, colour: str, most: int = 3) -> Image.Image | None:
-        return lines(texts, size, page.width, colour, look.page, most)
+    unit = page.width / (2 * CARD + GAP)
+
+    def said(texts: Sequence[str], size: float, colour: str, most: int = 3) -> Image.Image | None:
+        return lines(texts, round(size * unit), page.width, colour, look.page, most)
 
     first: dict[str, int] = {}  # the image that a prompt is written at
     for place in [*large, *small]:
@@ -49,7 +51,7 @@ def report_picture(
             first.setdefault(rows[place].prompt, place)
     texts, note = labels(list(first), [names[place] for place in first.values()], where)
     prompts = dict(zip(first, texts, strict=True))
-    parts = [said(totals[:1], _headline_size(totals, page.width), look.ink)]
+    parts = [said(totals[:1], _headline_size(totals), look.ink)]
     if len({row.prompt for row in rows}) == 1:
         parts.append(said(texts, TEXT, look.faint))
         prompts = {}
@@ -69,10 +71,10 @@ def report_picture(
     return stacked(parts, look.page, MARGIN, GAP)
 
 
-def _headline_size(totals: Sequence[str], width: int) -> int:
-    """So large that the headline is one line, within limits."""
-    whole = HEADLINE * width / (2 * CARD)
-    return round(max(0.75 * whole, min(whole, whole * width / max(length(totals[0], whole), 1)))) if totals else 0
+def _headline_size(totals: Sequence[str]) -> float:
+    """So large that the headline is one line on a page two cards wide, within limits."""
+    whole = length(totals[0], HEADLINE) if totals else 0
+    return HEADLINE * min(1, max(0.75, 0.98 * (2 * CARD + GAP) / max(whole, 1)))
 
 
 def _axis(rows: Sequence[Row], distribution: Distribution | None, look: Look) -> Axis:
