@@ -10,13 +10,13 @@ from ..lettering import drawable, labels, length
 from ..samplers.decisions import KEPT, REVERTED
 from .bars import Axis, Distribution, scale_of
 from .looks import LIGHT, Look
-from .page import CARD, GAP, HEADLINE, MARGIN, SMALL, TEXT, Page, lines, stacked
-from .pairs import columns_of, pairs
+from .page import GAP, HEADLINE, MARGIN, NARROWEST, SMALL, TEXT, Page, lines, stacked
+from .pairs import arranged, pairs
 from .receipt import Row
 from .tiles import tiles
 
 TALLEST, FLATTEST = 1.5, 0.5  # a picture's place, height by width
-MOST_PAIRS, MOST_TILES = 36, 120
+MOST_PAIRS, MOST_TILES, MOST_NAMES = 36, 120, 5
 
 
 def report_picture(
@@ -37,10 +37,10 @@ def report_picture(
     changed = [place for place, row in enumerate(rows) if row.decision != KEPT]
     large = sorted(changed, key=lambda place: rows[place].decision == REVERTED)[:MOST_PAIRS]
     small = [place for place, row in enumerate(rows) if row.decision == KEPT][:MOST_TILES]
-    columns = max(2, columns_of(len(large)))
-    page = Page(rows, names, look, _axis(rows, distribution, look), columns * (CARD + GAP) - GAP, _shape(rows))
-
-    unit = page.width / (2 * CARD + GAP)
+    columns, card = arranged(len(large), bool(rows[0].given))
+    width = max(columns * (card + GAP) - GAP, NARROWEST)
+    page = Page(rows, names, look, _axis(rows, distribution, look), width, _shape(rows))
+    unit = width / NARROWEST
 
     def said(texts: Sequence[str], size: float, colour: str, most: int = 3) -> Image.Image | None:
         return lines(texts, round(size * unit), page.width, colour, look.page, most)
@@ -61,7 +61,7 @@ def report_picture(
         parts += tiles(page, small, beside_pairs=bool(large))
     with_kept = [prompt for prompt, place in first.items() if place in small and prompt in prompts]
     having = {prompt: [names[place] for place in small if rows[place].prompt == prompt] for prompt in with_kept}
-    parts.append(said([f"{', '.join(of)}: {prompts[prompt]}" for prompt, of in having.items()], SMALL, look.ink, 1))
+    parts.append(said([f"{_together(of)}: {prompts[prompt]}" for prompt, of in having.items()], SMALL, look.ink, 1))
     notes = [*totals[1:], *filter(None, [note])]
     if left := len(rows) - len(large) - len(small):
         notes.append(f"{left} more images are not drawn; {where} has them")
@@ -71,10 +71,16 @@ def report_picture(
     return stacked(parts, look.page, MARGIN, GAP)
 
 
+def _together(names: Sequence[str]) -> str:
+    """Names in one: "image 2, 5", the first of many."""
+    told = ", ".join([names[0], *(name.removeprefix("image ") for name in names[1:MOST_NAMES])])
+    return told if len(names) <= MOST_NAMES else f"{told} and {len(names) - MOST_NAMES} more"
+
+
 def _headline_size(totals: Sequence[str]) -> float:
     """So large that the headline is one line on a page two cards wide, within limits."""
     whole = length(totals[0], HEADLINE) if totals else 0
-    return HEADLINE * min(1, max(0.75, 0.98 * (2 * CARD + GAP) / max(whole, 1)))
+    return HEADLINE * min(1, max(0.75, 0.98 * NARROWEST / max(whole, 1)))
 
 
 def _axis(rows: Sequence[Row], distribution: Distribution | None, look: Look) -> Axis:

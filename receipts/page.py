@@ -14,6 +14,7 @@ from .receipt import Row
 
 # Pixels of a page two cards wide, which is to be read at half of that: a node in a graph is about 400 pixels wide.
 CARD, MARGIN, GAP, PAD = 376, 16, 16, 14
+NARROWEST = 2 * CARD + GAP
 HEADLINE, TEXT, SMALL, LINE = 38, 26, 22, 29
 
 

@@ -11,7 +11,7 @@ from ..lettering import length, shortened, wrapped, write
 from ..samplers.decisions import REDONE, REVERTED
 from .bars import RADIUS, Mark, number
 from .looks import Look
-from .page import CARD, GAP, LINE, PAD, SMALL, TEXT, Page, beside, lines, stacked, tries_text
+from .page import CARD, GAP, LINE, NARROWEST, PAD, SMALL, TEXT, Page, beside, lines, stacked, tries_text
 from .receipt import Row
 from .thumbnails import paste
 
@@ -20,16 +20,17 @@ NOT_SHOWN = "what the teacher made: connect images_teacher"
 WORDS = {REVERTED: "put back"}
 
 
-def columns_of(count: int) -> int:
-    """How many cards are in a strip; up to three have one each, and are wide."""
-    return 1 if count < 4 else math.ceil(math.sqrt(count))
+def arranged(count: int, given: bool) -> tuple[int, int]:
+    """How many cards are in a strip, and their width; ``given``: they have pictures that others are made from."""
+    if given:
+        return math.ceil(math.sqrt(count / 2)), NARROWEST
+    return (1, NARROWEST) if count < 4 else (math.ceil(math.sqrt(count)), CARD)
 
 
 def pairs(page: Page, places: Sequence[int], prompts: dict[str, str]) -> Iterator[Image.Image]:
     """Strips of cards for the rows at these places; each of the prompts is written on the first that has it."""
-    columns = columns_of(len(places))
-    width = page.width if columns == 1 else CARD
-    make = _wide if len(places) in (2, 3) else _tall
+    columns, width = arranged(len(places), bool(page.rows[0].given))
+    make = _wide if len(places) in (2, 3) and not page.rows[0].given else _tall
     first: dict[str, int] = {}
     cards = []
     for place in places:
@@ -127,7 +128,8 @@ def _labels(page: Page, row: Row, marks: Sequence[Mark], width: int) -> Image.Im
     labels = Image.new("RGB", (width, LINE * (1 if row.likeness is None else 2)), look.card)
     for middle, (name, _) in zip(middles, row.given, strict=False):
         write(labels, (middle, 0), name, SMALL, look.faint, "ma")
-    for middle, word, mark in zip(middles[-2:], ("student", "teacher"), [*marks, None][:2], strict=True):
+    made = "redone" if row.decision == REDONE else "teacher"  # by whom is not known
+    for middle, word, mark in zip(middles[-2:], ("student", made), [*marks, None][:2], strict=True):
         said = word if mark is None else f"{word} {number(mark.score)}"
         write(labels, (middle + (0 if mark is None else RADIUS + 3), 0), said, SMALL, look.ink, "ma")
         if mark is not None:

@@ -96,12 +96,16 @@ def test_images_are_counted_from_one_and_each_prompt_is_written_once(texts):
     texts.clear()
     report_picture([row(d, prompt="a cat") for d in decisions], ["three of five"])
     assert texts[:2] == ["three of five", "a cat"] and " ".join(texts).count("a cat") == 1
+    report_picture([row(REFINED, prompt="a cat"), *[row(prompt="a dog")] * 3], ["one of four"])
+    assert "image 2, 3, 4: a dog" in texts
+    report_picture([row(REFINED, prompt="a cat"), *[row(prompt="a dog")] * 8], ["one of nine"])
+    assert "image 2, 3, 4, 5, 6 and 3 more: a dog" in texts
 
 
 def test_scores_and_costs_are_written(texts):
     rows = [row(REFINED, threshold=0.5), row(tries=3, score=0.876), row(REDONE, evaluations=None, score_after=None)]
     report_picture([*rows, row(REGENERATED, tries=2), row(REDONE, evaluations=0)], ["four of five", "a line below"])
-    for text in ("student 0.200", "teacher 0.700", "teacher", "0.876", "3 tries", "cost not known", "a line below"):
+    for text in ("student 0.200", "teacher 0.700", "redone", "0.876", "3 tries", "cost not known", "a line below"):
         assert text in texts
     assert "12 evaluations, 2 tries" in texts and "by a later node" in texts
 

@@ -100,7 +100,9 @@ def test_grid_shows_what_images_are_made_from(tmp_path, made_from):
     given = {name: torch.tensor([0, 1, 0]).view(3, 1, 1).expand(3, 64, 64) * 0.6 for name in made_from}
     for i in range(2):
         save_images(tmp_path, i, *torch.zeros(2, 3, 64, 64), **given)
-    assert blocks(draw_grid(made, tmp_path), GREEN) == [2 * len(made_from)] and blocks(plain, GREEN) == [0]
+    picture = draw_grid(made, tmp_path)
+    assert blocks(picture, GREEN) == [2 * len(made_from)] and blocks(plain, GREEN) == [0]
+    assert picture.width == plain.width
 
 
 def test_grid_says_likeness_where_it_was_measured(tmp_path):
