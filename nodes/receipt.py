@@ -107,6 +107,8 @@ class UnderstudyReceipt(io.ComfyNode):
         rows = rows_of(_singly(images_before), _singly(images), counts, scores, receipt, rule, teacher)
         totals = [headline(rows, receipt), *threshold_lines(rows, rule, receipt)]
         totals += [*student_lines(scores), *teacher_lines(rows, receipt)]
+        if teacher is None and any(row.decision == REVERTED for row in rows):
+            totals.append("connect images_teacher to see what was put back")
         where = "the metadata" if mode == PREVIEW else "the JSON file"
         picture = report_picture(rows, totals, rule.distribution, LOOKS[single_value(look, "look")], where=where)
         oracle = scores[0].oracle

@@ -16,7 +16,7 @@ from .receipt import Row
 from .thumbnails import paste
 
 ARROW, FRAME = 34, 5  # the room between before and after; of the frame around the one that stays
-NOT_SHOWN = "what the teacher made: connect images_teacher"
+NOT_SHOWN = "what the teacher made is not at hand"
 WORDS = {REVERTED: "put back"}
 
 

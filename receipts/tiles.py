@@ -25,7 +25,7 @@ def tiles(page: Page, places: Sequence[int], beside_pairs: bool) -> Iterator[Ima
     narrowest = max(SMALLEST * images, *(math.ceil(length(name, SMALL)) for name in page.names))
     columns = max(1, (page.width + GAP) // (narrowest + GAP))
     if not beside_pairs:
-        columns = min(columns, math.ceil(math.sqrt(1.3 * len(places) - 0.3)))
+        columns = min(columns, math.ceil(math.sqrt(2 * len(places) - 1)))
         colour = page.look.decisions[KEPT]
         marks = [Mark(page.rows[place].score, colour, False) for place in places]
         bar = page.axis.bar(marks, page.rows[places[0]].threshold, page.width - 2 * PAD)

@@ -172,22 +172,16 @@ def test_images_are_handed_on_and_the_report_with_them(node):
 
 def test_the_teacher_s_images_are_shown_where_they_were_put_back(node):
     before = pictures(2)
-    reports = []
+    images, rule = [torch.stack(before)], [Threshold.fixed(0.5)]
+    scores, receipt = [Scores((0.1, 0.6), ("",) * 2, None, ("",) * 2)], [Receipt((REFINED, KEPT), (12, 0), 1.0)]
+    reports, asked = [], []
     for teacher in (None, [torch.stack([*pictures(1, seed=1), before[1]])]):
-        given = {"images_teacher": teacher} if teacher else {}
-        scores = [Scores((0.1, 0.6), ("",) * 2, None, ("",) * 2)]
-        receipt = [Receipt((REFINED, KEPT), (12, 0), 1.0)]
-        images = [torch.stack(before)]
-        reports.append(
-            node.node.execute(
-                images, images, scores, [Threshold.fixed(0.5)], receipt, save=["preview only"], **given
-            ).outputs[1]
-        )
-    assert not torch.equal(*reports)
+        output = node.node.execute(images, images, scores, rule, receipt, images_teacher=teacher, save=["preview only"])
+        reports.append(output.outputs[1])
+        asked.append("connect images_teacher" in output.ui["text"][0])
+    assert asked == [True, False] and not (reports[0].shape == reports[1].shape and torch.equal(*reports))
     with pytest.raises(ValueError, match="1 images_teacher for 2 images_before"):
-        node.node.execute(
-            images, images, scores, [Threshold.fixed(0.5)], receipt, images_teacher=[torch.stack(before[:1])]
-        )
+        node.node.execute(images, images, scores, rule, receipt, images_teacher=[torch.stack(before[:1])])
 
 
 @pytest.mark.parametrize("prefix", ["", "  ", "understudy/"])

@@ -74,7 +74,7 @@ def test_what_was_put_back_stands_behind_the_redone_with_what_the_teacher_had_ma
     assert len(before) == 3 and made[0] > redone[0] and made[2] == redone[2]
     told = " ".join(texts)
     assert told.index("image 2") < told.index("image 1") < told.index("image 3") and texts.count("put back") == 2
-    assert told.count("connect") == 1, "only where the teacher's is not known"
+    assert told.count("is not at hand") == 1, "only where the teacher's is not known"
     # The frame is around the image that stays.
     frames = {decision: tuple(bytes.fromhex(LIGHT.decisions[decision][1:])) for decision in (REFINED, REVERTED)}
     framed = {decision: max(boxes(picture, colour), key=lambda box: box[2]) for decision, colour in frames.items()}
@@ -130,7 +130,8 @@ def test_portraits_landscapes_and_grains_fit_their_places():
 
 def test_what_is_transparent_shows_the_card():
     clear = torch.cat([plain(BLUE), torch.zeros(64, 64, 1)], -1)
-    assert boxes(report_picture([row(REFINED, after=clear)], []), BLUE) == []
+    picture = report_picture([row(REFINED, after=clear)], [])
+    assert boxes(picture, BLUE) == boxes(picture, (0, 0, 0)) == []
     grey = torch.full((64, 64, 1), 0.5)
     assert len(boxes(report_picture([row(REFINED, after=grey)], []), (128, 128, 128))) == 1
 
