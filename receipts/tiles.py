@@ -28,7 +28,9 @@ def tiles(page: Page, places: Sequence[int], beside_pairs: bool) -> Iterator[Ima
         columns = min(columns, math.ceil(math.sqrt(2 * len(places) - 1)))
         colour = page.look.decisions[KEPT]
         marks = [Mark(page.rows[place].score, colour, False) for place in places]
-        bar = page.axis.bar(marks, page.rows[places[0]].threshold, page.width - 2 * PAD)
+        thresholds = {page.rows[place].threshold for place in places}  # several where each batch had its own
+        cut = thresholds.pop() if len(thresholds) == 1 else None
+        bar = page.axis.bar(marks, cut, page.width - 2 * PAD)
         yield stacked([bar], page.look.card, PAD, 0)
     width = (page.width + GAP) // columns - GAP
     for start in range(0, len(places), columns):

@@ -116,6 +116,9 @@ def test_the_kept_are_larger_alone_with_their_scores_on_a_bar():
     green = tuple(bytes.fromhex(LIGHT.decisions[KEPT][1:]))
     rings = [box for box in boxes(report_picture([row(), row(score=0.9)], []), green) if box[2] == 17]
     assert len(rings) == 2
+    cut, cuts = ([row(threshold=each, score=0.9) for each in pair] for pair in ((0.5, 0.5), (0.5, 0.6)))
+    rejected = tuple(bytes.fromhex(LIGHT.rejected[1:]))
+    assert boxes(report_picture(cut, []), rejected) and not boxes(report_picture(cuts, []), rejected)
 
 
 def test_portraits_landscapes_and_grains_fit_their_places():
