@@ -36,6 +36,8 @@ CLASSES = {
 
 async def node_classes() -> list:
     """All node classes; a module that lacks a library costs its own nodes and one line in the log, not the pack."""
+    from .errors import with_builtin_errors
+
     found = []
     for module_name, names in CLASSES.items():
         try:
@@ -43,7 +45,7 @@ async def node_classes() -> list:
         except ImportError as error:
             log.error("Understudy: %s cannot be used: %s", " and ".join(names), error)
             continue
-        found += [getattr(module, name) for name in names]
+        found += [with_builtin_errors(getattr(module, name)) for name in names]
     return found
 
 

@@ -1,0 +1,84 @@
+"""Every error of the pack leaves every node as a built-in type, which ComfyUI shows as a sentence."""
+
+import ast
+import asyncio
+import importlib
+from pathlib import Path
+
+import pytest
+from understudy.nodes import CLASSES, node_classes
+from understudy.nodes.errors import BASES, CALLED
+
+ROOT = Path(__file__).parents[2]
+# What a node may use, and so what may come out of one.
+ROOMS = ("nodes", "samplers", "predictor", "oracles", "receipts", "files", "lettering", "demo_family")
+NODES = [(module, name) for module, names in CLASSES.items() for name in names]
+
+
+def own_errors():
+    """The pack's own error types, found in the sources."""
+    for path in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        for each in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(each, ast.ClassDef) and each.name.endswith(("Error", "Mismatch", "NoScore")):
+                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                yield getattr(importlib.import_module(f"understudy.{module}"), each.name)
+
+
+def raising(error):
+    def method(cls, *args, **kwargs):
+        raise error
+
+    return classmethod(method)
+
+
+@pytest.fixture
+def registered(without_host):
+    """(module, name, error) -> the class as the host gets it, whose methods raise the error."""
+
+    def make(module, name, error):
+        written = getattr(importlib.import_module(f"understudy.nodes.{module}"), name)
+        for method in CALLED:
+            if method in vars(written):
+                setattr(written, method, raising(error))
+        return next(each for each in asyncio.run(node_classes()) if each.__name__ == name)
+
+    return make
+
+
+def test_the_pack_s_own_errors_are_found_and_all_are_of_these_types():
+    found = {each.__name__ for each in own_errors()}
+    assert {
+        "OracleError",
+        "NoScore",
+        "CalibrationError",
+        "CalibrationMismatch",
+        "CheckpointError",
+        "PromptError",
+    } <= found
+    assert all(issubclass(each, BASES) for each in own_errors())
+
+
+@pytest.mark.parametrize("module, name", NODES)
+def test_an_error_leaves_a_node_as_a_built_in_type(registered, module, name):
+    for kind in own_errors():
+        own = kind.__new__(kind, "image 3 is missing; connect it")
+        node = registered(module, name, own)
+        for method in CALLED:
+            if method in vars(node):
+                with pytest.raises(BASES, match=r"^image 3 is missing; connect it$") as caught:
+                    getattr(node, method)()
+                assert type(caught.value).__module__ == "builtins" and caught.value.__cause__ is own
+
+
+def test_what_is_no_error_of_the_pack_leaves_a_node_as_it_is(registered):
+    """The host tells an interruption, and a lack of memory, by their types."""
+
+    class InterruptProcessingException(Exception): ...
+
+    class OutOfMemoryError(RuntimeError): ...
+
+    for error in (InterruptProcessingException(), OutOfMemoryError("no memory"), ValueError("plain"), KeyError("k")):
+        node = registered("threshold", "UnderstudyThreshold", error)
+        with pytest.raises(type(error)) as caught:
+            node.execute()
+        assert caught.value is error
