@@ -14,7 +14,7 @@ class UnderstudyApplyGradientPredictor(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyApplyGradientPredictor",
-            display_name="Understudy Apply Gradient Predictor",
+            display_name="Apply gradient predictor",
             description=(
                 "Moves a student's pictures towards what they are to mean, with a file that 'understudy train' makes "
                 "for that student (SFERD). Files go into models/understudy_predictors."

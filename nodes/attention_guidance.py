@@ -17,7 +17,7 @@ class UnderstudyAttentionGuidance(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyAttentionGuidance",
-            display_name="Understudy Attention Guidance",
+            display_name="Attention guidance (SFERD)",
             description="Guides a teacher away from what it predicts where the places it looks at most are blurred.",
             search_aliases=["SAG", "self-attention guidance", "SFERD", "PAG"],
             inputs=[

@@ -33,10 +33,10 @@ class UnderstudyBestOf(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyBestOf",
-            display_name="Understudy Best Of",
+            display_name="Best of n students",
             description="Makes up to n students of each image, each from its own seed, and keeps the best: the first "
             "that passes a threshold, if one is connected, or the one that scores highest.",
-            search_aliases=["best of n", "retry", "reroll", "rejection sampling", "try again", "pick best seed"],
+            search_aliases=["best of n", "auto retry", "reroll", "rejection sampling", "try again", "pick best seed"],
             is_input_list=True,
             inputs=[
                 *student_inputs(),

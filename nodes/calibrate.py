@@ -24,13 +24,13 @@ class UnderstudyCalibrate(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyCalibrate",
-            display_name="Understudy Calibrate",
+            display_name="Calibrate scores",
             description=(
                 "Adds these scores to the student's own distribution, kept on disk under a name. Percentile thresholds "
                 "are read from it. An image counts once; scores made under other settings are refused. A graph that "
                 "only scores may end here."
             ),
-            search_aliases=["score statistics", "percentiles", "distribution"],
+            search_aliases=["score statistics", "percentiles", "distribution", "calibration"],
             is_input_list=True,
             is_output_node=True,
             inputs=[

@@ -16,7 +16,7 @@ class UnderstudyCombineOracles(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyCombineOracles",
-            display_name="Understudy Combine Oracles",
+            display_name="Combine oracles",
             description=(
                 "Scores with two oracles at once: the weighted mean of their percentiles, 0 to 100. An image that one "
                 "of them vetoes scores below every other. Combine the result again for a third."

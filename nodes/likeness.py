@@ -17,7 +17,7 @@ class UnderstudyLikeness(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyLikeness",
-            display_name="Understudy Likeness",
+            display_name="Likeness to source",
             description="An oracle that says how alike each image is to the one it was edited from. Combine it with "
             "one that reads the new prompt.",
             search_aliases=["SSIM", "structural similarity", "image similarity", "edit", "compare images", "preserve"],

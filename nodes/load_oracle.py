@@ -19,9 +19,17 @@ class UnderstudyLoadOracle(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyLoadOracle",
-            display_name="Understudy Load Oracle",
+            display_name="Load oracle",
             description=(f"Loads a model that scores images: {TITLES}. Files go into models/oracles."),
-            search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model", *FAMILIES],
+            search_aliases=[
+                "clip score",
+                "reward model",
+                "image scorer",
+                "aesthetic score",
+                "preference model",
+                "human preference",
+                *FAMILIES,
+            ],
             inputs=[
                 io.Combo.Input(
                     "oracle_name",

@@ -26,7 +26,7 @@ class UnderstudyReceipt(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyReceipt",
-            display_name="Understudy Receipt",
+            display_name="Run receipt",
             description=(
                 "Saves the images, each with its own score and decision in its metadata, and a report picture of what "
                 "the teacher redid, what it cost and what it saved. Both go to output/understudy."

@@ -10,7 +10,7 @@ CATEGORY = "understudy"
 
 
 def schema(*, search_aliases: list[str], **fields) -> io.Schema:
-    """An ``io.Schema`` in the pack's category, its outputs shown under their ids instead of their types.
+    """An ``io.Schema`` in the pack's category, its outputs shown under their names, or else ids, instead of types.
 
     ``search_aliases`` are left out where the host's Schema has no such field (ComfyUI 0.8.0).
     """

@@ -25,9 +25,9 @@ class UnderstudyScoreImages(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyScoreImages",
-            display_name="Understudy Score Images",
+            display_name="Score images by oracle",
             description="Scores each image for its prompt; higher is better.",
-            search_aliases=["rate images", "image quality", "clip score", "judge"],
+            search_aliases=["rate images", "image quality", "aesthetic score", "clip score", "judge"],
             is_input_list=True,
             inputs=[
                 OracleSocket.Input("oracle", tooltip="The model that scores: Load Oracle, or Load Demo."),

@@ -15,7 +15,7 @@ class UnderstudyStudentPreset(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyStudentPreset",
-            display_name="Understudy Student Preset",
+            display_name="Student preset",
             description="A preset's model, sampler, noise levels and guidance for SamplerCustomAdvanced and its like.",
             search_aliases=["LCM", "few step", "turbo", "sigmas", "SamplerCustomAdvanced", "scheduler"],
             inputs=[

@@ -21,15 +21,17 @@ class UnderstudyTeacher(io.ComfyNode):
 
         return schema(
             node_id="UnderstudyTeacher",
-            display_name="Understudy Teacher",
+            display_name="Teacher redo",
             description="Redoes the images whose score is below the threshold with the teacher model, each in its own "
             "noise. The others come out exactly as they came in, and if all pass, the teacher is not even loaded.",
             search_aliases=[
+                "auto retry",
                 "refine rejected",
                 "adaptive sampler",
                 "second pass",
                 "conditional refine",
                 "retry bad images",
+                "redo bad images",
             ],
             is_input_list=True,
             inputs=[

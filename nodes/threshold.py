@@ -23,9 +23,9 @@ class UnderstudyThreshold(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyThreshold",
-            display_name="Understudy Threshold",
+            display_name="Score threshold",
             description="Says which scores are too low. Moving it runs neither the student nor the oracle again.",
-            search_aliases=["cutoff", "percentile", "reject", "routing"],
+            search_aliases=["quality gate", "cutoff", "percentile", "reject", "routing", "worst images", "budget"],
             is_input_list=True,
             inputs=[
                 io.Combo.Input(
