@@ -77,7 +77,7 @@ class UnderstudyApplyGradientPredictor(io.ComfyNode):
         require_fit(model, predictor, predictor_name)
         if (image is None) != (vae is None):
             missing = "vae" if vae is None else "image"
-            raise ValueError(f"Understudy Apply Gradient Predictor lacks {missing}: connect image and vae, or neither.")
+            raise ValueError(f"Apply gradient predictor lacks {missing}: connect image and vae, or neither.")
         z = None if image is None else meaning_of(model, predictor, image, vae)
         if z is None and predictor.prior is None:
             raise ValueError(

@@ -41,7 +41,7 @@ class UnderstudyBestOf(io.ComfyNode):
             inputs=[
                 *student_inputs(),
                 io.Vae.Input("vae", tooltip="The student's VAE: the oracle looks at pictures."),
-                OracleSocket.Input("oracle", tooltip="The model that scores each try: Load Oracle, or Load Demo."),
+                OracleSocket.Input("oracle", tooltip="The model that scores each try: Load oracle, or Load demo pair."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
@@ -52,7 +52,7 @@ class UnderstudyBestOf(io.ComfyNode):
                     default=4,
                     min=1,
                     max=100,
-                    tooltip="How often an image is tried at most. The first try is what Student Sampler makes with "
+                    tooltip="How often an image is tried at most. The first try is what Student sampler makes with "
                     "this seed; each costs the student's steps, a decoding and a look of the oracle.",
                 ),
                 ThresholdSocket.Input(
@@ -65,7 +65,7 @@ class UnderstudyBestOf(io.ComfyNode):
                     "literal_prompts",
                     default=False,
                     optional=True,
-                    tooltip="As in Score Images: whether the oracle reads weights and other syntax as text.",
+                    tooltip="As in Score images by oracle: whether the oracle reads weights and other syntax as text.",
                 ),
             ],
             outputs=[

@@ -35,7 +35,9 @@ class UnderstudyCalibrate(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 ScoresSocket.Input(
-                    "scores", tooltip="Scores of the student's images, straight from Score Images or Best Of."
+                    "scores",
+                    tooltip="Scores of the student's images, straight from Score images by oracle or Best of n "
+                    "students.",
                 ),
                 io.String.Input(
                     "name",
@@ -81,7 +83,7 @@ class UnderstudyCalibrate(io.ComfyNode):
     def execute(cls, scores: list, name: list) -> io.NodeOutput:
         path = calibration_path(single_value(name, "name"))
         if not scores:
-            raise CalibrationError("there are no scores to count; connect Score Images")
+            raise CalibrationError("there are no scores to count; connect Score images by oracle")
         if path.is_file():
             calibration = Calibration.load(path)
         else:
@@ -93,7 +95,7 @@ class UnderstudyCalibrate(io.ComfyNode):
         if any(not identity for batch in scores for identity in batch.image_ids):
             raise CalibrationError(
                 "these scores do not say which images they belong to, so that none could be counted twice; "
-                "connect the images to Scores From List"
+                "connect the images to Scores from list"
             )
         if hidden := [key for batch in scores for key in unknown(batch.settings or {})]:
             raise CalibrationError(

@@ -45,7 +45,8 @@ class UnderstudyLikeness(io.ComfyNode):
             ],
             outputs=[
                 OracleSocket.Output(
-                    id="oracle", tooltip="For Combine Oracles, Score Images and Keep Better; it reads no prompt."
+                    id="oracle",
+                    tooltip="For Combine oracles, Score images by oracle and Keep better image; it reads no prompt.",
                 )
             ],
         )

@@ -56,7 +56,11 @@ class UnderstudyLoadOracle(io.ComfyNode):
                     tooltip=(f"The image encoder, where the file is only the head of an aesthetic predictor: {NEEDS}."),
                 ),
             ],
-            outputs=[OracleSocket.Output(id="oracle", tooltip="For Score Images, Keep Better and Combine Oracles.")],
+            outputs=[
+                OracleSocket.Output(
+                    id="oracle", tooltip="For Score images by oracle, Keep better image and Combine oracles."
+                )
+            ],
         )
 
     @classmethod

@@ -36,9 +36,11 @@ class UnderstudyReceipt(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images_before", tooltip="The student's images, as they went into Teacher or Merge."),
-                io.Image.Input("images", tooltip="The final images, from Teacher, Merge or Keep Better."),
+                io.Image.Input("images", tooltip="The final images, from Teacher, Merge or Keep better image."),
                 ScoresSocket.Input(
-                    "scores", tooltip="From Keep Better with the scores after, or from Score Images or Best Of."
+                    "scores",
+                    tooltip="From Keep better image with the scores after, or from Score images by oracle or Best of n "
+                    "students.",
                 ),
                 ThresholdSocket.Input("threshold", tooltip="The threshold that Teacher or Merge used."),
                 ReceiptSocket.Input(

@@ -30,7 +30,7 @@ class UnderstudyScoreImages(io.ComfyNode):
             search_aliases=["rate images", "image quality", "aesthetic score", "clip score", "judge"],
             is_input_list=True,
             inputs=[
-                OracleSocket.Input("oracle", tooltip="The model that scores: Load Oracle, or Load Demo."),
+                OracleSocket.Input("oracle", tooltip="The model that scores: Load oracle, or Load demo pair."),
                 io.Image.Input("images", tooltip="A batch, or a list of batches; each image gets a score of its own."),
                 io.String.Input(
                     "prompt",

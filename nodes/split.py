@@ -108,7 +108,7 @@ class UnderstudySplit(io.ComfyNode):
             return io.NodeOutput(*[ExecutionBlocker(None)] * len(OUTPUTS), ui=ui)
         sent = list(parts(images, rejected, **connected))
         # Not an error of this node's own: who takes the output may be connected later, when this result is remembered.
-        missing = "Understudy Split has nothing for {0}: connect its input {0}, or take this link off"
+        missing = "Split rejected has nothing for {0}: connect its input {0}, or take this link off"
         outputs = (
             [part[name] for part in sent] if name in sent[0] else ExecutionBlocker(missing.format(name))
             for name in OUTPUTS

@@ -18,7 +18,7 @@ class UnderstudyTeacherAdvanced(io.ComfyNode):
         return schema(
             node_id="UnderstudyTeacherAdvanced",
             display_name="Teacher redo (advanced)",
-            description="Redoes the images whose score is below the threshold, as Understudy Teacher does, with a "
+            description="Redoes the images whose score is below the threshold, as Teacher redo does, with a "
             "guider, sampler and sigmas of your own, as SamplerCustomAdvanced takes them.",
             search_aliases=["refine rejected custom sampler", "teacher guider sigmas", "conditional refine advanced"],
             is_input_list=True,

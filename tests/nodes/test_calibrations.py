@@ -148,7 +148,7 @@ def test_an_open_interval_is_told_as_one_bound(folder):
 def test_no_scores_at_all_are_refused(folder):
     from understudy.nodes.calibrate import UnderstudyCalibrate
 
-    with pytest.raises(CalibrationError, match="there are no scores to count; connect Score Images"):
+    with pytest.raises(CalibrationError, match="there are no scores to count; connect Score images by oracle"):
         UnderstudyCalibrate.execute([], ["mine"])
 
 

@@ -6,16 +6,13 @@ from understudy.nodes import CLASSES
 NODES = [name for names in CLASSES.values() for name in names]
 WIDGETS = {"COMBO", "STRING", "INT", "FLOAT", "BOOLEAN"}
 # Widths of letters in the front end's font, Inter, in thousandths of its size.
-LETTERS = dict(
-    zip(
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ()_",
-        [int(number) for number in (
-            "562 612 571 612 583 370 613 591 242 242 549 242 876 591 600 612 612 376 528 327 591 562 818 546 562 552 "
-            "690 654 730 722 601 590 746 743 269 571 672 565 903 753 765 639 765 644 642 646 744 690 985 682 679 629 281 365 365 456"
-        ).split()],
-        strict=True,
-    )
-)  # fmt: skip
+SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ()_"
+THOUSANDTHS = """
+562 612 571 612 583 370 613 591 242 242 549 242 876 591 600 612 612 376 528 327 591 562 818 546 562 552
+690 654 730 722 601 590 746 743 269 571 672 565 903 753 765 639 765 644 642 646 744 690 985 682 679 629
+281 365 365 456
+"""
+LETTERS = dict(zip(SIGNS, map(int, THOUSANDTHS.split()), strict=True))
 
 
 def width(text, size):
@@ -52,6 +49,6 @@ def test_a_name_is_not_cut_off_at_the_default_width(schema_of, node):
 
 
 def test_a_name_without_room_is_seen(schema_of):
-    split = schema_of("UnderstudySplit")
-    split.outputs[0].display_name = "images"
-    assert width(split.display_name, 14) > room(split)
+    merge = schema_of("UnderstudyMerge")
+    merge.outputs[0].display_name = "images"
+    assert width(merge.display_name, 14) > room(merge)
