@@ -23,6 +23,8 @@ CLASSES = {
     "likeness": ("UnderstudyLikeness",),
     "combine": ("UnderstudyCombineOracles",),
     "calibrate": ("UnderstudyCalibrate",),
+    "show_calibration": ("UnderstudyShowCalibration",),
+    "manage_calibration": ("UnderstudyManageCalibration",),
     "threshold": ("UnderstudyThreshold",),
     "attention_guidance": ("UnderstudyAttentionGuidance",),
     "teacher": ("UnderstudyTeacher",),

@@ -8,10 +8,9 @@ from comfy_api.latest import io
 
 from ..files import preview
 from ..oracles.calibration import Calibration, CalibrationError
-from ..oracles.statistics import interval_text
 from ..oracles.threshold import percent_text
 from .batches import single_value
-from .calibrations import ENOUGH_FOR_INTERVALS
+from .calibrations import ENOUGH_FOR_INTERVALS, percentile_lines
 from .display import shown
 from .folders import calibration_path, calibrations_folder
 from .schema import schema
@@ -121,12 +120,4 @@ def _confidence(calibration: Calibration) -> str:
         median = calibration.percentiles[50]
         lower = sum(score < median for score in calibration.scores_by_image.values()) / calibration.n
         return f"{percent_text(lower)} are below the median, {median:.3f}; {missing} more to say how sure that is"
-    lines = []
-    for k in (20, 30, 50):
-        value = calibration.value_at(k)
-        # Of equal scores none is below the others, so that whole numbers send less than their percentile.
-        lines.append(
-            f"percentile {k} is {value:.3f} (95 %: {interval_text(calibration.interval(k))}): "
-            f"{percent_text(calibration.share_below(value))} are below"
-        )
-    return "\n".join(lines)
+    return "\n".join(percentile_lines(calibration, (20, 30, 50)))

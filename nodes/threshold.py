@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from comfy_api.latest import io
 
 from ..oracles.budget import Budget
-from ..oracles.calibration import CalibrationError
+from ..oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
+from ..oracles.scores import Scores
 from ..oracles.statistics import interval_text
 from ..oracles.threshold import Threshold
 from .batches import single_value
-from .calibrations import ENOUGH_FOR_INTERVALS, content_hash, find_calibration, known_calibrations
+from .calibrations import (
+    ENOUGH_FOR_INTERVALS,
+    content_hash,
+    differing,
+    find_calibration,
+    in_words,
+    known_calibrations,
+    only,
+)
 from .display import shown
 from .folders import NONE
 from .schema import schema
@@ -114,6 +125,14 @@ class UnderstudyThreshold(io.ComfyNode):
                         "and the node says how many images it sends to the teacher."
                     ),
                 ),
+                io.Boolean.Input(
+                    "accept_other_settings",
+                    optional=True,
+                    default=False,
+                    tooltip="Modes percentile and budget: whether a calibration is used for scores that were made with "
+                    "other settings than its own. What differs is then said here and in the receipt. Scores of another "
+                    "oracle are never measured by it.",
+                ),
             ],
             outputs=[ThresholdSocket.Output(id="threshold", tooltip="Connect it to Teacher and to Receipt.")],
             hidden=[io.Hidden.unique_id],
@@ -129,7 +148,7 @@ class UnderstudyThreshold(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, mode=None, calibration=None, **inputs):
-        return content_hash(_only(calibration)) if _only(mode) in (*CALIBRATED, None) else ""
+        return content_hash(only(calibration)) if only(mode) in (*CALIBRATED, None) else ""
 
     @classmethod
     def execute(cls, scores=None, **widgets: list) -> io.NodeOutput:
@@ -155,6 +174,7 @@ class UnderstudyThreshold(io.ComfyNode):
         student_evaluations=4.0,
         teacher_evaluations=40.0,
         seconds_per_evaluation=0.0,
+        accept_other_settings=False,
     ) -> Threshold:
         if mode == "fixed":
             return Threshold.fixed(value)
@@ -165,12 +185,12 @@ class UnderstudyThreshold(io.ComfyNode):
         if calibration == NONE:
             raise CalibrationError(f"mode {mode} needs a calibration; choose one, or use worst_fraction")
         table = find_calibration(calibration)
-        for batch in scores:
-            # Numbers from a list have no oracle, nor have their tables.
-            table.require(batch.settings or {}, batch.oracle or "", batch.family)
+        accepted = dict.fromkeys(line for batch in scores for line in _accepted(table, batch, accept_other_settings))
         if mode == "budget":
-            return Threshold.budget(table, Budget(budget, student_evaluations, teacher_evaluations))
-        return Threshold.percentile(table, percentile)
+            threshold = Threshold.budget(table, Budget(budget, student_evaluations, teacher_evaluations))
+        else:
+            threshold = Threshold.percentile(table, percentile)
+        return replace(threshold, accepted=tuple(accepted))
 
 
 def _evaluations(name: str, default: float, tooltip: str) -> io.Input:
@@ -179,16 +199,29 @@ def _evaluations(name: str, default: float, tooltip: str) -> io.Input:
     )
 
 
+def _accepted(table: Calibration, scores: Scores, accept: bool) -> list[str]:
+    """In what a calibration was made otherwise than scores, if that may be; else CalibrationMismatch lists it."""
+    found = differing(table, scores)
+    other_oracle = any(each.setting == "oracle" for each in found)
+    if not found or (accept and not other_oracle):
+        return in_words(found)
+    instead = (
+        "another oracle's scores are other numbers, so this cannot be accepted"
+        if other_oracle
+        else "or switch accept_other_settings on"
+    )
+    raise CalibrationMismatch(
+        "\n- ".join([f"calibration {table.name!r} was made with other settings than these scores:", *in_words(found)])
+        + f"\nUse the same, or calibrate under a new name; {instead}",
+        found,
+    )
+
+
 def _interval(name: str, percentile: float) -> tuple[float, float] | None:
     """Where a calibration's percentile lies at 95 % confidence; None if it cannot say."""
     table = find_calibration(name)
     # At 100 %, a budget that pays for everything, no score cuts.
     return table.interval(percentile) if percentile < 100 and (table.n or 0) >= ENOUGH_FOR_INTERVALS else None
-
-
-def _only(value):
-    """A widget's value, which the host hands over as a list of one to a node that takes lists."""
-    return value[0] if isinstance(value, (list, tuple)) else value
 
 
 def _described(

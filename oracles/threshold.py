@@ -30,7 +30,8 @@ class Threshold:
     ``expected_fraction`` is the share that it should reject, None if unknown; ``calibration`` names where ``value``
     comes from, ``k`` is the percentile that was asked for, and ``budget_of`` the budget that it is of. ``worse`` are
     the calibration's percentiles up to ``value``, as (score, percent) from its worst on. Make one with :meth:`fixed`,
-    :meth:`percentile`, :meth:`budget`, :meth:`worst_fraction` or :meth:`worst_n`.
+    :meth:`percentile`, :meth:`budget`, :meth:`worst_fraction` or :meth:`worst_n`. ``accepted`` says in which settings
+    the scores at hand were made otherwise than the calibration's, where that is known and was accepted.
     """
 
     mode: str
@@ -40,6 +41,7 @@ class Threshold:
     calibration: str | None = None
     k: float | None = None
     worse: tuple[tuple[float, float], ...] | None = None
+    accepted: tuple[str, ...] = ()
     n: int | None = None
     budget_of: Budget | None = None
 
@@ -121,6 +123,9 @@ class Threshold:
             return LONE
         if self.mode == "worst_n" and 0 < count <= self.n:
             return ALL.format(n=self.n)
+        if self.accepted:
+            differ = "; ".join(self.accepted)
+            return f"calibration {self.calibration!r} was made with other settings, which was accepted: {differ}"
         return None
 
     def cut(self, values: Iterable[float]) -> float | None:

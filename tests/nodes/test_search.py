@@ -19,8 +19,8 @@ WANTED = {
     "filter bad images": ["UnderstudySplit"],
     "auto retry": ["UnderstudyBestOf", "UnderstudyTeacher"],
     "detailer for bad only": ["UnderstudySplit", "UnderstudyMerge"],
-    "calibration": ["UnderstudyCalibrate", "UnderstudyCalibration", "UnderstudyManageCalibration"],
-    "histogram": ["UnderstudyCalibration"],
+    "calibration": ["UnderstudyCalibrate", "UnderstudyShowCalibration", "UnderstudyManageCalibration"],
+    "histogram": ["UnderstudyShowCalibration"],
 }
 
 
