@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..files import preview
-from .folders import NO_PREDICTOR, predictor_files, predictor_path
+from .folders import NO_PREDICTOR, PREDICTORS, not_there, predictor_files, predictor_path
 from .schema import schema
 
 
@@ -62,11 +61,8 @@ class UnderstudyApplyGradientPredictor(io.ComfyNode):
         known = predictor_files()
         if predictor_name is None or predictor_name in known:  # None: linked, or absent
             return True
-        there = f"there are: {preview(known, 20)}" if known else "none is there yet"
-        return (
-            f"{predictor_name!r} is not in models/understudy_predictors; {there}. Put the file there and press R "
-            "('understudy train sferd-predictor', then sferd-prior, make one)"
-        )
+        fetch = "'understudy train sferd-predictor', then sferd-prior, make one for a student"
+        return not_there(predictor_name, known, PREDICTORS, "the file", fetch)
 
     @classmethod
     def execute(cls, model, predictor_name: str, strength: float, until: float, image=None, vae=None) -> io.NodeOutput:

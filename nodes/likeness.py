@@ -21,6 +21,7 @@ class UnderstudyLikeness(io.ComfyNode):
             description="An oracle that says how alike each image is to the one it was edited from. Combine it with "
             "one that reads the new prompt.",
             search_aliases=["SSIM", "structural similarity", "image similarity", "edit", "compare images", "preserve"],
+            advanced=["encoder"],
             is_input_list=True,
             inputs=[
                 io.Image.Input(

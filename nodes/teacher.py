@@ -33,6 +33,7 @@ class UnderstudyTeacher(io.ComfyNode):
                 "retry bad images",
                 "redo bad images",
             ],
+            advanced=["rollback_worst", "steps", "cfg", "sampler_name", "scheduler"],
             is_input_list=True,
             inputs=[
                 *teacher_inputs.judged_images(),
@@ -52,7 +53,8 @@ class UnderstudyTeacher(io.ComfyNode):
                     default=BY_TABLE,
                     tooltip="by the table: steps, cfg, sampler, scheduler and patch as published for the teacher, "
                     "found by its architecture, and with rollback_mode noise the way back for this student; the node "
-                    "says which, and the widgets for them are not used. my own: the widgets.",
+                    "says which, and the widgets for them are not used. my own: the widgets, some of which may be "
+                    "behind a button for advanced inputs.",
                 ),
                 io.Combo.Input(
                     "rollback_mode",

@@ -21,6 +21,7 @@ class UnderstudyTeacherAdvanced(io.ComfyNode):
             description="Redoes the images whose score is below the threshold, as Teacher redo does, with a "
             "guider, sampler and sigmas of your own, as SamplerCustomAdvanced takes them.",
             search_aliases=["refine rejected custom sampler", "teacher guider sigmas", "conditional refine advanced"],
+            advanced=["rollback_worst"],
             is_input_list=True,
             inputs=[
                 *teacher_inputs.judged_images(),

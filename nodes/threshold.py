@@ -37,6 +37,17 @@ class UnderstudyThreshold(io.ComfyNode):
             display_name="Score threshold",
             description="Says which scores are too low. Moving it runs neither the student nor the oracle again.",
             search_aliases=["quality gate", "cutoff", "percentile", "reject", "routing", "worst images", "budget"],
+            advanced=[
+                "percentile",
+                "value",
+                "calibration",
+                "worst_n",
+                "budget",
+                "student_evaluations",
+                "teacher_evaluations",
+                "seconds_per_evaluation",
+                "accept_other_settings",
+            ],
             is_input_list=True,
             inputs=[
                 io.Combo.Input(
@@ -48,7 +59,8 @@ class UnderstudyThreshold(io.ComfyNode):
                         "worst_fraction: the lowest scores of these images, whatever they are; of a single image none, "
                         "unless fraction is 1. worst_n: so many of these images. budget: as many as a number of "
                         "network evaluations an image pays for, by a calibration. For images that are queued one at a "
-                        "time take percentile, fixed or budget."
+                        "time take percentile, fixed or budget. Where the node has a button for advanced inputs, the "
+                        "other modes' numbers are behind it."
                     ),
                 ),
                 io.Float.Input(

@@ -73,6 +73,7 @@ def schema_of(without_host, monkeypatch, tmp_path):
     """The schema of a node by its name, in a host that has no model files."""
     files = ModuleType("folder_paths")
     files.get_filename_list, files.get_full_path = lambda folder: [], lambda *_: None
+    files.get_folder_paths = lambda folder: [f"/models/{folder}"]
     files.get_user_directory = lambda: str(tmp_path)
     samplers = ModuleType("comfy.samplers")
     samplers.KSampler = SimpleNamespace(SAMPLERS=["euler", "dpmpp_2m"], SCHEDULERS=["normal"])

@@ -68,10 +68,22 @@ def test_an_empty_folder_of_oracles_says_where_a_file_goes(schema_of):
     (combo,) = (socket for socket in schema_of("UnderstudyLoadOracle").inputs if socket.id == "oracle_name")
     assert combo.options == [NO_ORACLE] and "models/oracles" in NO_ORACLE
     module = importlib.import_module("understudy.nodes.load_oracle")
-    for name in (NO_ORACLE, "gone.safetensors"):
+    for name, lacks in ((NO_ORACLE, ""), ("gone.safetensors", "'gone.safetensors' is not in models/oracles; ")):
         refusal = module.UnderstudyLoadOracle.validate_inputs(name)
-        assert f"{name!r} is neither in models/oracles" in refusal and "no oracle is there yet" in refusal
+        assert refusal.startswith(f"{lacks}models/oracles is empty. Put a file of ")
+        assert "into /models/oracles and press R" in refusal and "download NAME' fetches a published one: " in refusal
+        assert "ImageReward" in refusal and "hpsv2" in refusal
     assert module.UnderstudyLoadOracle.validate_inputs(None) is True
+
+
+def test_an_empty_folder_of_predictors_says_where_a_file_goes(schema_of):
+    (combo,) = (each for each in schema_of("UnderstudyApplyGradientPredictor").inputs if each.id == "predictor_name")
+    (given,) = combo.options
+    module = importlib.import_module("understudy.nodes.apply_predictor")
+    refusal = module.UnderstudyApplyGradientPredictor.validate_inputs(given)
+    assert "models/understudy_predictors" in given
+    assert refusal.startswith("models/understudy_predictors is empty. Put the file into /models/understudy_predictors")
+    assert "'understudy train sferd-predictor'" in refusal
 
 
 def preset_row(student):
@@ -110,3 +122,31 @@ def test_every_preset_has_a_row_on_the_student_s_page():
 def test_the_widget_offers_what_the_host_has(schema_of):
     (combo,) = (socket for socket in schema_of("UnderstudyStudentSampler").inputs if socket.id == "preset")
     assert combo.options == ["auto", "demo", "LCM", "LCM-LoRA", "consistency", "codi", "z-image-turbo"]
+
+
+# What is seen of a new node whose widgets depend on a mode, where the host has advanced inputs.
+SEEN = {
+    "UnderstudyThreshold": ["mode", "fraction"],
+    "UnderstudyLikeness": ["measure"],
+    "UnderstudyTeacher": [
+        *["start_from", "strategy", "settings", "rollback_mode", "rollback", "strength"],
+        *["upscale_by", "images_at_once", "seed_from", "seed"],
+    ],
+}
+
+
+@pytest.mark.parametrize("node, seen", SEEN.items())
+def test_a_node_shows_the_widgets_that_it_uses_as_it_is_made(schema_of, node, seen):
+    widgets = [each for each in schema_of(node).inputs if each.type in ("COMBO", "FLOAT", "INT", "BOOLEAN", "STRING")]
+    assert [each.id for each in widgets if not each.advanced] == seen
+    assert len(widgets) > len(seen)
+
+
+def test_a_host_without_advanced_inputs_gets_none(schema_of):
+    from types import SimpleNamespace
+
+    schema = importlib.import_module("understudy.nodes.schema").schema
+    old, new = SimpleNamespace(id="a"), SimpleNamespace(id="a", advanced=None)
+    for each in (old, new):
+        schema(search_aliases=[], advanced=["a"], node_id="", display_name="", description="", inputs=[each])
+    assert vars(old) == {"id": "a"} and new.advanced
