@@ -33,41 +33,35 @@ def raising(error):
 
 @pytest.fixture
 def registered(without_host):
-    """(module, name, error) -> the class as the host gets it, whose methods raise the error."""
+    """(error) -> all classes as the host gets them, whose methods raise the error."""
 
-    def make(module, name, error):
-        written = getattr(importlib.import_module(f"understudy.nodes.{module}"), name)
-        for method in CALLED:
-            if method in vars(written):
+    def make(error):
+        for module, name in NODES:
+            written = getattr(importlib.import_module(f"understudy.nodes.{module}"), name)
+            for method in set(CALLED) & vars(written).keys():
                 setattr(written, method, raising(error))
-        return next(each for each in asyncio.run(node_classes()) if each.__name__ == name)
+        found = asyncio.run(node_classes())
+        assert [each.__name__ for each in found] == [name for _, name in NODES]
+        return found
 
     return make
 
 
 def test_the_pack_s_own_errors_are_found_and_all_are_of_these_types():
     found = {each.__name__ for each in own_errors()}
-    assert {
-        "OracleError",
-        "NoScore",
-        "CalibrationError",
-        "CalibrationMismatch",
-        "CheckpointError",
-        "PromptError",
-    } <= found
+    assert {"OracleError", "NoScore", "CalibrationError", "CalibrationMismatch", "CheckpointError"} <= found
     assert all(issubclass(each, BASES) for each in own_errors())
 
 
-@pytest.mark.parametrize("module, name", NODES)
-def test_an_error_leaves_a_node_as_a_built_in_type(registered, module, name):
-    for kind in own_errors():
-        own = kind.__new__(kind, "image 3 is missing; connect it")
-        node = registered(module, name, own)
-        for method in CALLED:
-            if method in vars(node):
-                with pytest.raises(BASES, match=r"^image 3 is missing; connect it$") as caught:
-                    getattr(node, method)()
-                assert type(caught.value).__module__ == "builtins" and caught.value.__cause__ is own
+@pytest.mark.parametrize("kind", list(own_errors()), ids=lambda kind: kind.__name__)
+def test_an_error_leaves_every_node_as_a_built_in_type(registered, kind):
+    own = kind.__new__(kind, "image 3 is missing; connect it")
+    for node in registered(own):
+        for method in set(CALLED) & vars(node).keys():
+            with pytest.raises(BASES, match=r"^image 3 is missing; connect it$") as caught:
+                getattr(node, method)()
+            assert type(caught.value).__module__ == "builtins" and caught.value.__cause__ is own
+            assert isinstance(own, type(caught.value)), "the nearest of them"
 
 
 def test_what_is_no_error_of_the_pack_leaves_a_node_as_it_is(registered):
@@ -78,7 +72,7 @@ def test_what_is_no_error_of_the_pack_leaves_a_node_as_it_is(registered):
     class OutOfMemoryError(RuntimeError): ...
 
     for error in (InterruptProcessingException(), OutOfMemoryError("no memory"), ValueError("plain"), KeyError("k")):
-        node = registered("threshold", "UnderstudyThreshold", error)
-        with pytest.raises(type(error)) as caught:
-            node.execute()
-        assert caught.value is error
+        for node in registered(error):
+            with pytest.raises(type(error)) as caught:
+                node.execute()
+            assert caught.value is error
