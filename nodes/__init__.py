@@ -26,6 +26,12 @@ CLASSES = {
     "show_calibration": ("UnderstudyShowCalibration",),
     "manage_calibration": ("UnderstudyManageCalibration",),
     "threshold": ("UnderstudyThreshold",),
+    "thresholds": (
+        "UnderstudyThresholdPercentile",
+        "UnderstudyThresholdBudget",
+        "UnderstudyThresholdFixed",
+        "UnderstudyThresholdWorst",
+    ),
     "attention_guidance": ("UnderstudyAttentionGuidance",),
     "teacher": ("UnderstudyTeacher",),
     "teacher_advanced": ("UnderstudyTeacherAdvanced",),

@@ -17,9 +17,14 @@ BASES = (ValueError, RuntimeError, OSError)  # of the pack's error types
 def with_builtin_errors(node_class: type) -> type:
     """The class, whose methods that the host calls raise ValueError, OSError ... where they raised the pack's own."""
     for name in CALLED:
-        if name in vars(node_class):
-            setattr(node_class, name, classmethod(_translating(vars(node_class)[name].__func__)))
+        written = next((each for each in node_class.__mro__ if name in vars(each)), None)
+        if written is not None and _is_ours(written):
+            setattr(node_class, name, classmethod(_translating(vars(written)[name].__func__)))
     return node_class
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith(f"{PACK}.")
 
 
 def _translating(method):
@@ -28,7 +33,7 @@ def _translating(method):
         try:
             return method(*args, **kwargs)
         except BASES as error:
-            if not type(error).__module__.startswith(f"{PACK}."):
+            if not _is_ours(type(error)):
                 raise  # the host knows some of its own and of the libraries': it tells a lack of memory by the type
             builtin = next(base for base in type(error).__mro__ if base.__module__ == "builtins")
             raise builtin(str(error)).with_traceback(error.__traceback__) from error

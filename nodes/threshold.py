@@ -49,104 +49,8 @@ class UnderstudyThreshold(io.ComfyNode):
                 "accept_other_settings",
             ],
             is_input_list=True,
-            inputs=[
-                io.Combo.Input(
-                    "mode",
-                    options=["percentile", "fixed", "worst_fraction", "worst_n", "budget"],
-                    default="worst_fraction",
-                    tooltip=(
-                        "percentile: below the k-th percentile of a calibration. fixed: below a value. "
-                        "worst_fraction: the lowest scores of these images, whatever they are; of a single image none, "
-                        "unless fraction is 1. worst_n: so many of these images. budget: as many as a number of "
-                        "network evaluations an image pays for, by a calibration. For images that are queued one at a "
-                        "time take percentile, fixed or budget. Where the node has a button for advanced inputs, the "
-                        "other modes' numbers are behind it."
-                    ),
-                ),
-                io.Float.Input(
-                    "percentile",
-                    default=30.0,
-                    min=0.0,
-                    max=100.0,
-                    step=1.0,
-                    tooltip="Mode percentile: about this percentage of the student's images goes to the teacher, and "
-                    "fewer where scores are equal; the node says how many.",
-                ),
-                io.Float.Input(
-                    "value",
-                    default=0.0,
-                    min=-10000.0,
-                    max=10000.0,
-                    step=0.01,
-                    round=0.0001,
-                    tooltip="Mode fixed: images that score below this value go to the teacher.",
-                ),
-                io.Float.Input(
-                    "fraction",
-                    default=0.25,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Mode worst_fraction: this share of the images goes to the teacher, lowest scores "
-                    "first, and at least one of two or more.",
-                ),
-                io.Combo.Input(
-                    "calibration",
-                    options=known_calibrations(),
-                    default=NONE,
-                    tooltip="Modes percentile and budget: whose percentiles. Calibrate makes them; R shows new ones.",
-                ),
-                io.Int.Input(
-                    "worst_n",
-                    optional=True,
-                    default=1,
-                    min=0,
-                    max=4096,
-                    tooltip="Mode worst_n: so many of the images go to the teacher, lowest scores first; all, where "
-                    "there are no more.",
-                ),
-                _evaluations("budget", 12.0, "Mode budget: at most so many network evaluations an image on average."),
-                _evaluations(
-                    "student_evaluations",
-                    4.0,
-                    "Mode budget: the student's evaluations for each image. Its steps, twice that with cfg above 1; "
-                    "with more than one try what they come to on average.",
-                ),
-                _evaluations(
-                    "teacher_evaluations",
-                    40.0,
-                    "Mode budget: the teacher's evaluations for each image that it redoes. The steps that it runs, "
-                    "twice that with cfg above 1; Receipt says what it counted.",
-                ),
-                io.Float.Input(
-                    "seconds_per_evaluation",
-                    optional=True,
-                    default=0.0,
-                    min=0.0,
-                    max=10000.0,
-                    step=0.01,
-                    round=0.0001,
-                    tooltip="Mode budget: from a receipt, for the node to say what the budget is in seconds. No "
-                    "picture depends on it. 0: not known.",
-                ),
-                ScoresSocket.Input(
-                    "scores",
-                    optional=True,
-                    tooltip=(
-                        "The scores to be judged. With them the calibration's settings are checked against theirs, "
-                        "and the node says how many images it sends to the teacher."
-                    ),
-                ),
-                io.Boolean.Input(
-                    "accept_other_settings",
-                    optional=True,
-                    default=False,
-                    tooltip="Modes percentile and budget: whether a calibration is used for scores that were made with "
-                    "other settings than its own. What differs is then said here and in the receipt. Scores of another "
-                    "oracle are never measured by it.",
-                ),
-            ],
-            outputs=[ThresholdSocket.Output(id="threshold", tooltip="Connect it to Teacher and to Receipt.")],
+            inputs=inputs(),
+            outputs=outputs(),
             hidden=[io.Hidden.unique_id],
         )
 
@@ -164,45 +68,153 @@ class UnderstudyThreshold(io.ComfyNode):
 
     @classmethod
     def execute(cls, scores=None, **widgets: list) -> io.NodeOutput:
-        given = {name: single_value(values, name) for name, values in widgets.items()}
-        threshold = cls.make(**given, scores=scores or [])
-        interval = _interval(given["calibration"], threshold.k) if given["mode"] in CALIBRATED else None
-        seconds = given.get("seconds_per_evaluation", 0.0)
-        return io.NodeOutput(
-            threshold, ui=shown(_described(threshold, scores or [], interval, seconds), cls.hidden.unique_id)
-        )
+        return judged_by(cls.hidden, scores, **widgets)
 
-    @classmethod
-    def make(
-        cls,
-        mode,
-        percentile,
-        value,
-        fraction,
-        calibration,
-        scores,
-        worst_n=1,
-        budget=12.0,
-        student_evaluations=4.0,
-        teacher_evaluations=40.0,
-        seconds_per_evaluation=0.0,
-        accept_other_settings=False,
-    ) -> Threshold:
-        if mode == "fixed":
-            return Threshold.fixed(value)
-        if mode == "worst_fraction":
-            return Threshold.worst_fraction(fraction)
-        if mode == "worst_n":
-            return Threshold.worst_n(worst_n)
-        if calibration == NONE:
-            raise CalibrationError(f"mode {mode} needs a calibration; choose one, or use worst_fraction")
-        table = find_calibration(calibration)
-        accepted = dict.fromkeys(line for batch in scores for line in _accepted(table, batch, accept_other_settings))
-        if mode == "budget":
-            threshold = Threshold.budget(table, Budget(budget, student_evaluations, teacher_evaluations))
-        else:
-            threshold = Threshold.percentile(table, percentile)
-        return replace(threshold, accepted=tuple(accepted))
+
+def judged_by(hidden, scores: list[Scores] | None, **widgets: list) -> io.NodeOutput:
+    """The threshold that widgets ask for, and what the node says of it; each widget is a list of one."""
+    given = {name: single_value(values, name) for name, values in widgets.items()}
+    threshold = make(**given, scores=scores or [])
+    interval = _interval(given["calibration"], threshold.k) if given["mode"] in CALIBRATED else None
+    text = _described(threshold, scores or [], interval, given.get("seconds_per_evaluation", 0.0))
+    return io.NodeOutput(threshold, ui=shown(text, hidden.unique_id))
+
+
+def make(
+    mode,
+    percentile=30.0,
+    value=0.0,
+    fraction=0.25,
+    calibration=NONE,
+    scores=(),
+    worst_n=1,
+    budget=12.0,
+    student_evaluations=4.0,
+    teacher_evaluations=40.0,
+    seconds_per_evaluation=0.0,
+    accept_other_settings=False,
+) -> Threshold:
+    if mode == "fixed":
+        return Threshold.fixed(value)
+    if mode == "worst_fraction":
+        return Threshold.worst_fraction(fraction)
+    if mode == "worst_n":
+        return Threshold.worst_n(worst_n)
+    if calibration == NONE:
+        raise CalibrationError(f"mode {mode} needs a calibration; choose one, or use worst_fraction")
+    table = find_calibration(calibration)
+    accepted = dict.fromkeys(line for batch in scores for line in _accepted(table, batch, accept_other_settings))
+    if mode == "budget":
+        threshold = Threshold.budget(table, Budget(budget, student_evaluations, teacher_evaluations))
+    else:
+        threshold = Threshold.percentile(table, percentile)
+    return replace(threshold, accepted=tuple(accepted))
+
+
+def inputs(*names: str) -> list[io.Input]:
+    """The inputs of these names, or all of them."""
+    every = [
+        io.Combo.Input(
+            "mode",
+            options=["percentile", "fixed", "worst_fraction", "worst_n", "budget"],
+            default="worst_fraction",
+            tooltip=(
+                "percentile: below the k-th percentile of a calibration. fixed: below a value. "
+                "worst_fraction: the lowest scores of these images, whatever they are; of a single image none, "
+                "unless fraction is 1. worst_n: so many of these images. budget: as many as a number of "
+                "network evaluations an image pays for, by a calibration. For images that are queued one at a "
+                "time take percentile, fixed or budget. Where the node has a button for advanced inputs, the "
+                "other modes' numbers are behind it."
+            ),
+        ),
+        io.Float.Input(
+            "percentile",
+            default=30.0,
+            min=0.0,
+            max=100.0,
+            step=1.0,
+            tooltip="Mode percentile: about this percentage of the student's images goes to the teacher, and "
+            "fewer where scores are equal; the node says how many.",
+        ),
+        io.Float.Input(
+            "value",
+            default=0.0,
+            min=-10000.0,
+            max=10000.0,
+            step=0.01,
+            round=0.0001,
+            tooltip="Mode fixed: images that score below this value go to the teacher.",
+        ),
+        io.Float.Input(
+            "fraction",
+            default=0.25,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            tooltip="Mode worst_fraction: this share of the images goes to the teacher, lowest scores "
+            "first, and at least one of two or more.",
+        ),
+        io.Combo.Input(
+            "calibration",
+            options=known_calibrations(),
+            default=NONE,
+            tooltip="Modes percentile and budget: whose percentiles. Calibrate makes them; R shows new ones.",
+        ),
+        io.Int.Input(
+            "worst_n",
+            optional=True,
+            default=1,
+            min=0,
+            max=4096,
+            tooltip="Mode worst_n: so many of the images go to the teacher, lowest scores first; all, where "
+            "there are no more.",
+        ),
+        _evaluations("budget", 12.0, "Mode budget: at most so many network evaluations an image on average."),
+        _evaluations(
+            "student_evaluations",
+            4.0,
+            "Mode budget: the student's evaluations for each image. Its steps, twice that with cfg above 1; "
+            "with more than one try what they come to on average.",
+        ),
+        _evaluations(
+            "teacher_evaluations",
+            40.0,
+            "Mode budget: the teacher's evaluations for each image that it redoes. The steps that it runs, "
+            "twice that with cfg above 1; Receipt says what it counted.",
+        ),
+        io.Float.Input(
+            "seconds_per_evaluation",
+            optional=True,
+            default=0.0,
+            min=0.0,
+            max=10000.0,
+            step=0.01,
+            round=0.0001,
+            tooltip="Mode budget: from a receipt, for the node to say what the budget is in seconds. No "
+            "picture depends on it. 0: not known.",
+        ),
+        ScoresSocket.Input(
+            "scores",
+            optional=True,
+            tooltip=(
+                "The scores to be judged. With them the calibration's settings are checked against theirs, "
+                "and the node says how many images it sends to the teacher."
+            ),
+        ),
+        io.Boolean.Input(
+            "accept_other_settings",
+            optional=True,
+            default=False,
+            tooltip="Modes percentile and budget: whether a calibration is used for scores that were made with "
+            "other settings than its own. What differs is then said here and in the receipt. Scores of another "
+            "oracle are never measured by it.",
+        ),
+    ]
+    return [each for each in every if not names or each.id in names]
+
+
+def outputs() -> list[io.Output]:
+    return [ThresholdSocket.Output(id="threshold", tooltip="Connect it to Teacher and to Receipt.")]
 
 
 def _evaluations(name: str, default: float, tooltip: str) -> io.Input:

@@ -70,6 +70,27 @@ def test_a_budget_rejects_what_it_pays_for_and_the_worst_n_so_many(host):
     assert "sends the worst 3" in text and "of these 40 images: 3" in text
 
 
+def test_thresholds_of_one_mode_each_send_as_many(host):
+    graph = Calibrating("one mode", seed=14, count=40)
+    asked = {}
+    for node, sent, widgets in (
+        ("Percentile", 10, {"percentile": 25.0, "calibration": "one mode"}),
+        (
+            "Budget",
+            10,
+            {"budget": 14.0, "student_evaluations": 4.0, "teacher_evaluations": 40.0, "calibration": "one mode"},
+        ),
+        ("Fixed", 40, {"value": 10000.0}),
+        ("Worst", 3, {"worst_n": 3}),
+    ):
+        own = graph.add(f"UnderstudyThreshold{node}", **widgets, scores=graph.calibrate[0])
+        graph.add("TestAsk", anything=own[0])
+        asked[own] = sent
+    run = host.run(graph)
+    for own, sent in asked.items():
+        assert f"of these 40 images: {sent}" in run.outputs[own]["text"][0]
+
+
 def test_other_settings_are_refused_and_the_difference_is_spelled_out(host):
     name = "settings"
     said(host, Calibrating(name, seed=5, count=8))

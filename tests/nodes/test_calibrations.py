@@ -77,11 +77,11 @@ def test_a_batch_of_one_is_told_that_it_has_no_worst(folder):
 
 def made(folder, scores=(), **widgets):
     """What the node makes of a calibration of 0 to 79 and says, as the host calls it."""
-    from understudy.nodes.threshold import UnderstudyThreshold, _described, _interval
+    from understudy.nodes.threshold import _described, _interval, make
 
     calibration(80).save(folder / "mine.json")
     given = {"mode": "budget", "percentile": 30.0, "value": 0.0, "fraction": 0.25, "calibration": "mine"} | widgets
-    threshold = UnderstudyThreshold.make(**given, scores=list(scores))
+    threshold = make(**given, scores=list(scores))
     return threshold, _described(threshold, scores, _interval("mine", threshold.k), given.get("seconds_per_evaluation"))
 
 
@@ -122,11 +122,11 @@ def test_a_budget_needs_a_calibration_of_the_same_settings(folder):
 
 
 def test_the_worst_n_of_a_list_are_sent(folder):
-    from understudy.nodes.threshold import UnderstudyThreshold, _described
+    from understudy.nodes.threshold import _described, make
     from understudy.oracles.scores import Scores
 
     given = {"mode": "worst_n", "percentile": 30.0, "value": 0.0, "fraction": 0.25, "calibration": "none", "scores": []}
-    two, one = UnderstudyThreshold.make(**given, worst_n=2), UnderstudyThreshold.make(**given)
+    two, one = make(**given, worst_n=2), make(**given)
     scores = [Scores((value,), ("",), None, ("",)) for value in (3.0, 1.0, 2.0)]
     assert _described(two, scores, None) == "sends the worst 2\nof these 3 images: 2"
     assert _described(one, scores, None) == "sends the worst 1\nof these 3 images: 1"
@@ -214,7 +214,7 @@ def judged(settings, oracle="f" * 64):
 
 
 def test_a_threshold_of_other_settings_lists_them_and_can_be_told_to_accept(folder):
-    from understudy.nodes.threshold import UnderstudyThreshold, _described
+    from understudy.nodes.threshold import _described, make
 
     Calibration("ours", {str(i): float(i) for i in range(80)}, {"steps": 4, "K": {"cfg": 1.0}}, "f" * 64, "").save(
         folder / "ours.json"
@@ -223,21 +223,21 @@ def test_a_threshold_of_other_settings_lists_them_and_can_be_told_to_accept(fold
     listed = "- K.cfg: calibration has 1.0, this student has not set\n- steps: calibration has 4, this student has 8\n"
     for mode in ("percentile", "budget"):
 
-        def make(scores, mode=mode, **more):
-            return UnderstudyThreshold.make(mode=mode, **given, scores=scores, **more)
+        def made_of(scores, mode=mode, **more):
+            return make(mode=mode, **given, scores=scores, **more)
 
         with pytest.raises(CalibrationMismatch) as caught:
-            make([judged({"steps": 8})])
+            made_of([judged({"steps": 8})])
         assert listed in str(caught.value) and "or switch accept_other_settings on" in str(caught.value)
-        accepted = make([judged({"steps": 8}), judged({"steps": 8})], accept_other_settings=True)
-        alike = make([judged({"steps": 4, "K": {"cfg": 1.0}})], accept_other_settings=True)
+        accepted = made_of([judged({"steps": 8}), judged({"steps": 8})], accept_other_settings=True)
+        alike = made_of([judged({"steps": 4, "K": {"cfg": 1.0}})], accept_other_settings=True)
         assert accepted.value == alike.value and alike.accepted == () and alike.remark(2) is None
         said = "calibration 'ours' was made with other settings, which was accepted: K.cfg: calibration has 1.0, this"
         assert accepted.remark(2).startswith(said) and accepted.remark(2).endswith("steps: calibration has 4, this "
                                                                                   "student has 8")  # fmt: skip
         assert said in _described(accepted, [judged({"steps": 8})], None)
         with pytest.raises(CalibrationMismatch, match="another oracle's scores are other numbers, so this cannot be"):
-            make([judged({"steps": 8}, "a" * 64)], accept_other_settings=True)
+            made_of([judged({"steps": 8}, "a" * 64)], accept_other_settings=True)
 
 
 def test_the_receipt_s_totals_say_what_was_accepted():

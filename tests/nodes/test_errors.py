@@ -31,6 +31,11 @@ def raising(error):
     return classmethod(method)
 
 
+def called(node):
+    """The methods of a node, its own and inherited ones; the stand-in for the host's class has none."""
+    return [name for name in CALLED if hasattr(node, name)]
+
+
 @pytest.fixture
 def registered(without_host):
     """(error) -> all classes as the host gets them, whose methods raise the error."""
@@ -38,7 +43,7 @@ def registered(without_host):
     def make(error):
         for module, name in NODES:
             written = getattr(importlib.import_module(f"understudy.nodes.{module}"), name)
-            for method in set(CALLED) & vars(written).keys():
+            for method in called(written):
                 setattr(written, method, raising(error))
         found = asyncio.run(node_classes())
         assert [each.__name__ for each in found] == [name for _, name in NODES]
@@ -57,7 +62,7 @@ def test_the_pack_s_own_errors_are_found_and_all_are_of_these_types():
 def test_an_error_leaves_every_node_as_a_built_in_type(registered, kind):
     own = kind.__new__(kind, "image 3 is missing; connect it")
     for node in registered(own):
-        for method in set(CALLED) & vars(node).keys():
+        for method in called(node):
             with pytest.raises(BASES, match=r"^image 3 is missing; connect it$") as caught:
                 getattr(node, method)()
             assert type(caught.value).__module__ == "builtins" and caught.value.__cause__ is own
@@ -76,3 +81,14 @@ def test_what_is_no_error_of_the_pack_leaves_a_node_as_it_is(registered):
             with pytest.raises(type(error)) as caught:
                 node.execute()
             assert caught.value is error
+
+
+def test_an_inherited_method_s_error_is_translated_too(without_host):
+    from understudy.oracles.base import OracleError
+
+    base = importlib.import_module("understudy.nodes.thresholds").OneMode
+    base.execute = raising(OracleError("inherited"))
+    (node,) = (each for each in asyncio.run(node_classes()) if each.__name__ == "UnderstudyThresholdFixed")
+    with pytest.raises(ValueError, match="inherited") as caught:
+        node.execute()
+    assert type(caught.value) is ValueError
