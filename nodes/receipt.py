@@ -28,7 +28,7 @@ class UnderstudyReceipt(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyReceipt",
-            display_name="Understudy Receipt",
+            display_name="Run receipt",
             description=(
                 "Shows what the teacher redid, what that cost and what it saved, as one picture, and saves it and the "
                 "images, each with its own score and decision in its metadata."
@@ -38,10 +38,12 @@ class UnderstudyReceipt(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 # First, since a bypassed node passes its first input of the output's type on.
-                io.Image.Input("images", tooltip="The final images, from Teacher, Merge or Keep Better."),
+                io.Image.Input("images", tooltip="The final images, from Teacher, Merge or Keep better image."),
                 io.Image.Input("images_before", tooltip="The student's images, as they went into Teacher or Merge."),
                 ScoresSocket.Input(
-                    "scores", tooltip="From Keep Better with the scores after, or from Score Images or Best Of."
+                    "scores",
+                    tooltip="From Keep better image with the scores after, or from Score images by oracle or Best of n "
+                    "students.",
                 ),
                 ThresholdSocket.Input(
                     "threshold", tooltip="The threshold that Teacher or Merge used. Its calibration is drawn, too."
@@ -54,7 +56,7 @@ class UnderstudyReceipt(io.ComfyNode):
                 io.Image.Input(
                     "images_teacher",
                     optional=True,
-                    tooltip="Teacher's or Merge's images, before Keep Better: shown where that put the student's back.",
+                    tooltip="Teacher's or Merge's images, before Keep better image: shown where that put the student's back.",
                 ),
                 io.Combo.Input(
                     "save",

@@ -31,7 +31,8 @@ class Threshold:
     comes from, ``k`` is the percentile that was asked for, and ``budget_of`` the budget that it is of.
     ``distribution`` are the calibration's percentiles, as (score, percent) from its worst on, and ``worse`` those up to
     ``value``. Make one with :meth:`fixed`, :meth:`percentile`, :meth:`budget`, :meth:`worst_fraction` or
-    :meth:`worst_n`.
+    :meth:`worst_n`. ``accepted`` says in which settings the scores at hand were made otherwise than the calibration's,
+    where that is known and was accepted.
     """
 
     mode: str
@@ -41,6 +42,7 @@ class Threshold:
     calibration: str | None = None
     k: float | None = None
     worse: tuple[tuple[float, float], ...] | None = None
+    accepted: tuple[str, ...] = ()
     n: int | None = None
     budget_of: Budget | None = None
     distribution: tuple[tuple[float, float], ...] | None = None
@@ -119,6 +121,9 @@ class Threshold:
             return LONE
         if self.mode == "worst_n" and 0 < count <= self.n:
             return ALL.format(n=self.n)
+        if self.accepted:
+            differ = "; ".join(self.accepted)
+            return f"calibration {self.calibration!r} was made with other settings, which was accepted: {differ}"
         return None
 
     def cut(self, values: Iterable[float]) -> float | None:

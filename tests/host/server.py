@@ -34,6 +34,7 @@ class Run:
     cached: list[str] = field(default_factory=list)
     outputs: dict[str, dict] = field(default_factory=dict)
     error: str | None = None
+    error_type: str | None = None
     error_node: str | None = None
     interrupted: bool = False
     seconds: float = 0.0
@@ -208,6 +209,7 @@ def _finished(run, kind, data):
         run.outputs[data["node"]] = data["output"]
     elif kind == "execution_error":
         run.error, run.error_node = data["exception_message"].strip(), data["node_id"]
+        run.error_type = data["exception_type"]
     elif kind == "execution_interrupted":
         run.interrupted, run.error_node = True, data["node_id"]
     return kind in ("execution_success", "execution_error", "execution_interrupted")

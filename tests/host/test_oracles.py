@@ -248,7 +248,7 @@ def test_the_authors_percentiles_are_offered_for_image_reward_alone(host):
         graph.add("TestAsk", anything=threshold[0])
         run = host.attempt(graph)
         if refused:
-            assert "oracle was imagereward, is clipscore" in run.error
+            assert "oracle: calibration has imagereward, this student has clipscore" in run.error
         else:
             assert "0.155" in " ".join(run.outputs[threshold]["text"])
 
