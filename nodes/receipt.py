@@ -56,7 +56,7 @@ class UnderstudyReceipt(io.ComfyNode):
                 io.Image.Input(
                     "images_teacher",
                     optional=True,
-                    tooltip="Teacher's or Merge's images, before Keep better image: shown where that put the student's back.",
+                    tooltip="The teacher's images, before Keep better image: shown where that put the student's back.",
                 ),
                 io.Combo.Input(
                     "save",
