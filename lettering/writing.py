@@ -202,11 +202,13 @@ def _sized(path: Path, size: float) -> Sized:
     from PIL import ImageFont
 
     try:
-        return Sized(ImageFont.truetype(path, size), 1)
+        return Sized(ImageFont.truetype(str(path), size), 1)
+    except TypeError:  # Pillow before 10.1 has whole sizes only
+        return _sized(path, round(size))
     except OSError:  # a font of bitmaps has its own sizes only
         for strike in STRIKES:
             try:
-                return Sized(ImageFont.truetype(path, strike), size / strike)
+                return Sized(ImageFont.truetype(str(path), strike), size / strike)
             except OSError:
                 continue
         raise
