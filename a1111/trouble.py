@@ -30,6 +30,10 @@ def say(p, text: str) -> None:
     p.comment(f"Understudy: {text}")
 
 
+def pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
 def sentence(error: BaseException) -> str:
     """One line for a user."""
     from modules import devices

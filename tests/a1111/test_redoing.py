@@ -73,7 +73,7 @@ def test_what_cannot_be_used_is_said_of_its_picture_alone(teacher):
     made = teacher([0.5, 0.5], unusable=["black", ""])
     entries = [entry(0.25), entry(0.25)]
     assert list(made.redoes(entries)) == [entries[1]] and entries[0].decision == "not redone: black"
-    assert made.p.comments == ["Understudy: 1 pictures are not redone: black"]
+    assert made.p.comments == ["Understudy: 1 picture not redone: black"]
 
 
 def test_a_pass_that_did_not_end_is_said_of_all(teacher, monkeypatch):
