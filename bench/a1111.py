@@ -1,6 +1,6 @@
 """What a job with the extension costs in a real A1111, against the same work done by hand through its API.
 
-    python bench/a1111.py               # ten pairs of each, about two hours on two cores; bench/results/a1111.json
+    python bench/a1111.py               # ten pairs of each, over an hour on two cores; writes bench/results/a1111.json
     python bench/a1111.py --resume      # goes on with that file: rows that it has are not measured again
     python bench/a1111.py --pairs 1 --side 64 --out elsewhere.json      # a look
 
@@ -152,16 +152,16 @@ def main():
     if options.resume and options.out.exists():
         report["rows"] = rows_of(options.out, report)
     measured = [Comparison(row["batch"], row["teacher"]) for row in report["rows"]]
-    with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
-        bench = Bench(environment.host(environment.A1111), options.side, folder)
-        try:
-            for comparison in COMPARISONS:
-                if comparison not in measured:
+    if left := [comparison for comparison in COMPARISONS if comparison not in measured]:
+        with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
+            bench = Bench(environment.host(environment.A1111), options.side, folder)
+            try:
+                for comparison in left:
                     report["rows"].append(bench.row(comparison, options.pairs, status.update))
                     options.out.parent.mkdir(parents=True, exist_ok=True)
                     options.out.write_text(json.dumps(report, indent=1) + "\n")
-        finally:
-            bench.webui.stop()
+            finally:
+                bench.webui.stop()
     console.print(table(report["rows"], f"{report['host']}, {PICTURES} pictures at {options.side} x {options.side}"))
 
 

@@ -105,8 +105,8 @@ def python(folder: Path) -> Path:
 
 
 def _clone(url: str, folder: Path, revision: str):
-    """Without the files of other revisions, which for A1111 are 1.6 GB."""
-    run("git", "clone", "--quiet", "--filter=blob:none", "--no-checkout", url, folder)
+    """Whole, not by a filter: some copies of these repositories lack a few large pictures, which are no matter here."""
+    run("git", "clone", "--quiet", "--no-checkout", url, folder)
     run("git", "-C", folder, "checkout", "--quiet", revision)
 
 
