@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -122,30 +122,38 @@ def shown_pass(steps: int, text: str, batches: int = 1) -> Iterator[None]:
 
     state, total = shared.state, getattr(shared.total_tqdm, "_tqdm", None)
     expect_pass(batches)
-    done, before = state.job_no + batches, state.textinfo
+    done, before = state.job_no + batches, (state.textinfo, state.job)
     state.textinfo = text
     if total is not None:
         shared.total_tqdm.updateTotal(total.total + steps * batches)
     try:
         yield
     finally:  # a pass that failed is over as well
-        state.job_no, state.sampling_step, state.textinfo = done, 0, before
+        state.job_no, state.sampling_step = done, 0
+        state.textinfo, state.job = before
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """The teacher's pass leaves no trace: random state and the prompt's history are as before."""
+def undisturbed(settings: Iterable[str]) -> Iterator[None]:
+    """The teacher's pass leaves no trace: random state, the prompt's history and the user's options are as before.
+
+    settings: the options that the pass has of its own. The host puts back those that had a value; of the ones that
+    nobody ever saved it would make settings of the user's.
+    """
     import torch
     from modules import shared
     from modules.paths_internal import data_path
 
     history = Path(data_path) / "params.txt"
     before = history.read_bytes() if history.exists() else None
+    never_set = [name for name in settings if name not in shared.opts.data]
     devices = [shared.device] if shared.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
             yield
     finally:
+        for name in never_set:
+            shared.opts.data.pop(name, None)
         if before is None:
             history.unlink(missing_ok=True)
         elif not history.exists() or history.read_bytes() != before:

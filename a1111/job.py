@@ -21,7 +21,7 @@ from .redoing import Teacher
 from .rule import calibration_of, calibration_path, record, settings_of, threshold_of
 from .sources import Picture, frames
 from .tries import Tried, tries_of
-from .trouble import NotRedone, hook, say
+from .trouble import NotRedone, hook, pictures, say
 
 log = logging.getLogger(__name__)
 KEPT_AS = "understudy_job"  # on the processing that it is of
@@ -240,7 +240,7 @@ class Job:
         places = {entry: at for entry in rejected if (at := gallery.place(entry)) is not None}
         if len(places) < len(rejected):
             lost = len(rejected) - len(places)
-            say(self.p, f"{lost} pictures are left as they are, since another extension put others in their places")
+            say(self.p, f"{pictures(lost)} left as before, since another extension put others in their places")
         changed = list(self.teacher.redoes(list(places)))
         for entry, at in places.items():
             entry.image = image = gallery.processed.images[at]

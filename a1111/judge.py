@@ -9,7 +9,7 @@ import torch
 
 from . import host
 from .oracle import HostedOracle
-from .trouble import NotRedone, as_not_redone, say
+from .trouble import NotRedone, as_not_redone, pictures, say
 
 
 class Judge:
@@ -33,5 +33,5 @@ class Judge:
             scores = [(math.nan, str(error))] * len(images)
         troubles = [trouble for _, trouble in scores if trouble]
         if troubles:
-            say(self.p, f"{len(troubles)} pictures are not scored: {troubles[0]}")
+            say(self.p, f"{pictures(len(troubles))} not scored: {troubles[0]}")
         return scores

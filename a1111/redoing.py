@@ -10,7 +10,7 @@ from .choices import SAME, WORST, Choices, RefusedChoice
 from .entry import Entry
 from .judge import Judge
 from .second_pass import redo
-from .trouble import NotRedone, say
+from .trouble import NotRedone, pictures, say
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,12 @@ class Teacher:
         except (NotRedone, RefusedChoice) as error:
             for entry in rejected:
                 entry.decision = f"not redone: {error}"
-            say(self.p, f"{len(rejected)} pictures are not redone: {error}")
+            say(self.p, f"{pictures(len(rejected))} not redone: {error}")
             return
         for entry, reason in zip(rejected, result.unusable, strict=True):
             entry.decision = f"not redone: {reason}" if reason else entry.decision
         for reason in sorted(set(result.unusable) - {""}):
-            say(self.p, f"{result.unusable.count(reason)} pictures are not redone: {reason}")
+            say(self.p, f"{pictures(result.unusable.count(reason))} not redone: {reason}")
         good = [i for i, reason in enumerate(result.unusable) if not reason]
         rejected, made = [rejected[i] for i in good], [result.pixels[i] for i in good]
         if not rejected:

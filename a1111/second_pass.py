@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from . import control, host
+from . import control, host, trouble
 from .choices import SAME, Choices
 from .counting import count_for
 from .sources import Picture, pixels_of
@@ -45,12 +45,13 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     script, failed = control.script_of(p), set()
     q = teacher_pass(p, choices, pictures, same)
     counted = count_for(q)
-    text = f"Understudy: the teacher redoes {len(pictures)} pictures"
-    with host.shown_pass(choices.steps, text, q.n_iter), host.undisturbed(), control.set_aside(p, script):
+    text = f"Understudy: the teacher redoes {trouble.pictures(len(pictures))}"
+    undisturbed = host.undisturbed(q.override_settings)
+    with host.shown_pass(choices.steps, text, q.n_iter), undisturbed, control.set_aside(p, script):
         try:
             if script is not None and choices.control:
                 failed = control.give(q, p, script)
-            with as_not_redone(lambda: "the teacher's pass" if q.begun else f"loading {choices.teacher}"):
+            with as_not_redone(lambda: "the teacher's pass" if same or q.begun else f"loading {choices.teacher}"):
                 processed = processing.process_images(q)
         finally:
             q.close()

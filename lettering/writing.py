@@ -204,6 +204,8 @@ def _sized(path: Path, size: float) -> Sized:
 
     try:
         return Sized(ImageFont.truetype(path, size), 1)
+    except TypeError:  # Pillow before 10.1 has whole sizes only, and paths as text
+        return Sized(ImageFont.truetype(str(path), round(size)), 1)
     except OSError:  # a font of bitmaps has its own sizes only
         for strike in STRIKES:
             try:

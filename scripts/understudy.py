@@ -45,6 +45,7 @@ class Understudy(scripts.Script):
 
     def process(self, p, *values):
         if not pack("a1111.job").goes_on(self.job, p):
+            self.job = None  # of a job that ended in an error, and stays off where this one cannot begin
             self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):

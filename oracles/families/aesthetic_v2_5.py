@@ -40,8 +40,15 @@ def details(file: TensorFile) -> dict[str, str]:
 def _tower(file: TensorFile, dtype) -> nn.Module:
     """transformers' ``SiglipVisionModel`` from a file of a whole SigLIP or of its image half."""
     import torch
-    from transformers import SiglipVisionConfig, SiglipVisionModel
+    import transformers
 
+    try:
+        from transformers import SiglipVisionConfig, SiglipVisionModel
+    except ImportError as error:
+        raise CheckpointError(
+            f"{FAMILY.title} needs SigLIP, which transformers has from 4.37 on; here is {transformers.__version__}, "
+            "so choose an oracle of another family"
+        ) from error
     tensors = Renamed(file, {key: key for key in file if key.startswith("vision_model.")})
     shapes = shapes_of(tensors)
     first = "vision_model.encoder.layers.0.mlp.fc1.weight"

@@ -158,7 +158,7 @@ class Made:
         self.info = json.loads(answer["info"])
         first = self.info["index_of_first_image"]
         shown = [Image.open(io.BytesIO(base64.b64decode(data))) for data in answer["images"]]
-        self.grid, self.images = shown[0] if first else None, shown[first:]
+        self.grid, self.images = shown[0] if first and shown else None, shown[first:]
         self.texts = self.info["infotexts"][first:]
         self.comments = self.info.get("comments", "")
 

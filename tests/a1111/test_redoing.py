@@ -10,6 +10,7 @@ import torch
 from understudy.a1111 import redoing
 from understudy.a1111.choices import SCORE, Choices
 from understudy.a1111.entry import Entry
+from understudy.a1111.files import written
 from understudy.a1111.gallery import Gallery
 from understudy.a1111.redoing import Teacher
 from understudy.a1111.second_pass import Redone
@@ -72,7 +73,7 @@ def test_what_cannot_be_used_is_said_of_its_picture_alone(teacher):
     made = teacher([0.5, 0.5], unusable=["black", ""])
     entries = [entry(0.25), entry(0.25)]
     assert list(made.redoes(entries)) == [entries[1]] and entries[0].decision == "not redone: black"
-    assert made.p.comments == ["Understudy: 1 pictures are not redone: black"]
+    assert made.p.comments == ["Understudy: 1 picture not redone: black"]
 
 
 def test_a_pass_that_did_not_end_is_said_of_all(teacher, monkeypatch):
@@ -173,3 +174,12 @@ def test_the_one_text_that_the_page_shows_follows(gallery):
     gallery.processed.infotexts = ["of one", "of two"]
     gallery.put(gallery.entries[0], 1, Image("new"), "another text")
     assert gallery.processed.info == "another text"
+
+
+def test_the_file_that_was_just_written_is_found_where_the_host_counts_up(stand_in, tmp_path):
+    stand_in.shared.opts.save_images_replace_action = "Replace"
+    for name in ("7.png", "7-1.png", "7-2.png", "7-9.png"):
+        (tmp_path / name).touch()
+    assert written(tmp_path / "7.png") == tmp_path / "7.png"
+    stand_in.shared.opts = SimpleNamespace(save_images_replace_action="Add number suffix")
+    assert written(tmp_path / "7.png") == tmp_path / "7-2.png"

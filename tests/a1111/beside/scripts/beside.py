@@ -31,12 +31,12 @@ RAISED = {
     "Broken": NobodyKnows("this extension has an error\nand says more about it"),
 }
 # What the tests ask for, by /beside/do.
-asked = {"raise": False, "leak": None, "scoring": None}
+asked = {"raise": False, "leak": None}
 leaked, seen = [], {}
 LEAKS = {
     "latent": lambda: torch.zeros(1, 4, 8, 8),
     "picture": lambda: torch.zeros(1, 3, 64, 64),
-    "network": lambda: torch.nn.Linear(1024, 1024),
+    "network": lambda: torch.nn.Linear(4096, 2048),
 }
 
 
@@ -55,6 +55,24 @@ def register():
         sd_samplers.all_samplers.append(data)
         sd_samplers.all_samplers_map[name] = data
     sd_samplers.set_samplers()
+
+
+def oracles_of_ours():
+    """The module that scores, under the name that the extension gives its pack."""
+    return sys.modules["understudy_extension.a1111.oracle"]
+
+
+def failing(call, error, which: str):
+    """An oracle's call that raises the first or the second time."""
+    calls = []
+
+    def score(self, images, prompts):
+        calls.append(1)
+        if len(calls) == ("first", "second").index(which) + 1:
+            raise error
+        return call(self, images, prompts)
+
+    return score
 
 
 class Beside(scripts.Script):
@@ -117,6 +135,16 @@ def routes(_, app):
         for name, value in wish.pop("command_line", {}).items():
             setattr(shared.cmd_opts, name, value)
         asked.update(wish)
+        if "scoring" in wish:
+            hosted = oracles_of_ours().HostedOracle
+            hosted.__call__ = getattr(hosted.__call__, "untouched", hosted.__call__)
+            if wish["scoring"]:
+                name, which = wish["scoring"]
+                untouched = hosted.__call__
+                hosted.__call__ = failing(untouched, RAISED[name], which)
+                hosted.__call__.untouched = untouched
+        for name in wish.get("forget", ()):
+            shared.opts.data.pop(name, None)
         leaked.clear()
         return {}
 

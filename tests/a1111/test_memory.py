@@ -1,0 +1,55 @@
+"""Twenty jobs in a row leave nothing behind: no latent, no picture, no network."""
+
+import pytest
+
+from . import watching
+from .test_txt2img import asked
+
+JOBS = 20
+# Bytes of tensors that may be left of a job: less than the smallest that could leak, a latent of 4 x 8 x 8 numbers.
+TENSORS = 4 * 8 * 8 * 4 // 2
+# And of the whole process, whose heap breathes: less than a hundredth of the smallest oracle that people use.
+PROCESS = 2 * 2**20
+
+
+@pytest.fixture(scope="module")
+def warm(a1111):
+    run(a1111, 5)
+
+
+def run(a1111, count: int):
+    """Whole-job and per-batch rules, redone and kept, and a teacher that fails, by turns."""
+    every = {"rule": "below score", "score": 100.0, "steps": 1}
+    kinds = [
+        asked(share=100.0, steps=1),
+        asked(**every),
+        asked(**every, keep_better=True),
+        asked(**every, sampler="Broken"),
+    ]
+    for place in range(count):
+        a1111.make(*kinds[place % len(kinds)], batch_size=1, steps=1)
+
+
+def growth(a1111, count: int = JOBS) -> tuple[float, float]:
+    """(bytes of tensors, bytes of the process) a job."""
+    before = watching.seen(a1111)
+    run(a1111, count)
+    after = watching.seen(a1111)
+    return (after["tensors"] - before["tensors"]) / count, (after["memory"] - before["memory"]) * 1024 / count
+
+
+def test_twenty_jobs_leave_nothing_behind(a1111, warm):
+    tensors, process = growth(a1111)
+    assert tensors < TENSORS, tensors
+    assert process < PROCESS, process
+
+
+@pytest.mark.parametrize("leak", ["latent", "picture", "network"])
+def test_a_leak_is_seen(a1111, warm, leak):
+    watching.do(a1111, leak=leak)
+    try:
+        tensors, process = growth(a1111, 4)
+    finally:
+        watching.do(a1111, leak=None)
+    assert tensors >= TENSORS
+    assert leak != "network" or process >= PROCESS
