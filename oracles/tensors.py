@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,16 +126,16 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a plain Python pickle, {CODE}")
     if path.suffix == ".safetensors":
         raise CheckpointError(f"{path} is a PyTorch pickle in spite of its name; rename it to {path.stem}.pt")
+    if _is_program(path):  # before torch is asked, which may load it as one: 2.1 does
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which is a program. Where you trust it, make a file of its tensors: "
+            "safetensors.torch.save_file(torch.jit.load(FILE).state_dict(), OUT)"
+        )
     try:
         content = _load(path)
     except CheckpointError:
         raise
     except DAMAGED as error:
-        if "TorchScript" in str(error):
-            raise CheckpointError(
-                f"{path} is a TorchScript archive, which is a program. Where you trust it, make a file of its tensors: "
-                "safetensors.torch.save_file(torch.jit.load(FILE).state_dict(), OUT)"
-            ) from error
         if "GLOBAL" in str(error) or "weights_only" in str(error):
             raise CheckpointError(f"{path} is a pickle that holds more than tensors, {CODE}") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -149,6 +150,14 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     if all(key.startswith("module.") for key in tensors):  # as training on several devices leaves them
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors
+
+
+def _is_program(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:  # the older format, or damaged
+        return False
 
 
 def _load(path: Path):

@@ -48,7 +48,7 @@ def test_twenty_jobs_leave_nothing_behind(a1111, warm):
 def test_a_leak_is_seen(a1111, warm, leak):
     watching.do(a1111, leak=leak)
     try:
-        tensors, process = growth(a1111, 4)
+        tensors, process = growth(a1111, 2)
     finally:
         watching.do(a1111, leak=None)
     assert tensors >= TENSORS

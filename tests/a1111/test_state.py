@@ -118,8 +118,11 @@ def test_a_request_with_a_checkpoint_of_its_own_has_it_as_student(a1111, plain):
     assert options(a1111) == before
 
 
-@pytest.mark.parametrize("teacher", [{}, OTHER])
-@pytest.mark.parametrize("lies", [{"override_settings": {"token_merging_ratio": 0.6}}, {"tiling": True}])
+@pytest.mark.parametrize(
+    ("lies", "teacher"),
+    [({"override_settings": {"token_merging_ratio": 0.6}}, {}), ({"tiling": True}, OTHER)],
+    ids=["taken off by any pass", "taken off by a switch"],
+)
 def test_what_lies_on_the_network_lies_there_in_the_next_batch(a1111, plain, lies, teacher):
     changes = {"n_iter": 2, "batch_size": 2, **lies}
     alone = a1111.make(**changes)

@@ -9,7 +9,7 @@ def small_clip(tmp_path_factory):
     """A small random CLIP in Hugging Face's layout: (its file, transformers' own model)."""
     model = small_files.transformers_clip()
     folder = tmp_path_factory.mktemp("clip")
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, safe_serialization=True)  # which was not always the default
     return folder / "model.safetensors", model
 
 
