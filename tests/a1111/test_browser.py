@@ -83,10 +83,9 @@ class Page:
             assert time.monotonic() < end, f"{option} cannot be picked in {name}"
             self.driver.find_element("css selector", f"#txt2img_understudy_{name} input").click()
             time.sleep(0.3)
-            for entry in self.driver.find_elements("css selector", f"#txt2img_understudy_{name} [role=option]"):
-                if entry.text.strip().endswith(option):
-                    entry.click()
-                    break
+            entry = f"#txt2img_understudy_{name} li[aria-label='{option}']"
+            for found in self.driver.find_elements("css selector", entry):
+                found.click()
             time.sleep(0.3)
 
     def text(self, selector: str) -> str:
