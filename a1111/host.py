@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,11 +59,13 @@ def load_chosen_checkpoint(broken: bool = False) -> None:
 
 def apply_to_network(p) -> None:
     """What the host puts on a job's network once, at the job's start, and takes off at the end of any, so of ours."""
-    from modules import sd_hijack, sd_models
+    from modules import processing, sd_hijack, sd_models, shared
 
-    if not hasattr(sd_models, "forge_model_reload"):  # which patches a copy for each batch
+    if not hasattr(sd_models, "forge_model_reload"):
         sd_models.apply_token_merging(p.sd_model, p.get_token_merging_ratio())
         sd_hijack.model_hijack.apply_circular(p.tiling)
+    elif hasattr(processing, "apply_circular_forge"):  # the rest it puts on a copy for each batch
+        processing.apply_circular_forge(shared.sd_model, p.tiling)
 
 
 def samplers() -> list[str]:
@@ -134,30 +136,38 @@ def shown_pass(steps: int, text: str, batches: int = 1) -> Iterator[None]:
 
     state, total = shared.state, getattr(shared.total_tqdm, "_tqdm", None)
     expect_pass(batches)
-    done, before = state.job_no + batches, state.textinfo
+    done, before = state.job_no + batches, (state.textinfo, state.job)
     state.textinfo = text
     if total is not None:
         shared.total_tqdm.updateTotal(total.total + steps * batches)
     try:
         yield
     finally:  # a pass that failed is over as well
-        state.job_no, state.sampling_step, state.textinfo = done, 0, before
+        state.job_no, state.sampling_step = done, 0
+        state.textinfo, state.job = before
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """The teacher's pass leaves no trace: random state and the prompt's history are as before."""
+def undisturbed(settings: Iterable[str]) -> Iterator[None]:
+    """The teacher's pass leaves no trace: random state, the prompt's history and the user's options are as before.
+
+    settings: the options that the pass has of its own. The host puts back those that had a value; of the ones that
+    nobody ever saved it would make settings of the user's.
+    """
     import torch
     from modules import shared
     from modules.paths_internal import data_path
 
     history = Path(data_path) / "params.txt"
     before = history.read_bytes() if history.exists() else None
+    never_set = [name for name in settings if name not in shared.opts.data]
     devices = [shared.device] if shared.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
             yield
     finally:
+        for name in never_set:
+            shared.opts.data.pop(name, None)
         if before is None:
             history.unlink(missing_ok=True)
         elif not history.exists() or history.read_bytes() != before:

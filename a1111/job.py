@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from ..oracles.scores import image_id
 from . import host, infotext
 from .axes import with_changes
-from .choices import BUDGET, SAME, WORST, Choices, RefusedChoice
+from .choices import BUDGET, WORST, Choices, RefusedChoice
 from .counting import Evaluations, count_for
 from .entry import Entry
 from .files import Files
 from .gallery import Gallery
-from .oracle import HostedOracle
+from .judge import Judge
 from .receipt import show_receipt
-from .rule import calibration_of, record, require_recordable, settings_of, threshold_of
-from .second_pass import redo
+from .redoing import Teacher
+from .rule import calibration_of, calibration_path, record, settings_of, threshold_of
 from .sources import Picture, frames
 from .tries import Tried, tries_of
-from .trouble import NotRedone, as_not_redone, hook, say
+from .trouble import NotRedone, hook, pictures, say
 
 log = logging.getLogger(__name__)
 KEPT_AS = "understudy_job"  # on the processing that it is of
@@ -46,6 +46,15 @@ def begin(p, values: Sequence) -> Job | None:
     return job
 
 
+def goes_on(job: Job | None, p) -> bool:
+    """Whether ``p`` is but a copy of what a running job works on.
+
+    ADetailer ends a job and starts it again around its own passes, for the sake of ControlNet, each with such a copy.
+    """
+    same = job is not None and p.extra_generation_params is job.p.extra_generation_params
+    return same and p is not job.p and hasattr(p, "batch_index")
+
+
 def image_saved(params) -> None:
     """on_image_saved, of any job."""
     job = getattr(params.p, KEPT_AS, None)
@@ -59,21 +68,19 @@ class Job:
     def __init__(self, p, choices: Choices):
         self.p, self.choices = p, choices
         self.failed = self.refusal = ""  # an error of ours; why there is no threshold
-        # A network is made of random numbers before it is filled, and image to image draws from what comes after.
-        with as_not_redone(lambda: f"loading the oracle {choices.oracle}"), torch.random.fork_rng([]):
-            self.oracle = HostedOracle(choices.oracle)
+        self.judge = Judge(p, choices.oracle)
         self.settings = settings_of(p)
-        self.table = calibration_of(choices, self.settings, self.oracle.oracle)
+        self.table = calibration_of(choices, self.settings, self.judge.oracle)
         self.threshold = None if choices.rule == BUDGET else threshold_of(choices, self.table)
         if choices.sampler not in host.samplers():
             raise RefusedChoice(f"the host has no sampler {choices.sampler!r} that starts at any noise level")
         if choices.record:
-            require_recordable(choices.record)
+            calibration_path(choices.record)  # refused before anything is made
         self.files = Files(p, choices.save_student)
         self.batches: list[list[Entry]] = []
         self.recorded: list[tuple[str, float, str]] = []
         self.expected = self.made_count = 0
-        self.announced = False
+        self.teacher = Teacher(p, choices, self.judge)
         self.next_batch()
         p.extra_generation_params.update(infotext.of_choices(choices))
         for key in infotext.OF_A_PICTURE:
@@ -96,6 +103,9 @@ class Job:
 
     @hook
     def next_batch(self) -> None:
+        if self.batches and self.choices.rule != WORST and not self.choices.receipt:  # nobody will ask for them again
+            for entry in self.batches[-1]:
+                entry.release()
         self.latents: torch.Tensor | None = None
         self.tried: Tried | None = None
         self.first_seeds: list[int] = []
@@ -130,7 +140,7 @@ class Job:
 
         def score(pixels, places) -> list[float]:
             shown = [around[place].shown(picture) for place, picture in zip(places, pixels, strict=True)]
-            return [value for value, _ in self._scores(shown, [prompts[place] for place in places])]
+            return [value for value, _ in self.judge(shown, [prompts[place] for place in places])]
 
         passes = self._passes if self.choices.rule != WORST and self.threshold is not None else None
         try:
@@ -157,7 +167,7 @@ class Job:
         entries = self._entries([image.detach().cpu().float() for image in images])
         self.batches.append(entries)
         if self.choices.rule != WORST:
-            for entry in self._redone(self._rejected(entries)):
+            for entry in self.teacher.redoes(self._rejected(entries)):
                 images[entries.index(entry)] = entry.teacher
 
     def _entries(self, pixels: Sequence[torch.Tensor]) -> list[Entry]:
@@ -166,7 +176,7 @@ class Job:
         fits, around = latents is not None and len(latents) == len(pixels), frames(p, len(pixels))
         if tried is None:
             shown = [frame.shown(picture) for frame, picture in zip(around, pixels, strict=True)]
-            scores = self._scores(shown, p.prompts)
+            scores = self.judge(shown, p.prompts)
         else:
             scores = [(score, "it has none" if math.isnan(score) else "") for score in tried.scores]
         entries = []
@@ -196,71 +206,6 @@ class Job:
             return []
         flags = self.threshold.rejected([entry.picture.score for entry in scored])
         return [entry for entry, bad in zip(scored, flags, strict=True) if bad]
-
-    def _scores(self, images: Sequence[torch.Tensor], prompts: Sequence[str]) -> list[tuple[float, str]]:
-        """(score, "") for each, or (NaN, why): of a picture that the user cut short none is a score."""
-        if trouble := host.cut_short():
-            return [(math.nan, trouble)] * len(images)
-        try:
-            with as_not_redone(lambda: f"scoring by {self.oracle.name}"):
-                scores = self.oracle.each(images, prompts)
-        except NotRedone as error:
-            scores = [(math.nan, str(error))] * len(images)
-        troubles = [trouble for _, trouble in scores if trouble]
-        if troubles:
-            say(self.p, f"{len(troubles)} pictures are not scored: {troubles[0]}")
-        return scores
-
-    def _redone(self, rejected: list[Entry]) -> Iterator[Entry]:
-        """Those whose picture is the teacher's now."""
-        if not rejected:
-            return
-        self._announce_teacher()
-        try:
-            result = redo(self.p, self.choices, [entry.picture for entry in rejected])
-        except (NotRedone, RefusedChoice) as error:
-            for entry in rejected:
-                entry.decision = f"not redone: {error}"
-            say(self.p, f"{len(rejected)} pictures are not redone: {error}")
-            return
-        for entry, reason in zip(rejected, result.unusable, strict=True):
-            entry.decision = f"not redone: {reason}" if reason else entry.decision
-        for reason in sorted(set(result.unusable) - {""}):
-            say(self.p, f"{result.unusable.count(reason)} pictures are not redone: {reason}")
-        good = [i for i, reason in enumerate(result.unusable) if not reason]
-        rejected, made = [rejected[i] for i in good], [result.pixels[i] for i in good]
-        if not rejected:
-            return
-        if result.without:
-            say(self.p, f"the teacher ran without {' and '.join(result.without)}")
-        shown = [entry.picture.frame.shown(pixels) for entry, pixels in zip(rejected, made, strict=True)]
-        after = self._scores(shown, [entry.picture.prompt for entry in rejected])
-        for entry, pixels, (score, trouble) in zip(rejected, made, after, strict=True):
-            entry.sigma, entry.without = result.sigma, ", ".join(result.without)
-            entry.by_teacher = result.evaluations
-            known = None not in (entry.evaluations, result.evaluations)
-            entry.evaluations = entry.evaluations + result.evaluations if known else None
-            if trouble:
-                entry.decision = f"not redone: the teacher's picture is not scored: {trouble}"
-                continue
-            entry.score_after = score
-            better = score > entry.picture.score or not self.choices.keep_better
-            entry.decision = infotext.REDONE if better else infotext.REVERTED
-            if better:
-                entry.teacher = pixels
-                yield entry
-
-    def _announce_teacher(self) -> None:
-        """What another checkpoint costs, once a job."""
-        from modules.shared import opts
-
-        if self.announced or self.choices.teacher == SAME or host.is_loaded(self.choices.teacher):
-            return
-        self.announced = True
-        often = "once for this job" if self.choices.rule == WORST else "for each batch with pictures to be redone"
-        limit = getattr(opts, "sd_checkpoints_limit", None)
-        advice = '; "Maximum number of checkpoints loaded at the same time" at 2 keeps both' if limit == 1 else ""
-        log.info("Understudy: the teacher is another checkpoint, loaded %s, the student's after it%s", often, advice)
 
     @hook
     def made(self, image) -> None:
@@ -299,8 +244,8 @@ class Job:
         places = {entry: at for entry in rejected if (at := gallery.place(entry)) is not None}
         if len(places) < len(rejected):
             lost = len(rejected) - len(places)
-            say(self.p, f"{lost} pictures are left as they are, since another extension put others in their places")
-        changed = list(self._redone(list(places)))
+            say(self.p, f"{pictures(lost)} left as before, since another extension put others in their places")
+        changed = list(self.teacher.redoes(list(places)))
         for entry, at in places.items():
             entry.image = image = gallery.processed.images[at]
             text = infotext.with_values(gallery.text(entry), entry.keys())
@@ -315,7 +260,7 @@ class Job:
 
     def _record(self) -> None:
         try:
-            table = record(self.choices.record, self.settings, self.oracle.oracle, self.recorded)
+            table = record(self.choices.record, self.settings, self.judge.oracle, self.recorded)
         except (ValueError, OSError) as error:
             say(self.p, f"nothing is recorded: {error}")
         else:

@@ -43,12 +43,12 @@ def settings_of(p) -> dict:
     elif hasattr(p, "init_images"):
         again = {"denoising_strength": p.denoising_strength}
     return {
-        "checkpoint": p.sd_model_hash or p.sd_model_name,
-        "vae": p.sd_vae_name,
+        "checkpoint": getattr(p, "sd_model_hash", None) or p.sd_model_name,
+        "vae": getattr(p, "sd_vae_name", None),
         "clip_skip": getattr(opts, "CLIP_stop_at_last_layers", 1),
         "networks": sorted({found for prompt in p.all_prompts for found in NETWORK.findall(prompt)}),
         "sampler": p.sampler_name,
-        "scheduler": p.scheduler,
+        "scheduler": getattr(p, "scheduler", None),
         "steps": p.steps,
         "cfg": p.cfg_scale,
         "width": p.width,
@@ -125,13 +125,6 @@ def budget_with_tries(evaluations: float, student: float, teacher: float, n: int
         middle = (low + high) / 2
         low, high = (middle, high) if student + middle * more(middle) <= evaluations else (low, middle)
     return Budget(evaluations, student, more(high))
-
-
-def require_recordable(name: str) -> None:
-    """Raises ValueError where no calibration can have that name."""
-    calibration_path(name)
-    if name in PUBLISHED_CALIBRATIONS:
-        raise RefusedChoice(f"calibration {name!r} is a published table, to which no scores can be added")
 
 
 def record(name: str, settings: dict, oracle, images: Sequence[tuple[str, float, str]]) -> Calibration:

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import torch
 
-from . import control, host
+from . import control, host, trouble
 from .choices import SAME, Choices
 from .counting import count_for
 from .sources import Picture, pixels_of
 from .teacher import teacher_pass
 from .trouble import NotRedone, as_not_redone, unusable
 
+NO_CHECKPOINT = (None, "", "None", "none", "Use same checkpoint")
 SOFT_INPAINTING = "Soft inpainting enabled"  # the key of the host's own script for it
 
 
@@ -44,8 +45,9 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     script, failed = control.script_of(p), set()
     q = teacher_pass(p, choices, pictures, same)
     counted = count_for(q)
-    text = f"Understudy: the teacher redoes {len(pictures)} pictures"
-    with host.shown_pass(choices.steps, text, q.n_iter), host.undisturbed(), control.set_aside(p, script):
+    text = f"Understudy: the teacher redoes {trouble.pictures(len(pictures))}"
+    undisturbed = host.undisturbed(q.override_settings)
+    with host.shown_pass(choices.steps, text, q.n_iter), undisturbed, control.set_aside(p, script):
         try:
             if script is not None and choices.control:
                 failed = control.give(q, p, script)
@@ -60,13 +62,21 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     made = processed.images[processed.index_of_first_image :][: len(pictures)]
     if (stopped := host.cut_short()) or len(made) < len(pictures):
         raise NotRedone(stopped or host.interrupted() or "the host made no picture")
-    without = [*_refiner(p), *(["ControlNet"] if failed else [])]
+    without = [*_left_out(p, choices), *(["ControlNet"] if failed else [])]
     evaluations = None if counted.each is None else counted.each / q.n_iter
     pixels = [pixels_of(image) for image in made]
     return Redone(pixels, unusable(q.latents, made), q.start, tuple(without), evaluations)
 
 
-def _refiner(p) -> list[str]:
-    """The user's refiner takes over from the student: in the teacher's steps it would undo the teacher's work."""
-    chosen = getattr(p, "refiner_checkpoint", None)
-    return ["the refiner"] if chosen not in (None, "", "None", "none") else []
+def _left_out(p, choices: Choices) -> list[str]:
+    """Of what a job can have for a part of its steps.
+
+    The user's refiner takes over from the student: in the teacher's steps it would undo the teacher's work. Hires fix
+    may have a checkpoint and prompts of its own; the teacher has the job's, since the oracle scores by those.
+    """
+    has = {"the refiner": getattr(p, "refiner_checkpoint", None) not in NO_CHECKPOINT}
+    if getattr(p, "enable_hr", False):
+        own = getattr(p, "hr_checkpoint_name", None) not in NO_CHECKPOINT
+        has["the hires checkpoint"] = own and choices.teacher == SAME
+        has["the hires prompts"] = (p.hr_prompt, p.hr_negative_prompt) != (p.prompt, p.negative_prompt)
+    return [name for name, there in has.items() if there]

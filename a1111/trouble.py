@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import wraps
 from traceback import clear_frames
 
+from ..files import CheckpointError
+from ..oracles.base import OracleError
 from . import host
 from .choices import RefusedChoice
 
@@ -26,6 +28,10 @@ def say(p, text: str) -> None:
     """In the page below the pictures, and in the log."""
     log.warning("Understudy: %s", text)
     p.comment(f"Understudy: {text}")
+
+
+def pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def sentence(error: BaseException) -> str:
@@ -59,7 +65,8 @@ def as_not_redone(doing: Callable[[], str]) -> Iterator[None]:
             raise NotRedone(stopped) from error
         reason = sentence(error)
         if reason not in (NO_NUMBERS, OUT_OF_MEMORY):
-            log.warning("Understudy: %s failed", doing(), exc_info=error)
+            ours = isinstance(error, CheckpointError | OracleError)  # which say it all
+            log.warning("Understudy: %s failed", doing(), exc_info=None if ours else error)
             reason = f"{doing()} failed: {reason}"
         clear_frames(error.__traceback__)  # which hold what filled the memory, and the student is to be loaded again
         raise NotRedone(reason) from error

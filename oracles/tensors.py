@@ -127,6 +127,8 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a PyTorch pickle in spite of its name; rename it to {path.stem}.pt")
     try:
         content = _load(path)
+    except CheckpointError:
+        raise
     except DAMAGED as error:
         if "TorchScript" in str(error):
             raise CheckpointError(
@@ -159,5 +161,8 @@ def _load(path: Path):
             raise
         content = torch.load(str(path), map_location="cpu", weights_only=True)  # the older format cannot be mapped
     if content is None:  # A1111 puts a torch.load of its own there, which answers so to what it does not allow
-        raise CheckpointError(f"{path} is a pickle that this program's own check refuses: see its log for the reason")
+        raise CheckpointError(
+            f"{path} is a pickle that this program's own check refuses: see its log for the reason. "
+            "Where you trust it, make a .safetensors of it: understudy oracle convert FILE --out OUT"
+        )
     return content

@@ -53,7 +53,10 @@ class Understudy(scripts.Script):
         self.panel.met(component)
 
     def process(self, p, *values):
-        self.job = pack("a1111.job").begin(p, values)
+        if not pack("a1111.job").goes_on(self.job, p):
+            self.last_job = ""
+            self.job = None  # of a job that ended in an error, and stays off where this one cannot begin
+            self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):
         if self.job is not None:
@@ -72,8 +75,7 @@ class Understudy(scripts.Script):
             self.job.made(args.image)
 
     def postprocess(self, p, processed, *values):
-        self.last_job = ""
-        if self.job is not None:
+        if self.job is not None and p is self.job.p:
             self.job.finish(processed)
             self.last_job = pack("a1111.summary").line(self.job)
             processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us

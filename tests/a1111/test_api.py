@@ -4,13 +4,17 @@ import base64
 import io
 import json
 import subprocess
+import sys
 import zlib
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
+from understudy.a1111 import api
 from understudy.a1111.api import ORACLES, SCORE
 from understudy.a1111.choices import Choices
 from understudy.a1111.scoring import MOST, Request, WrongRequest
@@ -157,6 +161,32 @@ def test_where_the_oracle_scores_is_a_setting_of_the_hosts(a1111):
     finally:
         a1111.post("/sdapi/v1/options", {key: DEVICE})
     assert kept()[key] == DEVICE
+
+
+@pytest.mark.parametrize("has_main_thread", [False, True])
+def test_pictures_are_scored_in_the_hosts_queue_and_on_its_own_thread_where_it_has_one(monkeypatch, has_main_thread):
+    held, done = set(), []
+
+    @contextmanager
+    def hold(name):
+        held.add(name)
+        yield
+        held.remove(name)
+
+    def on_main_thread(work, *given):
+        with hold("thread"):
+            return work(*given)
+
+    of_host = {
+        "modules": SimpleNamespace(sd_models=SimpleNamespace(model_data=SimpleNamespace(lock=hold("loading")))),
+        "modules.call_queue": SimpleNamespace(queue_lock=hold("queue")),
+        "modules_forge": SimpleNamespace(),
+        "modules_forge.main_thread": SimpleNamespace(run_and_wait_result=on_main_thread) if has_main_thread else None,
+    }
+    for name, module in of_host.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    assert api._alone(lambda: done.append(set(held)) or "scores") == "scores"
+    assert done == [{"queue", "loading"} | ({"thread"} if has_main_thread else set())] and not held
 
 
 def test_the_routes_are_behind_the_hosts_guard_and_nowhere_without_its_api(a1111):

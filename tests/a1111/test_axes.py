@@ -1,5 +1,6 @@
 """Our axes of the X/Y/Z plot: each cell is a job of its own with its own value."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -89,6 +90,20 @@ def test_a_bad_value_is_refused_before_anything_is_made(plot, changes, axis, wor
 def test_the_panels_values_come_back_in_the_next_job(a1111, plot):
     plot.run(asked(share=100.0), ("[Understudy] Teacher steps", "5"))
     assert a1111.make(*asked(share=100.0), batch_size=1).said("teacher steps") == ["3"]
+
+
+def test_axes_are_added_once_and_only_where_there_is_a_plot(monkeypatch):
+    class Axis:
+        def __init__(self, label, kind, apply, **more):
+            self.label = label
+
+    plot = SimpleNamespace(AxisOption=Axis, axis_options=[Axis("Nothing", str, None)])
+    loaded = [SimpleNamespace(module=module) for module in (SimpleNamespace(), plot, plot)]
+    monkeypatch.setitem(sys.modules, "modules", SimpleNamespace(scripts=SimpleNamespace(scripts_data=loaded)))
+    axes.add()
+    axes.add()
+    labels = [option.label for option in plot.axis_options]
+    assert len(labels) == len(set(labels)) == 6 and labels[0] == "Nothing"
 
 
 def p_with(*values, **changes):

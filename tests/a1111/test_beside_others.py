@@ -1,6 +1,7 @@
 """What others import by a plain name is theirs, though Forge leaves our folder on sys.path."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ import importlib, json, sys, types
 root, beside = sys.argv[1:]
 sys.path.append(beside)
 callbacks, host = [], {name: types.ModuleType("modules." + name) for name in ("script_callbacks", "scripts")}
+for name in sys.stdin.readline().split():
+    setattr(host["script_callbacks"], name, lambda callback: None)
 host["script_callbacks"].on_before_ui = callbacks.append
 host["script_callbacks"].on_app_started = callbacks.append
 host["scripts"].Script, host["scripts"].AlwaysVisible = object, object()
@@ -53,7 +56,8 @@ def test_what_others_import_is_theirs_after_forge_has_put_our_folder_first(tmp_p
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
     (tmp_path / "models" / "blip.py").touch()
-    asked = json.dumps([*names, "models.blip"])
+    hooks = re.findall(r"script_callbacks\.(\w+)", (PACK / "scripts" / "understudy.py").read_text())
+    asked = " ".join(hooks) + "\n" + json.dumps([*names, "models.blip"])
     command = [sys.executable, "-c", AS_FORGE, str(PACK), str(tmp_path)]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

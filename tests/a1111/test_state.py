@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from . import watching
-from .test_txt2img import asked, by_score
+from .test_txt2img import asked
 
 OTHER = {"teacher": "teacher.safetensors"}
 
@@ -44,15 +44,25 @@ def history(a1111) -> str:
     return re.sub(r"Understudy share: [\d.]+", "", (a1111.base / "params.txt").read_text())
 
 
-def test_the_users_options_and_their_prompt_history_stay(a1111):
-    before = options(a1111)
-    for values in ({}, OTHER, {"teacher": "absent"}, {"sampler": "Broken"}):
-        a1111.make(*asked(**values, share=0.0), batch_size=1)
-        unredone = history(a1111)
-        made = a1111.make(*asked(**values, share=100.0), batch_size=1)
-        assert made.said("decision") != ["kept"]
-        assert history(a1111) == unredone
-        assert options(a1111) == before
+@pytest.fixture(scope="module", autouse=True)
+def saved(a1111):
+    """Options with a value of their own, as after the first save: what has none, the host itself never puts back."""
+    own = {"CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic", "token_merging_ratio": 0}
+    a1111.post("/sdapi/v1/options", own)
+
+
+@pytest.mark.parametrize("values", [{}, OTHER, {"teacher": "absent"}, {"sampler": "Broken"}])
+def test_the_users_options_and_their_prompt_history_stay(a1111, values):
+    """Those that never were saved as well, which the host would leave as the teacher's pass had them."""
+    watching.do(a1111, forget=["img2img_fix_steps", "img2img_color_correction", "save_init_img"])
+    before = watching.seen(a1111)["options"]
+    assert "img2img_fix_steps" not in before
+    a1111.make(*asked(**values, share=0.0), batch_size=1)
+    unredone = history(a1111)
+    made = a1111.make(*asked(**values, share=100.0), batch_size=1)
+    assert made.said("decision") != ["kept"]
+    assert history(a1111) == unredone
+    assert watching.seen(a1111)["options"] == before
 
 
 def test_settings_of_image_to_image_are_not_the_teachers(a1111, worst):
@@ -67,21 +77,20 @@ def test_settings_of_image_to_image_are_not_the_teachers(a1111, worst):
     assert made.pixels == worst.pixels
 
 
-def test_a_requests_own_settings_hold_for_the_teacher_too_and_end_with_it(a1111, plain, worst, vae):
-    before = options(a1111)
-    for settings in ({"CLIP_stop_at_last_layers": 2}, {"sd_vae": vae}, {"sd_vae": vae, "CLIP_stop_at_last_layers": 2}):
-        for teacher in ({}, OTHER):
-            made = a1111.make(*asked(**teacher), override_settings=settings)
-            assert options(a1111) == before
-            a1111.post("/sdapi/v1/options", settings)
-            try:
-                the_users = a1111.make(*asked(**teacher))
-            finally:
-                a1111.post("/sdapi/v1/options", {name: before[name] for name in settings})
-            assert made.pixels == the_users.pixels and made.said("decision") == the_users.said("decision")
-            redone = [place for place, word in enumerate(made.said("decision")) if word == "redone"]
-            assert len(redone) == 2
-            assert all(made.pixels[place] != worst.pixels[place] for place in redone)
+@pytest.mark.parametrize("teacher", [{}, OTHER])
+def test_a_requests_own_settings_hold_for_the_teacher_too_and_end_with_it(a1111, plain, worst, vae, teacher):
+    before, settings = options(a1111), {"sd_vae": vae, "CLIP_stop_at_last_layers": 2}
+    other = worst if not teacher else a1111.make(*asked(**teacher))
+    made = a1111.make(*asked(**teacher), override_settings=settings)
+    assert options(a1111) == before
+    a1111.post("/sdapi/v1/options", settings)
+    try:
+        the_users = a1111.make(*asked(**teacher))
+    finally:
+        a1111.post("/sdapi/v1/options", {name: before[name] for name in settings})
+    assert made.pixels == the_users.pixels and made.said("decision") == the_users.said("decision")
+    redone = [place for place, word in enumerate(made.said("decision")) if word == "redone"]
+    assert len(redone) == 2 and all(made.pixels[place] != other.pixels[place] for place in redone)
     assert a1111.make().pixels == plain.pixels
 
 
@@ -105,8 +114,8 @@ def test_a_request_with_a_checkpoint_of_its_own_has_it_as_student(a1111, plain):
         same = [a == b for a, b in zip(one.pixels, alone.pixels, strict=True)]
         assert same == [word == "kept" for word in one.said("decision")] and same.count(False) == 2
     assert made.pixels != back.pixels
-    assert options(a1111) == before
     assert a1111.make().pixels == plain.pixels
+    assert options(a1111) == before
 
 
 @pytest.mark.parametrize("teacher", [{}, OTHER])
@@ -118,7 +127,7 @@ def test_what_lies_on_the_network_lies_there_in_the_next_batch(a1111, plain, lie
     scored = a1111.make(*asked(share=0.0), **changes)
     first = max(map(float, scored.said("score")[:2]))
     # The first batch goes through the teacher, at least; in the second are pictures after it.
-    made = a1111.make(*asked(rule="below score", score=first + 1e-6, **teacher), **changes)
+    made = a1111.make(*asked(rule="below score", score=first + 1e-4, **teacher), **changes)
     assert made.said("decision")[:2] == ["redone"] * 2
     kept = [place for place in (2, 3) if made.said("decision")[place] == "kept"]
     assert made.said("score")[2:] == scored.said("score")[2:]
@@ -127,16 +136,16 @@ def test_what_lies_on_the_network_lies_there_in_the_next_batch(a1111, plain, lie
     assert host["merging"] == 0
 
 
-def test_two_requests_at_once_do_not_mix(a1111, plain, worst):
+def test_two_requests_at_once_do_not_mix(a1111):
     jobs = [
-        (asked(), {}),
-        (asked(rule="below score", score=by_score(worst, 1), **OTHER), {"seed": 1}),
-        ((), {}),
-        (asked(oracle="absent.safetensors"), {}),
-        (asked(cfg=5.0), {"seed": 7, "batch_size": 2}),
+        (asked(**OTHER), {"batch_size": 2}),
+        ((), {"batch_size": 2}),
+        (asked(oracle="absent.safetensors"), {"batch_size": 1}),
+        (asked(cfg=5.0, share=100.0), {"seed": 7, "batch_size": 1}),
     ]
     alone = [a1111.make(*values, **changes) for values, changes in jobs]
     together = watching.at_once(a1111, jobs)
     for one, other in zip(alone, together, strict=True):
         assert one.pixels == other.pixels and one.texts == other.texts
-    assert together[0].pixels == worst.pixels and together[2].pixels == plain.pixels
+    assert sorted(together[0].said("decision")) == ["kept", "redone"] and together[3].said("decision") == ["redone"]
+    assert together[1].said("score") == [None] * 2

@@ -9,18 +9,19 @@ from safetensors.torch import load_file, save_file
 from . import watching
 from .test_txt2img import asked
 
+PAIR = {"batch_size": 2}  # of which the worst half is one
 EVERY = {"rule": "below score", "score": 100.0}
 BROKEN = ("nan.safetensors", "corrupt.safetensors", "gone.safetensors", "pickle.ckpt")
 
 
 @pytest.fixture(scope="module")
 def plain(a1111):
-    return a1111.make()
+    return a1111.make(**PAIR)
 
 
 @pytest.fixture(scope="module")
 def worst(a1111):
-    return a1111.make(*asked())
+    return a1111.make(*asked(), **PAIR)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def broken(a1111):
     a1111.post("/sdapi/v1/refresh-checkpoints", {})
 
 
-def not_redone(made, count=2) -> str:
+def not_redone(made, count=1) -> str:
     """The one reason that so many pictures give for not having been redone."""
     reasons = {word for word in made.said("decision") if word.startswith("not redone: ")}
     assert made.said("decision").count("kept") == len(made.images) - count, made.said("decision")
@@ -56,24 +57,24 @@ def not_redone(made, count=2) -> str:
 def test_progress_counts_the_teachers_pass_from_the_start(a1111, worst):
     watching.do(a1111, command_line={"disable_console_progressbars": False})
     try:
-        made, looks = watching.during(a1111, lambda look: True, *asked(steps=60), n_iter=2, batch_size=2, steps=10)
+        made, looks = watching.during(a1111, lambda look: True, *asked(steps=40), n_iter=2, batch_size=1, steps=10)
         total = watching.seen(a1111)["total"]
     finally:
         watching.do(a1111, command_line={"disable_console_progressbars": True})
     assert made.said("decision") == worst.said("decision")
     teachers = [look for look in looks if watching.is_teachers(look)]
-    assert teachers and teachers[0]["textinfo"] == "Understudy: the teacher redoes 2 pictures"
+    assert teachers and teachers[0]["textinfo"] == "Understudy: the teacher redoes 1 picture"
     for look in teachers:
         assert (look["state"]["job_no"], look["state"]["job_count"]) == (2, 3)
         assert look["progress"] >= 2 / 3
     sampling = [look for look in teachers if look["state"]["sampling_step"]]
-    assert sampling and {look["state"]["sampling_steps"] for look in sampling} == {60}
+    assert sampling and {look["state"]["sampling_steps"] for look in sampling} == {40}
     assert any(look["progress"] < 0.9 and look["eta_relative"] > 0 for look in sampling)
     second = [look for look in looks if look["state"]["job_no"] == 1 and not watching.is_teachers(look)]
     assert {look["state"]["job_count"] for look in second} <= {3}
     steps = [look["progress"] for look in looks if look["state"]["job_no"]]
     assert all(b > a - 0.02 for a, b in zip(steps, steps[1:], strict=False)), steps
-    assert total == [2 * 10 + 60] * 2
+    assert total == [2 * 10 + 40] * 2
     after = a1111.get("/sdapi/v1/progress")
     assert after["textinfo"] is None and after["state"]["job_count"] == 0
 
@@ -97,15 +98,15 @@ def stop(a1111, how):
 
 @pytest.mark.parametrize(("how", "word"), [("interrupt", "interrupted"), ("skip", "skipped")])
 def test_a_teacher_that_is_stopped_leaves_the_students_pictures_and_says_so(a1111, plain, worst, how, word):
-    made, looks = watching.during(a1111, stop(a1111, how), *asked(steps=150))
+    made, looks = watching.during(a1111, stop(a1111, how), *asked(steps=150), **PAIR)
     assert max(look["state"]["sampling_step"] for look in looks) < 140
     assert made.pixels == plain.pixels
     assert not_redone(made) == word
     assert [decision != "kept" for decision in made.said("decision")] == [
         decision == "redone" for decision in worst.said("decision")
     ]
-    assert watching.page(a1111) == [f"Understudy: 2 pictures are not redone: {word}"]
-    again = a1111.make(*asked())
+    assert watching.page(a1111) == [f"Understudy: 1 picture not redone: {word}"]
+    again = a1111.make(*asked(), **PAIR)
     assert again.pixels == worst.pixels and again.texts == worst.texts
 
 
@@ -141,27 +142,27 @@ def test_interrupted_in_the_students_part_nothing_of_ours_starts(a1111):
     ],
 )
 def test_a_teacher_that_cannot_work(a1111, plain, worst, broken, teacher, words):
-    made = a1111.make(*asked(teacher=teacher))
+    made = a1111.make(*asked(teacher=teacher), **PAIR)
     assert made.pixels == plain.pixels
     assert words in not_redone(made)
     (said,) = watching.page(a1111)
-    assert words in said and "2 pictures" in said
+    assert words in said and "1 picture " in said
     host = watching.seen(a1111)
     assert host["loaded"] == "student.safetensors" and host["wrapped"] == "FrozenCLIPEmbedderWithCustomWords"
-    assert a1111.make().pixels == plain.pixels
-    assert a1111.make(*asked()).pixels == worst.pixels
+    assert a1111.make(**PAIR).pixels == plain.pixels
+    assert a1111.make(*asked(), **PAIR).pixels == worst.pixels
 
 
 def test_a_black_picture_is_none_where_the_host_does_not_check(a1111, plain, broken):
     watching.do(a1111, command_line={"disable_nan_check": True})
     try:
-        made = a1111.make(*asked(teacher="nan.safetensors"))
+        made = a1111.make(*asked(teacher="nan.safetensors"), **PAIR)
     finally:
         watching.do(a1111, command_line={"disable_nan_check": False})
     assert made.pixels == plain.pixels
     assert "the teacher made no numbers (NaN)" in not_redone(made)
     assert len(watching.page(a1111)) == 1
-    assert a1111.make().pixels == plain.pixels
+    assert a1111.make(**PAIR).pixels == plain.pixels
 
 
 @pytest.mark.parametrize(
@@ -174,20 +175,20 @@ def test_a_black_picture_is_none_where_the_host_does_not_check(a1111, plain, bro
 )
 @pytest.mark.parametrize("rule", [{}, EVERY])
 def test_what_the_host_or_another_extension_raises_in_the_teachers_pass(a1111, plain, worst, rule, sampler, words):
-    made = a1111.make(*asked(sampler=sampler, **rule))
+    made = a1111.make(*asked(sampler=sampler, **rule), **PAIR)
     assert made.pixels == plain.pixels
-    reason = not_redone(made, 4 if rule else 2)
+    reason = not_redone(made, 2 if rule else 1)
     assert reason.startswith(words) and "\n" not in reason
     (said,) = watching.page(a1111)
     assert words in said
-    again = a1111.make(*asked())
+    again = a1111.make(*asked(), **PAIR)
     assert again.pixels == worst.pixels
 
 
 def test_other_extensions_hooks_may_raise(a1111, worst):
     watching.do(a1111, **{"raise": True})
     try:
-        made = a1111.make(*asked())
+        made = a1111.make(*asked(), **PAIR)
     finally:
         watching.do(a1111, **{"raise": False})
     assert made.pixels == worst.pixels and made.texts == worst.texts
@@ -198,22 +199,22 @@ def test_an_oracle_that_goes_wrong_between_two_jobs(a1111, plain, worst):
     file = folder / "passing.safetensors"
     shutil.copyfile(folder / "demo.safetensors", file)
     values = asked(oracle=file.name)
-    assert a1111.make(*values).pixels == worst.pixels
+    assert a1111.make(*values, **PAIR).pixels == worst.pixels
     whole = file.read_bytes()
     time.sleep(0.01)
     file.write_bytes(whole[: len(whole) // 2])
-    made = a1111.make(*values)
-    assert made.pixels == plain.pixels and made.said("decision") == [None] * 4
+    made = a1111.make(*values, **PAIR)
+    assert made.pixels == plain.pixels and made.said("decision") == [None] * 2
     assert all("Understudy: " in text and "passing.safetensors" in text for text in made.texts)
     (said,) = watching.page(a1111)
     assert said.startswith("Understudy: off, since loading the oracle passing.safetensors failed: ")
     file.unlink()
-    assert a1111.make(*values).pixels == plain.pixels
+    assert a1111.make(*values, **PAIR).pixels == plain.pixels
     (said,) = watching.page(a1111)
     assert said.startswith("Understudy: off, since models/oracles has no 'passing.safetensors'; there are: demo")
     time.sleep(0.01)
     file.write_bytes(whole)
-    assert a1111.make(*values).pixels == worst.pixels
+    assert a1111.make(*values, **PAIR).pixels == worst.pixels
     file.unlink()
 
 
@@ -225,16 +226,16 @@ def test_an_oracle_that_fails_while_it_scores(a1111, plain, worst, scoring, word
     for which in ("first", "second"):
         watching.do(a1111, scoring=[scoring, which])
         try:
-            made = a1111.make(*asked())
+            made = a1111.make(*asked(), **PAIR)
         finally:
             watching.do(a1111, scoring=None)
         assert made.pixels == plain.pixels
         if which == "first":
             assert all(word.startswith(f"not scored: {words}") for word in made.said("decision"))
-            assert made.said("score") == [None] * 4
+            assert made.said("score") == [None] * 2
         else:
             assert words in not_redone(made)
-            assert made.said("score") == worst.said("score") and made.said("score after") == [None] * 4
+            assert made.said("score") == worst.said("score") and made.said("score after") == [None] * 2
         (said,) = watching.page(a1111)
         assert words in said
-    assert a1111.make(*asked()).pixels == worst.pixels
+    assert a1111.make(*asked(), **PAIR).pixels == worst.pixels

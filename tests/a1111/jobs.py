@@ -1,0 +1,50 @@
+"""What the tests of jobs ask for, and how they compare pictures."""
+
+from dataclasses import astuple
+
+from PIL import Image
+from understudy.a1111.choices import Choices
+
+ORACLE = "demo.safetensors"
+EVERY = {"rule": "below score", "score": 100.0}
+
+
+def asked(**changes) -> list:
+    """The panel's values in order: the worst half of the job, two steps of a teacher."""
+    values = {"enabled": True, "oracle": ORACLE, "rule": "worst share of the job", "share": 50.0}
+    values |= {"steps": 2, "cfg": 3.0, "sampler": "Euler", "keep_better": False, **changes}
+    return list(astuple(Choices(**values)))
+
+
+def source(which: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """A picture with no two pixels alike along a row."""
+    across = Image.linear_gradient("L").resize(size)
+    down = across.transpose(Image.ROTATE_90).resize(size)
+    return Image.merge("RGB", [across, down, Image.new("L", size, 60 * which)])
+
+
+def primed(a1111):
+    """The host draws an image's encoding from torch's own state as the job before has left it: always the same one."""
+    a1111.make(batch_size=1, steps=1, seed=5, width=16, height=16)
+
+
+def close(one: bytes, other: bytes) -> bool:
+    """The same but for rounding."""
+    pairs = list(zip(one, other, strict=True))
+    return max(abs(a - b) for a, b in pairs) <= 1 and sum(a != b for a, b in pairs) < len(pairs) / 100
+
+
+def up_to_the_first(made) -> dict:
+    """A rule by which the first picture is redone and those with higher scores are kept."""
+    return {"rule": "below score", "score": float(made.said("score")[0]) + 1e-3}
+
+
+def hold(made, plain, every, decisions=("kept", "redone")):
+    """What is kept is a run's without us, and what is redone is as if all had been, though others are."""
+    assert sorted(made.said("decision")) == sorted(decisions)
+    for place, decision in enumerate(made.said("decision")):
+        if decision == "kept":
+            assert made.pixels[place] == plain.pixels[place]
+        else:
+            assert made.pixels[place] != plain.pixels[place]
+            assert close(made.pixels[place], every.pixels[place])
