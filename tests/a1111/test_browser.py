@@ -150,18 +150,21 @@ def linked(source: str, target: str):
 
 
 @pytest.fixture(scope="module")
-def page(request):
+def driver():
     driver = chromium()
     if isinstance(driver, str):
         if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
             pytest.fail(driver, pytrace=False)
         pytest.skip(driver)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(driver, webui):
     page = Page(driver)
-    try:
-        page.open(f"http://127.0.0.1:{request.getfixturevalue('webui').port}/")
-        yield page
-    finally:
-        driver.quit()
+    page.open(f"http://127.0.0.1:{webui.port}/")
+    return page
 
 
 def test_the_panel_opens_and_every_widget_says_what_it_does(page):
