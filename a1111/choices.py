@@ -14,6 +14,7 @@ USES = {
     SCORE: {"score"},
     BUDGET: {"budget", "calibration"},
 }
+BY_CALIBRATION = tuple(rule for rule in RULES if "calibration" in USES[rule])
 SAME = "same checkpoint"
 NONE = "none"
 AUTOMATIC = "Automatic"
@@ -97,7 +98,7 @@ class Choices:
             raise RefusedChoice(f"modules is {self.modules!r}; expected a list of names")
         if self.oracle in (NONE, "", None):
             raise RefusedChoice("no oracle is chosen: put one into models/oracles and choose it in the panel")
-        if "calibration" in USES[self.rule] and self.calibration in (NONE, "", None):
+        if self.rule in BY_CALIBRATION and self.calibration in (NONE, "", None):
             raise RefusedChoice(f"{self.rule!r} needs a calibration: choose one, or another rule")
         self.steps, self.best_of = int(self.steps), int(self.best_of)
         return self

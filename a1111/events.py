@@ -69,12 +69,12 @@ def downloaded(name: str | None) -> Iterator[list]:
     import gradio as gr
 
     if not name:
-        yield ["Choose which oracle to fetch first.", gr.update()]
+        yield [shown("Choose which oracle to fetch first."), gr.update()]
         return
     entry = by_name(name)
     for said, there in fetch.fetched(entry, host.models_folder(FOLDER)):
         update = gr.update(choices=[NONE, *oracle_files()], value=entry.file) if there else gr.update()
-        yield [said, update]
+        yield [shown(said), update]
 
 
 def filled(prompt: str, remove: str, names: list[str]) -> list:
@@ -85,4 +85,9 @@ def filled(prompt: str, remove: str, names: list[str]) -> list:
     except (CheckpointError, OSError) as error:
         found = student.Filled(said=f"Nothing is filled in: {error}")
     updates = [gr.update(value=found.values[name]) if name in found.values else gr.update() for name in names]
-    return [html.escape(found.said), *updates]
+    return [shown(html.escape(found.said)), *updates]
+
+
+def shown(said: str) -> str:
+    """As the panel shows HTML: an address is broken where it is wider than the panel."""
+    return f'<div style="overflow-wrap: anywhere">{said}</div>'

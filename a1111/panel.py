@@ -43,10 +43,11 @@ class Panel:
                 self._dropdown("oracle", [NONE, *oracle_files()])
                 self.refresh = self._tool("refresh", "\U0001f504", words.REFRESH)
                 self.open_download = self._tool("open_download", "\u2b07\ufe0f", words.OPEN_DOWNLOAD)
-            with FormRow(visible=False) as self.downloads:
-                self.published = self._made(gr.Dropdown, "published", words.PUBLISHED, choices=offered(), value=None)
-                self.download = self._button("download", words.DOWNLOAD)
-            self.download_said = gr.HTML(elem_id=self._id("download_said"))
+            with gr.Column(visible=False) as self.downloads:
+                with FormRow():
+                    self.published = self._made(gr.Dropdown, "published", words.PUBLISHED, choices=offered())
+                    self.download = self._button("download", words.DOWNLOAD)
+                self.download_said = gr.HTML(elem_id=self._id("download_said"))
             with FormRow():
                 self._made(gr.Radio, "rule", choices=list(RULES))
             with FormRow():
@@ -61,13 +62,15 @@ class Panel:
             with FormRow():
                 self._dropdown("sampler", host.samplers())
                 self._dropdown("scheduler", host.schedulers())
-                self._slider("steps", 1, 150, 1)
             with FormRow():
+                self._slider("steps", 1, 150, 1)
                 self._slider("cfg", 1, 30, 0.5)
+            with FormRow():
                 self._slider("noise", 0.01, 0.99, 0.01)
                 self._slider("best_of", 1, 16, 1)
-            with FormRow(visible=bool(host.modules())):
-                self._made(gr.Dropdown, "modules", choices=host.modules(), multiselect=True, value=[])
+            files = host.modules()
+            with FormRow(visible=bool(files)):
+                self._made(gr.Dropdown, "modules", choices=files, multiselect=True, value=[])
             with FormRow(elem_classes=["checkboxes-row"], variant="compact"):
                 for name in ("keep_better", "save_student", "receipt", "control"):
                     self._made(gr.Checkbox, name)

@@ -53,7 +53,7 @@ def test_the_rules_value_decides_in_each_cell_and_the_texts_say_which(a1111, plo
     assert [float(said) for said in made.said("below")] == pytest.approx([score - 1, score + 1])
     assert made.pixels[0] == plain.pixels[0] != made.pixels[1]
     share = plot.run(asked(), ("[Understudy] Rule value", "0, 100"))
-    assert share.said("decision") == ["kept", "redone"] and share.said("share") == ["0.0", "100.0"]
+    assert share.said("decision") == ["kept", "redone"] and share.said("share") == ["0", "100"]
     assert share.pixels == made.pixels
 
 

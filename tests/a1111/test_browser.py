@@ -76,6 +76,18 @@ class Page:
         code = "[...document.querySelectorAll('#txt2img_understudy_rule label')]"
         self.js(f"{code}.find(label => label.innerText.trim() === arguments[0]).click()", rule)
 
+    def pick(self, name: str, option: str):
+        """An entry of a list, by its text: its place in the list changes with what is written, so until it is there."""
+        end = time.monotonic() + SECONDS
+        while self.value(name) != option:
+            assert time.monotonic() < end, f"{option} cannot be picked in {name}"
+            self.driver.find_element("css selector", f"#txt2img_understudy_{name} input").click()
+            time.sleep(0.3)
+            entry = f"#txt2img_understudy_{name} li[aria-label='{option}']"
+            for found in self.driver.find_elements("css selector", entry):
+                found.click()
+            time.sleep(0.3)
+
     def text(self, selector: str) -> str:
         return self.js("return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector)
 
@@ -138,18 +150,21 @@ def linked(source: str, target: str):
 
 
 @pytest.fixture(scope="module")
-def page(request):
+def driver():
     driver = chromium()
     if isinstance(driver, str):
         if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
             pytest.fail(driver, pytrace=False)
         pytest.skip(driver)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(driver, webui):
     page = Page(driver)
-    try:
-        page.open(f"http://127.0.0.1:{request.getfixturevalue('webui').port}/")
-        yield page
-    finally:
-        driver.quit()
+    page.open(f"http://127.0.0.1:{webui.port}/")
+    return page
 
 
 def test_the_panel_opens_and_every_widget_says_what_it_does(page):
@@ -229,17 +244,20 @@ def test_a_students_own_settings_are_filled_in(page, webui):
 
 
 def test_a_new_file_is_listed_after_a_refresh_and_a_failed_download_says_why(page, webui):
-    folder = webui.base / "models" / "oracles"
-    shutil.copyfile(folder / ORACLE, folder / "another.safetensors")
-    page.click("#txt2img_understudy_refresh")
-    time.sleep(1)
-    page.click("#txt2img_understudy_oracle input")
-    page.js("document.querySelector('#txt2img_understudy_oracle input').focus()")
-    page.until("the new oracle", "document.querySelector('#txt2img_understudy_oracle').innerText.includes('another')")
+    new = webui.base / "models" / "oracles" / "another.safetensors"
+    shutil.copyfile(new.with_name(ORACLE), new)
+    try:
+        page.click("#txt2img_understudy_refresh")
+        page.pick("oracle", new.name)
+    finally:
+        new.unlink()
     page.click("#txt2img_understudy_open_download")
     page.until("the list of published ones", "document.querySelector('#txt2img_understudy_download').offsetParent")
     page.click("#txt2img_understudy_download")
     page.settled("the advice", "#txt2img_understudy_download_said", "Choose which oracle to fetch first.")
+    page.pick("published", "pickscore")
+    page.click("#txt2img_understudy_download")
+    page.settled("the reason", "#txt2img_understudy_download_said", "PickScore_v1.safetensors was not fetched: ")
     page.shot("download", 1366, 1400)
 
 
@@ -260,8 +278,9 @@ def test_the_languages_reach_labels_tooltips_and_rules(page):
 
 
 def test_the_page_has_each_id_once_and_no_error_of_ours(page):
-    ids = page.js("return [...document.querySelectorAll('[id*=understudy]')].map(e => e.id)")
-    assert len(ids) == len(set(ids))
+    ids = page.js("return gradio_config.components.map(c => c.props.elem_id ?? '')")
+    ids = [name for name in ids if "understudy" in name]
+    assert ids and len(ids) == len(set(ids))
     errors = [entry for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
     ours = [entry["message"] for entry in errors if "net::ERR" not in entry["message"]]
     assert not ours, ours

@@ -106,5 +106,3 @@ def test_each_is_the_student_of_a_teachers_pass(a1111, by_lora):
         assert sorted(decisions) == ["kept", "kept", "redone", "redone"]
         moved = [difference([pixels], [before]) for pixels, before in zip(made.pixels, by_lora.pixels, strict=True)]
         assert [far > 2 for far in moved] == [word == "redone" for word in decisions]
-    # The teacher is the base without the LoRA either way: it went on from the same latents to the same pictures.
-    assert difference(one.pixels, other.pixels) <= 4
