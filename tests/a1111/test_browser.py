@@ -1,6 +1,5 @@
 """The panel in a browser, as a user has it. UNDERSTUDY_SCREENSHOTS names a folder for what it looked like."""
 
-import copy
 import json
 import os
 import shutil
@@ -12,7 +11,6 @@ from understudy.a1111 import words
 from understudy.a1111.choices import BUDGET, PERCENTILE, RULES, SCORE, USES, WORST
 
 from ..host.environment import PACK
-from ..host.server import place
 from .test_panel import student_file
 from .test_txt2img import ORACLE
 
@@ -122,31 +120,6 @@ def chromium():
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options, webdriver.ChromeService(driver))
-
-
-@pytest.fixture(scope="module")
-def webui(a1111, tmp_path_factory):
-    """A second server, with its page, that has the first one's models."""
-    base = tmp_path_factory.mktemp("page")
-    for name in ("models", "hf"):
-        place(a1111.base / name, base / name)
-    (base / "extensions").mkdir()
-    place(PACK, base / "extensions" / "understudy-nodes")
-    server = copy.copy(a1111)
-    server.base, server.log, server.process = base, base / "server.log", None
-    # Its page gets no file from below a folder with a dot at its name's beginning, as the cache is.
-    server.checkout = base / "webui"
-    shutil.copytree(a1111.checkout, server.checkout, symlinks=True, copy_function=linked)
-    server.start()
-    yield server
-    server.stop()
-
-
-def linked(source: str, target: str):
-    try:
-        os.link(source, target)
-    except OSError:  # another disk
-        shutil.copy2(source, target)
 
 
 @pytest.fixture(scope="module")
