@@ -197,7 +197,8 @@ def test_a_text_that_says_nothing_of_us_turns_the_panel_off(page):
 
 
 def test_a_students_own_settings_are_filled_in(page, webui):
-    student_file(webui.base / "models" / "Lora" / "mine.safetensors", teacher_file="student.safetensors")
+    lora = webui.base / "models" / "Lora" / "mine.safetensors"
+    student_file(lora, teacher_file="student.safetensors")
     webui.post("/sdapi/v1/refresh-loras", {})
     page.paste(TEXT)
     page.until("the open panel", "document.querySelector('#txt2img_understudy_settings').offsetParent")
@@ -214,6 +215,7 @@ def test_a_students_own_settings_are_filled_in(page, webui):
     ]
     assert page.value("remove").endswith(",<lora:mine:*>") and page.value("teacher") == "same checkpoint"
     page.shot("settings", 1366, 1400)
+    lora.unlink()
 
 
 def test_a_new_file_is_listed_after_a_refresh_and_a_failed_download_says_why(page, webui):
