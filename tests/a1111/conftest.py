@@ -1,5 +1,6 @@
 """Fixtures: one running A1111 for the whole session, and a Forge as well where one is named."""
 
+import copy
 import os
 import re
 import shutil
@@ -66,6 +67,31 @@ def a1111(request, tmp_path_factory):
     webui.start("--nowebui")
     yield webui
     webui.stop()
+
+
+@pytest.fixture(scope="session")
+def webui(a1111, tmp_path_factory):
+    """A second server, with its page, that has the first one's models. Requests can name fields by a text here only."""
+    base = tmp_path_factory.mktemp("page")
+    for name in ("models", "hf"):
+        place(a1111.base / name, base / name)
+    (base / "extensions").mkdir()
+    place(PACK, base / "extensions" / "understudy-nodes")
+    server = copy.copy(a1111)
+    server.base, server.log, server.process = base, base / "server.log", None
+    # Its page gets no file from below a folder with a dot at its name's beginning, as the cache is.
+    server.checkout = base / "webui"
+    shutil.copytree(a1111.checkout, server.checkout, symlinks=True, copy_function=linked)
+    server.start()
+    yield server
+    server.stop()
+
+
+def linked(source: str, target: str):
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
 
 
 @pytest.fixture

@@ -93,29 +93,29 @@ def test_a_score_is_a_plain_number_and_keys_are_replaced_in_the_last_line_alone(
 
 
 @pytest.fixture
-def odd_oracle(a1111):
+def odd_oracle(webui):
     """One with a name that has all of the host's separators."""
     name = '评分, "v1"： a b.safetensors'
-    folder = a1111.base / "models" / "oracles"
+    folder = webui.base / "models" / "oracles"
     shutil.copyfile(folder / ORACLE, folder / name)
     yield name
     (folder / name).unlink()
 
 
-def test_a_pictures_text_alone_makes_the_same_job_again(a1111, odd_oracle):
-    made = a1111.make(
+def test_a_pictures_text_alone_makes_the_same_job_again(webui, odd_oracle):
+    made = webui.make(
         *asked(oracle=odd_oracle, remove='<lora:*lcm*>, a "quoted": 词\nline', noise=0.45, share=25.0),
         prompt='a cat, "quoted": one\n水彩',
     )
     assert made.said("decision").count("redone") == 1
-    again = a1111.make(infotext=made.texts[0], prompt=made.info["prompt"])
+    again = webui.make(infotext=made.texts[0], prompt=made.info["prompt"])
     assert again.texts == made.texts and again.pixels == made.pixels
 
 
-def test_by_name_through_the_requests_infotext(a1111):
+def test_by_name_through_the_requests_infotext(webui):
     mine = f"Understudy: True, Understudy oracle: {ORACLE}, Understudy rule: below score, Understudy below: 1000"
     mine += ", Understudy keeps the better: False, Understudy teacher steps: 3, Understudy teacher sampler: Euler"
-    made = a1111.make(infotext=f"{STEPS}, {mine}")
+    made = webui.make(infotext=f"{STEPS}, {mine}")
     assert made.said("decision") == ["redone"] * 4 and made.said("teacher steps") == ["3"] * 4
-    off = a1111.make(infotext=STEPS)
+    off = webui.make(infotext=STEPS)
     assert off.said("decision") == [None] * 4 and value_of(off.texts[0], "Understudy") is None
