@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from comfy_api.latest import io
 
+from ..oracles.calibration_names import NONE
 from ..oracles.combine import CombinedOracle
 from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.threshold import Threshold
 from ..samplers.best_of import BestOf, best_of
 from .batches import for_oracle, single_value, split, value_per_image
 from .display import shown
-from .folders import NONE
 from .latent_space import space_of
 from .patches import warning
 from .schema import schema

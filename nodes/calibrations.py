@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
-from ..oracles.calibration_names import names_in
+from ..oracles.calibration_names import NONE, names_in
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from ..oracles.scores import Scores
 from ..oracles.settings import Difference
 from ..oracles.statistics import interval_text
 from ..oracles.threshold import percent_text
-from .folders import NONE, calibration_path, calibrations_folder
+from .folders import calibration_path, calibrations_folder
 from .upstream import demo_settings
 
 ENOUGH_FOR_INTERVALS = 50

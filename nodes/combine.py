@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..oracles.calibration_names import NONE
 from ..oracles.combine import CombinedOracle, Part
 from .calibrations import content_hash, find_calibration, known_calibrations
-from .folders import NONE
 from .schema import schema
 from .types import OracleSocket
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..oracles.calibration_names import NONE
 from .batches import check_images, for_oracle, single_value
-from .folders import NONE, encoder_files, oracle_path
+from .folders import encoder_files, oracle_path
 from .hosted_oracle import HostedOracle
 from .load_oracle import oracle_dtype
 from .schema import schema

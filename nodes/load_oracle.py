@@ -6,9 +6,10 @@ import torch
 from comfy_api.latest import io
 
 from ..oracles import load_oracle
+from ..oracles.calibration_names import NONE
 from ..oracles.families import FAMILIES, NEEDS, TITLES, UNITS
 from ..oracles.published import PUBLISHED, family_of
-from .folders import NO_ORACLE, NONE, ORACLES, encoder_files, not_there, oracle_files, oracle_path
+from .folders import NO_ORACLE, ORACLES, encoder_files, not_there, oracle_files, oracle_path
 from .hosted_oracle import HostedOracle
 from .schema import schema
 from .types import OracleSocket

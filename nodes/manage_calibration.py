@@ -9,10 +9,10 @@ from comfy_api.latest import io
 
 from ..files import preview
 from ..oracles.calibration import Calibration, CalibrationError
-from ..oracles.calibration_names import composed
+from ..oracles.calibration_names import NONE, composed
 from .calibrations import own_calibrations
 from .display import shown
-from .folders import NONE, calibration_path
+from .folders import calibration_path
 from .schema import schema
 
 

@@ -8,6 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..oracles.calibration import MINIMUM_SCORES, Calibration
+from ..oracles.calibration_names import NONE
 from ..oracles.scores import Scores
 from ..oracles.settings import flat
 from ..receipts.histogram import histogram
@@ -23,7 +24,6 @@ from .calibrations import (
     percentile_lines,
 )
 from .display import shown
-from .folders import NONE
 from .schema import schema
 from .types import ScoresSocket
 

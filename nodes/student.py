@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from comfy_api.latest import io
 
+from ..oracles.calibration_names import NONE
 from ..samplers.presets import STUDENTS
 from .display import shown
-from .folders import NONE, student_files, student_path
+from .folders import student_files, student_path
 from .latent_space import space_of
 from .latents import single
 from .noise import starting_noise

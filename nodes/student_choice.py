@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..files.student_file import is_student
+from ..oracles.calibration_names import NONE
 from ..samplers.presets import STUDENTS, Student, of_file
-from .folders import NONE, model_file, student_path
+from .folders import model_file, student_path
 from .presets import classes, offered, patch_kept, row_of_file
 from .upstream import graph_of, host_options
 from .upstream_files import ModelFile, Upstream, model_files

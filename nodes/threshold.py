@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..oracles.budget import Budget
 from ..oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
+from ..oracles.calibration_names import NONE
 from ..oracles.scores import Scores
 from ..oracles.statistics import interval_text
 from ..oracles.threshold import Threshold
@@ -22,7 +23,6 @@ from .calibrations import (
     only,
 )
 from .display import shown
-from .folders import NONE
 from .schema import schema
 from .types import ScoresSocket, ThresholdSocket
 

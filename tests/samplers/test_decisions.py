@@ -3,11 +3,11 @@
 import ast
 from pathlib import Path
 
-from understudy.receipts.cards import COLOURS
+from understudy.receipts.looks import LOOKS
 from understudy.samplers import decisions
 
 PACK = Path(__file__).parents[2]
-FOLDERS = ("demo_family", "distill_train", "nodes", "oracles", "pipelines", "receipts", "samplers")
+FOLDERS = ("a1111", "demo_family", "distill_train", "nodes", "oracles", "pipelines", "receipts", "samplers")
 
 
 def test_no_other_file_spells_a_decision():
@@ -23,7 +23,8 @@ def test_no_other_file_spells_a_decision():
 
 
 def test_every_decision_has_its_colour_and_its_line_in_the_help():
-    assert set(COLOURS) == set(decisions.DECISIONS) >= set(decisions.BY_STRATEGY.values())
+    for look in LOOKS.values():
+        assert set(look.decisions) == set(decisions.DECISIONS) >= set(decisions.BY_STRATEGY.values())
     page = (PACK / "web" / "docs" / "UnderstudyReceipt.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")]
     assert set(decisions.DECISIONS) <= {word.strip() for row in rows for word in row.split(",")}
