@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..samplers import decisions
 from . import infotext
 from .sources import Picture
 
@@ -23,7 +24,7 @@ class Entry:
     """
 
     picture: Picture
-    decision: str = infotext.KEPT
+    decision: str = decisions.KEPT
     score_after: float | None = None
     sigma: float | None = None
     without: str = ""

@@ -15,7 +15,7 @@ OF_A_PICTURE = tuple(
     for name in ("score", "score after", "decision", "sigma", "without", "evaluations", "tries", "first seed")
 )
 SCORE, SCORE_AFTER, DECISION, SIGMA, WITHOUT, EVALUATIONS, TRIES, FIRST_SEED = OF_A_PICTURE
-KEPT, REDONE, REVERTED = "kept", "redone", "redone but the student's was better"
+REVERTED = "redone but the student's was better"  # a sentence, where the nodes' metadata has decisions.REVERTED
 # Of a Choices' fields: the keys that paste back into the panel. The host reads letters, digits, blanks, - and /.
 FIELDS = {
     "enabled": "Understudy",

@@ -11,7 +11,7 @@ from ..samplers import decisions
 from . import infotext
 from .entry import Entry
 
-WORDS = {infotext.REDONE: decisions.REDONE, infotext.REVERTED: decisions.REVERTED}
+WORDS = {decisions.REDONE: decisions.REDONE, infotext.REVERTED: decisions.REVERTED}
 
 
 def receipt_of(entries: Sequence[Entry], threshold: Threshold):
@@ -54,7 +54,7 @@ def _lines(entries: Sequence[Entry], scored: Sequence[Entry], rows: Sequence[Row
     if missing := len(entries) - len(scored):
         yield f"{missing} without a score are kept"
     for entry in entries:
-        if entry.decision not in (infotext.KEPT, *WORDS):
+        if entry.decision not in (decisions.KEPT, *WORDS):
             yield entry.decision
             break
     known = [entry for entry in entries if entry.evaluations is not None and entry.by_teacher is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from ..samplers import decisions
 from . import host, infotext
 from .choices import SAME, WORST, Choices, RefusedChoice
 from .entry import Entry
@@ -56,7 +57,7 @@ class Teacher:
                 continue
             entry.score_after = score
             better = score > entry.picture.score or not self.choices.keep_better
-            entry.decision = infotext.REDONE if better else infotext.REVERTED
+            entry.decision = decisions.REDONE if better else infotext.REVERTED
             if better:
                 entry.teacher = pixels
                 yield entry

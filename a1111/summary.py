@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..samplers import decisions
 from . import infotext, words
 
 
@@ -19,6 +20,6 @@ def line(job) -> str:
 
 
 def _kind(decision: str) -> str | None:
-    if decision == infotext.KEPT:
+    if decision == decisions.KEPT:
         return None
-    return {infotext.REDONE: words.REDONE, infotext.REVERTED: words.STUDENTS_BETTER}.get(decision, words.NOT_REDONE)
+    return {decisions.REDONE: words.REDONE, infotext.REVERTED: words.STUDENTS_BETTER}.get(decision, words.NOT_REDONE)

@@ -128,7 +128,7 @@ def _labels(page: Page, row: Row, marks: Sequence[Mark], width: int) -> Image.Im
     labels = Image.new("RGB", (width, LINE * (1 if row.likeness is None else 2)), look.card)
     for middle, (name, _) in zip(middles, row.given, strict=False):
         write(labels, (middle, 0), name, SMALL, look.faint, "ma")
-    made = "redone" if row.decision == REDONE else "teacher"  # by whom is not known
+    made = REDONE if row.decision == REDONE else "teacher"  # by whom is not known
     for middle, word, mark in zip(middles[-2:], ("student", made), [*marks, None][:2], strict=True):
         said = word if mark is None else f"{word} {number(mark.score)}"
         write(labels, (middle + (0 if mark is None else RADIUS + 3), 0), said, SMALL, look.ink, "ma")
