@@ -68,16 +68,16 @@ class UnderstudyThreshold(io.ComfyNode):
 
     @classmethod
     def execute(cls, scores=None, **widgets: list) -> io.NodeOutput:
-        return judged_by(cls.hidden, scores, **widgets)
+        return judged_by(cls, scores, **widgets)
 
 
-def judged_by(hidden, scores: list[Scores] | None, **widgets: list) -> io.NodeOutput:
+def judged_by(node: type, scores: list[Scores] | None, **widgets: list) -> io.NodeOutput:
     """The threshold that widgets ask for, and what the node says of it; each widget is a list of one."""
     given = {name: single_value(values, name) for name, values in widgets.items()}
     threshold = make(**given, scores=scores or [])
     interval = _interval(given["calibration"], threshold.k) if given["mode"] in CALIBRATED else None
     text = _described(threshold, scores or [], interval, given.get("seconds_per_evaluation", 0.0))
-    return io.NodeOutput(threshold, ui=shown(text, hidden.unique_id))
+    return io.NodeOutput(threshold, ui=shown(text, node.hidden.unique_id))
 
 
 def make(

@@ -25,7 +25,7 @@ class OneMode(io.ComfyNode):
 
     @classmethod
     def execute(cls, scores=None, **widgets: list) -> io.NodeOutput:
-        return judged_by(cls.hidden, scores, mode=[cls.MODE], **widgets)
+        return judged_by(cls, scores, mode=[cls.MODE], **widgets)
 
 
 class UnderstudyThresholdPercentile(OneMode):
