@@ -5,6 +5,7 @@ Whoever adds a node makes three files right: its module, its line in ``nodes.CLA
 
 import ast
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -141,6 +142,20 @@ def test_a_node_shows_the_widgets_that_it_uses_as_it_is_made(schema_of, node, se
     widgets = [each for each in schema_of(node).inputs if each.type in ("COMBO", "FLOAT", "INT", "BOOLEAN", "STRING")]
     assert [each.id for each in widgets if not each.advanced] == seen
     assert len(widgets) > len(seen)
+
+
+# Of a saved node: which value is a mode's, and with which no hidden widget is used.
+PLAIN = {"UnderstudyThreshold": [(0, "worst_fraction")], "UnderstudyTeacher": [(2, "by the table"), (5, "fixed")]}
+
+
+def test_templates_show_the_widgets_that_they_use():
+    paths = sorted((SOURCES.parent / "example_workflows").glob("*.json"))
+    nodes = [node for path in paths for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]]
+    judged = [node for node in nodes if node["type"] in PLAIN]
+    assert len(judged) >= len(paths) > 0
+    for node in judged:
+        plain = all(node["widgets_values"][place] == value for place, value in PLAIN[node["type"]])
+        assert node.get("showAdvanced", False) != plain, (node["type"], node["id"])
 
 
 def test_a_host_without_advanced_inputs_gets_none(schema_of):
