@@ -23,8 +23,11 @@ PASSED = {
     "UnderstudyApplyGradientPredictor": {"model": "model"},
     "UnderstudyTeacher": {"images": "images", "latent": "latent"},
     "UnderstudyTeacherAdvanced": {"images": "images", "latent": "latent"},
-    "UnderstudySplit": {name: name for name in ("images", "latent", "mask", "positive", "negative", "prompts")},
-    "UnderstudyMerge": {"images": "images"},
+    "UnderstudySplit": {
+        "rejected images": "images",
+        **{name: name for name in ("latent", "mask", "positive", "negative", "prompts")},
+    },
+    "UnderstudyMerge": {"merged images": "images"},
     "UnderstudyKeepBetter": {"images": "images_after", "scores": "scores"},
     "UnderstudyReceipt": {"images": "images", "report": "images_before"},
 }
