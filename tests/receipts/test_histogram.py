@@ -5,7 +5,11 @@ import pytest
 from PIL import ImageColor
 from understudy.oracles.calibration import Calibration, CalibrationError
 from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
-from understudy.receipts.histogram import BAR, BINS, GROUND, LINE, MARGIN, SURE, WIDTH, histogram, shares
+from understudy.receipts.histogram import BINS, GROUND, MARGIN, TOP, WIDTH, histogram
+from understudy.receipts.looks import DARK, LIGHT
+from understudy.samplers.decisions import REFINED
+
+BAR, LINE = DARK.line, DARK.decisions[REFINED]
 
 
 def calibration(scores):
@@ -19,14 +23,12 @@ def height(picture, part):
 
 
 def count(picture, colour):
-    return int((np.asarray(picture) == ImageColor.getrgb(colour)).all(-1).sum())
+    return int((np.asarray(picture)[TOP:GROUND] == ImageColor.getrgb(colour)).all(-1).sum())
 
 
-def test_shares_are_of_all_scores_and_lie_where_these_do():
-    table = calibration([0] * 30 + [8, 10] * 5)
-    found = shares(list(zip(table.percentiles, table.levels, strict=True)), 0, 10, 10)
-    assert sum(found) == pytest.approx(100) and found[0] == pytest.approx(75, abs=1.5)
-    assert found[4] < 1 and found[9] > 10
+def band(picture):
+    """How wide the bands under the bars are together."""
+    return int((np.asarray(picture)[GROUND + 6] == ImageColor.getrgb(LINE)).all(-1).sum())
 
 
 def test_bars_are_as_high_as_scores_are_many():
@@ -42,9 +44,9 @@ def test_percentiles_are_lines_and_what_is_sure_of_them_bands():
     table = calibration(range(100))
     without, lines, sure = histogram(table), histogram(table, (20, 50)), histogram(table, (20, 50), True)
     assert count(without, LINE) == 0 < count(lines, LINE)
-    assert count(lines, SURE) == 0 < count(sure, SURE)
+    assert band(lines) == 0 < band(sure)
     few, many = (histogram(calibration(list(range(100)) * times), (50,), True) for times in (1, 9))
-    assert count(few, SURE) > 2 * count(many, SURE), "more images, narrower bands"
+    assert band(few) > 2 * band(many), "more images, narrower bands"
 
 
 def test_one_score_equal_scores_and_bare_tables_are_drawn():
@@ -53,3 +55,9 @@ def test_one_score_equal_scores_and_bare_tables_are_drawn():
         assert count(histogram(table, (10, 50, 90), table.n is not None), LINE)
     with pytest.raises(CalibrationError, match="has no scores yet"):
         histogram(calibration([]))
+
+
+def test_it_has_the_receipt_s_looks():
+    table = calibration(range(40))
+    dark, light = histogram(table), histogram(table, look=LIGHT)
+    assert [each.getpixel((2, 2)) for each in (dark, light)] == [ImageColor.getrgb(each.page) for each in (DARK, LIGHT)]
