@@ -1,6 +1,6 @@
 """Hires fix in a real A1111: what is scored and redone is the final picture, at its size."""
 
-from .jobs import EVERY, RISING, asked, hold, up_to_the_first
+from .jobs import EVERY, RISING, asked, hold, primed, up_to_the_first
 
 LATENT = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7}
 LATENT |= {"width": 32, "height": 32, "batch_size": 2}
@@ -27,7 +27,10 @@ def test_after_a_pixel_upscaler_too_and_the_next_batch_is_as_without_us(a1111):
 
 def test_the_hires_button_is_left_alone(a1111):
     job = {**LATENT, "batch_size": 1, "alwayson_scripts": {"hires button": {"args": [True]}}}
-    plain, made = a1111.make(**job), a1111.make(*asked(**EVERY), **job)
+    primed(a1111)
+    plain = a1111.make(**job)
+    primed(a1111)
+    made = a1111.make(*asked(**EVERY), **job)
     assert made.pixels == plain.pixels and made.texts == plain.texts
     unpressed = a1111.make(*asked(**EVERY), **{**job, "alwayson_scripts": {}})
     assert unpressed.said("decision") == ["redone"]

@@ -95,10 +95,12 @@ def test_masks_and_composites_are_no_pictures_and_composites_are_of_the_new_ones
 
 
 def test_the_hosts_own_colour_correction_is_the_teachers_as_well(a1111):
-    job = {**WHOLE, "batch_size": 1}
+    size = (64, 64)
+    job = {**WHOLE, "init_images": [encoded(source(1, size))], "mask": encoded(mask_of(size, (8, 8, 39, 55)))}
+    job |= {"width": 64, "height": 64}
     corrected = {**job, "override_settings": {"img2img_color_correction": True}}
     at_the_end, by_batch = (inpaint(a1111, *asked(**rule), **corrected) for rule in ({"share": 100.0}, EVERY))
-    assert at_the_end.pixels == by_batch.pixels and at_the_end.said("decision") == ["redone"]
+    assert at_the_end.pixels == by_batch.pixels and at_the_end.said("decision") == ["redone"] * 2
     assert inpaint(a1111, *asked(**EVERY), **job).pixels != at_the_end.pixels
 
 
