@@ -10,9 +10,10 @@ import sys
 from importlib import metadata
 
 OLDEST = {"python": (3, 10), "ComfyUI": (0, 8, 0), "torch": (2, 4), "transformers": (4, 50), "safetensors": (0, 4, 2)}
-# What A1111 1.10.1 pins. Newer ones would break it, so nothing is asked for that it does not have.
+# What A1111 1.10.1 pins. Newer ones would break it, so nobody is told to update a package there.
 OLDEST_THERE = {"python": (3, 10), "torch": (2, 1), "transformers": (4, 30), "safetensors": (0, 4, 2)}
 MODEL_FOLDERS = ("oracles", "understudy_predictors")
+UPDATE, UPDATE_HOST = "please update it.", "please update the web UI as a whole, not this alone."
 
 
 def version(text):
@@ -20,8 +21,8 @@ def version(text):
     return tuple(int(part) for part in re.match(r"\d+(\.\d+)*", text)[0].split("."))
 
 
-def complaints(root, oldest=OLDEST):
-    """One line for each thing that is missing or too old, for the host in the folder ``root``."""
+def complaints(root, oldest=OLDEST, cure=UPDATE):
+    """A line for each thing that is missing or too old, for the host in the folder ``root``. cure: what to do then."""
     found = {"python": sys.version_info[:3]}
     about = os.path.join(root, "comfyui_version.py")
     if "ComfyUI" in oldest and os.path.isfile(about):
@@ -36,7 +37,16 @@ def complaints(root, oldest=OLDEST):
     for name, given in found.items():
         if given < oldest[name]:
             wanted, given = (".".join(map(str, numbers)) for numbers in (oldest[name], given))
-            lines.append(f"{name} {given} was found, and {wanted} or newer is needed: please update it.")
+            lines.append(f"{name} {given} was found, and {wanted} or newer is needed: {cure}")
+    return lines
+
+
+def webui_complaints(root):
+    """The same for A1111, Forge and what descends from them."""
+    lines = complaints(root, OLDEST_THERE, UPDATE_HOST)
+    # The web UI hands its own folder over as PYTHONPATH; its data, and with it ``root``, may be elsewhere.
+    if not any(os.path.isfile(os.path.join(folder, "modules", "sd_schedulers.py")) for folder in (root, *sys.path)):
+        lines.append(f"this web UI has no schedulers of its own, as A1111 has since 1.9.0: {UPDATE_HOST}")
     return lines
 
 
@@ -45,12 +55,14 @@ def main():
     # Not resolved: a pack that is linked into custom_nodes belongs to the host that it is linked into.
     extensions, _ = os.path.split(os.path.dirname(os.path.abspath(__file__)))
     if os.path.basename(extensions) == "extensions":
-        for line in complaints(os.path.dirname(extensions), OLDEST_THERE):
+        for line in webui_complaints(os.path.dirname(extensions)):
             logging.warning(line)
         logging.info("nothing is installed; oracles go into models/oracles.")
         return
     if os.path.basename(extensions) != "custom_nodes":
-        logging.info("nothing to prepare: this folder is in no custom_nodes folder of ComfyUI, and no extensions folder.")
+        logging.info(
+            "nothing to prepare: this folder is in no custom_nodes folder of ComfyUI, and no extensions folder."
+        )
         return
     root = os.path.dirname(extensions)
     for line in complaints(root):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 WORST, PERCENTILE, SCORE, BUDGET = "worst share of the job", "below percentile", "below score", "budget"
 RULES = (WORST, PERCENTILE, SCORE, BUDGET)
-BY_CALIBRATION = (PERCENTILE, BUDGET)
+# Of the fields below, those that a rule reads.
+USES = {
+    WORST: {"share"},
+    PERCENTILE: {"percentile", "calibration"},
+    SCORE: {"score"},
+    BUDGET: {"budget", "calibration"},
+}
 SAME = "same checkpoint"
 NONE = "none"
 AUTOMATIC = "Automatic"
@@ -16,6 +22,7 @@ RANGES = (
     ("percentile", 0, 100),
     ("steps", 1, 150),
     ("cfg", 0, 100),
+    ("score", -1e6, 1e6),
     ("budget", 1, 1000),
     ("best_of", 1, 16),
 )
@@ -62,23 +69,41 @@ class Choices:
 
     @classmethod
     def of(cls, values: Sequence) -> Choices:
-        """From the panel's values, in order; an API request's may be fewer. Raises RefusedChoice."""
-        return cls(*values[: len(fields(cls))]).checked()
+        """From the panel's values in order, or from the first alone: a mapping of names. Raises RefusedChoice.
+
+        An API request's may be fewer; by name, what is not named is as in a new panel.
+        """
+        if not values or not isinstance(values[0], Mapping):
+            return cls(*values[: len(fields(cls))]).checked()
+        known = [field.name for field in fields(cls)]
+        if unknown := [str(name) for name in values[0] if name not in known]:
+            raise RefusedChoice(f"there is no {unknown[0]!r}; expected names of {', '.join(known)}")
+        return cls(**values[0]).checked()
 
     def checked(self) -> Choices:
         """Itself. Raises RefusedChoice for values out of their range."""
+        if not isinstance(self.enabled, bool):
+            raise RefusedChoice(f"enabled is {self.enabled!r}; expected true or false")
         if not self.enabled:
             return self
         if self.rule not in RULES:
             raise RefusedChoice(f"the rule is {self.rule!r}; expected one of {', '.join(RULES)}")
         for name, low, high in RANGES:
-            if not low <= float(getattr(self, name)) <= high:
-                raise RefusedChoice(f"{name} is {getattr(self, name)}; expected {low} to {high}")
-        if not 0 < float(self.noise) < 1:
+            if not low <= self._number(name) <= high:
+                raise RefusedChoice(f"{name} is {getattr(self, name)}; expected {low:g} to {high:g}")
+        if not 0 < self._number("noise") < 1:
             raise RefusedChoice(f"noise is {self.noise}; expected more than 0 and less than 1")
+        if isinstance(self.modules, str) or not all(isinstance(name, str) for name in self.modules or ()):
+            raise RefusedChoice(f"modules is {self.modules!r}; expected a list of names")
         if self.oracle in (NONE, "", None):
             raise RefusedChoice("no oracle is chosen: put one into models/oracles and choose it in the panel")
-        if self.rule in BY_CALIBRATION and self.calibration in (NONE, "", None):
+        if "calibration" in USES[self.rule] and self.calibration in (NONE, "", None):
             raise RefusedChoice(f"{self.rule!r} needs a calibration: choose one, or another rule")
         self.steps, self.best_of = int(self.steps), int(self.best_of)
         return self
+
+    def _number(self, name: str) -> float:
+        try:
+            return float(getattr(self, name))
+        except (TypeError, ValueError) as error:
+            raise RefusedChoice(f"{name} is {getattr(self, name)!r}; expected a number") from error

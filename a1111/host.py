@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,7 +84,20 @@ def schedulers() -> list[str]:
 
 def modules() -> list[str]:
     """The VAE and text encoder files of a host that keeps them apart from checkpoints; others have none."""
-    return []
+    if importlib.util.find_spec("modules_forge") is None:
+        return []
+    from modules_forge import main_entry
+
+    return list(main_entry.refresh_models()[1])
+
+
+def modules_setting(chosen: Sequence[str]) -> dict[str, list[str]]:
+    """What to override for the teacher's VAE and text encoders; unknown ones the host drops in silence."""
+    there = modules() if chosen else []
+    if unknown := [name for name in chosen if name not in there]:
+        listed = ", ".join(there) or "none"
+        raise RefusedChoice(f"the host has no VAE or text encoder {', '.join(unknown)}; there are: {listed}")
+    return {"forge_additional_modules": list(chosen)} if chosen else {}
 
 
 def interrupted() -> str:

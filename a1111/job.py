@@ -10,6 +10,7 @@ import torch
 
 from ..oracles.scores import image_id
 from . import host, infotext
+from .axes import with_changes
 from .choices import BUDGET, WORST, Choices, RefusedChoice
 from .counting import Evaluations, count_for
 from .entry import Entry
@@ -32,8 +33,11 @@ def begin(p, values: Sequence) -> Job | None:
     job = None
     if getattr(p, "txt2img_upscale", False):  # the hires button under the gallery: one picture of an earlier job
         return None
+    # A plot's cells share theirs, so that what the last one said would stay.
+    said = p.extra_generation_params
+    p.extra_generation_params = {key: said[key] for key in said if not key.startswith("Understudy")}
     try:
-        choices = Choices.of(values)
+        choices = Choices.of(with_changes(p, values))
         job = Job(p, choices) if choices.enabled else None
     except (ValueError, OSError, NotRedone) as error:
         say(p, f"off, since {error}")

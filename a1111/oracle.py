@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 from ..oracles import load_oracle
-from ..oracles.base import OracleError
 from ..oracles.prompt_syntax import prompts_to_read
 from .choices import RefusedChoice
 from .host import models_folder
@@ -60,7 +59,7 @@ class HostedOracle:
             return []
         try:
             return [(score, "") for score in self(torch.stack(list(images)), prompts)]
-        except OracleError as error:
+        except ValueError as error:  # an OracleError, or what a family says of a prompt
             if len(images) == 1:
                 return [(math.nan, str(error))]
         return [self.each([image], [prompt])[0] for image, prompt in zip(images, prompts, strict=True)]

@@ -1,86 +1,118 @@
-"""The panel of the txt2img and img2img tabs."""
+"""The panel of a tab: its widgets, in the order of Choices and laid out as people read them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 
-from . import host, infotext
-from .choices import AUTOMATIC, BUDGET, BY_CALIBRATION, NONE, PERCENTILE, RULES, SAME, SCORE, WORST, Choices
+from . import events, host, infotext, words
+from .choices import NONE, RULES, SAME, USES, Choices
+from .fetch import offered
 from .oracle import oracle_files
 from .rule import calibration_files
 
 
-def build(tab: str) -> tuple[list, list]:
-    """The components in the order of Choices, and the infotext fields that paste back into them."""
-    import gradio as gr
-    from modules.ui_components import InputAccordion, ToolButton
+class Panel:
+    """Of the tab "txt2img" or "img2img". last_job: gives the last job in one line of HTML.
 
-    default = Choices()
-    with InputAccordion(False, label="Understudy", elem_id=f"{tab}_understudy") as enabled:
-        with gr.Row():
-            oracle = gr.Dropdown(
-                [NONE, *oracle_files()],
-                value=NONE,
-                label="Oracle",
-                info="Scores each picture for its prompt: a file in models/oracles.",
-            )
-            refresh = ToolButton("\U0001f504", tooltip="Look for new files")
-        rule = gr.Radio(list(RULES), value=default.rule, label="Redo")
-        with gr.Row():
-            share = gr.Slider(0, 100, value=default.share, step=1, label="Worst share, %")
-            percentile = gr.Slider(0, 100, value=default.percentile, step=1, label="Percentile", visible=False)
-            budget = gr.Number(value=default.budget, label="Evaluations an image", visible=False)
-            calibration = gr.Dropdown([NONE, *calibration_files()], value=NONE, label="Calibration", visible=False)
-            score = gr.Number(value=default.score, label="Score", visible=False)
-        with gr.Row():
-            teacher = gr.Dropdown([SAME, *host.checkpoints()], value=SAME, label="Teacher")
-            remove = gr.Textbox(
-                value=default.remove,
-                label="Take off the prompt",
-                info="What the teacher's prompt leaves out, by commas; * is any text.",
-            )
-        with gr.Row():
-            steps = gr.Slider(1, 150, value=default.steps, step=1, label="Teacher steps")
-            cfg = gr.Slider(1, 30, value=default.cfg, step=0.5, label="Teacher CFG")
-        with gr.Row():
-            sampler = gr.Dropdown(host.samplers(), value=default.sampler, label="Teacher sampler")
-            scheduler = gr.Dropdown(host.schedulers(), value=AUTOMATIC, label="Teacher schedule")
-            noise = gr.Slider(
-                0.05,
-                0.99,
-                value=default.noise,
-                step=0.01,
-                label="Way back, as noise",
-                info="The noise's share of the variance where the teacher starts.",
-            )
-        with gr.Row():
-            keep_better = gr.Checkbox(default.keep_better, label="Keep the better one")
-            save_student = gr.Checkbox(default.save_student, label="Also save the student's pictures")
-            receipt = gr.Checkbox(default.receipt, label="Receipt in the gallery")
-            control = gr.Checkbox(default.control, label="Teacher under ControlNet")
-        with gr.Row():
-            best_of = gr.Slider(1, 16, value=default.best_of, step=1, label="Best of")
-            modules = gr.Dropdown(host.modules(), value=[], multiselect=True, label="Teacher modules", visible=False)
-            record = gr.Textbox(
-                value=default.record,
-                label="Record scores as",
-                info="The calibration that the student's scores are added to; empty: none.",
-            )
+    widgets: by field of Choices. components: the same in order. pasted: with what reads a picture's text back.
+    """
 
-    def seen(chosen):
-        used = (chosen == WORST, chosen == PERCENTILE, chosen == BUDGET, chosen in BY_CALIBRATION, chosen == SCORE)
-        return [gr.update(visible=visible) for visible in used]
+    def __init__(self, tab: str, last_job: Callable[[], str]):
+        self.tab, self.last_job = tab, last_job
+        self.widgets: dict[str, object] = {}
+        self.host: dict[str, object] = {}
 
-    def listed():
-        return [
-            gr.update(choices=[NONE, *oracle_files()]),
-            gr.update(choices=[SAME, *host.checkpoints()]),
-            gr.update(choices=[NONE, *calibration_files()]),
-        ]
+    @property
+    def components(self) -> list:
+        return [self.widgets[field.name] for field in fields(Choices)]
 
-    rule.change(seen, inputs=[rule], outputs=[share, percentile, budget, calibration, score], show_progress=False)
-    refresh.click(listed, inputs=[], outputs=[oracle, teacher, calibration])
-    named = locals()
-    components = [named[field.name] for field in fields(Choices)]
-    pasted = [(named[name], key) for name, key in infotext.FIELDS.items()]
-    return components, pasted
+    @property
+    def pasted(self) -> list:
+        return [(self.widgets[name], infotext.reader(name)) for name in infotext.FIELDS]
+
+    def build(self) -> None:
+        import gradio as gr
+        from modules.ui_components import FormRow, InputAccordion
+
+        with InputAccordion(False, label="Understudy", elem_id=self._id("panel")) as enabled:
+            self.widgets["enabled"] = enabled
+            with enabled.extra():
+                self.summary = gr.HTML(elem_id=self._id("last_job"))
+            with FormRow():
+                self._dropdown("oracle", [NONE, *oracle_files()])
+                self.refresh = self._tool("refresh", "\U0001f504", words.REFRESH)
+                self.open_download = self._tool("open_download", "\u2b07\ufe0f", words.OPEN_DOWNLOAD)
+            with FormRow(visible=False) as self.downloads:
+                self.published = self._made(gr.Dropdown, "published", words.PUBLISHED, choices=offered(), value=None)
+                self.download = self._button("download", words.DOWNLOAD)
+            self.download_said = gr.HTML(elem_id=self._id("download_said"))
+            with FormRow():
+                self._made(gr.Radio, "rule", choices=list(RULES))
+            with FormRow():
+                self._slider("share", 0, 100, 1)
+                self._slider("percentile", 0, 100, 1)
+                self._made(gr.Number, "budget")
+                self._made(gr.Number, "score")
+                self._dropdown("calibration", [NONE, *calibration_files()])
+            with FormRow():
+                self._dropdown("teacher", [SAME, *host.checkpoints()])
+                self._made(gr.Textbox, "remove")
+            with FormRow():
+                self._dropdown("sampler", host.samplers())
+                self._dropdown("scheduler", host.schedulers())
+                self._slider("steps", 1, 150, 1)
+            with FormRow():
+                self._slider("cfg", 1, 30, 0.5)
+                self._slider("noise", 0.01, 0.99, 0.01)
+                self._slider("best_of", 1, 16, 1)
+            with FormRow(visible=bool(host.modules())):
+                self._made(gr.Dropdown, "modules", choices=host.modules(), multiselect=True, value=[])
+            with FormRow(elem_classes=["checkboxes-row"], variant="compact"):
+                for name in ("keep_better", "save_student", "receipt", "control"):
+                    self._made(gr.Checkbox, name)
+            with FormRow():
+                self._made(gr.Textbox, "record")
+            self.settings = self._button("settings", words.SETTINGS)
+            self.settings_said = gr.HTML(elem_id=self._id("settings_said"))
+        events.of_panel(self)
+
+    def met(self, component) -> None:
+        """A widget of the host, as it is made: the last that we need is the line below the gallery."""
+        name = (getattr(component, "elem_id", None) or "").removeprefix(f"{self.tab}_")
+        self.host[name] = component
+        if name == f"html_log_{self.tab}":
+            events.with_host(self)
+
+    def _id(self, name: str) -> str:
+        return f"{self.tab}_understudy_{name}"
+
+    def _made(self, kind, name: str, said: tuple[str, str] | None = None, **options):
+        label, tooltip = said or words.WIDGETS[name]
+        if said is None:
+            options.setdefault("value", getattr(Choices, name))
+            options["visible"] = all(name in USES[Choices.rule] or name not in used for used in USES.values())
+        widget = kind(label=label, tooltip=tooltip, elem_id=self._id(name), **options)
+        self.widgets[name] = widget
+        return widget
+
+    def _dropdown(self, name: str, choices: list[str]) -> None:
+        """Takes what is not listed as well: a pasted text's, of which the job then says what is wrong."""
+        import gradio as gr
+
+        self._made(gr.Dropdown, name, choices=choices, allow_custom_value=True)
+
+    def _slider(self, name: str, low: float, high: float, step: float) -> None:
+        import gradio as gr
+
+        self._made(gr.Slider, name, minimum=low, maximum=high, step=step)
+
+    def _button(self, name: str, said: tuple[str, str]):
+        import gradio as gr
+
+        return gr.Button(said[0], tooltip=said[1], elem_id=self._id(name), size="sm")
+
+    def _tool(self, name: str, symbol: str, tooltip: str):
+        from modules.ui_components import ToolButton
+
+        return ToolButton(symbol, tooltip=tooltip, elem_id=self._id(name))

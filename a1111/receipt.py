@@ -38,9 +38,15 @@ def show_receipt(p, processed, entries: Sequence[Entry], threshold: Threshold, f
 def _row(entry: Entry) -> Row:
     before = entry.picture.pixels.permute(1, 2, 0)
     after = before if entry.teacher is None else entry.teacher.permute(1, 2, 0)
-    word = WORDS.get(entry.decision, decisions.KEPT)
-    prompt, score = entry.picture.prompt, entry.picture.score
-    return Row(before, after, word, score, entry.score_after, entry.by_teacher, prompt)
+    return Row(
+        before=before,
+        after=after,
+        decision=WORDS.get(entry.decision, decisions.KEPT),
+        score=entry.picture.score,
+        score_after=entry.score_after,
+        evaluations=entry.by_teacher,
+        prompt=entry.picture.prompt,
+    )
 
 
 def _lines(entries: Sequence[Entry], scored: Sequence[Entry], rows: Sequence[Row], threshold: Threshold):
@@ -49,7 +55,7 @@ def _lines(entries: Sequence[Entry], scored: Sequence[Entry], rows: Sequence[Row
         yield f"{missing} without a score are kept"
     for entry in entries:
         if entry.decision not in (infotext.KEPT, *WORDS):
-            yield f"{entry.decision}"
+            yield entry.decision
             break
     known = [entry for entry in entries if entry.evaluations is not None and entry.by_teacher is not None]
     if known:

@@ -15,7 +15,7 @@ from ..oracles.scores import Scores
 from ..oracles.settings import flat
 from ..oracles.threshold import Threshold
 from . import host
-from .choices import BUDGET, BY_CALIBRATION, PERCENTILE, SCORE, Choices, RefusedChoice
+from .choices import BUDGET, PERCENTILE, SCORE, USES, Choices, RefusedChoice
 from .counting import Evaluations, runs_in
 
 FOLDER = "understudy_calibrations"
@@ -59,7 +59,7 @@ def settings_of(p) -> dict:
 
 def calibration_of(choices: Choices, settings: dict, oracle) -> Calibration | None:
     """The chosen calibration, None where the rule needs none. Raises ValueError for one of other settings."""
-    if choices.rule not in BY_CALIBRATION:
+    if "calibration" not in USES[choices.rule]:
         return None
     name = choices.calibration
     path = None if name in PUBLISHED_CALIBRATIONS else calibration_path(name)

@@ -153,6 +153,7 @@ def _settings(p, choices: Choices) -> dict:
     settings |= {"img2img_color_correction": False, "save_init_img": False}
     if choices.teacher != SAME:
         settings["sd_model_checkpoint"] = host.checkpoint_title(choices.teacher)
+        settings |= host.modules_setting(choices.modules)
     return settings
 
 

@@ -152,7 +152,7 @@ def _sampled(p, rows: Sequence[int], numbers: Sequence[tuple[int, int]], shape) 
     hires = getattr(p, "enable_hr", False)
     text = f"Understudy: another try of {len(rows)} pictures"
     progress = host.shown_pass(p.steps, text, 2 if hires else 1)
-    with progress, host.undisturbed(), _only(p, rows, numbers, shape):
+    with progress, host.undisturbed(()), _only(p, rows, numbers, shape):
         host.load_chosen_checkpoint()  # a refiner or hires fix may have had another, and other networks
         if hires and not p.disable_extra_networks:
             with devices.autocast():

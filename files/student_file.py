@@ -20,7 +20,7 @@ class StudentFile:
     method: the recipe's; its entry is called ``understudy_method``. base: "sd1", "sdxl" or "demo". teacher_file,
     teacher_sha256: what it was distilled from. prediction: "epsilon", "v_prediction" or "sample". trained: one of
     ``TRAINED``. steps, guidance, sampler, scheduler: what to sample with, in the host's words, but for the preset
-    "consistency", whose sampler and scheduler are Understudy Student Sampler's own; guidance is the cfg, or "embedded".
+    "consistency", whose sampler and scheduler are Student sampler's own; guidance is the cfg, or "embedded".
     preset: of that node, where it has one. intervals: of the grid that a consistency student knows. timestep_scaling:
     of LCM's boundary condition. w_min, w_max: the range of an embedded guidance scale; w is cfg - 1. rank, alpha: of a
     LoRA. folded_guidance: the cfg that an export fixed in the weights. terminal_snr: "zero" where the last timestep is

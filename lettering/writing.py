@@ -46,22 +46,21 @@ def drawable(text: str) -> bool:
     return all(_font_for(cluster) for cluster in _clusters(text))
 
 
-def labels(texts: Sequence[str], where: str) -> tuple[list[str], str | None]:
-    """What to write under pictures that belong to ``texts``, and a line about those that cannot be written whole.
+def labels(texts: Sequence[str], names: Sequence[str], where: str) -> tuple[list[str], str | None]:
+    """What can be written of texts, and a line about those of which that is not all.
 
-    Such a text becomes its picture's number, with what can be written of it. ``where`` names what has the whole texts.
+    Such a text ends in "[...]", and the line names what it belongs to. ``where`` is what has the whole texts.
     """
-    written, numbers = [], []
-    for number, text in enumerate(texts):
+    written, missing = [], []
+    for text, name in zip(texts, names, strict=True):
         if not drawable(text):
-            numbers.append(str(number))
+            missing.append(name)
             rest = " ".join("".join(filter(_font_for, _clusters(text))).split())
-            text = f"image {number}: {rest}" if any(map(str.isalnum, rest)) else f"image {number}"
+            text = f"{rest} [...]" if any(map(str.isalnum, rest)) else "[...]"
         written.append(text)
-    if not numbers:
+    if not missing:
         return written, None
-    of = f"images {', '.join(numbers)}" if len(numbers) > 1 else f"image {numbers[0]}"
-    return written, f"no font on this machine can write the whole prompt of {of}; {where} has it"
+    return written, f"no font on this machine can write the whole prompt of {', '.join(missing)}; {where} has it"
 
 
 def write(picture, at: tuple[float, float], text: str, size: float, colour: str, anchor: str = "la") -> None:
@@ -203,13 +202,13 @@ def _sized(path: Path, size: float) -> Sized:
     from PIL import ImageFont
 
     try:
-        return Sized(ImageFont.truetype(str(path), size), 1)
-    except TypeError:  # Pillow before 10.1 has whole sizes only
-        return _sized(path, round(size))
+        return Sized(ImageFont.truetype(path, size), 1)
+    except TypeError:  # Pillow before 10.1 has whole sizes only, and paths as text
+        return Sized(ImageFont.truetype(str(path), round(size)), 1)
     except OSError:  # a font of bitmaps has its own sizes only
         for strike in STRIKES:
             try:
-                return Sized(ImageFont.truetype(str(path), strike), size / strike)
+                return Sized(ImageFont.truetype(path, strike), size / strike)
             except OSError:
                 continue
         raise

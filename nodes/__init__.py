@@ -23,7 +23,15 @@ CLASSES = {
     "likeness": ("UnderstudyLikeness",),
     "combine": ("UnderstudyCombineOracles",),
     "calibrate": ("UnderstudyCalibrate",),
+    "show_calibration": ("UnderstudyShowCalibration",),
+    "manage_calibration": ("UnderstudyManageCalibration",),
     "threshold": ("UnderstudyThreshold",),
+    "thresholds": (
+        "UnderstudyThresholdPercentile",
+        "UnderstudyThresholdBudget",
+        "UnderstudyThresholdFixed",
+        "UnderstudyThresholdWorst",
+    ),
     "attention_guidance": ("UnderstudyAttentionGuidance",),
     "teacher": ("UnderstudyTeacher",),
     "teacher_advanced": ("UnderstudyTeacherAdvanced",),
@@ -36,6 +44,8 @@ CLASSES = {
 
 async def node_classes() -> list:
     """All node classes; a module that lacks a library costs its own nodes and one line in the log, not the pack."""
+    from .errors import with_builtin_errors
+
     found = []
     for module_name, names in CLASSES.items():
         try:
@@ -43,7 +53,7 @@ async def node_classes() -> list:
         except ImportError as error:
             log.error("Understudy: %s cannot be used: %s", " and ".join(names), error)
             continue
-        found += [getattr(module, name) for name in names]
+        found += [with_builtin_errors(getattr(module, name)) for name in names]
     return found
 
 

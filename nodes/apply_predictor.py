@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..files import preview
-from .folders import NO_PREDICTOR, predictor_files, predictor_path
+from .folders import NO_PREDICTOR, PREDICTORS, not_there, predictor_files, predictor_path
 from .schema import schema
 
 
@@ -14,7 +13,7 @@ class UnderstudyApplyGradientPredictor(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyApplyGradientPredictor",
-            display_name="Understudy Apply Gradient Predictor",
+            display_name="Apply gradient predictor",
             description=(
                 "Moves a student's pictures towards what they are to mean, with a file that 'understudy train' makes "
                 "for that student (SFERD). Files go into models/understudy_predictors."
@@ -62,11 +61,8 @@ class UnderstudyApplyGradientPredictor(io.ComfyNode):
         known = predictor_files()
         if predictor_name is None or predictor_name in known:  # None: linked, or absent
             return True
-        there = f"there are: {preview(known, 20)}" if known else "none is there yet"
-        return (
-            f"{predictor_name!r} is not in models/understudy_predictors; {there}. Put the file there and press R "
-            "('understudy train sferd-predictor', then sferd-prior, make one)"
-        )
+        fetch = "'understudy train sferd-predictor', then sferd-prior, make one for a student"
+        return not_there(predictor_name, known, PREDICTORS, "the file", fetch)
 
     @classmethod
     def execute(cls, model, predictor_name: str, strength: float, until: float, image=None, vae=None) -> io.NodeOutput:
@@ -77,7 +73,7 @@ class UnderstudyApplyGradientPredictor(io.ComfyNode):
         require_fit(model, predictor, predictor_name)
         if (image is None) != (vae is None):
             missing = "vae" if vae is None else "image"
-            raise ValueError(f"Understudy Apply Gradient Predictor lacks {missing}: connect image and vae, or neither.")
+            raise ValueError(f"Apply gradient predictor lacks {missing}: connect image and vae, or neither.")
         z = None if image is None else meaning_of(model, predictor, image, vae)
         if z is None and predictor.prior is None:
             raise ValueError(

@@ -17,7 +17,7 @@ class UnderstudyAttentionGuidance(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyAttentionGuidance",
-            display_name="Understudy Attention Guidance",
+            display_name="Attention guidance (SFERD)",
             description="Guides a teacher away from what it predicts where the places it looks at most are blurred.",
             search_aliases=["SAG", "self-attention guidance", "SFERD", "PAG"],
             inputs=[
@@ -94,7 +94,7 @@ def guided(model, scale: float, blur_sigma: float, scale_blur: bool):
         try:
             blurred = blurred_where_attended(x0, sums_of(maps, conds, x, PROMPT[branch]), *blur)
         except ValueError as error:
-            raise ValueError(f"Understudy Attention Guidance: {error}") from error
+            raise ValueError(f"Attention guidance (SFERD): {error}") from error
         # How a model puts noise to a picture is linear in the picture: this is what its change changes in x.
         change = step["model"].model_sampling.noise_scaling(sigma, torch.zeros_like(x), blurred - x0)
         (again,) = calc_cond_batch(step["model"], [conds], x + change, sigma, step["model_options"])
@@ -135,6 +135,6 @@ def require_attention(model) -> None:
     middle = getattr(network, "middle_block", None) or () if isinstance(network, UNetModel) else ()
     if not any(isinstance(module, SpatialTransformer) for module in middle):
         raise ValueError(
-            "Understudy Attention Guidance needs a UNet with attention in its middle block, as SD 1.x and SDXL have; "
+            "Attention guidance (SFERD) needs a UNet with attention in its middle block, as SD 1.x and SDXL have; "
             f"this model is a {type(model.model).__name__}, its network a {type(network).__name__}. Leave the node out."
         )

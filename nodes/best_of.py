@@ -33,15 +33,15 @@ class UnderstudyBestOf(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyBestOf",
-            display_name="Understudy Best Of",
+            display_name="Best of n students",
             description="Makes up to n students of each image, each from its own seed, and keeps the best: the first "
             "that passes a threshold, if one is connected, or the one that scores highest.",
-            search_aliases=["best of n", "retry", "reroll", "rejection sampling", "try again", "pick best seed"],
+            search_aliases=["best of n", "auto retry", "reroll", "rejection sampling", "try again", "pick best seed"],
             is_input_list=True,
             inputs=[
                 *student_inputs(),
                 io.Vae.Input("vae", tooltip="The student's VAE: the oracle looks at pictures."),
-                OracleSocket.Input("oracle", tooltip="The model that scores each try: Load Oracle, or Load Demo."),
+                OracleSocket.Input("oracle", tooltip="The model that scores each try: Load oracle, or Load demo pair."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
@@ -52,7 +52,7 @@ class UnderstudyBestOf(io.ComfyNode):
                     default=4,
                     min=1,
                     max=100,
-                    tooltip="How often an image is tried at most. The first try is what Student Sampler makes with "
+                    tooltip="How often an image is tried at most. The first try is what Student sampler makes with "
                     "this seed; each costs the student's steps, a decoding and a look of the oracle.",
                 ),
                 ThresholdSocket.Input(
@@ -65,7 +65,7 @@ class UnderstudyBestOf(io.ComfyNode):
                     "literal_prompts",
                     default=False,
                     optional=True,
-                    tooltip="As in Score Images: whether the oracle reads weights and other syntax as text.",
+                    tooltip="As in Score images by oracle: whether the oracle reads weights and other syntax as text.",
                 ),
             ],
             outputs=[

@@ -8,10 +8,9 @@ from comfy_api.latest import io
 
 from ..files import preview
 from ..oracles.calibration import Calibration, CalibrationError
-from ..oracles.statistics import interval_text
 from ..oracles.threshold import percent_text
 from .batches import single_value
-from .calibrations import ENOUGH_FOR_INTERVALS
+from .calibrations import ENOUGH_FOR_INTERVALS, percentile_lines
 from .display import shown
 from .folders import calibration_path, calibrations_folder
 from .schema import schema
@@ -24,18 +23,20 @@ class UnderstudyCalibrate(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyCalibrate",
-            display_name="Understudy Calibrate",
+            display_name="Calibrate scores",
             description=(
                 "Adds these scores to the student's own distribution, kept on disk under a name. Percentile thresholds "
                 "are read from it. An image counts once; scores made under other settings are refused. A graph that "
                 "only scores may end here."
             ),
-            search_aliases=["score statistics", "percentiles", "distribution"],
+            search_aliases=["score statistics", "percentiles", "distribution", "calibration"],
             is_input_list=True,
             is_output_node=True,
             inputs=[
                 ScoresSocket.Input(
-                    "scores", tooltip="Scores of the student's images, straight from Score Images or Best Of."
+                    "scores",
+                    tooltip="Scores of the student's images, straight from Score images by oracle or Best of n "
+                    "students.",
                 ),
                 io.String.Input(
                     "name",
@@ -81,7 +82,7 @@ class UnderstudyCalibrate(io.ComfyNode):
     def execute(cls, scores: list, name: list) -> io.NodeOutput:
         path = calibration_path(single_value(name, "name"))
         if not scores:
-            raise CalibrationError("there are no scores to count; connect Score Images")
+            raise CalibrationError("there are no scores to count; connect Score images by oracle")
         if path.is_file():
             calibration = Calibration.load(path)
         else:
@@ -93,7 +94,7 @@ class UnderstudyCalibrate(io.ComfyNode):
         if any(not identity for batch in scores for identity in batch.image_ids):
             raise CalibrationError(
                 "these scores do not say which images they belong to, so that none could be counted twice; "
-                "connect the images to Scores From List"
+                "connect the images to Scores from list"
             )
         if hidden := [key for batch in scores for key in unknown(batch.settings or {})]:
             raise CalibrationError(
@@ -119,12 +120,4 @@ def _confidence(calibration: Calibration) -> str:
         median = calibration.percentiles[50]
         lower = sum(score < median for score in calibration.scores_by_image.values()) / calibration.n
         return f"{percent_text(lower)} are below the median, {median:.3f}; {missing} more to say how sure that is"
-    lines = []
-    for k in (20, 30, 50):
-        value = calibration.value_at(k)
-        # Of equal scores none is below the others, so that whole numbers send less than their percentile.
-        lines.append(
-            f"percentile {k} is {value:.3f} (95 %: {interval_text(calibration.interval(k))}): "
-            f"{percent_text(calibration.share_below(value))} are below"
-        )
-    return "\n".join(lines)
+    return "\n".join(percentile_lines(calibration, (20, 30, 50)))

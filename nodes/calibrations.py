@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..oracles.calibration import Calibration, CalibrationError
+from ..oracles.calibration import Calibration, CalibrationError, CalibrationMismatch
 from ..oracles.calibration_names import names_in
 from ..oracles.published_calibrations import PUBLISHED_CALIBRATIONS
+from ..oracles.scores import Scores
+from ..oracles.settings import Difference
+from ..oracles.statistics import interval_text
+from ..oracles.threshold import percent_text
 from .folders import NONE, calibration_path, calibrations_folder
 from .upstream import demo_settings
 
@@ -25,8 +30,12 @@ class ShippedCalibration(Calibration):
 def known_calibrations() -> list[str]:
     """Names for the combo: the user's own and those that come with the pack."""
     shipped = [name for name, path in SHIPPED.items() if path.is_file()]
-    own = names_in(calibrations_folder())
-    return [*own, *shipped, *PUBLISHED_CALIBRATIONS, NONE]
+    return [*own_calibrations(), *shipped, *PUBLISHED_CALIBRATIONS, NONE]
+
+
+def own_calibrations() -> list[str]:
+    """The names of the user's own."""
+    return names_in(calibrations_folder())
 
 
 def find_calibration(name: str) -> Calibration:
@@ -54,5 +63,35 @@ def content_hash(name: str | None) -> str:
     return _hash(path) if path.is_file() else ""
 
 
+def only(value):
+    """A widget's value, which the host hands over as a list of one to a node that takes lists."""
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
 def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def differing(table: Calibration, scores: Scores) -> tuple[Difference, ...]:
+    """In what a calibration was made otherwise than scores."""
+    try:
+        # Numbers from a list have no oracle, nor have their tables.
+        table.require(scores.settings or {}, scores.oracle or "", scores.family)
+    except CalibrationMismatch as error:
+        return error.differences
+    return ()
+
+
+def in_words(differences: Iterable[Difference]) -> list[str]:
+    return [f"{each.setting}: calibration has {each.before}, this student has {each.now}" for each in differences]
+
+
+def percentile_lines(calibration: Calibration, levels: Iterable[float]) -> Iterator[str]:
+    """Percentiles, each with what is below it and, of enough scores, where it lies at 95 % confidence."""
+    for k in levels:
+        value = calibration.value_at(k)
+        enough = (calibration.n or 0) >= ENOUGH_FOR_INTERVALS
+        sure = f" (95 %: {interval_text(calibration.interval(k))})" if enough else ""
+        # Of equal scores none is below the others, so that whole numbers send less than their percentile.
+        below = percent_text(calibration.share_below(value))
+        yield f"percentile {k:g} is {value:.3f}{sure}: {below} are below"

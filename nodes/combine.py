@@ -16,7 +16,7 @@ class UnderstudyCombineOracles(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyCombineOracles",
-            display_name="Understudy Combine Oracles",
+            display_name="Combine oracles",
             description=(
                 "Scores with two oracles at once: the weighted mean of their percentiles, 0 to 100. An image that one "
                 "of them vetoes scores below every other. Combine the result again for a third."
@@ -25,7 +25,7 @@ class UnderstudyCombineOracles(io.ComfyNode):
             inputs=[*_inputs("a"), *_inputs("b")],
             outputs=[
                 OracleSocket.Output(
-                    id="oracle", tooltip="For Score Images and Keep Better; its scores are percentiles."
+                    id="oracle", tooltip="For Score images by oracle and Keep better image; its scores are percentiles."
                 )
             ],
         )
@@ -50,12 +50,12 @@ class UnderstudyCombineOracles(io.ComfyNode):
 
 def _inputs(letter: str) -> list:
     return [
-        OracleSocket.Input(f"oracle_{letter}", tooltip="From Load Oracle, Load Demo, or another Combine Oracles."),
+        OracleSocket.Input(f"oracle_{letter}", tooltip="From Load oracle, Load demo pair, or another Combine oracles."),
         io.Combo.Input(
             f"calibration_{letter}",
             options=known_calibrations(),
             default=NONE,
-            tooltip="The student's own scores by this oracle, which Calibrate collects; none after Combine Oracles.",
+            tooltip="The student's own scores by this oracle, which Calibrate collects; none after Combine oracles.",
         ),
         io.Float.Input(f"weight_{letter}", default=1.0, min=0.0, max=100.0, step=0.1, tooltip="Its share in the mean."),
         io.Float.Input(

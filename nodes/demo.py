@@ -13,7 +13,7 @@ class UnderstudyLoadDemo(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyLoadDemo",
-            display_name="Understudy Load Demo",
+            display_name="Load demo pair",
             description=(
                 "The small models that come with Understudy: pictures of 64x64 pixels of one or two things, such as "
                 '"a small red star left of a large blue circle on a gray background". No download, no GPU.'

@@ -257,7 +257,7 @@ class HostedControl(torch.nn.Module):
             raise ValueError(
                 f"the demo's ControlNet is for the demo's own models, with {expected[0]} latent channels and texts of "
                 f"{expected[1]} numbers a token; this model has {widths[0]} and {widths[1]}: connect the model of "
-                "Understudy Load Demo"
+                "Load demo pair"
             )
         skips, middle = self.network(x, timesteps, context, hint)
         return {"output": skips, "middle": [middle]}

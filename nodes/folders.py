@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..files import preview
 from ..files.student_file import is_student
-from ..oracles.calibration_names import NONE, calibration_file
+from ..oracles.calibration_names import calibration_file
 from .remembered import Remembered
 
 ORACLES = "oracles"
@@ -14,8 +15,9 @@ CLIP_VISION = "clip_vision"
 STUDENTS = ("loras", "diffusion_models", "checkpoints", "controlnet")
 MODELS = ("checkpoints", "diffusion_models", "unet_gguf", "loras")  # the third is a pack's
 
-NO_PREDICTOR = "put a predictor into models/understudy_predictors, then press R"
-NO_ORACLE = "put an oracle into models/oracles, then press R"  # the combo's entry where there is none
+# The combos' entries where there is none: what to put where.
+NO_PREDICTOR = "put a student's predictor into models/understudy_predictors, then press R"
+NO_ORACLE = "put ImageReward.pt or another oracle into models/oracles, then press R"
 
 
 def add_model_folders() -> None:
@@ -37,6 +39,19 @@ def oracle_files() -> list[str]:
 
     whole = _WHOLE_CLIPS.among(folder_paths.get_filename_list(CLIP_VISION), path_of)
     return folder_paths.get_filename_list(ORACLES) + [f"{CLIP_VISION}/{name}" for name in whole]
+
+
+def not_there(name: str, known: list[str], folder: str, what: str, fetch: str) -> str:
+    """What to say where a combo's file is not there: which ones are, what belongs where, and how to get it.
+
+    folder: a kind of the host's model folders, whose place is told.
+    """
+    import folder_paths
+
+    place = folder_paths.get_folder_paths(folder)[0]
+    lacks = "" if name in (NO_ORACLE, NO_PREDICTOR) else f"{name!r} is not in models/{folder}; "
+    there = f"there are: {preview(known, 20)}" if known else f"models/{folder} is empty"
+    return f"{lacks}{there}. Put {what} into {place} and press R; {fetch}"
 
 
 def predictor_files() -> list[str]:

@@ -22,7 +22,7 @@ class UnderstudyKeepBetter(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyKeepBetter",
-            display_name="Understudy Keep Better",
+            display_name="Keep better image",
             description="Scores only the images that the teacher changed, and of each keeps the better version.",
             search_aliases=["best of two", "compare scores", "undo refine", "pick best"],
             is_input_list=True,

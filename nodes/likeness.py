@@ -17,10 +17,11 @@ class UnderstudyLikeness(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyLikeness",
-            display_name="Understudy Likeness",
+            display_name="Likeness to source",
             description="An oracle that says how alike each image is to the one it was edited from. Combine it with "
             "one that reads the new prompt.",
             search_aliases=["SSIM", "structural similarity", "image similarity", "edit", "compare images", "preserve"],
+            advanced=["encoder"],
             is_input_list=True,
             inputs=[
                 io.Image.Input(
@@ -45,7 +46,8 @@ class UnderstudyLikeness(io.ComfyNode):
             ],
             outputs=[
                 OracleSocket.Output(
-                    id="oracle", tooltip="For Combine Oracles, Score Images and Keep Better; it reads no prompt."
+                    id="oracle",
+                    tooltip="For Combine oracles, Score images by oracle and Keep better image; it reads no prompt.",
                 )
             ],
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..files import preview
 from ..oracles import load_oracle
 from ..oracles.families import FAMILIES, NEEDS, TITLES, UNITS
-from .folders import NO_ORACLE, NONE, encoder_files, oracle_files, oracle_path
+from ..oracles.published import PUBLISHED, family_of
+from .folders import NO_ORACLE, NONE, ORACLES, encoder_files, not_there, oracle_files, oracle_path
 from .hosted_oracle import HostedOracle
 from .schema import schema
 from .types import OracleSocket
@@ -19,9 +19,17 @@ class UnderstudyLoadOracle(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyLoadOracle",
-            display_name="Understudy Load Oracle",
+            display_name="Load oracle",
             description=(f"Loads a model that scores images: {TITLES}. Files go into models/oracles."),
-            search_aliases=["clip score", "reward model", "image scorer", "aesthetic", "preference model", *FAMILIES],
+            search_aliases=[
+                "clip score",
+                "reward model",
+                "image scorer",
+                "aesthetic score",
+                "preference model",
+                "human preference",
+                *FAMILIES,
+            ],
             inputs=[
                 io.Combo.Input(
                     "oracle_name",
@@ -48,7 +56,11 @@ class UnderstudyLoadOracle(io.ComfyNode):
                     tooltip=(f"The image encoder, where the file is only the head of an aesthetic predictor: {NEEDS}."),
                 ),
             ],
-            outputs=[OracleSocket.Output(id="oracle", tooltip="For Score Images, Keep Better and Combine Oracles.")],
+            outputs=[
+                OracleSocket.Output(
+                    id="oracle", tooltip="For Score images by oracle, Keep better image and Combine oracles."
+                )
+            ],
         )
 
     @classmethod
@@ -57,11 +69,10 @@ class UnderstudyLoadOracle(io.ComfyNode):
         known = oracle_files()
         if oracle_name is None or oracle_name in known:  # None: linked, or absent
             return True
-        there = f"there are: {preview(known, 20)}" if known else "no oracle is there yet"
-        return (
-            f"{oracle_name!r} is neither in models/oracles nor a whole CLIP in models/clip_vision; {there}. Put the "
-            "file there ('understudy oracle download NAME' fetches a published one) and press R"
-        )
+        names = ", ".join(entry.name for entry in PUBLISHED if family_of(entry))
+        what = f"a file of {TITLES} (or a whole CLIP into models/clip_vision)"
+        fetch = f"'understudy oracle download NAME' fetches a published one: {names}"
+        return not_there(oracle_name, known, ORACLES, what, fetch)
 
     @classmethod
     def execute(cls, oracle_name: str, family: str, encoder: str = NONE) -> io.NodeOutput:

@@ -24,10 +24,17 @@ class UnderstudyMerge(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyMerge",
-            display_name="Understudy Merge",
+            display_name="Merge redone",
             description="Puts the images that came of what Split sent out back into their places. The others come out "
             "exactly as they came in, and if all passed, nothing that is connected to redone runs.",
-            search_aliases=["join images", "put back", "replace images", "conditional branch", "insert into batch"],
+            search_aliases=[
+                "detailer for bad only",
+                "join images",
+                "put back",
+                "replace images",
+                "conditional branch",
+                "insert into batch",
+            ],
             is_input_list=True,
             inputs=[
                 # First, since a bypassed node passes its first input of the output's type on.
@@ -43,7 +50,10 @@ class UnderstudyMerge(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(
-                    "images", is_output_list=True, tooltip="All images in their order, the rejected ones redone."
+                    "images",
+                    display_name="merged images",  # as wide as the node's title needs
+                    is_output_list=True,
+                    tooltip="All images in their order, the rejected ones redone.",
                 ),
                 io.Boolean.Output("refined", is_output_list=True, tooltip="For each image, whether it was sent out."),
                 ReceiptSocket.Output("receipt", tooltip="Decisions for Receipt; what your nodes cost is not known."),

@@ -87,7 +87,7 @@ class _Hosted:
             return torch.stack([self.given[row] for row in rows])
         if len(self.given) not in (1, images):
             raise ValueError(
-                f"Understudy Apply Gradient Predictor has {len(self.given)} images for {images} to be sampled: give it "
+                f"Apply gradient predictor has {len(self.given)} images for {images} to be sampled: give it "
                 "one, or one for each."
             )
         return torch.stack(self.given)

@@ -59,8 +59,11 @@ def _reason(shot: Shot) -> str:
     if shot.place.latent is None:
         return "because no latent is connected"
     if KEY in shot.place.latent:
-        return "because the latent is no longer what Student Sampler or Best Of made, or was joined to another's"
-    return "because the latent carries no seed: it does not come straight from Student Sampler or Best Of"
+        return (
+            "because the latent is no longer what Student sampler or Best of n students made, or was joined to "
+            "another's"
+        )
+    return "because the latent carries no seed: it does not come straight from Student sampler or Best of n students"
 
 
 def _named(numbered: Sequence[tuple[int, Shot]]) -> str:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from comfy_api.latest import io
 
 CATEGORY = "understudy"
 
 
-def schema(*, search_aliases: list[str], **fields) -> io.Schema:
-    """An ``io.Schema`` in the pack's category, its outputs shown under their ids instead of their types.
+def schema(*, search_aliases: list[str], advanced: Sequence[str] = (), **fields) -> io.Schema:
+    """An ``io.Schema`` in the pack's category, its outputs shown under their names, or else ids, instead of types.
 
     ``search_aliases`` are left out where the host's Schema has no such field (ComfyUI 0.8.0).
+    ``advanced``: the widgets that the node, as it is made, does not use; a front end may hide them until they are asked
+    for. Hosts whose inputs cannot be that (ComfyUI 0.8.0) show them.
     """
     known = {field.name for field in dataclasses.fields(io.Schema)}
     if "search_aliases" in known:
         fields["search_aliases"] = search_aliases
+    for each in fields.get("inputs", ()):
+        if each.id in advanced and hasattr(each, "advanced"):
+            each.advanced = True
     for output in fields.get("outputs", ()):
         output.display_name = output.display_name or output.id
     return io.Schema(category=CATEGORY, **fields)

@@ -25,12 +25,12 @@ class UnderstudyScoreImages(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyScoreImages",
-            display_name="Understudy Score Images",
+            display_name="Score images by oracle",
             description="Scores each image for its prompt; higher is better.",
-            search_aliases=["rate images", "image quality", "clip score", "judge"],
+            search_aliases=["rate images", "image quality", "aesthetic score", "clip score", "judge"],
             is_input_list=True,
             inputs=[
-                OracleSocket.Input("oracle", tooltip="The model that scores: Load Oracle, or Load Demo."),
+                OracleSocket.Input("oracle", tooltip="The model that scores: Load oracle, or Load demo pair."),
                 io.Image.Input("images", tooltip="A batch, or a list of batches; each image gets a score of its own."),
                 io.String.Input(
                     "prompt",

@@ -20,9 +20,9 @@ class UnderstudyScoresFromList(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyScoresFromList",
-            display_name="Understudy Scores From List",
+            display_name="Scores from list",
             description="Makes SCORES of any numbers, one per image, so that another pack's judge can decide.",
-            search_aliases=["float list", "external score", "vlm judge"],
+            search_aliases=["float list", "external score", "vlm judge", "own judge"],
             is_input_list=True,
             inputs=[
                 io.MultiType.Input(
@@ -37,6 +37,7 @@ class UnderstudyScoresFromList(io.ComfyNode):
             outputs=[
                 ScoresSocket.Output(
                     id="scores",
+                    display_name="scores of the list",  # as wide as the node's title needs
                     is_output_list=True,
                     tooltip="The numbers as SCORES: one per batch of images, or a single one without images.",
                 )

@@ -27,15 +27,17 @@ class UnderstudySplit(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudySplit",
-            display_name="Understudy Split",
+            display_name="Split rejected",
             description="Sends the images whose score is below the threshold, and what belongs to them, to nodes of "
             "your own; Merge puts what comes of them back. If all pass, nothing is sent and those nodes do not run.",
             search_aliases=[
                 "route images",
                 "conditional branch",
                 "only rejected",
-                "detailer",
+                "filter bad images",
+                "detailer for bad only",
                 "filter by score",
+                "quality gate",
                 "switch",
             ],
             is_input_list=True,
@@ -76,6 +78,8 @@ class UnderstudySplit(io.ComfyNode):
             outputs=[
                 io.Image.Output(
                     "images",
+                    # A node without widgets is as wide as its sockets' names, and its title should fit.
+                    display_name="rejected images",
                     is_output_list=True,
                     tooltip="The rejected images, in the batches that they came in; to be redone and led into Merge.",
                 ),
@@ -104,7 +108,7 @@ class UnderstudySplit(io.ComfyNode):
             return io.NodeOutput(*[ExecutionBlocker(None)] * len(OUTPUTS), ui=ui)
         sent = list(parts(images, rejected, **connected))
         # Not an error of this node's own: who takes the output may be connected later, when this result is remembered.
-        missing = "Understudy Split has nothing for {0}: connect its input {0}, or take this link off"
+        missing = "Split rejected has nothing for {0}: connect its input {0}, or take this link off"
         outputs = (
             [part[name] for part in sent] if name in sent[0] else ExecutionBlocker(missing.format(name))
             for name in OUTPUTS

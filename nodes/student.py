@@ -94,7 +94,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyStudentSampler",
-            display_name="Understudy Student Sampler",
+            display_name="Student sampler",
             description="Samples a few-step student with the sampler, noise levels and guidance that its preset says.",
             search_aliases=["LCM", "consistency", "few step", "turbo", "fast sampler", "KSampler"],
             inputs=student_inputs(),

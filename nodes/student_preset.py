@@ -15,7 +15,7 @@ class UnderstudyStudentPreset(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyStudentPreset",
-            display_name="Understudy Student Preset",
+            display_name="Student preset",
             description="A preset's model, sampler, noise levels and guidance for SamplerCustomAdvanced and its like.",
             search_aliases=["LCM", "few step", "turbo", "sigmas", "SamplerCustomAdvanced", "scheduler"],
             inputs=[
@@ -47,7 +47,7 @@ class UnderstudyStudentPreset(io.ComfyNode):
         batch = len(latent["samples"])
         if batch > 1 and not runs_as_batch(name, sampler, "noise_mask" in latent):
             said.append(
-                f"{name} samples a batch as one: an image comes out otherwise than alone. Student Sampler runs it "
+                f"{name} samples a batch as one: an image comes out otherwise than alone. Student sampler runs it "
                 "image by image."
             )
         own = with_noise_per_image(name, sampler, None, latent.get("batch_index", range(batch)))

@@ -21,16 +21,19 @@ class UnderstudyTeacher(io.ComfyNode):
 
         return schema(
             node_id="UnderstudyTeacher",
-            display_name="Understudy Teacher",
+            display_name="Teacher redo",
             description="Redoes the images whose score is below the threshold with the teacher model, each in its own "
             "noise. The others come out exactly as they came in, and if all pass, the teacher is not even loaded.",
             search_aliases=[
+                "auto retry",
                 "refine rejected",
                 "adaptive sampler",
                 "second pass",
                 "conditional refine",
                 "retry bad images",
+                "redo bad images",
             ],
+            advanced=["rollback_worst", "steps", "cfg", "sampler_name", "scheduler"],
             is_input_list=True,
             inputs=[
                 *teacher_inputs.judged_images(),
@@ -50,7 +53,8 @@ class UnderstudyTeacher(io.ComfyNode):
                     default=BY_TABLE,
                     tooltip="by the table: steps, cfg, sampler, scheduler and patch as published for the teacher, "
                     "found by its architecture, and with rollback_mode noise the way back for this student; the node "
-                    "says which, and the widgets for them are not used. my own: the widgets.",
+                    "says which, and the widgets for them are not used. my own: the widgets, some of which may be "
+                    "behind a button for advanced inputs.",
                 ),
                 io.Combo.Input(
                     "rollback_mode",

@@ -17,10 +17,11 @@ class UnderstudyTeacherAdvanced(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="UnderstudyTeacherAdvanced",
-            display_name="Understudy Teacher Advanced",
-            description="Redoes the images whose score is below the threshold, as Understudy Teacher does, with a "
+            display_name="Teacher redo (advanced)",
+            description="Redoes the images whose score is below the threshold, as Teacher redo does, with a "
             "guider, sampler and sigmas of your own, as SamplerCustomAdvanced takes them.",
             search_aliases=["refine rejected custom sampler", "teacher guider sigmas", "conditional refine advanced"],
+            advanced=["rollback_worst"],
             is_input_list=True,
             inputs=[
                 *teacher_inputs.judged_images(),

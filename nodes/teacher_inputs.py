@@ -1,4 +1,4 @@
-"""What Understudy Teacher and Understudy Teacher Advanced take and give alike; each is declared here once."""
+"""What Teacher redo and Teacher redo (advanced) take and give alike; each is declared here once."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def seeds() -> list:
             "seed_from",
             options=["latent", "widget"],
             default="latent",
-            tooltip="latent: the seed that Student Sampler or Best Of made the image with, which its latent "
+            tooltip="latent: the seed that Student sampler or Best of n students made the image with, which its latent "
             "carries; for images where it carries none, the seed below, and the node says so. widget: the "
             "seed below for all.",
         ),

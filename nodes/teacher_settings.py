@@ -35,7 +35,7 @@ def row_of(model, presets: Iterable[str] = ()) -> Teacher:
         )
     raise ValueError(
         f"settings are 'by the table', but for {loaded} the table has {' and '.join(row.key for row in rows)}: set "
-        "settings to 'my own', or connect the latent of Understudy Student Sampler, whose preset says which of them."
+        "settings to 'my own', or connect the latent of Student sampler, whose preset says which of them."
     )
 
 

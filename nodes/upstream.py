@@ -183,7 +183,7 @@ def settings_of_own_images(hidden) -> dict:
 
 
 def settings_of_a_student(hidden, student: Iterable[str]) -> dict:
-    """What it would read if this node were a Student Sampler, whose inputs ``student`` are, and a VAE Decode."""
+    """What it would read if this node were a Student sampler, whose inputs ``student`` are, and a VAE Decode."""
     own = hidden.dynprompt.get_node(hidden.unique_id)["inputs"]
     sampler = {name: own[name] for name in student if name in own}
     graph = _graph_with(

@@ -26,7 +26,7 @@ _STRENGTH = re.compile("strength|weight|_wt")
 
 class ModelFile(NamedTuple):
     """name: the file's, as the widget has it. node: class and number of the node that loads it. path: None for what the
-    pack has itself. lora: whether it lies among the LoRAs. part: of Understudy Load Demo."""
+    pack has itself. lora: whether it lies among the LoRAs. part: of Load demo pair."""
 
     name: str
     node: str

@@ -12,11 +12,45 @@ from pathlib import Path
 
 from ..files import write_whole
 from .scores import Scores
-from .settings import comparable, differences, plain, prompts_hash
+from .settings import Difference, comparable, differences, plain, prompts_hash
 from .statistics import LEVELS, interpolated, percentiles_of, places_around, rising
 
 MINIMUM_SCORES = 20
 FORMAT = 1
+
+
+def _text(value) -> bool:
+    return isinstance(value, str)
+
+
+def _number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _numbers(value) -> bool:
+    return isinstance(value, list) and all(map(_number, value))
+
+
+# What a file holds under each of its keys, and which of them it may lack.
+KINDS = {
+    "name": _text,
+    "n": _whole,
+    "prompt_set": _text,
+    "oracle": _text,
+    "settings": lambda value: isinstance(value, dict),
+    "settings_hash": _text,
+    "percentiles": _numbers,
+    "levels": _numbers,
+    "scores_by_image": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
+    "prompts": _text,
+    "seed": _whole,
+    "began": _text,
+}
+OPTIONAL = {"levels", "scores_by_image", "prompts", "seed", "began"}
 
 
 class CalibrationError(ValueError):
@@ -24,7 +58,14 @@ class CalibrationError(ValueError):
 
 
 class CalibrationMismatch(CalibrationError):
-    """The scores at hand were made under other settings than the calibration's, or are of other prompts."""
+    """The scores at hand were made under other settings than the calibration's, or are of other prompts.
+
+    ``differences`` has each of them.
+    """
+
+    def __init__(self, message: str, differences: Sequence[Difference] = ()):
+        super().__init__(message)
+        self.differences = tuple(differences)
 
 
 @dataclass
@@ -208,8 +249,9 @@ class Calibration:
     def _refuse(self, what: str, here: dict, there: dict) -> None:
         if found := differences(here, there):
             raise CalibrationMismatch(
-                f"calibration {self.name!r} was made with other {what}: {'; '.join(found)}. "
-                "Use the same, or calibrate under a new name"
+                f"calibration {self.name!r} was made with other {what}: {'; '.join(map(str, found))}. "
+                "Use the same, or calibrate under a new name",
+                found,
             )
 
     def save(self, path: str | Path) -> None:
@@ -245,9 +287,10 @@ class Calibration:
             raise CalibrationError(f"{path} is not a calibration: {error}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise CalibrationError(f"{path} is not a calibration of format {FORMAT}")
-        required = {"name", "n", "prompt_set", "oracle", "settings", "settings_hash", "percentiles"}
-        if missing := sorted(required - content.keys()):
+        if missing := sorted(KINDS.keys() - OPTIONAL - content.keys()):
             raise CalibrationError(f"{path} lacks {', '.join(missing)}")
+        if wrong := sorted(key for key, fits in KINDS.items() if key in content and not fits(content[key])):
+            raise CalibrationError(f"{path} is not a calibration: its {' and '.join(wrong)} cannot be read")
         scores = content.get("scores_by_image")
         bare = {"table": tuple(content["percentiles"]), "count": content["n"]}
         bare["levels"] = tuple(content.get("levels", LEVELS))

@@ -16,7 +16,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³])(\..*)?", 
 
 
 def calibration_file(folder: Path, name: str) -> Path:
-    """The file of the calibration ``name`` in a folder; ValueError for a name that could not be one plain file anywhere.
+    """The file of the calibration ``name`` in a folder; ValueError for a name that is no plain file everywhere.
 
     The same letters may be written in two ways (é, or e and a mark): both are one name.
     """

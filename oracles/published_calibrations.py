@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from .calibration import Calibration, CalibrationMismatch
-from .settings import flat
+from .settings import Difference, flat
 
 DECILES = tuple(float(k) for k in range(10, 100, 10))
 
@@ -25,16 +25,18 @@ class PublishedCalibration(Calibration):
         """Raise CalibrationMismatch for another family of oracle, or if no "steps" of the graph is the known one."""
         differences = []
         if family is not None and family != self.family:
-            differences.append(f"oracle was {self.family}, is {family}")
+            differences.append(Difference("oracle", self.family, family))
         settings = flat(settings)
         named = [key for key in settings if key.rsplit(".", 1)[-1] in ("steps", "student_steps")]
         steps = {_followed(settings, settings[key]) for key in named}
         if steps and self.settings["steps"] not in steps:
-            differences.append(f"steps was {self.settings['steps']}, is {', '.join(sorted(map(str, steps)))}")
+            given = ", ".join(sorted(map(str, steps)))
+            differences.append(Difference("steps", str(self.settings["steps"]), given))
         if differences:
             raise CalibrationMismatch(
-                f"calibration {self.name!r} is known for other settings: {'; '.join(differences)}. "
-                "Use those, or make a calibration of your own with Calibrate"
+                f"calibration {self.name!r} is known for other settings: {'; '.join(map(str, differences))}. "
+                "Use those, or make a calibration of your own with Calibrate",
+                differences,
             )
 
 

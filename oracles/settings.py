@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 # A widget of the nodes that is no setting, since an image does not depend on its batch. Older tables hold it.
 BATCH_SIZE = "batch_size"
@@ -30,10 +31,21 @@ def comparable(settings: dict) -> dict:
     return {key: value for key, value in flat(plain(settings)).items() if key.rsplit(".", 1)[-1] != BATCH_SIZE}
 
 
-def differences(before: dict, now: dict) -> list[str]:
-    """Each key in which two flat dictionaries differ, in words: "steps was 4, is 8"."""
+class Difference(NamedTuple):
+    """A setting, what it was and what it is, as JSON; in words "steps was 4, is 8"."""
+
+    setting: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} was {self.before}, is {self.now}"
+
+
+def differences(before: dict, now: dict) -> list[Difference]:
+    """Each key in which two flat dictionaries differ."""
     return [
-        f"{key} was {_said(before, key)}, is {_said(now, key)}"
+        Difference(key, _said(before, key), _said(now, key))
         for key in sorted(before.keys() | now.keys())
         if _said(before, key) != _said(now, key)
     ]

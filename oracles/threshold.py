@@ -28,9 +28,11 @@ class Threshold:
     by their ``fraction`` or as many as ``n``.
 
     ``expected_fraction`` is the share that it should reject, None if unknown; ``calibration`` names where ``value``
-    comes from, ``k`` is the percentile that was asked for, and ``budget_of`` the budget that it is of. ``worse`` are
-    the calibration's percentiles up to ``value``, as (score, percent) from its worst on. Make one with :meth:`fixed`,
-    :meth:`percentile`, :meth:`budget`, :meth:`worst_fraction` or :meth:`worst_n`.
+    comes from, ``k`` is the percentile that was asked for, and ``budget_of`` the budget that it is of.
+    ``distribution`` are the calibration's percentiles, as (score, percent) from its worst on, and ``worse`` those up to
+    ``value``. Make one with :meth:`fixed`, :meth:`percentile`, :meth:`budget`, :meth:`worst_fraction` or
+    :meth:`worst_n`. ``accepted`` says in which settings the scores at hand were made otherwise than the calibration's,
+    where that is known and was accepted.
     """
 
     mode: str
@@ -40,8 +42,10 @@ class Threshold:
     calibration: str | None = None
     k: float | None = None
     worse: tuple[tuple[float, float], ...] | None = None
+    accepted: tuple[str, ...] = ()
     n: int | None = None
     budget_of: Budget | None = None
+    distribution: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self):
         if self.mode not in NEEDED:
@@ -60,9 +64,7 @@ class Threshold:
         """Reject scores below ``value``; a calibration, if given, says which share that should be."""
         if calibration is None:
             return cls("fixed", value=value)
-        below = calibration.share_below(value)
-        worse = _worse(calibration, value)
-        return cls("fixed", value=value, expected_fraction=below, calibration=calibration.name, worse=worse)
+        return cls("fixed", value=value, **_measured(calibration, value))
 
     @classmethod
     def percentile(cls, calibration, k: float) -> Threshold:
@@ -71,8 +73,7 @@ class Threshold:
         That is about k % of them, and less where several scores equal the percentile: they are kept.
         """
         value = calibration.value_at(k)
-        below, worse = calibration.share_below(value), _worse(calibration, value)
-        return cls("percentile", value=value, expected_fraction=below, calibration=calibration.name, k=k, worse=worse)
+        return cls("percentile", value=value, k=k, **_measured(calibration, value))
 
     @classmethod
     def budget(cls, calibration, budget: Budget) -> Threshold:
@@ -83,8 +84,7 @@ class Threshold:
         """
         share = budget.share
         value = calibration.value_of_share(share) if share < 1 else math.inf
-        below, worse = calibration.share_below(value), _worse(calibration, value)
-        return cls("budget", value, None, below, calibration.name, 100 * share, worse, budget_of=budget)
+        return cls("budget", value=value, k=100 * share, budget_of=budget, **_measured(calibration, value))
 
     @classmethod
     def worst_fraction(cls, fraction: float) -> Threshold:
@@ -121,6 +121,9 @@ class Threshold:
             return LONE
         if self.mode == "worst_n" and 0 < count <= self.n:
             return ALL.format(n=self.n)
+        if self.accepted:
+            differ = "; ".join(self.accepted)
+            return f"calibration {self.calibration!r} was made with other settings, which was accepted: {differ}"
         return None
 
     def cut(self, values: Iterable[float]) -> float | None:
@@ -182,10 +185,17 @@ class Threshold:
         return max(1, round(self.fraction * images))
 
 
-def _worse(calibration, value: float) -> tuple[tuple[float, float], ...]:
-    """A calibration's percentiles below a score, and then that score, as (score, percent)."""
-    below = zip(calibration.percentiles, calibration.levels, strict=True)
-    return (*(each for each in below if each[0] < value), (value, 100 * calibration.fraction_below(value)))
+def _measured(calibration, value: float) -> dict:
+    """What a calibration says of a score: which share is below it, its percentiles, and those below that score, and
+    then that score."""
+    distribution = tuple(zip(calibration.percentiles, calibration.levels, strict=True))
+    below = (each for each in distribution if each[0] < value)
+    return {
+        "expected_fraction": calibration.share_below(value),
+        "calibration": calibration.name,
+        "distribution": distribution,
+        "worse": (*below, (value, 100 * calibration.fraction_below(value))),
+    }
 
 
 def percent_text(fraction: float) -> str:

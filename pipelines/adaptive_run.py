@@ -137,7 +137,7 @@ def run(
             total.add(part)
         ordered = sorted((outcome for _, part in everyone for outcome in part), key=lambda outcome: outcome.index)
         report = Report(plan.settings, tuple(o.image for o in ordered), _totals(total, cast, plan, len(jobs)))
-        draw_grid(report, folder).save(folder / GRID_FILE)
+        draw_grid(report, folder, plan.threshold.distribution).save(folder / GRID_FILE)
         report.save(folder)
     return report, _scores(ordered, cast.oracle)
 

@@ -7,6 +7,7 @@ import io
 import mimetypes
 import os
 import re
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 ALPHA = ("RGBA", "LA", "RGBa")  # PIL's modes with an alpha channel
 # Formats that PIL only takes up: EPS it hands to Ghostscript, of MPEG it reads the size alone.
 UNDECODED = ("EPS", "MPEG")
+# What PIL raises for a file whose pixels, tags or colour profile are damaged.
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
 # Endings of pictures of which neither PIL nor every system's table of types knows that they are pictures.
 MORE_PICTURES = {".avif", ".heic", ".heif", ".jxl", ".eps", ".wmf", ".emf", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 
@@ -169,6 +172,11 @@ def _is_larger(content: bytes, before: re.Pattern, limit: int) -> bool:
 
 
 def read_image(path: Path, upright: bool = False) -> torch.Tensor:
+    """As :func:`decoded`, from a file."""
+    return decoded(path.read_bytes(), upright)
+
+
+def decoded(data: bytes, upright: bool = False) -> torch.Tensor:
     """``[3, H, W]`` in [0, 1], grey three times and a palette's colours; with an alpha channel ``[4, H, W]``.
 
     ``upright``: whether a turn in the EXIF data is followed. Raises as :func:`opened`.
@@ -176,7 +184,7 @@ def read_image(path: Path, upright: bool = False) -> torch.Tensor:
     import numpy as np
     from PIL import ImageOps
 
-    with opened(path.read_bytes()) as image:
+    with opened(data) as image:
         if upright:
             image = ImageOps.exif_transpose(image)
         if image.mode == "P":

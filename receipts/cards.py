@@ -1,84 +1,94 @@
-"""The receipt as a picture: each image before and after, with its scores and what it cost."""
+"""The receipt as a picture: a headline, the redone images first and large, those put back, the kept ones small."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from ..lettering import drawable, labels, shortened, wrapped, write
-from ..samplers.decisions import KEPT, REDONE, REFINED, REGENERATED, REVERTED
+from ..lettering import drawable, labels, length
+from ..samplers.decisions import KEPT, REVERTED
+from .bars import Axis, Distribution, scale_of
+from .looks import LIGHT, Look
+from .page import GAP, HEADLINE, MARGIN, NARROWEST, SMALL, TEXT, Page, lines, stacked
+from .pairs import arranged, pairs
 from .receipt import Row
+from .tiles import tiles
 
-THUMBNAIL, GAP, MARGIN, TEXT = 176, 12, 24, 16
-BACKGROUND, CARD, INK, FAINT = "#f4f4f1", "#ffffff", "#1d1d1b", "#6b6b66"
-COLOURS = {KEPT: "#2f7d4f", REFINED: "#b3541e", REGENERATED: "#7a3e9d", REDONE: "#8a6d1a", REVERTED: "#2a5f9e"}
+TALLEST, FLATTEST = 1.5, 0.5  # a picture's place, height by width
+MOST_PAIRS, MOST_TILES, MOST_NAMES = 36, 120, 5
 
 
-def report_picture(rows: Sequence[Row], totals: Sequence[str]) -> Image.Image:
-    """All rows as cards under the totals, in as many columns as make the picture about as wide as high."""
-    card_width = 2 * THUMBNAIL + 3 * GAP + 20
-    card_height = THUMBNAIL + 3 * GAP + 3 * (TEXT + 6)
-    columns = min(len(rows), max(1, round(math.sqrt(len(rows) * card_height / card_width * 1.4))))
-    lines = math.ceil(len(rows) / columns)
-    width = 2 * MARGIN + max(columns, 2) * (card_width + GAP) - GAP
-    prompts, note = labels([row.prompt for row in rows], "the metadata")
-    totals = [*totals, *filter(None, [note])]
+def report_picture(
+    rows: Sequence[Row],
+    totals: Sequence[str],
+    distribution: Distribution | None = None,
+    look: Look = LIGHT,
+    names: Sequence[str] | None = None,
+    where: str = "the metadata",
+) -> Image.Image:
+    """A picture, RGB, of all rows; the first of the totals is its headline, the others stand below.
+
+    distribution: the calibration's percentiles, as ``Threshold.distribution`` has them; without it the bars go over the
+    range of these scores. names: of the images, "image 1" and on without it. where: what has the whole prompts, for
+    those that no font can write.
+    """
+    names = names or [f"image {count}" for count in range(1, len(rows) + 1)]
+    changed = [place for place, row in enumerate(rows) if row.decision != KEPT]
+    large = sorted(changed, key=lambda place: rows[place].decision == REVERTED)[:MOST_PAIRS]
+    small = [place for place, row in enumerate(rows) if row.decision == KEPT][:MOST_TILES]
+    columns, card = arranged(len(large), bool(rows[0].given))
+    width = max(columns * (card + GAP) - GAP, NARROWEST)
+    page = Page(rows, names, look, _axis(rows, distribution, look), width, _shape(rows))
+    unit = width / NARROWEST
+
+    def said(texts: Sequence[str], size: float, colour: str, most: int = 3) -> Image.Image | None:
+        return lines(texts, round(size * unit), page.width, colour, look.page, most)
+
+    first: dict[str, int] = {}  # the image that a prompt is written at
+    for place in [*large, *small]:
+        if rows[place].prompt:
+            first.setdefault(rows[place].prompt, place)
+    texts, note = labels(list(first), [names[place] for place in first.values()], where)
+    prompts = dict(zip(first, texts, strict=True))
+    parts = [said(totals[:1], _headline_size(totals), look.ink)]
+    if len({row.prompt for row in rows}) == 1:
+        parts.append(said(texts, TEXT, look.faint))
+        prompts = {}
+    parts += pairs(page, large, prompts)
+    if small:
+        parts.append(said([f"kept: {len(rows) - len(changed)}"], TEXT, look.decisions[KEPT]))
+        parts += tiles(page, small, beside_pairs=bool(large))
+    with_kept = [prompt for prompt, place in first.items() if place in small and prompt in prompts]
+    having = {prompt: [names[place] for place in small if rows[place].prompt == prompt] for prompt in with_kept}
+    parts.append(said([f"{_together(of)}: {prompts[prompt]}" for prompt, of in having.items()], SMALL, look.ink, 1))
+    notes = [*totals[1:], *filter(None, [note])]
+    if left := len(rows) - len(large) - len(small):
+        notes.append(f"{left} more images are not drawn; {where} has them")
     if not all(map(drawable, totals)):
-        totals.append("no font on this machine can write these lines whole; the metadata has them")
-    said = [line for text in totals for line in wrapped(text, TEXT, width - 2 * MARGIN, 3)]
-    heading = TEXT * 2 + 14 + len(said) * (TEXT + 8) + GAP
-    picture = Image.new("RGB", (width, 2 * MARGIN + heading + lines * (card_height + GAP) - GAP), BACKGROUND)
-    write(picture, (MARGIN, MARGIN), "Understudy receipt", TEXT * 1.7, INK)
-    for line, text in enumerate(said):
-        write(picture, (MARGIN, MARGIN + TEXT * 2 + 10 + line * (TEXT + 8)), text, TEXT, INK)
-    for place, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
-        left = MARGIN + place % columns * (card_width + GAP)
-        top = MARGIN + heading + place // columns * (card_height + GAP)
-        picture.paste(_card(row, prompt, place, card_width, card_height), (left, top))
-    return picture
+        notes.append(f"no font on this machine can write these lines whole; {where} has them")
+    parts.append(said(notes, SMALL, look.faint))
+    return stacked(parts, look.page, MARGIN, GAP)
 
 
-def _card(row: Row, prompt: str, place: int, width: int, height: int) -> Image.Image:
-    card = Image.new("RGB", (width, height), CARD)
-    draw = ImageDraw.Draw(card)
-    colour = COLOURS.get(row.decision, INK)
-    draw.rectangle((0, 0, width - 1, height - 1), outline=colour, width=2)
-    right = width - GAP - THUMBNAIL
-    _paste(card, row.before, GAP)
-    _paste(card, row.after, right)
-    middle, centre = (GAP + THUMBNAIL + right) / 2, GAP + THUMBNAIL / 2
-    draw.polygon([(middle - 7, centre - 9), (middle + 8, centre), (middle - 7, centre + 9)], fill=colour)
-    y = THUMBNAIL + 2 * GAP
-    write(card, (GAP, y), f"{place}  {row.decision}", TEXT, colour)
-    write(card, (width - GAP, y), _cost(row), TEXT, FAINT, "ra")
-    y += TEXT + 6
-    score = f"score {_number(row.score)}"
-    if row.score_after is not None:
-        score += f", teacher's {_number(row.score_after)}"
-    write(card, (GAP, y), score, TEXT, INK)
-    y += TEXT + 6
-    write(card, (GAP, y), shortened(prompt, TEXT - 2, width - 2 * GAP), TEXT - 2, FAINT)
-    return card
+def _together(names: Sequence[str]) -> str:
+    """Names in one: "image 2, 5", the first of many."""
+    told = ", ".join([names[0], *(name.removeprefix("image ") for name in names[1:MOST_NAMES])])
+    return told if len(names) <= MOST_NAMES else f"{told} and {len(names) - MOST_NAMES} more"
 
 
-def _paste(card: Image.Image, image: torch.Tensor, left: int) -> None:
-    """A thumbnail of the image in its square; small pictures are enlarged without smoothing."""
-    pixels = image[..., :3].detach().float().clamp(0, 1).mul(255).round().byte().cpu().numpy()
-    thumbnail = Image.fromarray(pixels)
-    scale = THUMBNAIL / max(thumbnail.size)
-    size = tuple(max(1, round(side * scale)) for side in thumbnail.size)
-    thumbnail = thumbnail.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
-    card.paste(thumbnail, (left + (THUMBNAIL - size[0]) // 2, GAP + (THUMBNAIL - size[1]) // 2))
+def _headline_size(totals: Sequence[str]) -> float:
+    """So large that the headline is one line on a page two cards wide, within limits."""
+    whole = length(totals[0], HEADLINE) if totals else 0
+    return HEADLINE * min(1, max(0.75, 0.98 * NARROWEST / max(whole, 1)))
 
 
-def _cost(row: Row) -> str:
-    if row.decision == KEPT or (row.decision == REDONE and row.evaluations == 0):
-        return "no teacher"
-    return "cost not known" if row.evaluations is None else f"{row.evaluations} evaluations"
+def _axis(rows: Sequence[Row], distribution: Distribution | None, look: Look) -> Axis:
+    scores = [score for row in rows for score in (row.score, row.score_after) if score is not None]
+    return Axis(scale_of([*scores, *(row.threshold for row in rows)], distribution), distribution, scores, look)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+def _shape(rows: Sequence[Row]) -> float:
+    """Height by width of the place for each picture, which has room for the tallest of them."""
+    tallest = max(image.shape[0] / image.shape[1] for row in rows for image in (row.before, row.after))
+    return min(max(tallest, FLATTEST), TALLEST)

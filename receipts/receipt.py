@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..oracles.scores import Scores
-from ..oracles.threshold import RANKED, Threshold
+from ..oracles.threshold import RANKED, Threshold, percent_text
 from ..samplers.decisions import DECISIONS, KEPT, REDONE, REVERTED
 
 
@@ -20,19 +20,24 @@ class Receipt:
     each image.
     evaluations: the teacher's network evaluations, counted, without a ControlNet's, one per image; 0 where the image
     was kept, None where nobody counted.
-    seconds: the teacher's wall-clock time for the whole batch, encoding and decoding included.
+    seconds: the teacher's wall-clock time for the whole batch, encoding and decoding included; None where nobody
+    measured.
     """
 
     decisions: tuple[str, ...]
     evaluations: tuple[int | None, ...]
-    seconds: float = 0.0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Row:
     """One image's part of the receipt; ``before`` and ``after`` are ``[H, W, C]`` in [0, 1].
 
-    decision: one of ``decisions.DECISIONS``. evaluations: the teacher's; None where they are not known.
+    decision: one of ``decisions.DECISIONS``. evaluations: the teacher's; None where they are not known. threshold: the
+    score below which the image was rejected; None where none divides its batch. teacher: what the teacher made,
+    ``[H, W, C]``, where that is known. tries: how many students this one was taken of; None where nobody counted.
+    given: what it was made from, by names. likeness: to its source, of ``before`` and of the teacher's; None where
+    nobody measured.
     """
 
     before: torch.Tensor
@@ -42,6 +47,12 @@ class Row:
     score_after: float | None
     evaluations: int | None
     prompt: str
+    threshold: float | None = None
+    teacher: torch.Tensor | None = None
+    tries: int | None = None
+    given: tuple[tuple[str, torch.Tensor], ...] = ()
+    likeness: float | None = None
+    likeness_after: float | None = None
 
 
 def rows_of(
@@ -50,8 +61,13 @@ def rows_of(
     counts: dict[str, int],
     scores: list[Scores],
     receipts: list[Receipt] | None,
+    threshold: Threshold | None = None,
+    teacher: Sequence[torch.Tensor] | None = None,
 ) -> list[Row]:
-    """One Row per image; ValueError names both counts where something does not have one entry per image."""
+    """One Row per image; ValueError names both counts where something does not have one entry per image.
+
+    teacher: the images as the teacher made them, with those that it left as they were.
+    """
     values = [value for batch in scores for value in batch.values]
     prompts = [text for batch in scores for text in batch.prompts]
     scores_after = [value for batch in scores for value in batch.scores_after or (None,) * len(batch.values)]
@@ -67,8 +83,11 @@ def rows_of(
     # Straight from Score Images there are no decisions in the scores.
     judged = [word for batch in scores for word in batch.decisions or (None,) * len(batch.values)]
     decisions = [decided(*each) for each in zip(before, after, asked, judged, strict=True)]
+    cut = None if threshold is None else threshold.cut(values)
+    tries = [count for batch in scores for count in batch.tries or (None,) * len(batch.values)]
     facts = zip(before, after, decisions, values, scores_after, evaluations, prompts, strict=True)
-    return [Row(*each) for each in facts]
+    more = zip(teacher or [None] * len(before), tries, strict=True)
+    return [Row(*each, cut, *others) for each, others in zip(facts, more, strict=True)]
 
 
 def decided(before: torch.Tensor, after: torch.Tensor, asked: str | None, judged: str | None) -> str:
@@ -86,10 +105,36 @@ def decided(before: torch.Tensor, after: torch.Tensor, asked: str | None, judged
     return asked if by_teacher and judged != REVERTED else REDONE
 
 
+def headline(rows: Sequence[Row], receipts: list[Receipt] | None) -> str:
+    """In one line: on how many images the teacher ran, which part of its work that saved, and what it took.
+
+    Nothing is said of what nobody counted or measured.
+    """
+    words = [row.decision for row in rows]
+    count, changed, put_back = len(rows), sum(word not in (KEPT, REVERTED) for word in words), words.count(REVERTED)
+    back = f", {put_back} put back" if put_back else ""
+    if receipts is None:
+        return f"{changed} of {count} changed{back}; no receipt of the teacher is connected"
+    asked = [word for each in receipts for word in each.decisions]
+    redone = sum(word != KEPT for word in asked)
+    behind = sum(word == REDONE and was == KEPT for word, was in zip(words, asked, strict=True))
+    others = [f"{behind} more changed by nodes behind it"] if behind else []
+    if not redone:
+        return "; ".join(["teacher not needed", f"all {count} passed" if count > 1 else "the image passed", *others])
+    if any(row.evaluations is None for row in rows):
+        return "; ".join([f"your own nodes ran on {redone} of {count}{back}", *others])
+    # What one image took is what each of the others would have taken.
+    parts = [f"teacher ran on {redone} of {count}{back}", f"{percent_text(1 - redone / count)} of its work saved"]
+    if None not in (measured := [each.seconds for each in receipts]):
+        parts.append(f"{sum(measured):.1f} s")
+    return "; ".join(parts + others)
+
+
 def threshold_lines(rows: Sequence[Row], threshold: Threshold, receipts: list[Receipt] | None) -> Iterator[str]:
     """How many images have which decision, and the rule with what it really did."""
     counts = {name: sum(row.decision == name for row in rows) for name in DECISIONS}
-    yield f"{len(rows)} images: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    images = "1 image" if len(rows) == 1 else f"{len(rows)} images"
+    yield f"{images}: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     values = [row.score for row in rows]
     rejected, cut = threshold.rejected(values), threshold.cut(values)
     below = f", those below {cut:.3f}" if threshold.mode in RANKED and cut is not None else ""
@@ -124,12 +169,14 @@ def teacher_lines(rows: Sequence[Row], receipts: list[Receipt] | None) -> Iterat
         yield f"teacher: nodes between Split and Merge, for {redone} of {len(rows)} images; what they cost is not known"
     else:
         spent = sum(row.evaluations for row in rows)
-        seconds = sum(each.seconds for each in receipts)
+        measured = [each.seconds for each in receipts]
+        seconds = None if None in measured else sum(measured)
+        took = "" if seconds is None else f" in {seconds:.1f} s"
         each = f" ({seconds / spent:.3g} s an evaluation)" if spent and seconds else ""
         # What one image took, as counted, is what each of the others would have taken.
         everything = round(spent / redone * len(rows))
         yield (
-            f"teacher: {spent} network evaluations in {seconds:.1f} s{each} for {redone} of {len(rows)} images; "
+            f"teacher: {spent} network evaluations{took}{each} for {redone} of {len(rows)} images; "
             f"for all of them it would have been {everything}"
         )
     known = [(row.score, row.score_after) for row in rows if row.score_after is not None]

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+from functools import cached_property
 from pathlib import Path
 
 from modules import script_callbacks, scripts
@@ -30,6 +31,7 @@ def leave_path(*_):
 
 
 class Understudy(scripts.Script):
+    last_job = ""  # in the panel, as HTML
     job = None
 
     def title(self):
@@ -38,13 +40,22 @@ class Understudy(scripts.Script):
     def show(self, is_img2img):
         return scripts.AlwaysVisible
 
+    @cached_property
+    def panel(self):
+        return pack("a1111.panel").Panel("img2img" if self.is_img2img else "txt2img", lambda: self.last_job)
+
     def ui(self, is_img2img):
-        components, self.infotext_fields = pack("a1111.panel").build("img2img" if is_img2img else "txt2img")
-        self.paste_field_names = [name for _, name in self.infotext_fields if isinstance(name, str)]
-        return components
+        self.panel.build()
+        self.infotext_fields = self.panel.pasted
+        return self.panel.components
+
+    def after_component(self, component, **_):
+        self.panel.met(component)
 
     def process(self, p, *values):
         if not pack("a1111.job").goes_on(self.job, p):
+            self.last_job = ""
+            self.job = None  # of a job that ended in an error, and stays off where this one cannot begin
             self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):
@@ -66,6 +77,7 @@ class Understudy(scripts.Script):
     def postprocess(self, p, processed, *values):
         if self.job is not None and p is self.job.p:
             self.job.finish(processed)
+            self.last_job = pack("a1111.summary").line(self.job)
             processed.comments = "".join(f"{comment}\n" for comment in p.comments)  # the host gathered them before us
             self.job.release()
             self.job = None
@@ -79,7 +91,15 @@ def cfg_denoiser(params):
     pack("a1111.counting").count(params)
 
 
+def add_axes():
+    pack("a1111.axes").add()
+
+
+add_axes()  # a host without a page builds its scripts' lists before the callback
+script_callbacks.on_before_ui(add_axes)
 script_callbacks.on_before_ui(leave_path)
 script_callbacks.on_app_started(leave_path)
+script_callbacks.on_app_started(lambda _, app: pack("a1111.api").add_routes(app))
+script_callbacks.on_ui_settings(lambda: pack("a1111.settings").add())
 script_callbacks.on_image_saved(image_saved)
 script_callbacks.on_cfg_denoiser(cfg_denoiser)

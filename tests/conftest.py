@@ -1,4 +1,4 @@
-"""Two processes share the tests: a file's tests stay together, and so do those of one host's server."""
+"""Two processes share the tests: a file's tests stay together, as do those of one host's server and all of A1111's."""
 
 import os
 
@@ -11,4 +11,5 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_itemcollected(item):  # not later: xdist reads the groups once all are collected
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    item.add_marker(pytest.mark.xdist_group(f"host {params['host']}" if "host" in params else item.path.name))
+    group = f"host {params['host']}" if "host" in params else item.path.name
+    item.add_marker(pytest.mark.xdist_group("a1111" if item.path.parent.name == "a1111" else group))

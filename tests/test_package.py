@@ -1,4 +1,4 @@
-"""The pack as users get it: the wheel, the cost of importing it, and any folder name in custom_nodes."""
+"""The pack as users get it: the wheel, the cost of importing it, and any folder name in custom_nodes or extensions."""
 
 import importlib
 import json
@@ -64,7 +64,8 @@ def wheel_names(copy, tmp_path_factory):
 
 
 def test_wheel_has_every_module_and_data_file(wheel_names):
-    outside = ("tests", "bench", "docs", "build", "dist")
+    # scripts and localizations are where A1111 looks in a clone, and in nothing else.
+    outside = ("tests", "bench", "docs", "build", "dist", "scripts", "localizations")
     shipped = (".py", ".safetensors", ".toml", ".json", ".jpg", ".md", ".txt", ".gz", ".yaml", ".ttf")
     expected = {
         f"understudy/{name}"
@@ -78,6 +79,16 @@ def test_wheel_has_every_module_and_data_file(wheel_names):
 def test_wheel_has_nothing_else(wheel_names):
     assert {name.split("/")[0] for name in wheel_names if ".dist-info/" not in name} == {"understudy"}
     assert not [name for name in wheel_names if name.startswith(("understudy/tests", "understudy/bench"))]
+
+
+def test_the_registry_s_archive_has_what_the_wheel_has(wheel_names):
+    """And what a pack's folder needs beside it: .comfyignore keeps tests, benches and documents out."""
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-from=.comfyignore"]
+    left_out = set(subprocess.run(command, cwd=PACK, capture_output=True, text=True, check=True).stdout.split("\n"))
+    archive = {name for name in tracked_files() if name not in left_out}
+    packaged = {name.removeprefix("understudy/") for name in wheel_names if name.startswith("understudy/")}
+    beside = {"CHANGELOG.md", "LICENSE", "NOTICE", "README.md", "install.py", "pyproject.toml", "requirements.txt"}
+    assert archive == packaged | beside
 
 
 def test_import_is_light(tmp_path):
@@ -117,7 +128,7 @@ def test_pack_names_no_library_that_the_host_brings():
 
 def test_every_module_that_needs_no_host_can_be_imported():
     """Files that move leave no import behind that only a seldom used command would find."""
-    elsewhere = ("tests", "bench", "docs", "nodes", "install", ".ci")
+    elsewhere = ("tests", "bench", "docs", "nodes", "scripts", "install", ".ci")
     for name in tracked_files():
         if name.endswith(".py") and name.partition("/")[0].removesuffix(".py") not in elsewhere:
             parts = ["understudy", *name.removesuffix(".py").split("/")]

@@ -1,8 +1,6 @@
 """Pictures and prompts into latents and embeddings, each once."""
 
 import logging
-import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...pipelines.console import Counter
-from ...pipelines.images import opened
+from ...pipelines.images import DAMAGE, opened
 from ...pipelines.processes import Processes
 from .batch import Batch
 from .beside import Beside
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PROMPTS_AT_ONCE = 16
-# What PIL raises for a file whose pixels, tags or colour profile are damaged.
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
 
 
 Encode = Callable[[list, Callable[[float], None]], list]  # of some work, telling how much of it is done

@@ -58,7 +58,7 @@ class Exported:
         lines = [
             f"{self.path}: {self.tensors} tensors, each of a name and shape that {self.kind.against} has{fixed}",
             f"Copy it to {self.folder}; {self.node} loads it.",
-            f"Understudy Student Sampler samples it with settings_from this file: {sampling}{only}.",
+            f"Student sampler samples it with settings_from this file: {sampling}{only}.",
         ]
         return "\n".join([*lines, *self.notes])
 

@@ -44,7 +44,7 @@ class Student(ABC):
 
     @staticmethod
     def preset(whole: str) -> str:
-        """Understudy Student Sampler's preset for such a student, where ``whole`` is the one for a whole network."""
+        """Student sampler's preset for such a student, where ``whole`` is the one for a whole network."""
         return whole
 
     @property

@@ -25,7 +25,7 @@ _TCD = {"sampler": "tcd", "schedule": "simple", "knobs": {"gamma": 0.3}} | _BOTH
 DIFFUSION = (
     # distill_train/demo. Rollback: bench/adaptive.py's 0.7, of which six steps of eight start at timestep 749.
     Student(
-        key="demo", about="the student of Understudy Load Demo", sampler="consistency", schedule=Grid("trailing"),
+        key="demo", about="the student of Load demo pair", sampler="consistency", schedule=Grid("trailing"),
         steps=4, allowed=range(1, 51), teachers=("demo-teacher",), rollback=0.75,
     ),
     # Luo et al. 2023 evaluate 1 to 8 steps. SimianLuo/LCM_Dreamshaper_v7, latent-consistency/lcm-sdxl: whole networks,

@@ -1,4 +1,4 @@
-"""Fixtures: one running A1111 for the whole session."""
+"""Fixtures: one running A1111 for the whole session, and a Forge as well where one is named."""
 
 import os
 import re
@@ -23,26 +23,42 @@ SHALLOW = {
 STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
 
 
-@pytest.fixture(scope="session")
-def a1111(tmp_path_factory):
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "a1111" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.host)
+
+
+def save_checkpoints(host: environment.WebUIHost, models: Path):
+    """The student's and the teacher's, by seeds with which the network's numbers stay finite."""
+    for name, seed in ((STUDENT, 1), (TEACHER, 3)):
+        path = models / "Stable-diffusion" / name
+        checkpoints.save(path, checkpoints.checkpoint(), seed)
+        if not host.finds_layout:
+            path.with_suffix(".yaml").write_text(_shallow(host.folder / "configs" / "v1-inference.yaml"))
+
+
+def _shallow(configuration: Path) -> str:
+    text = configuration.read_text()
+    for pattern, small in SHALLOW.items():
+        text, count = re.subn(pattern, small, text)
+        assert count == 1, pattern
+    return text
+
+
+@pytest.fixture(scope="session", params=environment.names())
+def a1111(request, tmp_path_factory):
     """A server that runs until the last test that needs it."""
     try:
-        checkout = environment.checkout()
-        interpreter = environment.python(checkout)
+        host = environment.host(request.param)
     except HostUnavailable as e:
         if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
-            pytest.fail(f"A1111 cannot be had here: {e}", pytrace=False)
-        pytest.skip(f"A1111 cannot be had here: {e}")
-    base = tmp_path_factory.mktemp("a1111")
-    webui = WebUI(checkout, interpreter, base)
+            pytest.fail(f"{request.param} cannot be had here: {e}", pytrace=False)
+        pytest.skip(f"{request.param} cannot be had here: {e}")
+    base = tmp_path_factory.mktemp(request.param)
+    webui = WebUI(host.folder, host.python, base, arguments=host.arguments)
     models = base / "models"
-    config = (checkout / "configs" / "v1-inference.yaml").read_text()
-    for pattern, small in SHALLOW.items():
-        config, count = re.subn(pattern, small, config)
-        assert count == 1, pattern
-    for name, seed in ((STUDENT, 1), (TEACHER, 3)):
-        checkpoints.save(models / "Stable-diffusion" / name, checkpoints.checkpoint(), seed)
-        (models / "Stable-diffusion" / name).with_suffix(".yaml").write_text(config)
+    save_checkpoints(host, models)
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
     place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
     place(Path(__file__).with_name("stand_ins"), base / "extensions" / "stand-ins")

@@ -1,16 +1,21 @@
 """A real A1111 and an environment with its own pins, made once and kept in a cache folder, as a user installs it.
 
 Environment variables, beside those of ``tests/host/environment.py``:
-    UNDERSTUDY_A1111_PYTHON  a Python 3.10; without it `python3.10`, or what pyenv has
-    UNDERSTUDY_FORGE         an existing folder of Forge or Forge Neo whose tests are run as well
-    UNDERSTUDY_FORGE_PYTHON  its Python
+    UNDERSTUDY_A1111_PYTHON     a Python 3.10; without it one of pyenv's, or `python3.10`
+    UNDERSTUDY_FORGE            an existing folder of Forge or Forge Neo, in which the same tests are run as well
+    UNDERSTUDY_FORGE_PYTHON     its Python
+    UNDERSTUDY_FORGE_ARGUMENTS  how it starts on a CPU, if not as Forge Neo does; for Forge
+                                "--always-cpu --skip-prepare-environment"
 """
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock
 
@@ -32,6 +37,37 @@ BESIDE = {
 }
 TORCH = ("torch==2.1.2", "torchvision==0.16.2")
 CLIP = "clip-anytorch"  # the module `clip`, which launch.py takes from an archive on GitHub
+A1111_ARGUMENTS = ("--use-cpu", "all", "--no-half", "--precision", "full", "--skip-version-check")
+FORGE_ARGUMENTS = "--cpu --skip-python-version-check --skip-install"  # Forge Neo's
+A1111, FORGE = "A1111", "Forge"
+
+
+class WebUIHost(NamedTuple):
+    """A web UI to test. arguments: how it runs on a CPU. finds_layout: from a checkpoint's keys, without a .yaml."""
+
+    name: str
+    folder: Path
+    python: Path
+    arguments: Sequence[str]
+    finds_layout: bool
+
+
+def names() -> list[str]:
+    """The web UIs that this machine is to run."""
+    return [A1111, FORGE] if "UNDERSTUDY_FORGE" in os.environ else [A1111]
+
+
+def host(name: str) -> WebUIHost:
+    """One of ``names``; HostUnavailable where it cannot be had."""
+    if name == A1111:
+        folder = checkout()
+        return WebUIHost(name, folder, python(folder), A1111_ARGUMENTS, False)
+    folder = Path(os.environ["UNDERSTUDY_FORGE"]).expanduser().resolve()
+    interpreter = os.environ.get("UNDERSTUDY_FORGE_PYTHON")
+    if not (folder / "launch.py").is_file() or interpreter is None:
+        raise HostUnavailable(f"{folder} has no launch.py, or UNDERSTUDY_FORGE_PYTHON names no Python for it")
+    arguments = os.environ.get("UNDERSTUDY_FORGE_ARGUMENTS", FORGE_ARGUMENTS)
+    return WebUIHost(name, folder, Path(interpreter), shlex.split(arguments), True)
 
 
 def checkout() -> Path:
@@ -69,7 +105,7 @@ def python(folder: Path) -> Path:
 
 
 def _clone(url: str, folder: Path, revision: str):
-    """Some pictures of these repositories are too large for every mirror: what is missing of those is no matter."""
+    """Whole, not by a filter: some copies of these repositories lack a few large pictures, which are no matter here."""
     run("git", "clone", "--quiet", "--no-checkout", url, folder)
     run("git", "-C", folder, "checkout", "--quiet", revision)
 

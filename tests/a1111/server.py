@@ -1,4 +1,4 @@
-"""An A1111 server in a process of its own, with a data folder of its own, spoken to over its API."""
+"""A web UI's server in a process of its own, with a data folder of its own, spoken to over its API."""
 
 import base64
 import io
@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..host.environment import PACK
 from ..host.server import place
+from .environment import A1111_ARGUMENTS
 
 START_SECONDS = 300
 REQUEST_SECONDS = 300
@@ -32,8 +33,8 @@ CLIP_CONFIG = {
     "hidden_act": "quick_gelu",
 }
 ARGUMENTS = (
-    *("--skip-torch-cuda-test", "--use-cpu", "all", "--no-half", "--precision", "full", "--no-download-sd-model"),
-    *("--api", "--server-name", "127.0.0.1", "--skip-version-check", "--disable-console-progressbars"),
+    *("--skip-torch-cuda-test", "--no-download-sd-model", "--disable-console-progressbars"),
+    *("--api", "--server-name", "127.0.0.1"),
 )
 
 
@@ -44,8 +45,8 @@ class Refused(AssertionError):
 class WebUI:
     """One server. ``base`` is its data folder: models, extensions, settings and pictures."""
 
-    def __init__(self, checkout: Path, python: Path, base: Path, with_pack: bool = True):
-        self.checkout, self.python, self.base = checkout, python, base
+    def __init__(self, checkout: Path, python: Path, base: Path, with_pack: bool = True, arguments=A1111_ARGUMENTS):
+        self.checkout, self.python, self.base, self.arguments = checkout, python, base, arguments
         self.log, self.process, self.port = base / "server.log", None, None
         for name in ("extensions", "models/Stable-diffusion", "models/oracles", "models/Lora"):
             (base / name).mkdir(parents=True, exist_ok=True)
@@ -77,9 +78,11 @@ class WebUI:
             self.port = probe.getsockname()[1]
         command = [self.python, self.checkout / "launch.py", "--data-dir", self.base, "--port", self.port, *ARGUMENTS]
         offline = {"PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        offline["HF_ENDPOINT"] = "http://127.0.0.1:9"  # where nobody answers
+        said = len(self.log_text()) if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(part) for part in (*command, *arguments)],
+                [str(part) for part in (*command, *self.arguments, *arguments)],
                 cwd=self.checkout,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -89,15 +92,18 @@ class WebUI:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise RuntimeError(f"A1111 stopped at start with code {self.process.returncode}:\n{self.log_end()}")
+                raise RuntimeError(
+                    f"the web UI stopped at start with code {self.process.returncode}:\n{self.log_end()}"
+                )
             try:
-                if self.get("/sdapi/v1/sd-models"):
+                # With its page, a request before the last of its routes is made would stop it.
+                if "Startup time:" in self.log_text()[said:] and self.get("/sdapi/v1/sd-models"):
                     return self
             except (OSError, Refused):
                 pass
             time.sleep(0.3)
         self.stop()
-        raise RuntimeError(f"A1111 did not answer within {START_SECONDS} s:\n{self.log_end()}")
+        raise RuntimeError(f"the web UI did not answer within {START_SECONDS} s:\n{self.log_end()}")
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:
@@ -158,7 +164,7 @@ class Made:
         self.info = json.loads(answer["info"])
         first = self.info["index_of_first_image"]
         shown = [Image.open(io.BytesIO(base64.b64decode(data))) for data in answer["images"]]
-        self.grid, self.images = shown[0] if first else None, shown[first:]
+        self.grid, self.images = shown[0] if first and shown else None, shown[first:]
         self.texts = self.info["infotexts"][first:]
         self.comments = self.info.get("comments", "")
 

@@ -59,7 +59,7 @@ def student(stand_in, monkeypatch):
     stand_in.processing.decode_latent_batch = lambda model, samples, **_: list(samples)
     stand_in.devices.cpu, stand_in.devices.autocast = "cpu", nullcontext
     stand_in.rng.ImageRNG = lambda shape, seeds, **_: (shape, seeds)
-    monkeypatch.setattr(module.host, "undisturbed", nullcontext)
+    monkeypatch.setattr(module.host, "undisturbed", lambda settings: nullcontext())
     monkeypatch.setattr(module.host, "shown_pass", lambda *_: nullcontext())
     monkeypatch.setattr(module.host, "load_chosen_checkpoint", lambda: None)
 
@@ -184,21 +184,24 @@ def test_below_a_score_only_what_fails_is_tried_again_and_the_teacher_has_the_re
 
 
 def test_the_redone_start_from_the_try_that_was_taken(a1111):
-    made = a1111.make(*asked(share=100.0, best_of=2), batch_size=1, n_iter=2, seed=40)
-    for place, seed in enumerate(made.info["all_seeds"]):
-        alone = a1111.make(*asked(rule="below score", score=100.0), batch_size=1, seed=seed)
-        assert alike(alone.pixels[0], made.pixels[place])
+    job = {"batch_size": 1, "width": 32, "height": 32}
+    made = a1111.make(*asked(rule="below score", score=100.0, best_of=4), **job, seed=40)
+    assert made.said("first seed") == ["40"] and made.said("decision") == ["redone"]
+    alone = a1111.make(*asked(rule="below score", score=100.0), **job, seed=made.info["all_seeds"][0])
+    assert alone.pixels == made.pixels
 
 
 def test_tries_go_through_hires_fix_and_leave_no_file(a1111):
     hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.5, "batch_size": 1}
+    before = "save_images_before_highres_fix"  # the host puts back only what somebody has set
+    a1111.post("/sdapi/v1/options", {before: False})
     with new_files(a1111) as files:
         made = a1111.make(
             *asked(share=0.0, best_of=3),
             **hires,
             seed=7,
             save_images=True,
-            override_settings={"save_images_before_highres_fix": True},
+            override_settings={before: True},
         )
     assert made.images[0].size == (96, 96) and made.said("tries") == ["3"]
     assert len(files) == 2  # before hires fix, of the first, and the picture

@@ -7,6 +7,7 @@ from PIL import Image
 from understudy.a1111.choices import Choices
 
 from .server import value_of
+from .watching_files import named, new_files
 
 ORACLE = "demo.safetensors"
 
@@ -86,15 +87,14 @@ def test_the_better_of_both_is_kept(a1111, plain, worst):
 
 
 def test_files_hold_what_is_shown_and_the_students_beside_on_wish(a1111):
-    folder = a1111.base / "outputs" / "txt2img-images"
-    made = a1111.make(*asked(save_student=True), save_images=True)
-    files = sorted(path for path in folder.rglob("*.png") if "-student" not in path.name)
-    saved = [Image.open(path) for path in files]
+    with new_files(a1111) as files:
+        made = a1111.make(*asked(save_student=True), save_images=True)
+    pictures, students = named(files, ".png"), named(files, ".png", student=True)
+    saved = [Image.open(path) for path in pictures]
     assert [image.convert("RGB").tobytes() for image in saved] == made.pixels
     assert [value_of(image.info["parameters"], "Understudy decision") for image in saved] == made.said("decision")
-    redone = {path.stem for path, word in zip(files, made.said("decision"), strict=True) if word == "redone"}
-    assert {path.stem.removesuffix("-student") for path in folder.rglob("*-student*.png")} == redone
-    assert not list(folder.rglob("*.partial*"))
+    redone = {path.stem for path, word in zip(pictures, made.said("decision"), strict=True) if word == "redone"}
+    assert {path.stem.removesuffix("-student") for path in students} == redone
 
 
 @pytest.mark.parametrize(

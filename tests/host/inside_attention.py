@@ -177,7 +177,8 @@ def check_masks_are_honoured_and_what_has_no_whole_map_is_refused():
     ]
     far(sampled(ours(unet()), negative=parts), sampled(ours(unet())))
     area = [[text(2)[0][0], {"area": (4, 8, 0, 0), "strength": 1.0}]]
-    refused(("Attention Guidance: the negative prompt has areas", "masks"), sampled, ours(unet()), negative=area)
+    words = ("Attention guidance (SFERD): the negative prompt has areas", "masks")
+    refused(words, sampled, ours(unet()), negative=area)
     late = [[text(2)[0][0], {"start_percent": 0.5, "end_percent": 1.0}]]
     refused(("has not run for the negative prompt", "a time range"), sampled, ours(unet()), negative=late)
     refused(("a blur over 9 places needs sides of at least 5", "(4, 8)"), sampled, ours(unet()), 4, 8)

@@ -454,9 +454,11 @@ def check_the_student_s_seed_travels_with_its_latent():
     assert f"seed {SEED}, 77 of the student's latent" in said(as_list)
     # What another node made of it is not the student's any more.
     sampled = host_nodes.common_ksampler(MODEL, 3, 2, 1.0, "euler", "normal", text(1), text(2), first, denoise=0.5)[0]
-    by_the_widget(sampled, "no longer what Student Sampler or Best Of made")
+    by_the_widget(sampled, "no longer what Student sampler or Best of n students made")
     by_the_widget({**first, "samples": first["samples"] * 1.01}, "no longer what")
-    by_the_widget(LatentRebatch.execute([first], [4]).result[0][0], "straight from Student Sampler or Best Of")
+    by_the_widget(
+        LatentRebatch.execute([first], [4]).result[0][0], "straight from Student sampler or Best of n students"
+    )
     assert "no latent is connected" in said(taught(pictures(), [1]))
     mine = redone(first, seed_from="widget")
     close(mine.result[0][0], redone(plain[SEED]).result[0][0])

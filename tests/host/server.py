@@ -34,6 +34,7 @@ class Run:
     cached: list[str] = field(default_factory=list)
     outputs: dict[str, dict] = field(default_factory=dict)
     error: str | None = None
+    error_type: str | None = None
     error_node: str | None = None
     interrupted: bool = False
     seconds: float = 0.0
@@ -46,14 +47,15 @@ class PromptFailed(AssertionError):
 class Host:
     """One server. ``base`` is its base directory; ``models`` is a folder of shared files, laid out like ``models/``."""
 
-    def __init__(self, checkout, python, base, models, *, test_nodes=True):
+    def __init__(self, checkout, python, base, models, *, test_nodes=True, with_pack=True):
         self.checkout, self.python, self.base, self.models = Path(checkout), Path(python), Path(base), Path(models)
         self.log = self.base / "server.log"
         self.pack = self.base / "custom_nodes" / FOLDER
         self.process = self.port = None
         for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
-        place(PACK, self.pack)
+        if with_pack:
+            place(PACK, self.pack)
         if test_nodes:
             place(TEST_NODES, self.base / "custom_nodes" / "understudy-test-nodes")
 
@@ -207,6 +209,7 @@ def _finished(run, kind, data):
         run.outputs[data["node"]] = data["output"]
     elif kind == "execution_error":
         run.error, run.error_node = data["exception_message"].strip(), data["node_id"]
+        run.error_type = data["exception_type"]
     elif kind == "execution_interrupted":
         run.interrupted, run.error_node = True, data["node_id"]
     return kind in ("execution_success", "execution_error", "execution_interrupted")

@@ -111,7 +111,7 @@ def test_a_graph_from_best_of_to_the_receipt(host):
     lines = run.outputs[receipt]["text"][0].splitlines()
     assert "student: 18 network evaluations in 9 tries of 3 images" in lines
     assert any(line.startswith("teacher: 4 network evaluations") for line in lines), lines
-    report, *pictures = [Image.open(io.BytesIO(host.image(entry))) for entry in run.outputs[receipt]["images"]]
+    pictures = [Image.open(io.BytesIO(host.image(entry))) for entry in run.outputs[receipt]["saved"]]
     facts = [json.loads(picture.text["understudy"]) for picture in pictures]
     assert sorted(each["decision"] for each in facts) == ["kept", "kept", "refined"]
     assert [each["prompt"] for each in facts] == PROMPTS

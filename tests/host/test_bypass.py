@@ -26,6 +26,7 @@ PASSED = {
     "UnderstudySplit": {name: name for name in ("images", "latent", "mask", "positive", "negative", "prompts")},
     "UnderstudyMerge": {"images": "images"},
     "UnderstudyKeepBetter": {"images": "images_after", "scores": "scores"},
+    "UnderstudyReceipt": {"images": "images", "report": "images_before"},
 }
 
 
@@ -50,12 +51,11 @@ def with_receipt(scores, seed, **threshold):
 
 
 def told(host, run, graph):
-    """The receipt's lines, what each saved image says of itself, and its pixels."""
-    _, *entries = run.outputs[graph.receipt]["images"]
-    pictures = [Image.open(io.BytesIO(host.image(entry))) for entry in entries]
+    """The receipt's lines below the headline, what each saved image says of itself, and its pixels."""
+    pictures = [Image.open(io.BytesIO(host.image(entry))) for entry in run.outputs[graph.receipt]["saved"]]
     facts = [json.loads(picture.text["understudy"]) for picture in pictures]
     (text,) = run.outputs[graph.receipt]["text"]
-    return text.splitlines(), facts, [picture.tobytes() for picture in pictures]
+    return text.splitlines()[1:-1], facts, [picture.tobytes() for picture in pictures]
 
 
 def as_saved(images):

@@ -1,7 +1,10 @@
 """Calibrations on disk: an image counts once, other settings are refused, too few scores are an error."""
 
+import io
+import json
 from dataclasses import replace
 
+from PIL import Image
 from understudy.oracles.calibration import Calibration
 
 from .checkpoints import CLIP
@@ -65,6 +68,27 @@ def test_a_budget_rejects_what_it_pays_for_and_the_worst_n_so_many(host):
     assert "budget is 2 evaluations an image, and the student alone takes 4" in run.error
     text = said(host, Calibrating("a budget", seed=4, count=40, mode="worst_n", worst_n=3))
     assert "sends the worst 3" in text and "of these 40 images: 3" in text
+
+
+def test_thresholds_of_one_mode_each_send_as_many(host):
+    graph = Calibrating("one mode", seed=14, count=40)
+    asked = {}
+    for node, sent, widgets in (
+        ("Percentile", 10, {"percentile": 25.0, "calibration": "one mode"}),
+        (
+            "Budget",
+            10,
+            {"budget": 14.0, "student_evaluations": 4.0, "teacher_evaluations": 40.0, "calibration": "one mode"},
+        ),
+        ("Fixed", 40, {"value": 10000.0}),
+        ("Worst", 3, {"worst_n": 3}),
+    ):
+        own = graph.add(f"UnderstudyThreshold{node}", **widgets, scores=graph.calibrate[0])
+        graph.add("TestAsk", anything=own[0])
+        asked[own] = sent
+    run = host.run(graph)
+    for own, sent in asked.items():
+        assert f"of these 40 images: {sent}" in run.outputs[own]["text"][0]
 
 
 def test_other_settings_are_refused_and_the_difference_is_spelled_out(host):
@@ -144,3 +168,78 @@ def test_names_are_of_any_script_and_others_are_refused_before_anything_runs(hos
     for name in ("../x", "aux", "a:b", ""):
         run = host.attempt(Calibrating(name, seed=13, count=2))
         assert not run.executed and f"calibration name {name!r}" in run.error
+
+
+class Judged(Graph):
+    """Random images, 96 pixels wide, judged by a calibration that they are not counted into; a receipt of it."""
+
+    def __init__(self, name, seed, **widgets):
+        super().__init__()
+        images = self.add("TestNoiseImages", seed=seed, first=0, count=4, width=96, height=64, channels=3)
+        oracle = self.add("UnderstudyLoadOracle", oracle_name=CLIP, family="auto")
+        scores = self.add("UnderstudyScoreImages", oracle=oracle[0], images=images[0], prompt="noise")
+        chosen = {**THRESHOLD, "mode": "percentile", "percentile": 50.0, "calibration": name, **widgets}
+        self.threshold = self.add("UnderstudyThreshold", **chosen, scores=scores[0])
+        self.shown = self.add("UnderstudyShowCalibration", calibration=name, scores=scores[0])
+        given = {"images": images[0], "scores": scores[0], "threshold": self.threshold[0]}
+        self.receipt = self.add("UnderstudyReceipt", images_before=images[0], **given)
+
+
+def test_a_threshold_of_other_settings_lists_them_and_is_accepted_where_told_and_the_receipt_says_so(host):
+    said(host, Calibrating("narrower", seed=20, count=60))
+    line = "TestNoiseImages.width: calibration has 64, this student has 96"
+    run = host.attempt(Judged("narrower", seed=21))
+    assert run.error_type == "ValueError" and f"\n- {line}\n" in run.error and "accept_other_settings" in run.error
+    graph = Judged("narrower", seed=21, accept_other_settings=True)
+    run = host.run(graph)
+    for node in (graph.threshold, graph.receipt):
+        (told,) = (each for each in " ".join(run.outputs[node]["text"]).splitlines() if "accepted" in each)
+        assert told.startswith("calibration 'narrower' was made with other settings, which was accepted: ")
+        assert line in told
+    assert f"\n- {line}" in run.outputs[graph.shown]["text"][0].partition("these scores were made otherwise:")[2]
+
+
+def test_a_calibration_is_shown_after_the_scores_of_this_run(host):
+    graph = Calibrating("shown", seed=22, count=60)
+    show = graph.add("UnderstudyShowCalibration", calibration="shown", scores=graph.calibrate[0])
+    graph.add("PreviewImage", images=show[0])
+    texts, pictures = [], []
+    for seed in (22, 23):
+        graph.set("1", seed=seed)
+        run = host.run(graph)
+        texts.append(run.outputs[show]["text"][0])
+        (entry,) = run.outputs[show]["images"]
+        pictures.append(Image.open(io.BytesIO(host.image(entry))))
+    assert texts[0].startswith("shown: 60 scores, ") and texts[1].startswith("shown: 120 scores, ")
+    assert "percentile 30 is " in texts[0] and "(95 %: " in texts[0] and "these scores were made alike" in texts[0]
+    assert pictures[0].size == pictures[1].size and pictures[0].tobytes() != pictures[1].tobytes()
+    host.run(graph)  # for which the calibration has changed once more
+    assert show in host.run(graph).cached
+
+
+def test_calibrations_are_renamed_exported_imported_and_reset(host):
+    said(host, Calibrating("to be managed", seed=24, count=24))
+
+    def manage(action, calibration, name=""):
+        graph = Graph()
+        node = graph.add("UnderstudyManageCalibration", action=action, calibration=calibration, name=name)
+        run = host.attempt(graph)
+        return run.error or run.outputs[node]["text"][0]
+
+    assert "to be managed is now managed" in manage("rename", "to be managed", "managed")
+    assert "managed is in " in manage("export", "managed")
+    exported = host.base / "output" / "understudy" / "managed.json"
+    assert Calibration.load(exported).n == 24
+    assert "type exactly that name to confirm; got 'yes'" in manage("reset", "managed", "yes")
+    assert (folder(host) / "managed.json").is_file()
+    assert "managed begins anew" in manage("reset", "managed", "managed")
+    assert not (folder(host) / "managed.json").exists() and (folder(host) / "managed.json.bak").is_file()
+    content = json.loads(exported.read_text(encoding="utf-8"))
+    (host.base / "input" / "brought.json").write_text(json.dumps(content | {"name": "brought"}), encoding="utf-8")
+    assert "brought: 24 scores" in manage("import", "none", "brought.json")
+    assert Calibration.load(folder(host) / "brought.json").scores_by_image == content["scores_by_image"]
+    (host.base / "input" / "workflow.json").write_text("{}", encoding="utf-8")
+    assert "workflow.json is not a calibration" in manage("import", "none", "workflow.json")
+    assert not (folder(host) / "workflow.json").exists()
+    choices = host.object_info()["UnderstudyManageCalibration"]["input"]["required"]["calibration"]
+    assert "brought" in str(choices) and "'managed'" not in str(choices)

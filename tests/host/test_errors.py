@@ -13,6 +13,7 @@ def error(host, graph, node):
     run = host.attempt(graph)
     assert run.error, "no error was reported"
     assert run.error_node == node
+    assert "." not in (run.error_type or ""), "a built-in type, as which it reads as a sentence"
     return run.error
 
 

@@ -225,7 +225,7 @@ def test_keep_better_and_receipt_with_two_oracles_as_one(host):
     )
     run = host.run(graph)
     before, after, final = (tensors(host, run, node)["images.0"] for node in (graph.before, graph.after, kept))
-    scores, (_, *saved) = tensors(host, run, old)["floats"], run.outputs[receipt]["images"]
+    scores, saved = tensors(host, run, old)["floats"], run.outputs[receipt]["saved"]
     cut = scores.sort().values[6]
     told = [json.loads(Image.open(io.BytesIO(host.image(each))).text["understudy"]) for each in saved]
     assert len(told) == Combined.COUNT
@@ -248,7 +248,7 @@ def test_the_authors_percentiles_are_offered_for_image_reward_alone(host):
         graph.add("TestAsk", anything=threshold[0])
         run = host.attempt(graph)
         if refused:
-            assert "oracle was imagereward, is clipscore" in run.error
+            assert "oracle: calibration has imagereward, this student has clipscore" in run.error
         else:
             assert "0.155" in " ".join(run.outputs[threshold]["text"])
 

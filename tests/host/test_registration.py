@@ -39,7 +39,23 @@ def test_every_input_and_output_has_a_tooltip(info):
 
 
 def test_what_writes_a_file_is_an_output_node_and_may_end_a_graph(info):
-    assert {node for node in NODES if info[node]["output_node"]} == {"UnderstudyCalibrate", "UnderstudyReceipt"}
+    files = {"UnderstudyCalibrate", "UnderstudyManageCalibration", "UnderstudyReceipt", "UnderstudyShowCalibration"}
+    assert {node for node in NODES if info[node]["output_node"]} == files
+
+
+def test_names_aliases_and_hidden_widgets_are_told_as_far_as_the_host_has_them(host, info):
+    names = [info[node]["display_name"] for node in NODES]
+    assert len(set(names)) == len(names) and not any("Understudy" in name for name in names)
+    threshold = info["UnderstudyThreshold"]
+    if "search_aliases" in threshold:
+        assert (
+            "quality gate" in threshold["search_aliases"]
+            and "imagereward" in info["UnderstudyLoadOracle"]["search_aliases"]
+        )
+    inputs = {**threshold["input"]["required"], **threshold["input"]["optional"]}
+    hidden = {name for name, (_, options) in inputs.items() if options.get("advanced")}
+    known = "advanced" in (host.checkout / "comfy_api" / "latest" / "_io.py").read_text(encoding="utf-8")
+    assert hidden == (inputs.keys() - {"mode", "fraction", "scores"} if known else set())
 
 
 @pytest.mark.parametrize("node", NODES)

@@ -38,8 +38,9 @@ def only(prompt, class_type, **inputs):
 
 def results(host, run, prompt):
     """The report picture, and what each saved image says of itself."""
-    report, *images = run.outputs[only(prompt, "UnderstudyReceipt")]["images"]
-    opened = [Image.open(io.BytesIO(host.image(entry))) for entry in images]
+    output = run.outputs[only(prompt, "UnderstudyReceipt")]
+    (report,) = output["images"]
+    opened = [Image.open(io.BytesIO(host.image(entry))) for entry in output["saved"]]
     return Image.open(io.BytesIO(host.image(report))), [json.loads(image.text["understudy"]) for image in opened]
 
 

@@ -120,10 +120,11 @@ def test_a_file_that_is_no_font_has_no_letters(own):
 def test_letters_that_no_font_has_are_told_and_left_out(own, tmp_path):
     texts = ["a cat", "猫", f"a {FOX} in the snow", "\ud83d"]
     assert [drawable(text) for text in texts] == [True, False, False, False]
-    written, note = labels(texts, "report.json")
-    assert written == ["a cat", "image 1", "image 2: a in the snow", "image 3"]
-    assert note == "no font on this machine can write the whole prompt of images 1, 2, 3; report.json has it"
-    assert labels(texts[:1], "report.json") == (["a cat"], None)
+    written, note = labels(texts, ["image 1", "image 2", "image 3", "image 4"], "report.json")
+    assert written == ["a cat", "[...]", "a in the snow [...]", "[...]"]
+    expected = "no font on this machine can write the whole prompt of image 2, image 3, image 4; report.json has it"
+    assert note == expected
+    assert labels(texts[:1], ["image 1"], "report.json") == (["a cat"], None)
     assert picture("a猫b").tobytes() == picture("ab").tobytes()
     for drawn in (receipt, grid, receipt_totals):
         assert drawn("猫", tmp_path).tobytes() == drawn("犬", tmp_path).tobytes()  # the number, and no box for each
@@ -175,7 +176,7 @@ def test_right_to_left_is_shaped_where_pillow_can(own):
 
 def test_where_pillow_cannot_shape_right_to_left_text_is_told_and_not_drawn_backwards(own, monkeypatch):
     monkeypatch.setattr(writing, "_shapes", lambda: False)
-    assert labels(["a cat", f"cat {HEBREW}"], "report.json")[0] == ["a cat", "image 1: cat"]
+    assert labels(["a cat", f"cat {HEBREW}"], "ab", "report.json")[0] == ["a cat", "cat [...]"]
 
 
 def test_runs_of_two_fonts_follow_the_text_s_direction(fox):

@@ -77,11 +77,11 @@ def test_a_batch_of_one_is_told_that_it_has_no_worst(folder):
 
 def made(folder, scores=(), **widgets):
     """What the node makes of a calibration of 0 to 79 and says, as the host calls it."""
-    from understudy.nodes.threshold import UnderstudyThreshold, _described, _interval
+    from understudy.nodes.threshold import _described, _interval, make
 
     calibration(80).save(folder / "mine.json")
     given = {"mode": "budget", "percentile": 30.0, "value": 0.0, "fraction": 0.25, "calibration": "mine"} | widgets
-    threshold = UnderstudyThreshold.make(**given, scores=list(scores))
+    threshold = make(**given, scores=list(scores))
     return threshold, _described(threshold, scores, _interval("mine", threshold.k), given.get("seconds_per_evaluation"))
 
 
@@ -122,11 +122,11 @@ def test_a_budget_needs_a_calibration_of_the_same_settings(folder):
 
 
 def test_the_worst_n_of_a_list_are_sent(folder):
-    from understudy.nodes.threshold import UnderstudyThreshold, _described
+    from understudy.nodes.threshold import _described, make
     from understudy.oracles.scores import Scores
 
     given = {"mode": "worst_n", "percentile": 30.0, "value": 0.0, "fraction": 0.25, "calibration": "none", "scores": []}
-    two, one = UnderstudyThreshold.make(**given, worst_n=2), UnderstudyThreshold.make(**given)
+    two, one = make(**given, worst_n=2), make(**given)
     scores = [Scores((value,), ("",), None, ("",)) for value in (3.0, 1.0, 2.0)]
     assert _described(two, scores, None) == "sends the worst 2\nof these 3 images: 2"
     assert _described(one, scores, None) == "sends the worst 1\nof these 3 images: 1"
@@ -148,7 +148,7 @@ def test_an_open_interval_is_told_as_one_bound(folder):
 def test_no_scores_at_all_are_refused(folder):
     from understudy.nodes.calibrate import UnderstudyCalibrate
 
-    with pytest.raises(CalibrationError, match="there are no scores to count; connect Score Images"):
+    with pytest.raises(CalibrationError, match="there are no scores to count; connect Score images by oracle"):
         UnderstudyCalibrate.execute([], ["mine"])
 
 
@@ -205,3 +205,52 @@ def test_the_demo_s_calibration_combines_on_the_demo_s_own_graph(folder):
         both.require(settings | {"UnderstudyStudentSampler.steps": 9})
     with pytest.raises(CalibrationMismatch, match="EmptyLatentImage.width was not set, is 96"):
         both.require(settings | {"EmptyLatentImage.width": 96})
+
+
+def judged(settings, oracle="f" * 64):
+    from understudy.oracles.scores import Scores
+
+    return Scores((3.0, 20.0), ("", ""), oracle, ("", ""), settings)
+
+
+def test_a_threshold_of_other_settings_lists_them_and_can_be_told_to_accept(folder):
+    from understudy.nodes.threshold import _described, make
+
+    Calibration("ours", {str(i): float(i) for i in range(80)}, {"steps": 4, "K": {"cfg": 1.0}}, "f" * 64, "").save(
+        folder / "ours.json"
+    )
+    given = {"percentile": 30.0, "value": 0.0, "fraction": 0.25, "calibration": "ours"}
+    listed = "- K.cfg: calibration has 1.0, this student has not set\n- steps: calibration has 4, this student has 8\n"
+    for mode in ("percentile", "budget"):
+
+        def made_of(scores, mode=mode, **more):
+            return make(mode=mode, **given, scores=scores, **more)
+
+        with pytest.raises(CalibrationMismatch) as caught:
+            made_of([judged({"steps": 8})])
+        assert listed in str(caught.value) and "or switch accept_other_settings on" in str(caught.value)
+        accepted = made_of([judged({"steps": 8}), judged({"steps": 8})], accept_other_settings=True)
+        alike = made_of([judged({"steps": 4, "K": {"cfg": 1.0}})], accept_other_settings=True)
+        assert accepted.value == alike.value and alike.accepted == () and alike.remark(2) is None
+        said = "calibration 'ours' was made with other settings, which was accepted: K.cfg: calibration has 1.0, this"
+        assert accepted.remark(2).startswith(said) and accepted.remark(2).endswith("steps: calibration has 4, this "
+                                                                                  "student has 8")  # fmt: skip
+        assert said in _described(accepted, [judged({"steps": 8})], None)
+        with pytest.raises(CalibrationMismatch, match="another oracle's scores are other numbers, so this cannot be"):
+            made_of([judged({"steps": 8}, "a" * 64)], accept_other_settings=True)
+
+
+def test_the_receipt_s_totals_say_what_was_accepted():
+    from dataclasses import replace
+
+    from understudy.oracles.threshold import Threshold
+    from understudy.receipts.receipt import rows_of, threshold_lines
+
+    table = calibration(80)
+    table.settings = {"steps": 4}
+    plain = Threshold.percentile(table, 30)
+    images, scores = [torch.zeros(2, 2, 3)] * 2, [judged({"steps": 8})]
+    rows = rows_of(images, images, {}, scores, None)
+    accepted = replace(plain, accepted=("steps: calibration has 4, this student has 8",))
+    assert not any("accepted" in line for line in threshold_lines(rows, plain, None))
+    assert [line for line in threshold_lines(rows, accepted, None) if "accepted" in line] == [accepted.remark(2)]

@@ -276,3 +276,30 @@ def test_the_authors_percentiles_are_known_for_their_settings():
         turbo.interval(50)
     with pytest.raises(CalibrationError, match="known from 10 to 90"):
         lcm.value_at(5)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"settings": []}, "settings cannot be read"),
+        ({"percentiles": ["low"]}, "percentiles cannot be read"),
+        ({"scores_by_image": {"a": "high"}, "n": True}, "n and scores_by_image cannot be read"),
+        ({"name": 3}, "name cannot be read"),
+        ({"levels": None}, "levels cannot be read"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_no_calibration(tmp_path, changes, said):
+    path = tmp_path / "mine.json"
+    Calibration("mine", {str(i): float(i) for i in range(30)}, {"steps": 4}, "f" * 64, "").save(path)
+    assert Calibration.load(path).n == 30
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(CalibrationError, match=f"mine.json is not a calibration: its {said}"):
+        Calibration.load(path)
+
+
+def test_a_mismatch_has_its_differences():
+    mine = Calibration("mine", {}, {"steps": 4, "model": {"name": "a"}}, "a" * 64, "")
+    with pytest.raises(CalibrationMismatch) as caught:
+        mine.require({"steps": 8, "model": {"name": "a"}, "cfg": 1}, "b" * 64)
+    found = [tuple(each) for each in caught.value.differences]
+    assert found == [("cfg", "not set", "1"), ("oracle", '"aaaaaaaaaaaa"', '"bbbbbbbbbbbb"'), ("steps", "4", "8")]

@@ -4,7 +4,15 @@ import pytest
 import torch
 from understudy.oracles.scores import Scores
 from understudy.oracles.threshold import Threshold
-from understudy.receipts.receipt import Receipt, decided, rows_of, student_lines, teacher_lines, threshold_lines
+from understudy.receipts.receipt import (
+    Receipt,
+    decided,
+    headline,
+    rows_of,
+    student_lines,
+    teacher_lines,
+    threshold_lines,
+)
 from understudy.samplers.decisions import KEPT, REDONE, REFINED, REGENERATED, REVERTED
 
 STUDENT, TEACHER, UPSCALED = torch.zeros(4, 4, 3), torch.ones(4, 4, 3), torch.ones(8, 8, 3)
@@ -83,7 +91,7 @@ def test_the_teacher_was_needed_where_it_redid_an_image_whatever_was_counted(eva
         lines = told(
             [after, *[STUDENT] * 2], [0, 1, 1], Threshold.fixed(0.5), [Receipt((word, KEPT, KEPT), (evaluations, 0, 0))]
         )
-        assert lines[2].startswith(f"teacher: {evaluations} network evaluations in 0.0 s for 1 of 3 images")
+        assert lines[2].startswith(f"teacher: {evaluations} network evaluations for 1 of 3 images")
         assert f"would have been {3 * evaluations}" in lines[2]
 
 
@@ -104,3 +112,50 @@ def test_a_student_s_tries_are_counted_where_somebody_counted():
         "student: 24 network evaluations in 6 tries of 3 images"
     ]
     assert list(student_lines([plain])) == []
+
+
+def in_short(after, receipts, judged=()):
+    """The headline of a student's images, of which these became."""
+    count = len(after)
+    scores = [Scores((0.0,) * count, ("",) * count, None, ("",) * count, decisions=judged)]
+    return headline(rows_of([STUDENT] * count, after, {"images": count}, scores, receipts), receipts)
+
+
+def test_the_headline_says_what_the_teacher_did_and_saved():
+    of_eight = [TEACHER] * 2 + [STUDENT] * 6
+    took = [Receipt((REFINED,) * 2 + (KEPT,) * 6, (24,) * 2 + (0,) * 6, 3.14)]
+    assert in_short(of_eight, took) == "teacher ran on 2 of 8; 75 % of its work saved; 3.1 s"
+    put_back = in_short([STUDENT, *of_eight[1:]], took)
+    assert put_back == "teacher ran on 2 of 8, 1 put back; 75 % of its work saved; 3.1 s"
+    halves = [Receipt((REFINED, KEPT), (24, 0), 1.5), Receipt((REGENERATED, KEPT), (24, 0), 2.5)]
+    assert in_short([TEACHER, STUDENT] * 2, halves) == "teacher ran on 2 of 4; 50 % of its work saved; 4.0 s"
+    assert in_short([STUDENT], [Receipt((KEPT,), (0,), 0.1)]) == "teacher not needed; the image passed"
+    assert in_short([STUDENT] * 3, [Receipt((KEPT,) * 3, (0,) * 3)]) == "teacher not needed; all 3 passed"
+
+
+def test_the_headline_has_no_number_that_nobody_measured():
+    unmeasured = [Receipt((REFINED, KEPT), (24, 0), 1.5), Receipt((REFINED, KEPT), (24, 0))]
+    assert in_short([TEACHER, STUDENT] * 2, unmeasured) == "teacher ran on 2 of 4; 50 % of its work saved"
+    own_nodes = [Receipt((REDONE, KEPT), (None, 0))]
+    assert in_short([TEACHER, STUDENT], own_nodes) == "your own nodes ran on 1 of 2"
+    assert in_short([TEACHER, STUDENT], None) == "1 of 2 changed; no receipt of the teacher is connected"
+    back = in_short([STUDENT, STUDENT], None, (REVERTED, KEPT))
+    assert back == "0 of 2 changed, 1 put back; no receipt of the teacher is connected"
+
+
+def test_the_headline_tells_what_nodes_behind_the_teacher_changed():
+    took = [Receipt((REFINED, KEPT, KEPT), (24, 0, 0), 1.0)]
+    line = in_short([TEACHER, TEACHER, STUDENT], took)
+    assert line == "teacher ran on 1 of 3; 66.7 % of its work saved; 1.0 s; 1 more changed by nodes behind it"
+    passed = in_short([STUDENT, TEACHER], [Receipt((KEPT, KEPT), (0, 0), 0.1)])
+    assert passed == "teacher not needed; all 2 passed; 1 more changed by nodes behind it"
+
+
+def test_a_row_has_what_divides_its_batch_what_the_teacher_made_and_the_tries():
+    scores = [Scores((1.0, 2.0), ("",) * 2, None, ("",) * 2, tries=(4, 1), student_evaluations=(8, 2))]
+    given = [STUDENT] * 2, [STUDENT] * 2, {"images": 2}, scores, None
+    rows = rows_of(*given, Threshold.worst_n(1), [TEACHER, STUDENT])
+    assert [(row.threshold, row.tries) for row in rows] == [(2.0, 4), (2.0, 1)]
+    assert rows[0].teacher is TEACHER and rows[1].teacher is STUDENT
+    plain = rows_of(*given)
+    assert [(row.threshold, row.teacher) for row in plain] == [(None, None)] * 2

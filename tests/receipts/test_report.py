@@ -5,6 +5,7 @@ import pytest
 import torch
 from understudy.pipelines.console import show, show_remark, show_scored
 from understudy.pipelines.score import Result
+from understudy.receipts import grid
 from understudy.receipts.folder import FINAL_FOLDER, STUDENT_FOLDER
 from understudy.receipts.grid import GRID_LIMIT, draw_grid
 from understudy.receipts.report import ImageReport, Report, Totals, image_name, save_images, table
@@ -23,10 +24,6 @@ def report(folder, count, size=(64, 64), prompt="a red star"):
         decision = "refined" if redone else "kept"
         images.append(ImageReport(prompt, i, 0.25 * i, 0.3, decision, after, 18 if redone else 2))
     return Report({"seed": 0}, tuple(images), TOTALS)
-
-
-def colours(picture, box):
-    return {colour for _, colour in picture.crop(box).getcolors(1 << 24)}
 
 
 def test_report_is_the_json_of_the_issue(tmp_path):
@@ -62,19 +59,33 @@ def test_saved_images_are_the_8_bit_pixels(tmp_path):
     assert image_name(3) == "0003.png"
 
 
+def blocks(picture, *colours):
+    """How many rectangles of each colour a picture has, at least 20 pixels wide and high."""
+    from scipy.ndimage import find_objects, label
+
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(*picture.size[::-1], 3)
+    found = (find_objects(label((pixels == torch.tensor(colour)).all(-1).numpy())[0]) for colour in colours)
+    return [sum(all(side.stop - side.start >= 20 for side in each) for each in every) for every in found]
+
+
+RED, BLUE, GREEN = (230, 0, 0), (0, 0, 230), (0, 153, 0)
+
+
 @pytest.mark.parametrize(("count", "size"), [(1, (64, 64)), (4, (64, 48)), (16, (64, 64)), (2, (512, 768))])
 def test_grid_shows_every_picture(tmp_path, count, size):
-    grid = draw_grid(report(tmp_path, count, size), tmp_path)
-    pixels = torch.frombuffer(bytearray(grid.tobytes()), dtype=torch.uint8).view(grid.height, grid.width, 3)
-    red = (pixels == torch.tensor([230, 0, 0])).all(-1)
-    blue = (pixels == torch.tensor([0, 0, 230])).all(-1)
+    picture = draw_grid(report(tmp_path, count, size), tmp_path)
     refined = count // 2
-    shown = int(red.sum() + blue.sum()) // (2 * count)
-    assert int(blue.sum()) == refined * shown and int(red.sum()) == (2 * count - refined) * shown
-    # Small pictures are shown enlarged by a whole factor, large ones at 256 pixels.
-    scale = (shown / (size[0] * size[1])) ** 0.5
-    assert scale == pytest.approx(1 / 3, abs=0.01) if size == (512, 768) else scale in (2, 3)
-    assert grid.width < 1800
+    assert blocks(picture, RED, BLUE) == [count, refined] and picture.width < 1800
+
+
+def test_grid_names_pictures_by_their_files_and_has_each_one_s_threshold(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(grid, "report_picture", lambda rows, *_, **options: asked.append((rows, options["names"])))
+    draw_grid(report(tmp_path, 3), tmp_path)
+    ((rows, names),) = asked
+    assert names == ["0000", "0001", "0002"] and [row.threshold for row in rows] == [0.3] * 3
+    assert [row.evaluations for row in rows] == [2, 18, 2]
+    assert all((tmp_path / FINAL_FOLDER / f"{name}.png").is_file() for name in names)
 
 
 def test_grid_says_where_it_stops(tmp_path):
@@ -89,10 +100,9 @@ def test_grid_shows_what_images_are_made_from(tmp_path, made_from):
     given = {name: torch.tensor([0, 1, 0]).view(3, 1, 1).expand(3, 64, 64) * 0.6 for name in made_from}
     for i in range(2):
         save_images(tmp_path, i, *torch.zeros(2, 3, 64, 64), **given)
-    grid = draw_grid(made, tmp_path)
-    green = sum(n for n, colour in grid.getcolors(1 << 24) if colour == (0, 153, 0))
-    assert green % (2 * 64 * 64 * len(made_from)) == 0 < green
-    assert not sum(n for n, colour in plain.getcolors(1 << 24) if colour == (0, 153, 0)) and grid.width < 1800
+    picture = draw_grid(made, tmp_path)
+    assert blocks(picture, GREEN) == [2 * len(made_from)] and blocks(plain, GREEN) == [0]
+    assert picture.width == plain.width
 
 
 def test_grid_says_likeness_where_it_was_measured(tmp_path):
@@ -103,6 +113,12 @@ def test_grid_says_likeness_where_it_was_measured(tmp_path):
     assert plain.height < one.height and one.size == other.size and one.tobytes() != other.tobytes()
     again = replace(kept, likeness_after=0.5), first[1]  # an image that was kept is the student's
     assert draw_grid(replace(made, images=again), tmp_path).tobytes() == one.tobytes()
+
+
+def test_grid_draws_the_calibration(tmp_path):
+    made = report(tmp_path, 2)
+    table = tuple((k / 100, float(k)) for k in range(101))
+    assert draw_grid(made, tmp_path, table).tobytes() != draw_grid(made, tmp_path).tobytes()
 
 
 def test_evaluations_under_a_controlnet_say_what_is_not_counted(tmp_path):

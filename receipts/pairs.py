@@ -1,0 +1,140 @@
+"""The images that the teacher redid, large: before and after, with their scores on a bar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from PIL import Image, ImageDraw
+
+from ..lettering import length, shortened, wrapped, write
+from ..samplers.decisions import REDONE, REVERTED
+from .bars import RADIUS, Mark, number
+from .looks import Look
+from .page import CARD, GAP, LINE, NARROWEST, PAD, SMALL, TEXT, Page, beside, lines, stacked, tries_text
+from .receipt import Row
+from .thumbnails import paste
+
+ARROW, FRAME = 34, 5  # the room between before and after; of the frame around the one that stays
+NOT_SHOWN = "what the teacher made is not at hand"
+WORDS = {REVERTED: "put back"}
+
+
+def arranged(count: int, given: bool) -> tuple[int, int]:
+    """How many cards are in a strip, and their width; ``given``: they have pictures that others are made from."""
+    if given:
+        return math.ceil(math.sqrt(count / 2)), NARROWEST
+    return (1, NARROWEST) if count < 4 else (math.ceil(math.sqrt(count)), CARD)
+
+
+def pairs(page: Page, places: Sequence[int], prompts: dict[str, str]) -> Iterator[Image.Image]:
+    """Strips of cards for the rows at these places; each of the prompts is written on the first that has it."""
+    columns, width = arranged(len(places), bool(page.rows[0].given))
+    make = _wide if len(places) in (2, 3) and not page.rows[0].given else _tall
+    first: dict[str, int] = {}
+    cards = []
+    for place in places:
+        prompt = page.rows[place].prompt
+        text = f"prompt: as {page.names[first[prompt]]}" if prompt in first else prompts.get(prompt, "")
+        if text:
+            first.setdefault(prompt, place)
+        cards.append(make(page, place, text, width - 2 * PAD))
+    for start in range(0, len(places), columns):
+        strip = cards[start : start + columns]
+        yield beside(strip, page.look.page, GAP, fill=page.look.card)
+
+
+def _tall(page: Page, place: int, text: str, width: int) -> Image.Image:
+    """The pictures over all that is said of them."""
+    row, look = page.rows[place], page.look
+    marks = _marks(row, look)
+    said = [page.axis.bar(marks, row.threshold, width), lines([text], SMALL, width, look.ink, look.card)]
+    pictures = [_pictures(page, row, width), _labels(page, row, marks, width)]
+    return stacked([_title(page, place, width), *pictures, *said], look.card, PAD, 8)
+
+
+def _wide(page: Page, place: int, text: str, width: int) -> Image.Image:
+    """The pictures beside what is said of them."""
+    row, look = page.rows[place], page.look
+    marks = _marks(row, look)
+    left, right = round(0.66 * width), width - round(0.66 * width) - GAP
+    pictures = stacked([_pictures(page, row, left), _labels(page, row, marks, left)], look.card, 0, 8)
+    said = [page.axis.bar(marks, row.threshold, right), lines([text], SMALL, right, look.ink, look.card, most=4)]
+    return stacked(
+        [beside([pictures, stacked([_title(page, place, right), *said], look.card, 0, 8)], look.card, GAP)],
+        look.card,
+        PAD,
+        0,
+    )
+
+
+def _marks(row: Row, look: Look) -> list[Mark]:
+    """The student's score and, where it is known, the teacher's."""
+    marks = [Mark(row.score, look.ink, False)]
+    if row.score_after is not None:
+        marks.append(Mark(row.score_after, look.decisions[row.decision], True))
+    return marks
+
+
+def _title(page: Page, place: int, width: int) -> Image.Image:
+    row, look = page.rows[place], page.look
+    title = Image.new("RGB", (width, TEXT + LINE + 8), look.card)
+    write(title, (0, 0), page.names[place], TEXT, look.ink)
+    write(title, (width, 0), WORDS.get(row.decision, row.decision), TEXT, look.decisions[row.decision], "ra")
+    write(title, (0, TEXT + 8), shortened(_cost(row), SMALL, width), SMALL, look.faint)
+    return title
+
+
+def _cost(row: Row) -> str:
+    words = "cost not known" if row.evaluations is None else f"{row.evaluations} evaluations"
+    if row.decision == REDONE and row.evaluations == 0:
+        words = "by a later node"
+    return words if row.tries is None else f"{words}, {tries_text(row.tries)}"
+
+
+def _slots(page: Page, row: Row, width: int) -> list[tuple[int, int]]:
+    """Left and right of the place of each of a row's pictures, of which the last two are before and after."""
+    count = len(row.given) + 2
+    slot = (width - 2 * FRAME - ARROW - GAP * len(row.given)) // count
+    lefts = [FRAME + place * (slot + GAP) for place in range(count - 1)]
+    return [(left, left + slot) for left in [*lefts, lefts[-1] + slot + ARROW]]
+
+
+def _pictures(page: Page, row: Row, width: int) -> Image.Image:
+    look, colour = page.look, page.look.decisions[row.decision]
+    slots = _slots(page, row, width)
+    height = round((slots[0][1] - slots[0][0]) * page.shape)
+    strip = Image.new("RGB", (width, height + 2 * FRAME), look.card)
+    draw = ImageDraw.Draw(strip)
+    back = row.decision == REVERTED
+    images = [image for _, image in row.given] + [row.before, row.teacher if back else row.after]
+    for (left, right), image in zip(slots, images, strict=True):
+        if image is None:
+            for place, line in enumerate(wrapped(NOT_SHOWN, SMALL, right - left, 4)):
+                write(strip, (left, FRAME + place * LINE), line, SMALL, look.faint)
+        else:
+            paste(strip, image, (left, FRAME, right, FRAME + height))
+    left, right = slots[-2 if back else -1]
+    draw.rectangle((left - FRAME, 0, right + FRAME - 1, height + 2 * FRAME - 1), None, colour, FRAME - 1)
+    middle, centre, size = (slots[-2][1] + slots[-1][0]) / 2, strip.height / 2, -8 if back else 8
+    draw.polygon([(middle - size, centre - 10), (middle + size, centre), (middle - size, centre + 10)], colour)
+    return strip
+
+
+def _labels(page: Page, row: Row, marks: Sequence[Mark], width: int) -> Image.Image:
+    """Below each picture what it is, with its mark on the bar and its score, and how alike it is to its source."""
+    look = page.look
+    middles = [sum(slot) / 2 for slot in _slots(page, row, width)]
+    labels = Image.new("RGB", (width, LINE * (1 if row.likeness is None else 2)), look.card)
+    for middle, (name, _) in zip(middles, row.given, strict=False):
+        write(labels, (middle, 0), name, SMALL, look.faint, "ma")
+    made = "redone" if row.decision == REDONE else "teacher"  # by whom is not known
+    for middle, word, mark in zip(middles[-2:], ("student", made), [*marks, None][:2], strict=True):
+        said = word if mark is None else f"{word} {number(mark.score)}"
+        write(labels, (middle + (0 if mark is None else RADIUS + 3), 0), said, SMALL, look.ink, "ma")
+        if mark is not None:
+            mark.draw(labels, middle - length(said, SMALL) / 2 - 5, 0.6 * SMALL, look.card)
+    for middle, value in zip(middles[-2:], (row.likeness, row.likeness_after), strict=True):
+        if value is not None:
+            write(labels, (middle, LINE), f"likeness {number(value)}", SMALL, look.ink, "ma")
+    return labels

@@ -1,0 +1,267 @@
+"""The panel in a browser, as a user has it. UNDERSTUDY_SCREENSHOTS names a folder for what it looked like."""
+
+import copy
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from understudy.a1111 import words
+from understudy.a1111.choices import BUDGET, PERCENTILE, RULES, SCORE, USES, WORST
+
+from ..host.environment import PACK
+from ..host.server import place
+from .test_panel import student_file
+from .test_txt2img import ORACLE
+
+SECONDS = 60
+TEXT = (
+    "a red star above a blue circle\nNegative prompt: blur\n"
+    "Steps: 2, Sampler: Euler, Schedule type: Automatic, CFG scale: 1.5, Seed: 1, Size: 64x64, Batch size: 4, "
+    f"Understudy: True, Understudy oracle: {ORACLE}, Understudy rule: worst share of the job, Understudy share: 50, "
+    'Understudy takes off: "<lora:*lcm*>, 水彩: \\"x\\"", Understudy teacher steps: 3, Understudy teacher CFG: 3, '
+    "Understudy teacher sampler: Euler, Understudy noise: 0.55, Understudy keeps the better: False, "
+    "Understudy saves student pictures: True"
+)
+RULE_WIDGETS = sorted(set().union(*USES.values()))
+
+
+class Page:
+    """The txt2img tab. Names are those of the panel's widgets."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def js(self, code: str, *values):
+        return self.driver.execute_script(code, *values)
+
+    def until(self, what: str, code: str, *values):
+        """Waits until the JavaScript expression is true, and gives its value."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            if found := self.js(f"return {code}", *values):
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"{what} did not come within {SECONDS} s")
+
+    def open(self, url: str):
+        self.driver.get(url)
+        self.until("the panel", "document.getElementById('txt2img_understudy_panel-visible-checkbox') !== null")
+
+    def click(self, selector: str):
+        self.js("document.querySelector(arguments[0]).click()", selector)
+
+    def write(self, selector: str, text: str):
+        """Into one of the host's text fields, with the event that it listens to."""
+        code = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; updateInput(e)"
+        self.js(code, selector, text)
+
+    def paste(self, text: str):
+        self.write("#txt2img_prompt textarea", text)
+        self.click("#paste")
+
+    def value(self, name: str):
+        code = "const e = document.querySelector(`#txt2img_understudy_${arguments[0]} input, "
+        code += "#txt2img_understudy_${arguments[0]} textarea`); return e.type === 'checkbox' ? e.checked : e.value"
+        return self.js(code, name)
+
+    def seen(self) -> set[str]:
+        """Those of the rules' widgets that are shown."""
+        code = "return arguments[0].filter(n => document.querySelector(`#txt2img_understudy_${n}`)?.offsetParent)"
+        return set(self.js(code, RULE_WIDGETS))
+
+    def choose(self, rule: str):
+        code = "[...document.querySelectorAll('#txt2img_understudy_rule label')]"
+        self.js(f"{code}.find(label => label.innerText.trim() === arguments[0]).click()", rule)
+
+    def text(self, selector: str) -> str:
+        return self.js("return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector)
+
+    def settled(self, what: str, selector: str, words: str) -> str:
+        self.until(what, "document.querySelector(arguments[0])?.innerText.includes(arguments[1])", selector, words)
+        return self.text(selector)
+
+    def shot(self, name: str, width: int = 1366, height: int = 768):
+        folder = os.environ.get("UNDERSTUDY_SCREENSHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.driver.set_window_size(width, height)
+            time.sleep(0.5)
+            self.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
+            self.driver.set_window_size(1366, 768)
+
+
+def chromium():
+    """A driver, or a reason why there is none."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (browser and driver):
+        return "there is no Chromium with its chromedriver here (Debian: chromium-driver)"
+    try:
+        from selenium import webdriver
+    except ImportError:
+        return "selenium is not installed (pip install -e '.[test]')"
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    alone = ("no-proxy-server", "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")  # fonts are asked for outside
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1366,768", "lang=en", *alone):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options, webdriver.ChromeService(driver))
+
+
+@pytest.fixture(scope="module")
+def webui(a1111, tmp_path_factory):
+    """A second server, with its page, that has the first one's models."""
+    base = tmp_path_factory.mktemp("page")
+    for name in ("models", "hf"):
+        place(a1111.base / name, base / name)
+    (base / "extensions").mkdir()
+    place(PACK, base / "extensions" / "understudy-nodes")
+    server = copy.copy(a1111)
+    server.base, server.log, server.process = base, base / "server.log", None
+    # Its page gets no file from below a folder with a dot at its name's beginning, as the cache is.
+    server.checkout = base / "webui"
+    shutil.copytree(a1111.checkout, server.checkout, symlinks=True, copy_function=linked)
+    server.start()
+    yield server
+    server.stop()
+
+
+def linked(source: str, target: str):
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
+
+
+@pytest.fixture(scope="module")
+def page(request):
+    driver = chromium()
+    if isinstance(driver, str):
+        if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
+            pytest.fail(driver, pytrace=False)
+        pytest.skip(driver)
+    page = Page(driver)
+    try:
+        page.open(f"http://127.0.0.1:{request.getfixturevalue('webui').port}/")
+        yield page
+    finally:
+        driver.quit()
+
+
+def test_the_panel_opens_and_every_widget_says_what_it_does(page):
+    assert page.value("panel-checkbox") is False and not page.seen()
+    page.shot("closed")
+    page.click("#txt2img_understudy_panel .label-wrap")
+    page.until("the open panel", "document.querySelector('#txt2img_understudy_oracle').offsetParent")
+    assert page.value("panel-checkbox") is True
+    titles = "arguments[0].map(n => document.querySelector(`#txt2img_understudy_${n}`)?.title)"
+    assert page.js(f"return {titles}", list(words.WIDGETS)) == [tooltip for _, tooltip in words.WIDGETS.values()]
+    assert page.text("#txt2img_understudy_last_job") == ""
+    page.shot("open")
+    page.shot("narrow", 520, 1400)
+
+
+def test_a_rule_shows_its_own_widgets_and_no_others(page):
+    assert page.seen() == USES[WORST]
+    for rule in (SCORE, PERCENTILE, BUDGET, WORST):
+        page.choose(rule)
+        page.until(rule, "document.querySelectorAll('#txt2img_understudy_rule input:checked').length === 1")
+        end = time.monotonic() + 10
+        while page.seen() != USES[rule] and time.monotonic() < end:
+            time.sleep(0.1)
+        assert page.seen() == USES[rule]
+        page.shot(f"rule {rule}")
+
+
+def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what_was_done(page, webui):
+    page.paste(TEXT)
+    page.until(
+        "the pasted oracle", "document.querySelector('#txt2img_understudy_oracle input').value === arguments[0]", ORACLE
+    )
+    found = {name: page.value(name) for name in ("share", "steps", "sampler", "noise", "keep_better", "save_student")}
+    assert found == {
+        "share": "50",
+        "steps": "3",
+        "sampler": "Euler",
+        "noise": "0.55",
+        "keep_better": False,
+        "save_student": True,
+    }
+    assert page.value("remove") == '<lora:*lcm*>, 水彩: "x"'
+    page.click("#txt2img_generate")
+    page.settled("the last job", "#txt2img_understudy_last_job", "redone")
+    assert page.text("#txt2img_understudy_last_job") == "Last job: 4 scored, 2 redone"
+    pictures = page.js("return document.querySelectorAll('#txt2img_gallery .thumbnail-item img').length")
+    assert pictures >= 5, "four pictures and their grid"
+    text = page.text("#html_info_txt2img")
+    assert "Understudy share: 50" in text and f"Understudy oracle: {ORACLE}" in text
+    page.shot("made", 1366, 1400)
+
+
+def test_a_text_that_says_nothing_of_us_turns_the_panel_off(page):
+    page.paste("a cat\nSteps: 2, Sampler: Euler, CFG scale: 1.5, Seed: 1, Size: 64x64")
+    page.until("the closed panel", "!document.querySelector('#txt2img_understudy_oracle').offsetParent")
+    assert page.value("panel-checkbox") is False
+
+
+def test_a_students_own_settings_are_filled_in(page, webui):
+    student_file(webui.base / "models" / "Lora" / "mine.safetensors", teacher_file="student.safetensors")
+    webui.post("/sdapi/v1/refresh-loras", {})
+    page.paste(TEXT)
+    page.until("the open panel", "document.querySelector('#txt2img_understudy_settings').offsetParent")
+    page.write("#txt2img_prompt textarea", "a cat <lora:mine:1>")
+    page.click("#txt2img_understudy_settings")
+    said = page.settled("what was filled in", "#txt2img_understudy_settings_said", "mine.safetensors")
+    assert "LCM, SGM Uniform, 4 steps, CFG 1" in said and "But" not in said
+    values = "arguments[0].map(n => document.querySelector(`#txt2img_${n} input`).value)"
+    assert page.js(f"return {values}", ["steps", "cfg_scale", "sampling", "scheduler"]) == [
+        "4",
+        "1",
+        "LCM",
+        "SGM Uniform",
+    ]
+    assert page.value("remove").endswith(",<lora:mine:*>") and page.value("teacher") == "same checkpoint"
+    page.shot("settings", 1366, 1400)
+
+
+def test_a_new_file_is_listed_after_a_refresh_and_a_failed_download_says_why(page, webui):
+    folder = webui.base / "models" / "oracles"
+    shutil.copyfile(folder / ORACLE, folder / "another.safetensors")
+    page.click("#txt2img_understudy_refresh")
+    time.sleep(1)
+    page.click("#txt2img_understudy_oracle input")
+    page.js("document.querySelector('#txt2img_understudy_oracle input').focus()")
+    page.until("the new oracle", "document.querySelector('#txt2img_understudy_oracle').innerText.includes('another')")
+    page.click("#txt2img_understudy_open_download")
+    page.until("the list of published ones", "document.querySelector('#txt2img_understudy_download').offsetParent")
+    page.click("#txt2img_understudy_download")
+    page.settled("the advice", "#txt2img_understudy_download_said", "Choose which oracle to fetch first.")
+    page.shot("download", 1366, 1400)
+
+
+def test_the_languages_reach_labels_tooltips_and_rules(page):
+    texts = json.loads((PACK / "localizations" / "zh_CN.json").read_text(encoding="utf-8"))
+    outside = page.js(
+        "return gradio_config.components.filter(c => !(c.props.elem_id ?? '').includes('understudy')).flatMap("
+        "c => [c.props.label, c.props.webui_tooltip, ...(c.type === 'button' ? [c.props.value] : [])])"
+    )
+    assert not texts.keys() & {*filter(None, outside)}, "a label of the host would be translated by us"
+    page.js("window.localization = arguments[0]; localizeWholePage()", texts)
+    label, tooltip = words.WIDGETS["noise"]
+    assert texts[label] in page.text("#txt2img_understudy_noise")
+    assert page.js("return document.querySelector('#txt2img_understudy_noise').title") == texts[tooltip]
+    assert all(texts[rule] in page.text("#txt2img_understudy_rule") for rule in RULES)
+    page.shot("zh_CN", 1366, 1400)
+    page.shot("zh_CN narrow", 520, 1600)
+
+
+def test_the_page_has_each_id_once_and_no_error_of_ours(page):
+    ids = page.js("return [...document.querySelectorAll('[id*=understudy]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    errors = [entry for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
+    ours = [entry["message"] for entry in errors if "net::ERR" not in entry["message"]]
+    assert not ours, ours

@@ -1,0 +1,54 @@
+"""Display names: short, told apart, and never cut off in a node that has its default width."""
+
+import pytest
+from understudy.nodes import CLASSES
+
+NODES = [name for names in CLASSES.values() for name in names]
+WIDGETS = {"COMBO", "STRING", "INT", "FLOAT", "BOOLEAN"}
+# Widths of letters in the front end's font, Inter, in thousandths of its size.
+SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ()_"
+THOUSANDTHS = """
+562 612 571 612 583 370 613 591 242 242 549 242 876 591 600 612 612 376 528 327 591 562 818 546 562 552
+690 654 730 722 601 590 746 743 269 571 672 565 903 753 765 639 765 644 642 646 744 690 985 682 679 629
+281 365 365 456
+"""
+LETTERS = dict(zip(SIGNS, map(int, THOUSANDTHS.split()), strict=True))
+
+
+def width(text, size):
+    return size * sum(LETTERS[sign] for sign in text) / 1000
+
+
+def room(schema):
+    """What a node's title has on the classic canvas of the front ends 1.35.9 and 1.49.6, in pixels: a new node is as
+    wide as its title or its sockets need, with widgets 60 more, of which a margin of 60 is no title's."""
+    widgets = [each for each in schema.inputs if each.type in WIDGETS and not each.force_input]
+    left = max([width(each.id, 12) for each in schema.inputs if each not in widgets], default=0)
+    right = max([width(each.display_name, 12) for each in schema.outputs], default=0)
+    sockets = left + right + 45
+    wide = max(30 + width(schema.display_name, 14) + 10, sockets, 210 if widgets else 140)
+    return wide + (60 if widgets else 0) - 60
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_name_is_short_and_says_the_pack_s_only_on_the_badge(schema_of, node):
+    name = schema_of(node).display_name
+    assert "understudy" not in name.lower()
+    assert len(name) <= 26 and name[0].isupper() and len(name.split()) > 1, "one word is another pack's, too"
+
+
+def test_no_two_names_are_alike(schema_of):
+    names = [schema_of(node).display_name.lower() for node in NODES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_name_is_not_cut_off_at_the_default_width(schema_of, node):
+    schema = schema_of(node)
+    assert width(schema.display_name, 14) <= room(schema)
+
+
+def test_a_name_without_room_is_seen(schema_of):
+    merge = schema_of("UnderstudyMerge")
+    merge.outputs[0].display_name = "images"
+    assert width(merge.display_name, 14) > room(merge)

@@ -1,0 +1,44 @@
+"""The house's rooms: who imports whom, by CONTRIBUTING's table."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).parents[1]
+EVERYBODYS = {"files", "lettering"}
+
+
+def table():
+    """{room: the rooms that it may use}"""
+    text = (PACK / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \| .+ \| (.+) \|$", text, flags=re.MULTILINE)
+    rooms = [room for room, _ in rows]
+    return {room: {name for name in rooms if re.search(rf"\b{name}\b", uses)} | EVERYBODYS for room, uses in rows}
+
+
+def imported(room):
+    """{another room: a file that imports from it}"""
+    found = {}
+    for file in sorted((PACK / room).rglob("*.py")):
+        place = file.relative_to(PACK).parent.parts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = place[: len(place) - node.level + 1]
+                ends = [node.module] if node.module else [name.name for name in node.names]
+                for end in ends:
+                    other = (*base, *end.split("."))[0]
+                    if other != room:
+                        found.setdefault(other, file.name)
+    return found
+
+
+@pytest.mark.parametrize("room", table())
+def test_a_room_uses_only_those_that_its_row_names(room):
+    assert {other: file for other, file in imported(room).items() if other not in table()[room]} == {}
+
+
+def test_each_package_at_the_root_has_its_row():
+    rooms = {path.parent.name for path in PACK.glob("*/__init__.py")} - {"tests", "bench"}
+    assert rooms == set(table())
