@@ -2,7 +2,7 @@
 
 import pytest
 
-from .jobs import EVERY, asked, close, hold, primed, source, up_to_the_first
+from .jobs import EVERY, RISING, SMALL, asked, close, hold, primed, source, up_to_the_first
 from .server import encoded
 
 TABS = {"txt2img": {}, "img2img": {"init_images": [encoded(source(1))], "denoising_strength": 0.7}}
@@ -12,7 +12,7 @@ MAPS = {"txt2img": 1, "img2img": 0}  # what the stand-in adds to the gallery
 def make(a1111, tab: str, *args, unit: dict | None = None, **changes):
     primed(a1111)
     units = {"alwayson_scripts": {"controlnet": {"args": [unit]}}} if unit else {}
-    return a1111.make(*args, tab=tab, **TABS[tab], batch_size=1, n_iter=2, **units, **changes)
+    return a1111.make(*args, tab=tab, **TABS[tab], **SMALL, **RISING, **units, **changes)
 
 
 def on(**more) -> dict:

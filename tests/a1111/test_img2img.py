@@ -2,13 +2,13 @@
 
 import pytest
 
-from .jobs import EVERY, asked, close, hold, primed, source, up_to_the_first
+from .jobs import EVERY, RISING, SMALL, asked, close, hold, primed, source, up_to_the_first
 from .server import encoded
 
 
 def remake(a1111, *args, **changes):
     primed(a1111)
-    body = {"init_images": [encoded(source(1))], "denoising_strength": 0.7, "batch_size": 2, **changes}
+    body = {"init_images": [encoded(source(1))], "denoising_strength": 0.7, "batch_size": 2, **SMALL, **changes}
     return a1111.make(*args, tab="img2img", **body)
 
 
@@ -33,12 +33,11 @@ def test_the_worst_is_redone_by_itself_and_the_other_is_that_without_us(a1111, p
 
 
 def test_batch_by_batch_the_next_one_is_as_without_us(a1111):
-    job = {"batch_size": 1, "n_iter": 2}
-    plain, every = remake(a1111, **job), remake(a1111, *asked(**EVERY), **job)
-    made = remake(a1111, *asked(**up_to_the_first(every)), **job)
+    plain, every = remake(a1111, **RISING), remake(a1111, *asked(**EVERY), **RISING)
+    made = remake(a1111, *asked(**up_to_the_first(every)), **RISING)
     assert made.said("decision") == ["redone", "kept"]
     hold(made, plain, every)
-    at_the_end = remake(a1111, *asked(share=100.0), **job)
+    at_the_end = remake(a1111, *asked(share=100.0), **RISING)
     assert all(close(*pair) for pair in zip(at_the_end.pixels, every.pixels, strict=True))
 
 
@@ -48,7 +47,7 @@ def test_another_checkpoint_reads_each_picture_by_its_own_seed(a1111, plain, eve
     assert not any(close(*pair) for pair in zip(other.pixels, every.pixels, strict=True))
 
 
-@pytest.mark.parametrize(("size", "mode"), [((96, 80), 1), ((32, 32), 3)], ids=["cropped", "upscaled as a latent"])
+@pytest.mark.parametrize(("size", "mode"), [((48, 40), 1), ((16, 16), 3)], ids=["cropped", "upscaled as a latent"])
 def test_a_source_of_another_size_is_resized_as_in_the_job(a1111, size, mode):
     made = remake(a1111, *asked(**EVERY), init_images=[encoded(source(1, size))], resize_mode=mode, batch_size=1)
-    assert made.images[0].size == (64, 64) and made.said("decision") == ["redone"]
+    assert made.images[0].size == (32, 32) and made.said("decision") == ["redone"]

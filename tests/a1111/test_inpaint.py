@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
-from .jobs import EVERY, asked, hold, primed, source
+from .jobs import EVERY, SMALL, asked, hold, primed, source
 from .server import encoded
 
 
@@ -13,16 +13,17 @@ def mask_of(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Imag
     return mask
 
 
-SIZES = {"whole picture": (64, 64), "only masked": (160, 128)}
+SIZES = {"whole picture": (32, 32), "only masked": (80, 64)}
 MASKS = {
-    "whole picture": mask_of((64, 64), (8, 8, 39, 55)),
-    "only masked": mask_of((160, 128), (48, 40, 71, 63)),  # worked on at 64 by 64, put back at its own size
+    "whole picture": mask_of((32, 32), (4, 4, 19, 27)),
+    "only masked": mask_of((80, 64), (24, 20, 35, 31)),  # worked on at 32 by 32, put back at its own size
 }
-WHOLE = {"mask_blur": 0, "inpaint_full_res": False, "inpainting_fill": 1, "denoising_strength": 0.8, "batch_size": 2}
+WHOLE = {"mask_blur": 0, "inpaint_full_res": False, "inpainting_fill": 1, "denoising_strength": 0.8}
+WHOLE |= {**SMALL, "batch_size": 2}
 JOBS = {
     area: {**WHOLE, "init_images": [encoded(source(1, SIZES[area]))], "mask": encoded(MASKS[area])} for area in SIZES
 }
-JOBS["only masked"] |= {"inpaint_full_res": True, "inpaint_full_res_padding": 4}
+JOBS["only masked"] |= {"inpaint_full_res": True, "inpaint_full_res_padding": 2}
 WHOLE = JOBS["whole picture"]
 
 

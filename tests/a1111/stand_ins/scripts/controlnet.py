@@ -37,7 +37,7 @@ class Holds(ControlNet):
             plain, strength = self.network.forward, 1 + unit["weight"]
             assert "forward" not in vars(self.network), "held twice"
             self.network.forward = lambda *args, **named: plain(*args, **named) * strength
-            self.maps.append(Image.new("RGB", (8, 8)))
+            self.maps = [Image.new("RGB", (8, 8))]
 
     def postprocess(self, p, processed, unit):
         if self.network is not None:
