@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from understudy.a1111 import axes
 from understudy.a1111.choices import Choices, RefusedChoice
+from understudy.a1111.job import begin
 
 from .server import Refused
 from .test_txt2img import ORACLE, asked
@@ -104,6 +105,13 @@ def test_axes_are_added_once_and_only_where_there_is_a_plot(monkeypatch):
     axes.add()
     labels = [option.label for option in plot.axis_options]
     assert len(labels) == len(set(labels)) == 6 and labels[0] == "Nothing"
+
+
+def test_a_cell_says_nothing_of_the_one_before_it():
+    shared = {"Understudy": "True", "Understudy score": lambda *_: "1", "Schedule type": "Karras"}
+    p = SimpleNamespace(extra_generation_params=shared)
+    assert begin(p, [False]) is None
+    assert p.extra_generation_params == {"Schedule type": "Karras"} and len(shared) == 3
 
 
 def p_with(*values, **changes):
