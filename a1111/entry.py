@@ -17,10 +17,11 @@ from .sources import Picture
 class Entry:
     """A picture of the job, and what became of it.
 
-    teacher: the teacher's pixels [3, H, W] in [0, 1] that took its place; without: what that had not. evaluations: the
-    networks', all tries together, None where they are not known; by_teacher: those of the teacher among them. tries:
-    how many students it was chosen from, the first of which had first_seed. image: the host's own object, once it is
-    made; place: which of the job's pictures that was; file: where the host saved it.
+    teacher: the teacher's pixels [3, H, W] in [0, 1] that took its place; put_back: those that did not, the student's
+    being better; without: what the teacher had not. evaluations: the networks', all tries together, None where they are
+    not known; by_teacher: those of the teacher among them. tries: how many students it was chosen from, the first of
+    which had first_seed. image: the host's own object, once it is made; place: which of the job's pictures that was;
+    file: where the host saved it.
     """
 
     picture: Picture
@@ -29,6 +30,7 @@ class Entry:
     sigma: float | None = None
     without: str = ""
     teacher: torch.Tensor | None = None
+    put_back: torch.Tensor | None = None
     evaluations: float | None = None
     by_teacher: float | None = 0
     tries: int = 1
@@ -58,4 +60,5 @@ class Entry:
 
     def release(self) -> None:
         """Let go of what is large; its text may still be asked for."""
-        self.picture.pixels = self.picture.latent = self.picture.frame = self.image = self.teacher = None
+        self.picture.pixels = self.picture.latent = self.picture.frame = None
+        self.image = self.teacher = self.put_back = None

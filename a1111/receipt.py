@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..oracles.threshold import Threshold
 from ..receipts.cards import report_picture
-from ..receipts.receipt import Row, threshold_lines
+from ..receipts.receipt import Receipt, Row, headline, threshold_lines
 from ..samplers import decisions
 from . import infotext
 from .entry import Entry
@@ -17,8 +17,11 @@ WORDS = {decisions.REDONE: decisions.REDONE, infotext.REVERTED: decisions.REVERT
 def receipt_of(entries: Sequence[Entry], threshold: Threshold):
     """The picture; pictures without a score are counted, and not shown."""
     scored = [entry for entry in entries if entry.scored]
-    rows = [_row(entry) for entry in scored]
-    return report_picture(rows, [*_lines(entries, scored, rows, threshold)])
+    cut = threshold.cut([entry.picture.score for entry in scored])
+    rows = [_row(entry, cut) for entry in scored]
+    asked = tuple(decisions.KEPT if entry.decision not in WORDS else decisions.REDONE for entry in scored)
+    first = headline(rows, [Receipt(asked, tuple(row.evaluations for row in rows))])
+    return report_picture(rows, [first, *_lines(entries, scored, rows, threshold)], threshold.distribution)
 
 
 def show_receipt(p, processed, entries: Sequence[Entry], threshold: Threshold, files) -> None:
@@ -35,17 +38,21 @@ def show_receipt(p, processed, entries: Sequence[Entry], threshold: Threshold, f
     processed.infotexts.append(text)
 
 
-def _row(entry: Entry) -> Row:
+def _row(entry: Entry, cut: float | None) -> Row:
     before = entry.picture.pixels.permute(1, 2, 0)
-    after = before if entry.teacher is None else entry.teacher.permute(1, 2, 0)
+    made = entry.put_back if entry.teacher is None else entry.teacher
+    teacher = None if made is None else made.permute(1, 2, 0)
     return Row(
         before=before,
-        after=after,
+        after=before if entry.teacher is None else teacher,
         decision=WORDS.get(entry.decision, decisions.KEPT),
         score=entry.picture.score,
         score_after=entry.score_after,
         evaluations=entry.by_teacher,
         prompt=entry.picture.prompt,
+        threshold=cut,
+        teacher=teacher,
+        tries=entry.tries,
     )
 
 

@@ -61,6 +61,8 @@ class Teacher:
             if better:
                 entry.teacher = pixels
                 yield entry
+            elif self.choices.receipt:
+                entry.put_back = pixels
 
     def _announce(self) -> None:
         """What another checkpoint costs, once a job."""
