@@ -52,7 +52,7 @@ def _row(entry: Entry, cut: float | None) -> Row:
         prompt=entry.picture.prompt,
         threshold=cut,
         teacher=teacher,
-        tries=entry.tries,
+        tries=entry.tries if entry.tries > 1 else None,
     )
 
 
