@@ -143,8 +143,8 @@ def shown_pass(steps: int, text: str, batches: int = 1) -> Iterator[None]:
     try:
         yield
     finally:  # a pass that failed is over as well
-        state.job_no, state.sampling_step = done, 0
         state.textinfo, state.job = before
+        state.job_no, state.sampling_step = done, 0
 
 
 @contextmanager
