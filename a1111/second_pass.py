@@ -35,7 +35,6 @@ class Redone(NamedTuple):
 def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     """The pictures after the teacher, in one pass. p: the student's processing. Raises NotRedone."""
     from modules import processing
-    from modules.shared import opts
 
     if stopped := host.interrupted():
         raise NotRedone(stopped)
@@ -46,7 +45,6 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     script, failed = control.script_of(p), set()
     q = teacher_pass(p, choices, pictures, same)
     counted = count_for(q)
-    unset = [name for name in q.override_settings if name not in opts.data]
     text = f"Understudy: the teacher redoes {trouble.pictures(len(pictures))}"
     undisturbed = host.undisturbed(q.override_settings)
     with host.shown_pass(choices.steps, text, q.n_iter), undisturbed, control.set_aside(p, script):
@@ -57,8 +55,6 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
                 processed = processing.process_images(q)
         finally:
             q.close()
-            for name in unset:  # the host puts back only what was set, and a user may never have set it
-                opts.data.pop(name, None)
             with as_not_redone(lambda: "loading the student's checkpoint again"):
                 if not same:
                     host.load_chosen_checkpoint(broken=not q.begun)
