@@ -30,6 +30,8 @@ def test_off_is_the_same_to_the_bit_as_without_us(a1111, plain):
 def test_the_worst_is_redone_by_itself_and_the_other_is_that_without_us(a1111, plain, every):
     assert every.said("decision") == ["redone"] * 2
     hold(remake(a1111, *asked()), plain, every)
+    options = a1111.get("/sdapi/v1/options")
+    assert not options["img2img_fix_steps"]  # the pass sets it; the host's default, which no file of settings holds
 
 
 def test_batch_by_batch_the_next_one_is_as_without_us(a1111):

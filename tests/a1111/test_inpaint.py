@@ -92,6 +92,9 @@ def test_masks_and_composites_are_no_pictures_and_composites_are_of_the_new_ones
     assert at_the_end.grid.tobytes() == by_batch.grid.tobytes()
     for text, image in zip(at_the_end.texts, at_the_end.images[::3], strict=True):
         assert image.info["parameters"] == text
+    # The host keeps what a request overrides and its file of settings does not hold: off again, for what follows.
+    off = dict.fromkeys(extras["override_settings"], False)
+    assert len(inpaint(a1111, **{**job, "override_settings": off}).images) == 2
 
 
 def test_the_hosts_own_colour_correction_is_the_teachers_as_well(a1111):
@@ -101,7 +104,8 @@ def test_the_hosts_own_colour_correction_is_the_teachers_as_well(a1111):
     corrected = {**job, "override_settings": {"img2img_color_correction": True}}
     at_the_end, by_batch = (inpaint(a1111, *asked(**rule), **corrected) for rule in ({"share": 100.0}, EVERY))
     assert at_the_end.pixels == by_batch.pixels and at_the_end.said("decision") == ["redone"] * 2
-    assert inpaint(a1111, *asked(**EVERY), **job).pixels != at_the_end.pixels
+    without = {**job, "override_settings": {"img2img_color_correction": False}}
+    assert inpaint(a1111, *asked(**EVERY), **without).pixels != at_the_end.pixels
 
 
 def test_soft_inpainting_is_left_to_the_student_and_said(a1111):
