@@ -19,7 +19,7 @@ for name in sys.stdin.readline().split():
     setattr(host["script_callbacks"], name, lambda callback: None)
 host["script_callbacks"].on_before_ui = callbacks.append
 host["script_callbacks"].on_app_started = callbacks.append
-host["scripts"].Script, host["scripts"].AlwaysVisible = object, object()
+host["scripts"].Script, host["scripts"].AlwaysVisible, host["scripts"].scripts_data = object, object(), []
 sys.modules["modules"] = types.ModuleType("modules")
 for name, module in host.items():
     sys.modules["modules." + name] = module
@@ -41,8 +41,8 @@ script.__file__ = path
 exec(compile(open(path).read(), path, "exec"), script.__dict__)
 names = json.loads(sys.stdin.read())
 before = {name: found(name) for name in names}
-for callback in callbacks:
-    callback(None, None)
+assert callbacks.count(script.leave_path) == 2  # at both events: the others that come then need the whole host
+script.leave_path(None, None)
 ours = script.pack("samplers").__file__
 print(json.dumps([before, {name: found(name) for name in names}, sys.path, ours]))
 """
