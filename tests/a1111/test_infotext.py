@@ -104,12 +104,10 @@ def odd_oracle(webui):
 
 
 def test_a_pictures_text_alone_makes_the_same_job_again(webui, odd_oracle):
-    made = webui.make(
-        *asked(oracle=odd_oracle, remove='<lora:*lcm*>, a "quoted": 词\nline', noise=0.45, share=25.0),
-        prompt='a red star, "quoted": one\n水彩',
-    )
+    odd = asked(oracle=odd_oracle, remove='<lora:*lcm*>, a "quoted": 词\nline', noise=0.45, share=25.0)
+    made = webui.make(*odd, negative_prompt='blur, "quoted": one\n水彩')
     assert made.said("decision").count("redone") == 1
-    again = webui.make(infotext=made.texts[0], prompt=made.info["prompt"])
+    again = webui.make(infotext=made.texts[0])
     assert again.texts == made.texts and again.pixels == made.pixels
 
 
