@@ -10,11 +10,11 @@ from . import infotext, words
 
 def line(job) -> str:
     """HTML, each word in an element of its own, as the host translates whole texts; nothing without a job."""
-    decisions = [entry.decision for batch in job.batches for entry in batch if entry.scored] if job else []
-    if not decisions:
+    made = [entry.decision for batch in job.batches for entry in batch if entry.scored] if job else []
+    if not made:
         return ""
-    kinds = Counter(_kind(decision) for decision in decisions)
-    counts = [(len(decisions), words.SCORED), (kinds[words.REDONE], words.REDONE)]
+    kinds = Counter(_kind(decision) for decision in made)
+    counts = [(len(made), words.SCORED), (kinds[words.REDONE], words.REDONE)]
     counts += [(kinds[word], word) for word in (words.STUDENTS_BETTER, words.NOT_REDONE) if kinds[word]]
     return f"<span>{words.LAST_JOB}</span> " + ", ".join(f"{count} <span>{word}</span>" for count, word in counts)
 

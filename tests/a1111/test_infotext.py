@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 from understudy.a1111 import infotext
 from understudy.a1111.choices import RULES, USES, Choices
+from understudy.samplers import decisions
 
 from .server import value_of
 from .test_txt2img import ORACLE, asked
@@ -86,7 +87,7 @@ def test_a_score_is_a_plain_number_and_keys_are_replaced_in_the_last_line_alone(
     text = f"a cat, Understudy score: 9\nNegative prompt: Understudy decision: none\n{STEPS}"
     once = infotext.with_values(text, {infotext.SCORE: infotext.number(0.83), infotext.DECISION: "not redone: a, b"})
     assert once == f'{text}, Understudy score: 0.83, Understudy decision: "not redone: a, b"'
-    twice = infotext.with_values(once, {infotext.SCORE: "1", infotext.DECISION: infotext.KEPT})
+    twice = infotext.with_values(once, {infotext.SCORE: "1", infotext.DECISION: decisions.KEPT})
     assert twice == f"{text}, Understudy score: 1, Understudy decision: kept"
     assert infotext.with_values("", {infotext.SCORE: "1"}) == "Understudy score: 1"
     assert infotext.with_values("Understudy score: 1, Version: v1", {infotext.SCORE: "2"}).startswith("Version: v1")
@@ -103,12 +104,10 @@ def odd_oracle(webui):
 
 
 def test_a_pictures_text_alone_makes_the_same_job_again(webui, odd_oracle):
-    made = webui.make(
-        *asked(oracle=odd_oracle, remove='<lora:*lcm*>, a "quoted": 词\nline', noise=0.45, share=25.0),
-        prompt='a red star, "quoted": one\n水彩',
-    )
+    odd = asked(oracle=odd_oracle, remove='<lora:*lcm*>, a "quoted": 词\nline', noise=0.45, share=25.0)
+    made = webui.make(*odd, negative_prompt='blur, "quoted": one\n水彩')
     assert made.said("decision").count("redone") == 1
-    again = webui.make(infotext=made.texts[0], prompt=made.info["prompt"])
+    again = webui.make(infotext=made.texts[0])
     assert again.texts == made.texts and again.pixels == made.pixels
 
 

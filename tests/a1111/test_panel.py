@@ -17,6 +17,7 @@ from understudy.a1111.choices import Choices, RefusedChoice
 from understudy.files import save_tensors, sha256
 from understudy.files.student_file import StudentFile
 from understudy.oracles.family import Published
+from understudy.samplers import decisions
 
 LOCALIZATIONS = sorted((Path(__file__).parents[2] / "localizations").glob("*.json"))
 
@@ -43,16 +44,16 @@ def test_each_choice_has_a_label_and_a_tooltip_and_comes_first_to_last(a1111):
 
 
 def test_the_last_job_in_one_line():
-    def job(*decisions):
-        entries = [SimpleNamespace(decision=decision, scored=decision != "nan") for decision in decisions]
+    def job(*made):
+        entries = [SimpleNamespace(decision=decision, scored=decision != "nan") for decision in made]
         return SimpleNamespace(batches=[[entry] for entry in entries])
 
-    def text(*decisions):
-        return re.sub("<.*?>", "", summary.line(job(*decisions)))
+    def text(*made):
+        return re.sub("<.*?>", "", summary.line(job(*made)))
 
-    assert text(infotext.KEPT, infotext.REDONE, infotext.KEPT) == "Last job: 3 scored, 1 redone"
+    assert text(decisions.KEPT, decisions.REDONE, decisions.KEPT) == "Last job: 3 scored, 1 redone"
     assert text(infotext.REVERTED, "not redone: x") == "Last job: 2 scored, 0 redone, 1 student's better, 1 not redone"
-    assert text("nan", infotext.KEPT) == "Last job: 1 scored, 0 redone"
+    assert text("nan", decisions.KEPT) == "Last job: 1 scored, 0 redone"
     assert summary.line(None) == "" == text()
 
 
