@@ -21,8 +21,9 @@ TEXT = (
     f"Understudy: True, Understudy oracle: {ORACLE}, Understudy rule: worst share of the job, Understudy share: 50, "
     'Understudy takes off: "<lora:*lcm*>, 水彩: \\"x\\"", Understudy teacher steps: 3, Understudy teacher CFG: 3, '
     "Understudy teacher sampler: Euler, Understudy noise: 0.55, Understudy keeps the better: False, "
-    "Understudy saves student pictures: True"
+    "Understudy saves student pictures: True, Understudy receipt: True"
 )
+NUMBERS, SWITCHES = ("share", "steps", "noise"), ("keep_better", "save_student", "receipt")
 RULE_WIDGETS = sorted(set().union(*USES.values()))
 
 
@@ -170,7 +171,7 @@ def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what
     page.until(
         "the pasted oracle", "document.querySelector('#txt2img_understudy_oracle input').value === arguments[0]", ORACLE
     )
-    found = {name: page.value(name) for name in ("share", "steps", "sampler", "noise", "keep_better", "save_student")}
+    found = {name: page.value(name) for name in (*NUMBERS, "sampler", *SWITCHES)}
     assert found == {
         "share": "50",
         "steps": "3",
@@ -178,16 +179,19 @@ def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what
         "noise": "0.55",
         "keep_better": False,
         "save_student": True,
+        "receipt": True,
     }
     assert page.value("remove") == '<lora:*lcm*>, 水彩: "x"'
     page.click("#txt2img_generate")
     page.settled("the last job", "#txt2img_understudy_last_job", "redone")
     assert page.text("#txt2img_understudy_last_job") == "Last job: 4 scored, 2 redone"
     pictures = page.js("return document.querySelectorAll('#txt2img_gallery .thumbnail-item img').length")
-    assert pictures >= 5, "four pictures and their grid"
+    assert pictures == 6, "a grid, its four pictures and their receipt"
     text = page.text("#html_info_txt2img")
     assert "Understudy share: 50" in text and f"Understudy oracle: {ORACLE}" in text
     page.shot("made", 1366, 1400)
+    page.js("[...document.querySelectorAll('#txt2img_gallery .thumbnail-item')].at(-1).click()")
+    page.shot("receipt", 1366, 1400)
 
 
 def test_a_text_that_says_nothing_of_us_turns_the_panel_off(page):
