@@ -185,8 +185,8 @@ def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what
     page.click("#txt2img_generate")
     page.settled("the last job", "#txt2img_understudy_last_job", "redone")
     assert page.text("#txt2img_understudy_last_job") == "Last job: 4 scored, 2 redone"
-    pictures = page.js("return document.querySelectorAll('#txt2img_gallery .thumbnail-item img').length")
-    assert pictures == 6, "a grid, its four pictures and their receipt"
+    thumbnails = "[...document.querySelectorAll('#txt2img_gallery .thumbnail-item img')].map(image => image.src)"
+    assert page.js(f"return new Set({thumbnails}).size") == 6, "a grid, its four pictures and their receipt"
     text = page.text("#html_info_txt2img")
     assert "Understudy share: 50" in text and f"Understudy oracle: {ORACLE}" in text
     page.shot("made", 1366, 1400)
