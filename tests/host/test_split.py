@@ -237,7 +237,10 @@ def reshaped(graph):
     [
         (doubled, "4 images came back at redone, but 2 were sent out"),
         (reshaped, f"image 0 came back with {2 * SIDE} x {SIDE} pixels"),
-        (lambda graph: graph.sampled_again(graph.split[1]), "Split rejected has nothing for latent: connect its input latent"),
+        (
+            lambda graph: graph.sampled_again(graph.split[1]),
+            "Split rejected has nothing for latent: connect its input latent",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(host, made, says):
