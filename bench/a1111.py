@@ -11,11 +11,8 @@ loaded by hand by a change of the host's option before img2img, and the student'
 one server, each time with a seed that was not used before; a pair's order is the other way round than the one's before.
 """
 
-import argparse
 import json
 import os
-import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -32,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from understudy.a1111.choices import SAME, WORST, Choices  # noqa: E402
 
-from bench.host import median_with_interval, rows_of  # noqa: E402
+from bench.turns import begun, in_turns, options_of, shown, unmeasured, write  # noqa: E402
 from tests.a1111 import environment  # noqa: E402
 from tests.a1111.conftest import STUDENT as STUDENT_FILE  # noqa: E402
 from tests.a1111.conftest import TEACHER as TEACHER_FILE  # noqa: E402
@@ -47,6 +44,7 @@ TEACHER = {"steps": 12, "cfg_scale": 7.0, "sampler_name": "DPM++ 2M", "scheduler
 WAY_BACK = 0.6  # as noise; by hand any strength costs the same, since all steps are run
 PROMPT = "a photograph of a lighthouse on a cliff at dusk"
 WAYS = ("extension", "by hand")
+SETTINGS = {"pictures": PICTURES, "redone": REDONE, "student": STUDENT, "teacher": TEACHER}
 
 
 class Comparison(NamedTuple):
@@ -125,70 +123,37 @@ class Bench:
     def seconds(self, way, comparison) -> float:
         started = time.perf_counter()
         (self.extension if way == "extension" else self.by_hand)(comparison)
-        return round(time.perf_counter() - started, 3)
+        return time.perf_counter() - started
 
-    def row(self, comparison, count, progress) -> dict:
-        """A row of the report: the comparison, and what both ways took; a first pair to warm up is not counted."""
-        found = {way: [] for way in WAYS}
-        for pair in range(-1, count):
-            for way in WAYS[:: 1 if pair % 2 else -1]:
-                progress(f"{comparison}, pair {pair + 1 or 'to warm up'}: {way}")
-                seconds = self.seconds(way, comparison)
-                if pair >= 0:
-                    found[way].append(seconds)
-        ratio, interval = median_with_interval([a / b for a, b in zip(*found.values(), strict=True)])
-        return {**comparison._asdict(), "seconds": found, "ratio": ratio, "interval": interval}
+    def row(self, comparison, pairs, progress) -> dict:
+        """A row of the report: the comparison, and what both ways took."""
+        turns = in_turns(
+            WAYS,
+            pairs,
+            lambda way: self.seconds(way, comparison),
+            lambda text: progress(f"{comparison}, {text}"),
+        )
+        return {**comparison._asdict(), **turns._asdict()}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=10, help="measured pairs for each comparison")
-    parser.add_argument("--side", type=int, default=256, help="pixels")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "a1111.json")
-    parser.add_argument("--resume", action="store_true", help="keep the rows that the file has")
-    options = parser.parse_args()
-    console = Console()
-    report = report_of(options)
-    if options.resume and options.out.exists():
-        report["rows"] = rows_of(options.out, report)
-    measured = [Comparison(row["batch"], row["teacher"]) for row in report["rows"]]
-    if left := [comparison for comparison in COMPARISONS if comparison not in measured]:
+    options, console = options_of(__doc__, "a1111.json"), Console()
+    report = begun(f"A1111 {environment.REVISION[:8]}", options, SETTINGS)
+    if left := unmeasured(COMPARISONS, report):
         with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
             bench = Bench(environment.host(environment.A1111), options.side, folder)
             try:
-                for comparison in left:
-                    report["rows"].append(bench.row(comparison, options.pairs, status.update))
-                    options.out.parent.mkdir(parents=True, exist_ok=True)
-                    options.out.write_text(json.dumps(report, indent=1) + "\n")
+                write((bench.row(comparison, options.pairs, status.update) for comparison in left), report, options.out)
             finally:
                 bench.webui.stop()
     console.print(table(report["rows"], f"{report['host']}, {PICTURES} pictures at {options.side} x {options.side}"))
 
 
-def report_of(options) -> dict:
-    """The report before its first row."""
-    return {
-        "host": f"A1111 {environment.REVISION[:8]}",
-        "machine": {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()},
-        "settings": {
-            "side": options.side,
-            "pictures": PICTURES,
-            "redone": REDONE,
-            "student": STUDENT,
-            "teacher": TEACHER,
-            "pairs": options.pairs,
-        },
-        "rows": [],
-    }
-
-
 def table(rows, title) -> Table:
-    shown = Table("pictures", "by hand s", "extension s", "ratio (95 %)", title=title)
+    shown_as = Table("pictures", "by hand s", "extension s", "ratio (95 %)", title=title)
     for row in rows:
-        medians = [f"{statistics.median(row['seconds'][way]):.2f}" for way in ("by hand", "extension")]
-        ratio = f"{row['ratio']:.3f} ({row['interval'][0]:.3f} to {row['interval'][1]:.3f})"
-        shown.add_row(str(Comparison(row["batch"], row["teacher"])), *medians, ratio)
-    return shown
+        shown_as.add_row(str(Comparison(row["batch"], row["teacher"])), *shown(row, ("by hand", "extension")))
+    return shown_as
 
 
 if __name__ == "__main__":

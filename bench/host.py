@@ -14,24 +14,20 @@ before, so that nothing but the loaded models is reused. Peak memory, network ev
 loaded are those of one run in a server of its own. A row is written as soon as it is measured.
 """
 
-import argparse
-import json
 import os
-import platform
 import re
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench.turns import begun, in_turns, options_of, shown, unmeasured, write  # noqa: E402
 from tests.host import checkpoints, environment  # noqa: E402
 from tests.host.graphs import THRESHOLD, Graph  # noqa: E402
 from tests.host.server import Host  # noqa: E402
@@ -42,7 +38,11 @@ TEACHER = {"steps": 12, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "no
 ROLLBACK = 0.7
 SCHEDULE = 17  # whole steps, of which ROLLBACK leaves the teacher's
 TEXT = "a photograph of a lighthouse on a cliff at dusk"
-RESAMPLES = 10_000
+SETTINGS = {
+    "batch": BATCH,
+    "student": {"steps": STUDENT_STEPS, "cfg": STUDENT_CFG},
+    "teacher": {**TEACHER, "rollback": ROLLBACK, "whole schedule": SCHEDULE},
+}
 
 
 class Comparison(NamedTuple):
@@ -226,38 +226,25 @@ class Bench:
         host.install()
         return host.start()
 
-    def seconds(self, host, name, comparison):
-        """One run of one graph, with a new seed."""
-        return self.run(host, name, comparison)[0].seconds
-
     def run(self, host, name, comparison):
         self.seed += 1
         graph = graph_of(name, comparison, self.side, self.seed)
         return host.run(graph), graph
 
-    def pairs(self, comparison, count, progress):
-        """``{"adaptive": [...], "stock": [...]}`` in seconds; each pair in the other order than the one before."""
-        host = self.server(f"pairs {comparison}")
-        found = {name: [] for name in SIDES}
-        for pair in range(-1, count):
-            for name in SIDES[:: 1 if pair % 2 else -1]:
-                progress(f"{comparison}, pair {pair + 1 or 'to warm up'}: {name}")
-                seconds = self.seconds(host, name, comparison)
-                if pair >= 0:
-                    found[name].append(round(seconds, 3))
-        host.stop()
-        return found
-
     def row(self, comparison, pairs, progress):
         """A row of the report: the comparison, and what both graphs took."""
-        seconds = self.pairs(comparison, pairs, progress)
-        ratio, interval = median_with_interval(
-            [a / s for a, s in zip(seconds["adaptive"], seconds["stock"], strict=True)]
+        host = self.server(f"pairs {comparison}")
+        turns = in_turns(
+            SIDES,
+            pairs,
+            lambda name: self.run(host, name, comparison)[0].seconds,
+            lambda text: progress(f"{comparison}, {text}"),
         )
+        host.stop()
         progress(f"{comparison}: memory, evaluations and loads")
         each = {name: self.once(name, comparison) for name in SIDES}
         counts = {key: {name: each[name][key] for name in SIDES} for key in each["stock"]}
-        return {**comparison._asdict(), "seconds": seconds, "ratio": ratio, "interval": interval, **counts}
+        return {**comparison._asdict(), **turns._asdict(), **counts}
 
     def once(self, name, comparison):
         """What one run in a server of its own took: the most memory (MiB) that it held (None where Linux is not),
@@ -271,75 +258,27 @@ class Bench:
         return {"peak_mib": peak, "evaluations": int(run.outputs[graph.count]["text"][0]), "loads": loads}
 
 
-def median_with_interval(ratios):
-    """The median and its 95 % interval by bootstrap over the pairs."""
-    draws = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
-    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
-    return statistics.median(ratios), [float(low), float(high)]
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=10, help="measured pairs for each comparison")
-    parser.add_argument("--side", type=int, default=256, help="pixels")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "host.json")
-    parser.add_argument("--resume", action="store_true", help="keep the rows that the file has")
-    options = parser.parse_args()
-    console = Console()
+    options, console = options_of(__doc__, "host.json"), Console()
     with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
         bench = Bench(options.side, folder)
-        report = report_of(bench, options)
-        if options.resume and options.out.exists():
-            report["rows"] = rows_of(options.out, report)
-        measured = [comparison_of(row) for row in report["rows"]]
-        for comparison in COMPARISONS:
-            if comparison not in measured:
-                report["rows"].append(bench.row(comparison, options.pairs, status.update))
-                options.out.parent.mkdir(parents=True, exist_ok=True)
-                options.out.write_text(json.dumps(report, indent=1) + "\n")
+        host = f"ComfyUI {'.'.join(map(str, environment.version(bench.checkout)))}"
+        report = begun(host, options, SETTINGS)
+        left = unmeasured(COMPARISONS, report)
+        write((bench.row(comparison, options.pairs, status.update) for comparison in left), report, options.out)
     console.print(table(report["rows"], f"{report['host']}, batch of {BATCH} at {options.side} x {options.side}"))
-
-
-def report_of(bench, options):
-    """The report before its first row."""
-    return {
-        "host": f"ComfyUI {'.'.join(map(str, environment.version(bench.checkout)))}",
-        "machine": {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()},
-        "settings": {
-            "side": options.side,
-            "batch": BATCH,
-            "student": {"steps": STUDENT_STEPS, "cfg": STUDENT_CFG},
-            "teacher": {**TEACHER, "rollback": ROLLBACK, "whole schedule": SCHEDULE},
-            "pairs": options.pairs,
-        },
-        "rows": [],
-    }
-
-
-def rows_of(path, report):
-    """The rows of an earlier run; SystemExit unless it was made as ``report`` is."""
-    before = json.loads(path.read_text())
-    if other := [key for key in report if key != "rows" and before.get(key) != report[key]]:
-        raise SystemExit(
-            f"{path} was measured with other {', '.join(other)}: repeat its options, name another --out, or leave "
-            "--resume out to replace it"
-        )
-    return before["rows"]
-
-
-def comparison_of(row):
-    return Comparison(row["rejected"], row["entry"], row["way"])
 
 
 def table(rows, title):
     counts = ("peak MiB", "evaluations", "loads")
-    shown = Table("rejected", "stock s", "adaptive s", "ratio (95 %)", *counts, title=title, caption="stock, adaptive")
+    shown_as = Table(
+        "rejected", "stock s", "adaptive s", "ratio (95 %)", *counts, title=title, caption="stock, adaptive"
+    )
     for row in rows:
-        medians = [f"{statistics.median(row['seconds'][name]):.2f}" for name in ("stock", "adaptive")]
         pairs = [f"{row[key]['stock']}, {row[key]['adaptive']}" for key in ("peak_mib", "evaluations", "loads")]
-        ratio = f"{row['ratio']:.3f} ({row['interval'][0]:.3f} to {row['interval'][1]:.3f})"
-        shown.add_row(str(comparison_of(row)), *medians, ratio, *pairs)
-    return shown
+        comparison = Comparison(row["rejected"], row["entry"], row["way"])
+        shown_as.add_row(str(comparison), *shown(row, ("stock", "adaptive")), *pairs)
+    return shown_as
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from .calibrations import content_hash, only
 from .schema import schema
-from .threshold import CALIBRATED, inputs, judged_by, outputs
+from .threshold import inputs, judged_by, outputs
 
 
 class OneMode(io.ComfyNode):
@@ -20,15 +20,24 @@ class OneMode(io.ComfyNode):
     MODE: str
 
     @classmethod
-    def fingerprint_inputs(cls, calibration=None, **inputs):
-        return content_hash(only(calibration)) if cls.MODE in CALIBRATED else ""
-
-    @classmethod
     def execute(cls, scores=None, **widgets: list) -> io.NodeOutput:
         return judged_by(cls, scores, mode=[cls.MODE], **widgets)
 
 
-class UnderstudyThresholdPercentile(OneMode):
+class Calibrated(OneMode):
+    """A mode that reads a calibration."""
+
+    @classmethod
+    def fingerprint_inputs(cls, calibration=None, **inputs):
+        return content_hash(only(calibration))
+
+    @classmethod
+    def validate_inputs(cls, calibration=None):
+        """No check against the combo's list, in which one that this very run makes is not yet."""
+        return True
+
+
+class UnderstudyThresholdPercentile(Calibrated):
     MODE = "percentile"
 
     @classmethod
@@ -42,13 +51,8 @@ class UnderstudyThresholdPercentile(OneMode):
             ("percentile", "calibration", "scores", "accept_other_settings"),
         )
 
-    @classmethod
-    def validate_inputs(cls, calibration=None):
-        """No check against the combo's list, in which one that this very run makes is not yet."""
-        return True
 
-
-class UnderstudyThresholdBudget(OneMode):
+class UnderstudyThresholdBudget(Calibrated):
     MODE = "budget"
 
     @classmethod
@@ -61,11 +65,6 @@ class UnderstudyThresholdBudget(OneMode):
             ["cost limit", "compute budget"],
             ("calibration", *_BUDGET, "scores", "accept_other_settings"),
         )
-
-    @classmethod
-    def validate_inputs(cls, calibration=None):
-        """No check against the combo's list, in which one that this very run makes is not yet."""
-        return True
 
 
 class UnderstudyThresholdFixed(OneMode):

@@ -1,0 +1,95 @@
+"""Two ways of doing the same work, measured in turns: what the benches in real hosts share.
+
+Both ways take their turns in one server, so that what else the machine does meets them alike; a report is written row
+by row, so that a bench that was cut off goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+RESULTS = Path(__file__).resolve().parent / "results"
+RESAMPLES = 10_000
+
+
+class Turns(NamedTuple):
+    """seconds: of each way, in the order in which they were measured. ratio: the first way's to the second's."""
+
+    seconds: dict[str, list[float]]
+    ratio: float
+    interval: list[float]
+
+
+def in_turns(ways: Sequence[str], count: int, seconds_of: Callable[[str], float], progress: Callable) -> Turns:
+    """``count`` pairs of two ways, each in the other order than the one before; one more to warm up is not counted."""
+    found = {way: [] for way in ways}
+    for pair in range(-1, count):
+        for way in ways[:: 1 if pair % 2 else -1]:
+            progress(f"pair {pair + 1 or 'to warm up'}: {way}")
+            seconds = seconds_of(way)
+            if pair >= 0:
+                found[way].append(round(seconds, 3))
+    return Turns(found, *median_with_interval([a / b for a, b in zip(*found.values(), strict=True)]))
+
+
+def median_with_interval(ratios: Sequence[float]) -> tuple[float, list[float]]:
+    """The median and its 95 % interval by bootstrap over the pairs."""
+    draws = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    return statistics.median(ratios), [float(low), float(high)]
+
+
+def options_of(said: str, name: str) -> argparse.Namespace:
+    """The command's. said: the bench's docstring; name: of its results' file."""
+    parser = argparse.ArgumentParser(description=said.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=10, help="measured pairs for each comparison")
+    parser.add_argument("--side", type=int, default=256, help="pixels")
+    parser.add_argument("--out", type=Path, default=RESULTS / name)
+    parser.add_argument("--resume", action="store_true", help="keep the rows that the file has")
+    return parser.parse_args()
+
+
+def begun(host: str, options: argparse.Namespace, settings: dict) -> dict:
+    """A report, without rows or with those of an earlier run; SystemExit where that was made otherwise."""
+    report = {
+        "host": host,
+        "machine": {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()},
+        "settings": {"side": options.side, **settings, "pairs": options.pairs},
+        "rows": [],
+    }
+    if options.resume and options.out.exists():
+        before = json.loads(options.out.read_text())
+        if other := [key for key in report if key != "rows" and before.get(key) != report[key]]:
+            raise SystemExit(
+                f"{options.out} was measured with other {', '.join(other)}: repeat its options, name another --out, or "
+                "leave --resume out to replace it"
+            )
+        report["rows"] = before["rows"]
+    return report
+
+
+def unmeasured(comparisons: Sequence, report: dict) -> list:
+    """Those, each a NamedTuple whose fields its row has, of which the report has no row."""
+    measured = [{name: row[name] for name in comparisons[0]._fields} for row in report["rows"]]
+    return [comparison for comparison in comparisons if comparison._asdict() not in measured]
+
+
+def write(rows: Iterator[dict], report: dict, out: Path) -> None:
+    """Adds the rows to the report, each as soon as it is measured."""
+    for row in rows:
+        report["rows"].append(row)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def shown(row: dict, ways: Sequence[str]) -> list[str]:
+    """A row's cells: the median seconds of each way, and the ratio."""
+    medians = [f"{statistics.median(row['seconds'][way]):.2f}" for way in ways]
+    return [*medians, f"{row['ratio']:.3f} ({row['interval'][0]:.3f} to {row['interval'][1]:.3f})"]
