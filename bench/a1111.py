@@ -1,7 +1,7 @@
 """What a job with the extension costs in a real A1111, against the same work done by hand through its API.
 
     python bench/a1111.py               # ten pairs of each, over an hour on two cores; writes bench/results/a1111.json
-    python bench/a1111.py --resume      # goes on with that file: rows that it has are not measured again
+    python bench/a1111.py --resume      # goes on with that file: pairs that it has are not measured again
     python bench/a1111.py --pairs 1 --side 64 --out elsewhere.json      # a look
 
 Eight pictures of an SD 1.5-layout checkpoint (shallow UNet, text encoder and VAE at their normal size), of which the
@@ -18,6 +18,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from understudy.a1111.choices import SAME, WORST, Choices  # noqa: E402
 
-from bench.turns import begun, in_turns, options_of, shown, unmeasured, write  # noqa: E402
+from bench.turns import begun, in_turns, measure, options_of, shown  # noqa: E402
 from tests.a1111 import environment  # noqa: E402
 from tests.a1111.conftest import STUDENT as STUDENT_FILE  # noqa: E402
 from tests.a1111.conftest import TEACHER as TEACHER_FILE  # noqa: E402
@@ -125,27 +126,27 @@ class Bench:
         (self.extension if way == "extension" else self.by_hand)(comparison)
         return time.perf_counter() - started
 
-    def row(self, comparison, pairs, progress) -> dict:
-        """A row of the report: the comparison, and what both ways took."""
+    def row(self, comparison, found, pairs, progress) -> dict:
+        """What both ways took. found: the seconds that are known."""
         turns = in_turns(
-            WAYS,
+            found,
             pairs,
             lambda way: self.seconds(way, comparison),
             lambda text: progress(f"{comparison}, {text}"),
         )
-        return {**comparison._asdict(), **turns._asdict()}
+        return turns._asdict()
 
 
 def main():
     options, console = options_of(__doc__, "a1111.json"), Console()
     report = begun(f"A1111 {environment.REVISION[:8]}", options, SETTINGS)
-    if left := unmeasured(COMPARISONS, report):
-        with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
-            bench = Bench(environment.host(environment.A1111), options.side, folder)
-            try:
-                write((bench.row(comparison, options.pairs, status.update) for comparison in left), report, options.out)
-            finally:
-                bench.webui.stop()
+    with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
+        bench = Bench(environment.host(environment.A1111), options.side, folder)
+        try:
+            row_of = partial(bench.row, pairs=options.pairs, progress=status.update)
+            measure(COMPARISONS, report, options, WAYS, row_of)
+        finally:
+            bench.webui.stop()
     console.print(table(report["rows"], f"{report['host']}, {PICTURES} pictures at {options.side} x {options.side}"))
 
 

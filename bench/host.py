@@ -1,7 +1,7 @@
 """What the adaptive graph costs in a real ComfyUI, against the same work done by stock nodes.
 
     python bench/host.py                # ten pairs, over an hour on two cores; writes bench/results/host.json
-    python bench/host.py --resume       # goes on with that file: rows that it has are not measured again
+    python bench/host.py --resume       # goes on with that file: pairs that it has are not measured again
     python bench/host.py --pairs 1 --side 64 --out elsewhere.json       # a look
 
 An SD 1.5-layout checkpoint (shallow UNet, text encoder and VAE at their normal size), a batch of eight. Seven
@@ -18,6 +18,7 @@ import os
 import re
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.turns import begun, in_turns, options_of, shown, unmeasured, write  # noqa: E402
+from bench.turns import begun, in_turns, measure, options_of, shown  # noqa: E402
 from tests.host import checkpoints, environment  # noqa: E402
 from tests.host.graphs import THRESHOLD, Graph  # noqa: E402
 from tests.host.server import Host  # noqa: E402
@@ -231,11 +232,11 @@ class Bench:
         graph = graph_of(name, comparison, self.side, self.seed)
         return host.run(graph), graph
 
-    def row(self, comparison, pairs, progress):
-        """A row of the report: the comparison, and what both graphs took."""
+    def row(self, comparison, found, pairs, progress):
+        """What both graphs took. found: the seconds that are known."""
         host = self.server(f"pairs {comparison}")
         turns = in_turns(
-            SIDES,
+            found,
             pairs,
             lambda name: self.run(host, name, comparison)[0].seconds,
             lambda text: progress(f"{comparison}, {text}"),
@@ -244,7 +245,7 @@ class Bench:
         progress(f"{comparison}: memory, evaluations and loads")
         each = {name: self.once(name, comparison) for name in SIDES}
         counts = {key: {name: each[name][key] for name in SIDES} for key in each["stock"]}
-        return {**comparison._asdict(), **turns._asdict(), **counts}
+        return {**turns._asdict(), **counts}
 
     def once(self, name, comparison):
         """What one run in a server of its own took: the most memory (MiB) that it held (None where Linux is not),
@@ -264,8 +265,8 @@ def main():
         bench = Bench(options.side, folder)
         host = f"ComfyUI {'.'.join(map(str, environment.version(bench.checkout)))}"
         report = begun(host, options, SETTINGS)
-        left = unmeasured(COMPARISONS, report)
-        write((bench.row(comparison, options.pairs, status.update) for comparison in left), report, options.out)
+        row_of = partial(bench.row, pairs=options.pairs, progress=status.update)
+        measure(COMPARISONS, report, options, SIDES, row_of)
     console.print(table(report["rows"], f"{report['host']}, batch of {BATCH} at {options.side} x {options.side}"))
 
 

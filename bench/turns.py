@@ -1,7 +1,7 @@
 """Two ways of doing the same work, measured in turns: what the benches in real hosts share.
 
-Both ways take their turns in one server, so that what else the machine does meets them alike; a report is written row
-by row, so that a bench that was cut off goes on where it stopped.
+Both ways take their turns in one server, so that what else the machine does meets them alike. A report is written row
+by row, and a bench goes on with an earlier one's: with rows that it lacks, and pairs that a row lacks.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,16 +27,22 @@ class Turns(NamedTuple):
     interval: list[float]
 
 
-def in_turns(ways: Sequence[str], count: int, seconds_of: Callable[[str], float], progress: Callable) -> Turns:
-    """``count`` pairs of two ways, each in the other order than the one before; one more to warm up is not counted."""
-    found = {way: [] for way in ways}
-    for pair in range(-1, count):
+def in_turns(
+    found: dict[str, list[float]], count: int, seconds_of: Callable[[str], float], progress: Callable
+) -> Turns:
+    """Pairs of two ways until there are ``count``, each in the other order than the one before.
+
+    found: the ways, each with the seconds that are known already. A first pair, to warm up, is not counted.
+    """
+    ways, known = list(found), min(map(len, found.values()))
+    seconds = {way: list(found[way]) for way in ways}
+    for pair in range(known - 1, count):
         for way in ways[:: 1 if pair % 2 else -1]:
-            progress(f"pair {pair + 1 or 'to warm up'}: {way}")
-            seconds = seconds_of(way)
-            if pair >= 0:
-                found[way].append(round(seconds, 3))
-    return Turns(found, *median_with_interval([a / b for a, b in zip(*found.values(), strict=True)]))
+            progress(f"to warm up: {way}" if pair < known else f"pair {pair + 1}: {way}")
+            took = seconds_of(way)
+            if pair >= known:
+                seconds[way].append(round(took, 3))
+    return Turns(seconds, *median_with_interval([a / b for a, b in zip(*seconds.values(), strict=True)]))
 
 
 def median_with_interval(ratios: Sequence[float]) -> tuple[float, list[float]]:
@@ -49,10 +55,12 @@ def median_with_interval(ratios: Sequence[float]) -> tuple[float, list[float]]:
 def options_of(said: str, name: str) -> argparse.Namespace:
     """The command's. said: the bench's docstring; name: of its results' file."""
     parser = argparse.ArgumentParser(description=said.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=10, help="measured pairs for each comparison")
+    parser.add_argument(
+        "--pairs", type=int, default=10, help="measured pairs for each comparison, earlier ones counted"
+    )
     parser.add_argument("--side", type=int, default=256, help="pixels")
     parser.add_argument("--out", type=Path, default=RESULTS / name)
-    parser.add_argument("--resume", action="store_true", help="keep the rows that the file has")
+    parser.add_argument("--resume", action="store_true", help="keep the pairs that the file has")
     return parser.parse_args()
 
 
@@ -61,7 +69,7 @@ def begun(host: str, options: argparse.Namespace, settings: dict) -> dict:
     report = {
         "host": host,
         "machine": {"system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count()},
-        "settings": {"side": options.side, **settings, "pairs": options.pairs},
+        "settings": {"side": options.side, **settings},
         "rows": [],
     }
     if options.resume and options.out.exists():
@@ -75,18 +83,25 @@ def begun(host: str, options: argparse.Namespace, settings: dict) -> dict:
     return report
 
 
-def unmeasured(comparisons: Sequence, report: dict) -> list:
-    """Those, each a NamedTuple whose fields its row has, of which the report has no row."""
-    measured = [{name: row[name] for name in comparisons[0]._fields} for row in report["rows"]]
-    return [comparison for comparison in comparisons if comparison._asdict() not in measured]
+def measure(comparisons: Sequence, report: dict, options: argparse.Namespace, ways: Sequence[str], row_of: Callable):
+    """Adds the rows that the report lacks, and puts others in the place of those with fewer pairs; each is written when
+    it is measured.
 
-
-def write(rows: Iterator[dict], report: dict, out: Path) -> None:
-    """Adds the rows to the report, each as soon as it is measured."""
-    for row in rows:
-        report["rows"].append(row)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report, indent=1) + "\n")
+    comparisons: NamedTuples whose fields their rows have. row_of(comparison, found): the rest of the row; found: as
+    :func:`in_turns` takes it.
+    """
+    for comparison in comparisons:
+        key = comparison._asdict()
+        row = next((row for row in report["rows"] if key.items() <= row.items()), None)
+        found = row["seconds"] if row else {way: [] for way in ways}
+        if len(found[ways[0]]) >= options.pairs:
+            continue
+        if row is None:
+            report["rows"].append(row := {})
+        new = {**key, **row_of(comparison, found)}
+        row.update(new)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def shown(row: dict, ways: Sequence[str]) -> list[str]:
