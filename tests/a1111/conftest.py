@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 
 
 def save_checkpoints(host: environment.WebUIHost, models: Path):
-    """The student's and the teacher's, by seeds with which the network's numbers stay finite."""
+    """The student's and the teacher's."""
     for name, seed in ((STUDENT, 1), (TEACHER, 3)):
         path = models / "Stable-diffusion" / name
         checkpoints.save(path, checkpoints.checkpoint(), seed)

@@ -210,6 +210,8 @@ def save(path, shapes, seed):
 
 
 def _weights(key, shape, generator):
+    if key.endswith("final_layer_norm.bias"):
+        return torch.full(shape, 0.02)  # A1111 divides by the mean of a prompt's states, which without it may be 0
     if key.endswith(".bias"):
         return torch.zeros(shape)
     if len(shape) == 1:
