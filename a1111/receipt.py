@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..oracles.threshold import Threshold
 from ..receipts.cards import report_picture
+from ..receipts.numbers import counted
 from ..receipts.receipt import Receipt, Row, headline, threshold_lines
 from ..samplers import decisions
 from . import infotext
@@ -68,5 +69,7 @@ def _lines(entries: Sequence[Entry], scored: Sequence[Entry], rows: Sequence[Row
     if known:
         teacher = sum(entry.by_teacher for entry in known)
         student, tries = sum(entry.evaluations for entry in known) - teacher, sum(entry.tries for entry in known)
-        yield f"student: {student:g} network evaluations in {tries} tries of {len(known)} images"
-        yield f"teacher: {teacher:g} network evaluations"
+        words = "network evaluation", "network evaluations"
+        in_all = f"{counted(tries, 'try', 'tries')} of {counted(len(known), 'image', 'images')}"
+        yield f"student: {counted(student, *words)} in {in_all}"
+        yield f"teacher: {counted(teacher, *words)}"

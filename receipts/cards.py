@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from PIL import Image
 
-from ..lettering import drawable, labels, length
+from ..lettering import drawable, labels
 from ..samplers.decisions import KEPT, REVERTED
 from .bars import Axis, Distribution, scale_of
 from .looks import LIGHT, Look
-from .page import GAP, HEADLINE, MARGIN, NARROWEST, SMALL, TEXT, Page, lines, stacked
+from .page import GAP, HEADLINE, MARGIN, NARROWEST, SMALL, TEXT, Page, fitted, lines, stacked
 from .pairs import arranged, pairs
 from .receipt import Row
 from .tiles import tiles
@@ -40,7 +41,7 @@ def report_picture(
     columns, card = arranged(len(large), bool(rows[0].given))
     width = max(columns * (card + GAP) - GAP, NARROWEST)
     page = Page(rows, names, look, _axis(rows, distribution, look), width, _shape(rows))
-    unit = width / NARROWEST
+    unit = math.sqrt(width / NARROWEST)  # a wide page is shown smaller, and read at its full size, too
 
     def said(texts: Sequence[str], size: float, colour: str, most: int = 3) -> Image.Image | None:
         return lines(texts, round(size * unit), page.width, colour, look.page, most)
@@ -79,13 +80,12 @@ def _together(names: Sequence[str]) -> str:
 
 def _headline_size(totals: Sequence[str]) -> float:
     """So large that the headline is one line on a page two cards wide, within limits."""
-    whole = length(totals[0], HEADLINE) if totals else 0
-    return HEADLINE * min(1, max(0.75, 0.98 * NARROWEST / max(whole, 1)))
+    return max(0.75 * HEADLINE, fitted("".join(totals[:1]), HEADLINE, 0.98 * NARROWEST))
 
 
 def _axis(rows: Sequence[Row], distribution: Distribution | None, look: Look) -> Axis:
     scores = [score for row in rows for score in (row.score, row.score_after) if score is not None]
-    return Axis(scale_of([*scores, *(row.threshold for row in rows)], distribution), distribution, scores, look)
+    return Axis(scale_of(scores, [row.threshold for row in rows], distribution), distribution, scores, look)
 
 
 def _shape(rows: Sequence[Row]) -> float:

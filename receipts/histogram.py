@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw
 from ..lettering import drawable, length, shortened, write
 from ..oracles.calibration import Calibration
 from ..samplers.decisions import REFINED
-from .bars import Scale, number, shares
+from .bars import Scale, shares
 from .looks import DARK, Look
+from .numbers import number
 
 WIDTH, HEIGHT, MARGIN, TEXT, BINS = 720, 440, 28, 22, 36
 TOP, GROUND = 124, HEIGHT - 84  # where the highest bar ends, and on what all stand

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ..lettering import wrapped, write
+from ..lettering import length, wrapped, write
 from .bars import Axis
 from .looks import Look
 from .receipt import Row
@@ -69,5 +69,6 @@ def lines(
     return picture
 
 
-def tries_text(tries: int) -> str:
-    return "1 try" if tries == 1 else f"{tries} tries"
+def fitted(text: str, size: float, width: float) -> float:
+    """The size, at most this one, at which a text is so wide at most."""
+    return size * min(1, width / max(length(text, size), 1))

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw
 
-from ..lettering import length, shortened, wrapped, write
+from ..lettering import length, wrapped, write
 from ..samplers.decisions import REDONE, REVERTED
-from .bars import RADIUS, Mark, number
+from .bars import RADIUS, Mark
 from .looks import Look
-from .page import CARD, GAP, LINE, NARROWEST, PAD, SMALL, TEXT, Page, beside, lines, stacked, tries_text
+from .numbers import counted, number
+from .page import CARD, GAP, LINE, NARROWEST, PAD, SMALL, TEXT, Page, beside, fitted, lines, stacked
 from .receipt import Row
 from .thumbnails import paste
 
@@ -78,18 +79,20 @@ def _marks(row: Row, look: Look) -> list[Mark]:
 
 def _title(page: Page, place: int, width: int) -> Image.Image:
     row, look = page.rows[place], page.look
+    name, word, cost = page.names[place], WORDS.get(row.decision, row.decision), _cost(row)
     title = Image.new("RGB", (width, TEXT + LINE + 8), look.card)
-    write(title, (0, 0), page.names[place], TEXT, look.ink)
-    write(title, (width, 0), WORDS.get(row.decision, row.decision), TEXT, look.decisions[row.decision], "ra")
-    write(title, (0, TEXT + 8), shortened(_cost(row), SMALL, width), SMALL, look.faint)
+    size = fitted(f"{name}  {word}", TEXT, width)
+    write(title, (0, 0), name, size, look.ink)
+    write(title, (width, 0), word, size, look.decisions[row.decision], "ra")
+    write(title, (0, TEXT + 8), cost, fitted(cost, SMALL, width), look.faint)
     return title
 
 
 def _cost(row: Row) -> str:
-    words = "cost not known" if row.evaluations is None else f"{row.evaluations} evaluations"
+    words = "cost not known" if row.evaluations is None else counted(row.evaluations, "evaluation", "evaluations")
     if row.decision == REDONE and row.evaluations == 0:
         words = "by a later node"
-    return words if row.tries is None else f"{words}, {tries_text(row.tries)}"
+    return words if row.tries is None else f"{words}, {counted(row.tries, 'try', 'tries')}"
 
 
 def _slots(page: Page, row: Row, width: int) -> list[tuple[int, int]]:
@@ -124,16 +127,22 @@ def _pictures(page: Page, row: Row, width: int) -> Image.Image:
 def _labels(page: Page, row: Row, marks: Sequence[Mark], width: int) -> Image.Image:
     """Below each picture what it is, with its mark on the bar and its score, and how alike it is to its source."""
     look = page.look
-    middles = [sum(slot) / 2 for slot in _slots(page, row, width)]
+    slots = _slots(page, row, width)
+    middles, most = [sum(slot) / 2 for slot in slots], min(slots[-1][1] - slots[-1][0] + ARROW, width / 2) - 6
     labels = Image.new("RGB", (width, LINE * (1 if row.likeness is None else 2)), look.card)
     for middle, (name, _) in zip(middles, row.given, strict=False):
         write(labels, (middle, 0), name, SMALL, look.faint, "ma")
     made = REDONE if row.decision == REDONE else "teacher"  # by whom is not known
     for middle, word, mark in zip(middles[-2:], ("student", made), [*marks, None][:2], strict=True):
-        said = word if mark is None else f"{word} {number(mark.score)}"
-        write(labels, (middle + (0 if mark is None else RADIUS + 3), 0), said, SMALL, look.ink, "ma")
+        said, room = word, 0
         if mark is not None:
-            mark.draw(labels, middle - length(said, SMALL) / 2 - 5, 0.6 * SMALL, look.card)
+            said, room = f"{word} {number(mark.score)}", 2 * RADIUS + 6
+        size = fitted(said, SMALL, most - room)
+        half = (length(said, size) + room) / 2
+        left = min(max(middle - half, 0), width - 2 * half)
+        write(labels, (left + room, 0), said, size, look.ink)
+        if mark is not None:
+            mark.draw(labels, left + RADIUS + 1, 0.6 * SMALL, look.card)
     for middle, value in zip(middles[-2:], (row.likeness, row.likeness_after), strict=True):
         if value is not None:
             write(labels, (middle, LINE), f"likeness {number(value)}", SMALL, look.ink, "ma")

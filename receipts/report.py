@@ -10,6 +10,7 @@ from pathlib import Path
 from ..files import write_whole
 from ..samplers.decisions import KEPT, REDONE
 from .folder import FINAL_FOLDER, HINT_FOLDER, REPORT_FILE, SOURCE_FOLDER, STUDENT_FOLDER
+from .numbers import number
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,3 @@ def table(report: Report):
         prompt = image.prompt if len(image.prompt) <= LONGEST else f"{image.prompt[:LONGEST]} ..."
         result.add_row(Text(prompt), *numbers, str(image.evaluations))
     return result
-
-
-def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"

@@ -9,8 +9,9 @@ from PIL import Image
 
 from ..lettering import length, shortened, write
 from ..samplers.decisions import KEPT
-from .bars import Mark, number
-from .page import GAP, LINE, PAD, SMALL, Page, beside, stacked, tries_text
+from .bars import Mark
+from .numbers import counted, number
+from .page import GAP, LINE, PAD, SMALL, Page, beside, stacked
 from .thumbnails import paste
 
 SMALLEST, LARGEST = 82, 480
@@ -22,7 +23,8 @@ def tiles(page: Page, places: Sequence[int], beside_pairs: bool) -> Iterator[Ima
     Without pairs above there are fewer in a strip, and their scores are on a bar.
     """
     images = 1 + len(page.rows[places[0]].given)
-    narrowest = max(SMALLEST * images, *(math.ceil(length(name, SMALL)) for name in page.names))
+    said = [line for place in places for line in _said(page, place)]
+    narrowest = max(SMALLEST * images, *(math.ceil(length(line, SMALL)) for line in said))
     columns = max(1, (page.width + GAP) // (narrowest + GAP))
     if not beside_pairs:
         columns = min(columns, math.ceil(math.sqrt(2 * len(places) - 1)))
@@ -38,16 +40,23 @@ def tiles(page: Page, places: Sequence[int], beside_pairs: bool) -> Iterator[Ima
         yield beside(strip, page.look.page, GAP)
 
 
+def _said(page: Page, place: int) -> list[str]:
+    """What stands under a tile, line by line."""
+    row = page.rows[place]
+    said = [page.names[place], number(row.score)]
+    if row.tries is not None:
+        said.append(counted(row.tries, "try", "tries"))
+    if row.likeness is not None:
+        said.append(f"likeness {number(row.likeness)}")
+    return said
+
+
 def _tile(page: Page, place: int, width: int) -> Image.Image:
     row, look = page.rows[place], page.look
     images = [*(image for _, image in row.given), row.after]
     slot = min((width + GAP // 2) // len(images) - GAP // 2, LARGEST)
     height = round(slot * page.shape)
-    said = [page.names[place], number(row.score)]
-    if row.tries is not None:
-        said.append(tries_text(row.tries))
-    if row.likeness is not None:
-        said.append(f"likeness {number(row.likeness)}")
+    said = _said(page, place)
     tile = Image.new("RGB", (width, height + 4 + LINE * len(said)), look.page)
     for at, image in enumerate(images):
         left = at * (slot + GAP // 2)

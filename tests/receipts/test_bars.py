@@ -81,7 +81,38 @@ def test_equal_scores_are_one_column():
 
 
 def test_a_scale_has_room_for_all_that_is_finite():
-    scale = scale_of([1.0, None, 3.0, -math.inf], [(0.0, 0.0), (2.0, 100.0)])
-    assert scale.low < 0 < 3 < scale.high < 3.5
+    scale = scale_of([1.0, None, 3.0, -math.inf], [2.5, None, math.inf])
+    assert scale.low < 1 < 3 < scale.high < 3.5 and not scale.breaks
+    both = scale_of([-1.0, 9.0], [], [(0.0, 0.0), (2.0, 100.0)])
+    assert [both.place(score) for score in (-math.inf, -1.0, 9.0, math.inf)] == [0, 0, 1, 1]
     alone = scale_of([1.0])
     assert alone.place(1.0) == 0.5 and scale_of([None]).place(0.5) == 0.5
+
+
+def test_scores_near_the_threshold_are_told_apart_whatever_is_far_away():
+    far = [(-90.0, 0.0), *((k / 100, float(k)) for k in range(1, 100)), (40.0, 100.0)]
+    scale = scale_of([0.28, 0.32, -70.0], [0.3], far)
+    near = scale.place(0.32) - scale.place(0.28)
+    assert near > 0.015, "of 348 pixels more than five"
+    low, high = scale.breaks
+    assert low < 0.05 and 0.95 < high and scale.place(low) + 1 - scale.place(high) == pytest.approx(0.1)
+    places = [scale.place(score) for score in (-90, -70, -1, 0.05, 0.3, 0.95, 2, 40)]
+    assert places == sorted(places) and len(set(places)) == 8 and (places[0], places[-1]) == (0, 1)
+    rising = scale_of([], [-50.0], far)
+    assert rising.low < -50 and rising.breaks[0] == rising.low, "the threshold is on the even part"
+    assert sum(shares(far, scale)) == pytest.approx(100)
+
+
+def test_a_short_tail_is_even_and_a_squeezed_one_is_seen():
+    table = [(k / 100, float(k)) for k in range(101)]
+    even, squeezed = scale_of([1.02], [], table), scale_of([9.0], [], table)
+    assert not even.breaks
+    steps = [even.place((k + 1) / 10) - even.place(k / 10) for k in range(10)]
+    assert steps == pytest.approx([steps[0]] * 10)
+    drawn = {}
+    for scale in (even, squeezed):
+        pixels = columns(Axis(scale, table, (), LIGHT).bar([], None, WIDTH), LIGHT.faint)
+        drawn[scale] = [x for x in pixels if x > WIDTH / 2]
+    (end,) = squeezed.breaks
+    mark = drawn[squeezed]
+    assert not drawn[even] and mark[0] < Axis(squeezed, table, (), LIGHT).x(end, WIDTH) < mark[-1]

@@ -1,8 +1,11 @@
 """The picture says what happened: the redone images first and large, the kept ones once, each prompt once."""
 
+from itertools import pairwise
+
 import pytest
 import torch
-from understudy.receipts import cards, page, pairs, tiles
+from understudy.lettering import length
+from understudy.receipts import bars, cards, page, pairs, tiles
 from understudy.receipts.cards import report_picture
 from understudy.receipts.looks import DARK, LIGHT, LOOKS
 from understudy.receipts.receipt import Row
@@ -30,6 +33,28 @@ def boxes(picture, colour):
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(*picture.size[::-1], 3)
     found, _ = label((pixels == torch.tensor(colour)).all(-1).numpy())
     return sorted((y.start, x.start, y.stop - y.start, x.stop - x.start) for y, x in find_objects(found))
+
+
+@pytest.fixture
+def first_lines(monkeypatch):
+    """The part of the picture, left and right of every text and mark on a part's first line."""
+    found = []
+    draw, real = bars.Mark.draw, pairs.write
+
+    def wrote(picture, at, text, size, colour, anchor="la"):
+        if at[1] == 0:
+            left = at[0] - length(text, size) * {"l": 0, "m": 0.5, "r": 1}[anchor[0]]
+            found.append((picture, left, left + length(text, size)))
+        real(picture, at, text, size, colour, anchor)
+
+    def marked(mark, picture, x, y, inside):
+        if y < page.LINE:  # not on a bar, where marks may lie over each other
+            found.append((picture, x - bars.RADIUS, x + bars.RADIUS))
+        draw(mark, picture, x, y, inside)
+
+    monkeypatch.setattr(pairs, "write", wrote)
+    monkeypatch.setattr(bars.Mark, "draw", marked)
+    return found
 
 
 @pytest.fixture
@@ -108,6 +133,37 @@ def test_scores_and_costs_are_written(texts):
     for text in ("student 0.200", "teacher 0.700", "redone", "0.876", "3 tries", "cost not known", "a line below"):
         assert text in texts
     assert "12 evaluations, 2 tries" in texts and "by a later node" in texts
+    texts.clear()
+    report_picture([row(REFINED, evaluations=6.0), row(REFINED, evaluations=1), row(REFINED, evaluations=6.5)], [])
+    assert [text for text in texts if "evaluation" in text] == ["6 evaluations", "1 evaluation", "6.5 evaluations"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+@pytest.mark.parametrize("score", [0.2, -10.034, 123.456, -98765.4, 1.5e12])
+def test_long_numbers_and_names_leave_room_for_what_stands_beside_them(first_lines, count, score):
+    long = row(REGENERATED, score=score, score_after=-score, tries=12, evaluations=123456, threshold=score)
+    report_picture([long] * count, [], names=["image 1234"] * count)
+    parts = {id(picture): picture for picture, *_ in first_lines}
+    assert len(parts) == 2 * count, "a title and a line of labels for each"
+    for key, picture in parts.items():
+        spans = sorted(span for part, *span in first_lines if id(part) == key)
+        assert spans[0][0] >= 0 and spans[-1][1] <= picture.width
+        assert all(one[1] < other[0] for one, other in pairwise(spans)), spans
+        assert len(spans) in (2, 4)
+
+
+def test_numbers_under_a_tile_are_whole(texts):
+    report_picture([row(REFINED), *[row(score=-98765.4, tries=12, likeness=0.5)] * 20], [])
+    assert {"-98765", "12 tries", "likeness 0.500"} <= {*texts}
+
+
+def test_texts_of_a_wide_page_grow_by_the_root_of_its_width(monkeypatch):
+    sizes, real = [], page.write
+    monkeypatch.setattr(page, "write", lambda *args: (sizes.append((args[2], args[3])), real(*args))[1])
+    widths = [report_picture([row(REFINED)] * count, ["in short", "below"]).width - 32 for count in (1, 25)]
+    for text in ("in short", "below"):
+        narrow, wide = (size for said, size in sizes if said == text)
+        assert wide / narrow == pytest.approx((widths[1] / widths[0]) ** 0.5, rel=0.03) and widths[1] > 2 * widths[0]
 
 
 def test_the_kept_are_larger_alone_with_their_scores_on_a_bar():
