@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 try:
     import typer
+    from typer.core import TyperGroup
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error.name} is not installed: {sys.executable} -m pip install typer rich")
 
@@ -18,8 +19,18 @@ from .oracles import FAMILIES
 
 FAMILY = f"auto, which asks the file, or {', '.join(FAMILIES)}."
 
+
+class Commands(TyperGroup):
+    """Among them some of two words, as ``train init`` beside ``train RECIPE``."""
+
+    def resolve_command(self, ctx, args):
+        two_words = " ".join(args[:2])
+        return super().resolve_command(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
+
+
 app = typer.Typer(
     name="understudy",
+    cls=Commands,
     help="A fast student makes the image, an oracle scores it, a slow teacher redoes only what needs it.",
     no_args_is_help=True,
     add_completion=False,
@@ -491,6 +502,13 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. teacher.path=model.safetensors."
         ),
     ] = None,
+    comfyui: Annotated[
+        Path | None,
+        typer.Option(
+            help="ComfyUI's folder, for teacher.comfy; without it COMFYUI_PATH, or the one in whose custom_nodes this "
+            "pack lies."
+        ),
+    ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only say what memory, disk and time it will take, from 10 steps.")
     ] = False,
@@ -504,13 +522,35 @@ def train(
     """
     from .distill_train.run import command
 
-    changes = tuple(change or ())
+    changes = (*(change or ()), *([f"teacher.comfyui='{comfyui}'"] if comfyui else ()))
     if help_config:
         typer.echo(command.help_text(recipe))
     elif estimate:
         typer.echo(command.estimate_command(recipe, out, device, changes))
     else:
         typer.echo(f"Exported {command.train_command(recipe, out, resume, device, changes)}")
+
+
+@app.command("train init")
+def train_init(
+    model: Annotated[Path, typer.Option(help="A checkpoint or diffusion model of any family that ComfyUI loads.")],
+    comfyui: Annotated[
+        Path | None,
+        typer.Option(
+            help="ComfyUI's folder; COMFYUI_PATH, or the one in whose custom_nodes this pack lies, without it."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The recipe (.toml) to write; named after the model without it.")
+    ] = None,
+):
+    """Write the recipe that distils a model of your ComfyUI, and say what it will take and the command that trains.
+
+    Run it with ComfyUI's own Python. Reads what the file says of itself, and no weights.
+    """
+    from .distill_train.init import init
+
+    typer.echo(init(model, comfyui, out))
 
 
 @app.command()
@@ -523,11 +563,14 @@ def export(
     out: Annotated[Path | None, typer.Option(help="File or folder; the run's exports folder without it.")] = None,
     base: Annotated[Path | None, typer.Option(help="The model it was distilled from, if that has moved.")] = None,
     dtype: Annotated[str, typer.Option(help="auto (the run's own), float32, float16 or bfloat16.")] = "auto",
+    comfyui: Annotated[
+        Path | None, typer.Option(help="ComfyUI's folder, for a student of what it loads; the run's without it.")
+    ] = None,
 ):
     """Write a trained student as a file that ComfyUI's stock loaders know, and check it."""
     from .distill_train.exports.export import export as run_export
 
-    typer.echo(run_export(run, to, guidance, out, base, dtype).summary())
+    typer.echo(run_export(run, to, guidance, out, base, dtype, comfyui).summary())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -552,7 +595,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
-        advice = "use a smaller --batch-size or --dtype float16, or in training a larger loop.accumulate"
+        advice = "use a smaller --batch-size or --dtype float16, or in training loop.accumulate = auto"
         _fail(f"out of memory; {advice} ({error})")
 
 

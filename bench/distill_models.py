@@ -15,6 +15,7 @@ from understudy.distill_train.config import Recipe
 from understudy.distill_train.data.randomness import generator
 from understudy.distill_train.demo.diffusion import Diffusion
 from understudy.distill_train.demo.scenes import LatentSet
+from understudy.distill_train.methods.base import Method
 from understudy.distill_train.methods.classifier import Classifier
 from understudy.distill_train.process import Discrete
 from understudy.distill_train.run.loop import train
@@ -92,8 +93,8 @@ class PixelDiffusion(Diffusion):
     """The demo teacher's training, of a network and data that are given."""
 
     def __init__(self, settings, recipe, device, network: nn.Module, data: LatentSet):
-        super(Diffusion, self).__init__(settings, recipe, device)
-        self.network, self.data, self.alphas_cumprod = network, data, cosine_schedule()
+        Method.__init__(self, settings, recipe, device)
+        self.network, self.data, self.process = network, data, Discrete(cosine_schedule(), "v_prediction")
 
     def prepare(self, directory: Path) -> None:
         """Nothing: the data is given."""

@@ -2,9 +2,12 @@
 
 Counted on fake tensors, which have shapes and no numbers, so that neither memory nor time nor the machine matters. Each
 operation that is no view counts as one kernel that reads its inputs and writes its outputs, as if nothing were fused or
-kept near. One picture of the base's size; what does not train is bfloat16, with autocast to it, as in the recipe
-`lcm-lora`, of which rank and layers are, too; activations are kept.
+kept near. One picture of the base's size; what does not train is bfloat16, with CUDA's autocast to it, and rank and
+layers are those of the recipe `lcm-lora`, whose fp16 has the same sizes; activations are kept.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -48,6 +51,28 @@ class Moves(TorchDispatchMode):
         return result
 
 
+@contextmanager
+def norms_as_on_cuda() -> Iterator[None]:
+    """Within, autocast has norms compute in float32, as on CUDA and not on a CPU; a UNet has no other of those."""
+
+    def in_float32(norm):
+        def called(x, shape, *weights):
+            if torch.is_autocast_enabled("cpu"):
+                x, *weights = (part.float() if isinstance(part, torch.Tensor) else part for part in (x, *weights))
+            return norm(x, shape, *weights)
+
+        return called
+
+    functions = {name: getattr(nn.functional, name) for name in ("group_norm", "layer_norm")}
+    try:
+        for name, norm in functions.items():
+            setattr(nn.functional, name, in_float32(norm))
+        yield
+    finally:
+        for name, norm in functions.items():
+            setattr(nn.functional, name, norm)
+
+
 def plain(unet: nn.Module) -> nn.Module:
     return unet
 
@@ -67,8 +92,9 @@ def with_peft(unet: nn.Module) -> nn.Module:
 def with_our_lora(unet: nn.Module) -> nn.Module:
     from understudy.distill_train.config import StudentSettings
     from understudy.distill_train.students.adapters import Adapters
+    from understudy.distill_train.teachers.precision import with_own_norms
 
-    settings, adapted = StudentSettings(), Adapters(unet)
+    settings, adapted = StudentSettings(), Adapters(with_own_norms(unet))  # as the trainer reads it
     adapted.add("student", settings.targets, settings.rank)
     return adapted
 
@@ -91,6 +117,14 @@ def moves(base: str) -> list[dict]:
     return rows
 
 
+def with_fake_weights(*networks: nn.Module) -> None:
+    """Within FakeTensorMode: fake weights in the place of meta ones, half precision and, where they train, float32."""
+    for module in {part: None for network in networks for part in network.modules()}:
+        for name, weight in module.named_parameters(recurse=False):
+            dtype = torch.float32 if weight.requires_grad else HALF
+            setattr(module, name, nn.Parameter(torch.empty(weight.shape, dtype=dtype), weight.requires_grad))
+
+
 def count(base: str, adapted, backward: bool) -> Moves:
     from diffusers import UNet2DConditionModel
 
@@ -98,11 +132,8 @@ def count(base: str, adapted, backward: bool) -> Moves:
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config).requires_grad_(False)
         network = adapted(unet)
-    with FakeTensorMode():
-        for module in {*network.modules(), *unet.modules()}:
-            for name, weight in module.named_parameters(recurse=False):
-                dtype = torch.float32 if weight.requires_grad else HALF
-                setattr(module, name, nn.Parameter(torch.empty(weight.shape, dtype=dtype), weight.requires_grad))
+    with FakeTensorMode(), norms_as_on_cuda():
+        with_fake_weights(network, unet)
         text = torch.randn(1, 77, config["cross_attention_dim"])
         added = {"text_embeds": torch.randn(1, 1280), "time_ids": torch.randn(1, 6)}
         given = {"added_cond_kwargs": added} if "addition_embed_type" in config else {}

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -10,6 +10,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+WINDOW = 75  # tokens of a prompt that CLIP reads at once, besides a start and an end
 
 
 class RecipeError(ValueError):
@@ -27,7 +30,11 @@ class Loop(Strict):
 
     steps: int = Field(gt=0, description="optimizer steps of the whole run")
     batch_size: int = Field(gt=0, description="samples in a step, over all processes and accumulated parts")
-    accumulate: int = Field(1, gt=0, description="parts in which a process works on its share of a batch: less memory")
+    accumulate: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(
+        1,
+        description="parts in which a process works on its share of a batch: less memory; auto measures how few "
+        "will do, and the run keeps to that",
+    )
     optimizer: Literal["adamw", "adamw8bit", "radam"] = Field(
         "adamw", description="adamw8bit keeps its state in 8 bits and needs bitsandbytes; radam needs no warmup"
     )
@@ -40,10 +47,25 @@ class Loop(Strict):
     betas: tuple[float, float] = Field((0.9, 0.99), description="of the optimizer's two averages")
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the weight average that is exported; 0 for none")
+    ema_offload: bool = Field(
+        False, description="keep that average in main memory: less of the device's, and each step waits for a copy"
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="of the passes, under autocast, and of weights that do not train; what trains is fp32"
     )
-    checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory, slower")
+    checkpointing: bool | Literal["auto"] = Field(
+        False,
+        description="recompute activations in the backward pass: less memory, slower; auto where not even one sample's "
+        "fit without",
+    )
+    compile: bool = Field(
+        False,
+        description="compile the network's transformer blocks, for which the first step takes minutes: faster where a "
+        "GPU waits for its kernels to be launched, as with small pictures",
+    )
+    memory_gib: float | None = Field(
+        None, gt=0, description="GiB that auto may let the training take in all; what is free without it"
+    )
     log_every: int = Field(50, gt=0, description="steps between lines of the log")
     sample_every: int = Field(1000, gt=0, description="steps between sample grids and measurements")
     checkpoint_every: int = Field(1000, gt=0, description="steps between checkpoints")
@@ -56,8 +78,26 @@ class Loop(Strict):
 class TeacherSettings(Strict):
     """The model to distil."""
 
-    path: Path = Field(
-        description='checkpoint file or diffusers folder, SD 1.x or SDXL; "demo" is the embedded teacher'
+    path: Path | None = Field(
+        None, description='checkpoint file or diffusers folder, SD 1.x or SDXL; "demo" is the embedded teacher'
+    )
+    comfy: Path | None = Field(
+        None, description="instead of path: a checkpoint or diffusion model of any family, loaded by ComfyUI"
+    )
+    comfyui: Path | None = Field(
+        None, description="ComfyUI's folder; without it COMFYUI_PATH, or the one in whose custom_nodes this pack lies"
+    )
+    clip: tuple[Path, ...] = Field(
+        (), description="with comfy: text encoders, a file or several; those in the checkpoint without any"
+    )
+    clip_type: str = Field(
+        "stable_diffusion", description="what ComfyUI's text encoder loaders call the type of clip, e.g. flux or wan"
+    )
+    shift: float | None = Field(
+        None, gt=0, description="with comfy: of a flow's schedule, as in ModelSamplingSD3; ComfyUI's own without it"
+    )
+    guidance: float | None = Field(
+        None, ge=0, description="with comfy: what FLUX.1 dev and its like are told, as by FluxGuidance; 3.5 without it"
     )
     prediction: Literal["auto", "epsilon", "v_prediction"] = Field(
         "auto", description="what its network predicts; auto asks the file, but not every v-prediction model says it"
@@ -67,13 +107,41 @@ class TeacherSettings(Strict):
     )
     vae: Path | None = Field(
         None,
-        description="autoencoder in the place of its own: a file, or a folder of diffusers",
+        description="autoencoder in the place of its own: a file, or with path a folder of diffusers",
     )
     empty: Literal["auto", "zeros", "text"] = Field(
         "auto",
         description="what guidance takes for no prompt: zeros, as SDXL's own training, or the empty text's embedding, "
-        "as many finetunes of it; auto asks the folder, and takes zeros for an SDXL file, text for SD 1.x",
+        "as many finetunes of it; auto asks the folder, and takes zeros for an SDXL file, text for all others",
     )
+    clip_skip: int | None = Field(
+        None,
+        gt=0,
+        description="layer of the text encoders that is read, from the end: the n of A1111's Clip skip n and of -n in "
+        "ComfyUI's CLIP Set Last Layer; the architecture's own without it, 1 for SD 1.x and 2 for SDXL",
+    )
+    max_tokens: int = Field(
+        WINDOW,
+        gt=0,
+        multiple_of=WINDOW,
+        description="of a prompt that are read; above 75 in windows of 75, as ComfyUI and kohya's scripts read long "
+        "ones",
+    )
+
+    @model_validator(mode="after")
+    def _either(self):
+        if (self.path is None) == (self.comfy is None):
+            raise ValueError("expected path, for SD 1.x, SDXL or demo, or comfy, for any model that ComfyUI loads")
+        if self.comfy is None and (self.comfyui or self.clip or self.shift or self.guidance):
+            raise ValueError("comfyui, clip, shift and guidance are for a teacher that ComfyUI loads: comfy, not path")
+        if self.comfy is not None and (self.prediction != "auto" or self.zero_snr):
+            raise ValueError("prediction and zero_snr are for path; with comfy ComfyUI says what a model predicts")
+        return self
+
+    @property
+    def file(self) -> Path:
+        """Where the model lies, whoever loads it."""
+        return self.path or self.comfy
 
 
 class AttentionSettings(Strict):
@@ -115,11 +183,9 @@ class StudentSettings(Strict):
     rank: int = Field(64, gt=0, description="rank of the LoRA")
     alpha: float | None = Field(None, gt=0, description="scale of the LoRA is alpha / rank; the rank without it")
     targets: tuple[str, ...] = Field(
-        (
-            *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
-            *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj"),
-        ),
-        description="ends of the names of the layers that get a LoRA",
+        (),
+        description="ends of the names of the layers that get a LoRA; without any, of a diffusers UNet the "
+        "usual ones, and of what ComfyUI loads the attention and feed-forward of its blocks",
     )
     dtype: Literal["fp16", "bf16", "fp32"] = Field("fp16", description="of the exported weights")
 

@@ -80,8 +80,8 @@ class Process(ABC):
         """The noise levels of times t in the samplers' scale; 0 for the data."""
 
     @abstractmethod
-    def denoiser(self, network: Network):
-        """A network of this process for the pack's samplers."""
+    def denoiser(self, network: Network, size: Sequence[int] = ()):
+        """A network of this process for the pack's samplers; size: as `times` has it."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> "Process":
@@ -171,7 +171,7 @@ class Discrete(Process):
         squared = self.alphas_cumprod.cpu().double()[t.clamp(min=0).cpu()]
         return torch.where(t.cpu() < 0, 0.0, ((1 - squared) / squared).sqrt()).float()
 
-    def denoiser(self, network: Network) -> DiscreteDenoiser:
+    def denoiser(self, network: Network, size: Sequence[int] = ()) -> DiscreteDenoiser:
         return DiscreteDenoiser(network, self.alphas_cumprod.cpu(), self.PREDICTIONS[self.prediction])
 
     def with_clean_end(self) -> "Discrete":
@@ -222,8 +222,12 @@ class Flow(Process):
         return eps - x0
 
     def times(self, places: Tensor, size: Sequence[int] = ()) -> Tensor:
-        shift = self.shift(*size) if callable(self.shift) else self.shift
+        shift = self.shift_at(size)
         return shift * places / (1 + (shift - 1) * places)
+
+    def shift_at(self, size: Sequence[int]) -> float:
+        """The shift for latents of this height and width."""
+        return self.shift(*size) if callable(self.shift) else self.shift
 
     def grid(self, intervals: int, spacing: str = "trailing", size: Sequence[int] = ()) -> Tensor:
         if spacing not in self.spacings:
@@ -233,8 +237,8 @@ class Flow(Process):
     def sigmas(self, t: Tensor) -> Tensor:
         return t.float().cpu()
 
-    def denoiser(self, network: Network) -> FlowDenoiser:
-        return FlowDenoiser(network, 1.0 if callable(self.shift) else self.shift)
+    def denoiser(self, network: Network, size: Sequence[int] = ()) -> FlowDenoiser:
+        return FlowDenoiser(network, self.shift_at(size))
 
 
 def solve(denoise: Callable, process: Process, z: Tensor, times: list[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,15 +18,18 @@ BASE_PART = {"full": "base.", "lora": "lora_unet_"}  # begins the names of what 
 class StudentFile:
     """The metadata of a student's safetensors file, one entry for each field that is not None.
 
-    method: the recipe's; its entry is called ``understudy_method``. base: "sd1", "sdxl" or "demo". teacher_file,
-    teacher_sha256: what it was distilled from. prediction: "epsilon", "v_prediction" or "sample". trained: one of
-    ``TRAINED``. steps, guidance, sampler, scheduler: what to sample with, in the host's words, but for the preset
-    "consistency", whose sampler and scheduler are Student sampler's own; guidance is the cfg, or "embedded".
-    preset: of that node, where it has one. intervals: of the grid that a consistency student knows. timestep_scaling:
-    of LCM's boundary condition. w_min, w_max: the range of an embedded guidance scale; w is cfg - 1. rank, alpha: of a
-    LoRA. folded_guidance: the cfg that an export fixed in the weights. terminal_snr: "zero" where the last timestep is
-    noise alone. base_trained: what trained of the base beside a ControlNet, in the same file: one of ``BASE_PART``, or
-    "frozen" for nothing. companion: the exported file of the other half, where two make one student.
+    method: the recipe's; its entry is called ``understudy_method``. base: "sd1", "sdxl", "demo" or, of a model that
+    ComfyUI loaded, its class there. teacher_file, teacher_sha256: what it was distilled from. prediction: "epsilon",
+    "v_prediction", "sample" or "flow". trained: one of ``TRAINED``. steps, guidance, sampler, scheduler: what to sample
+    with, in the host's words, but for the preset "consistency", whose sampler and scheduler are Student sampler's own;
+    guidance is the cfg, or "embedded". preset: of that node, where it has one. intervals: of the grid that a
+    consistency student knows. timestep_scaling: of LCM's boundary condition. w_min, w_max: the range of an embedded
+    guidance scale; w is cfg - 1. rank, alpha: of a LoRA. folded_guidance: the cfg that an export fixed in the weights.
+    terminal_snr: "zero" where the last timestep is noise alone. sigmas: of a flow, the noise levels of those steps and
+    a 0, whose shift is in them; schedulers of hosts only come near. shift: that of its time, one number.
+    flux_guidance: what its teacher was told by an input for it. base_trained: what trained of the base beside a
+    ControlNet, in the same file: one of ``BASE_PART``, or "frozen" for nothing. companion: the exported file of the
+    other half, where two make one student.
     """
 
     method: str
@@ -47,6 +51,9 @@ class StudentFile:
     alpha: float | None = None
     folded_guidance: float | None = None
     terminal_snr: str | None = None
+    shift: float | None = None
+    sigmas: tuple[float, ...] | None = None
+    flux_guidance: float | None = None
     base_trained: str | None = None
     companion: str | None = None
 
@@ -54,8 +61,7 @@ class StudentFile:
         """Entries for a safetensors file; :meth:`read` takes them back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values[METHOD] = values.pop("method")
-        texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in values.items()}
-        return {key: text for key, text in texts.items() if values[key] is not None}
+        return {key: _text(value) for key, value in values.items() if value is not None}
 
     @classmethod
     def read(cls, path: str | Path) -> StudentFile:
@@ -88,6 +94,21 @@ def is_student(path: str | Path) -> bool:
         return length <= LONGEST_HEADER and f'"{METHOD}"'.encode() in file.read(length)
 
 
-NUMBERS = {"steps": int, "intervals": int, "rank": int} | dict.fromkeys(
-    ("guidance", "timestep_scaling", "w_min", "w_max", "alpha", "folded_guidance"), float
+def levels_text(sigmas: Sequence[float]) -> str:
+    """Noise levels as a file has them, which ComfyUI's ManualSigmas reads, too: float32 to the last bit."""
+    return ", ".join(f"{sigma:.9g}" for sigma in sigmas)
+
+
+def _text(value: float | str | tuple[float, ...]) -> str:
+    if isinstance(value, tuple):
+        return levels_text(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
+
+
+NUMBERS = {"steps": int, "intervals": int, "rank": int, "sigmas": _levels} | dict.fromkeys(
+    ("guidance", "timestep_scaling", "w_min", "w_max", "alpha", "folded_guidance", "shift", "flux_guidance"), float
 )

@@ -11,7 +11,7 @@ import torch
 
 from ..files.student_file import EMBEDDED, StudentFile
 from ..samplers.presets import ARCHITECTURES, SAMPLERS, STUDENTS, Student
-from ..samplers.presets.settings import NATIVE, Sampling
+from ..samplers.presets.settings import NATIVE, Sampling, Sigmas
 from .own_sampling import kept_patch, with_row_s_patch
 
 
@@ -37,14 +37,19 @@ def offered() -> list[str]:
 
 
 def row_of_file(path: str) -> tuple[Student, int, float]:
-    """Preset, or the host's sampler and scheduler, steps and guidance, from a student's own file.
+    """Preset, or the host's sampler with the file's noise levels or the host's scheduler, steps and guidance, from a
+    student's own file.
 
     Raises CheckpointError for a file that is no student's, and ValueError for one that cannot be sampled here.
     """
     student = StudentFile.read(path)
     if student.guidance == EMBEDDED:
         raise ValueError(f"{path} takes the guidance scale as an input; fix it with 'understudy export --guidance'.")
-    if student.preset is None:
+    if student.sigmas is not None:
+        row = Student(
+            key=path, sampler=student.sampler, schedule=Sigmas(student.sigmas), steps=student.steps, cfgs=None
+        )
+    elif student.preset is None:
         row = Student(key=path, sampler=student.sampler, schedule=student.scheduler, steps=student.steps, cfgs=None)
     elif student.preset in STUDENTS:
         row = STUDENTS[student.preset].on_grid(student.intervals, student.timestep_scaling)

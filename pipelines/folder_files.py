@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..files import CheckpointError, sha256
+from ..files import CheckpointError, known_sha256
 
 PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 
@@ -39,7 +39,7 @@ def read_json(path: Path) -> dict:
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file, or for a folder of the names and hashes of the weights and configs that are read from it."""
     if path.is_file():
-        return sha256(path)
+        return known_sha256(path)
     files = [path / "model_index.json"]
     for part in (path / name for name in PARTS if (path / name).is_dir()):
         configs = (*part.glob("*.json"), *part.glob("merges.txt"))
@@ -58,5 +58,5 @@ def _all_files(path: Path) -> list[Path]:
 
 
 def _listed(path: Path, files: Iterable[Path]) -> str:
-    listed = "".join(f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in sorted(files))
+    listed = "".join(f"{file.relative_to(path).as_posix()} {known_sha256(file)}\n" for file in sorted(files))
     return hashlib.sha256(listed.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -145,35 +146,85 @@ class StableDiffusion(LatentModel):
         return run_unet(self.unet, x, t, width, context, pooled, time_ids, guidance, steered)
 
 
-def text_states(texts: Sequence[TextEncoder], prompts: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
-    """``context`` [B, 77, D] of prompts and, of two encoders (SDXL), ``pooled`` [B, P]; they are on ``device``."""
+def text_states(
+    texts: Sequence[TextEncoder],
+    prompts: Sequence[str],
+    device: torch.device,
+    clip_skip: int | None = None,
+    windows: int = 1,
+) -> dict[str, torch.Tensor]:
+    """``context`` [B, 77, D] of prompts and, of two encoders (SDXL), ``pooled`` [B, P]; they are on ``device``.
+
+    clip_skip: the layer that is read, counted from the last one, which is 1; as trained, SDXL's is 2 and SD 1.x's 1,
+    which is normalised whichever it is. windows: how many times 75 tokens are read of a prompt, each between a start
+    and an end of its own as ComfyUI reads long prompts, and the pooled text is the first one's. With several,
+    ``context`` [B, 77 n, D] holds those of the longest prompt, shorter ones repeated, and ``mask`` [B, 77 n] is 1 in a
+    prompt's own and 0 in its repetitions.
+    """
     contexts, pooled = [], None
     for text in texts:
-        tokens = text.tokenizer(
-            list(prompts), padding="max_length", max_length=text.tokenizer.model_max_length, truncation=True
-        )
-        ids = torch.tensor(tokens["input_ids"], device=device)
+        cut = [token_windows(text.tokenizer, prompt, windows) for prompt in prompts]
+        ids = torch.tensor([window for found in cut for window in found], device=device)
         output = text.network(ids, output_hidden_states=True)
-        if len(texts) == 1:
-            contexts.append(output.last_hidden_state)
-        else:
-            # SDXL reads the last layer but one of both encoders, and the pooled text of the second.
-            contexts.append(output.hidden_states[-2])
-            pooled = output[0]
-    encoded = {"context": torch.cat(contexts, dim=-1)}
+        layer = _layer(text.network, output, clip_skip, penultimate=len(texts) > 1)
+        counts = [len(found) for found in cut]
+        contexts.append([part.flatten(0, 1) for part in layer.split(counts)])
+        if len(texts) > 1:
+            pooled = torch.stack([part[0] for part in output[0].split(counts)])
+    rows = [torch.cat(parts, dim=-1) for parts in zip(*contexts, strict=True)]
+    encoded = {"context": torch.stack(repeated(rows))}
+    if windows > 1:
+        encoded["mask"] = torch.stack([_own(len(row), encoded["context"]) for row in rows])
     return encoded if pooled is None else {**encoded, "pooled": pooled}
 
 
-def too_long(texts: Sequence[TextEncoder], prompts: Sequence[str]) -> str:
-    """How many different prompts are longer than the text encoders read; empty for none."""
-    limit, tokenize = texts[0].tokenizer.model_max_length, texts[0].tokenizer
-    prompts = set(prompts)
-    # Two of the tokens are its own, and each of the others is at least a byte.
-    long = [prompt for prompt in prompts if len(prompt.encode()) > limit - 2]
-    cut = sum(len(tokenize(prompt, truncation=True, max_length=limit + 1)["input_ids"]) > limit for prompt in long)
+def token_windows(tokenizer, prompt: str, most: int) -> list[list[int]]:
+    """A prompt's token ids in windows of the tokenizer's length, at most so many; what is beyond is left out."""
+    length = tokenizer.model_max_length
+    if most == 1:
+        return [tokenizer(prompt, padding="max_length", max_length=length, truncation=True)["input_ids"]]
+    inner, words = length - 2, tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    windows = []
+    for start in range(0, max(len(words), 1), inner)[:most]:
+        window = [tokenizer.bos_token_id, *words[start : start + inner], tokenizer.eos_token_id]
+        windows.append(window + [tokenizer.pad_token_id] * (length - len(window)))
+    return windows
+
+
+def repeated(rows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Contexts [L, ...] of several lengths at one, each repeated whole: to attention as if each were there once."""
+    longest = math.lcm(*(len(row) for row in rows))
+    return [row.repeat(longest // len(row), *[1] * (row.ndim - 1)) for row in rows]
+
+
+def _layer(network: nn.Module, output, clip_skip: int | None, penultimate: bool) -> torch.Tensor:
+    """What is read of a text encoder's output, [N, 77, D]."""
+    if clip_skip is None and not penultimate:
+        return output.last_hidden_state
+    states = output.hidden_states[-(clip_skip or 2)]  # SDXL reads the last layer but one of both encoders
+    if penultimate:
+        return states
+    norm = next(module for name, module in network.named_modules() if name.endswith("final_layer_norm"))
+    return norm(states)
+
+
+def _own(count: int, context: torch.Tensor) -> torch.Tensor:
+    """[L] with ones in the first ``count`` places of a context [B, L, D]."""
+    return (torch.arange(context.shape[1], device=context.device) < count).to(context.dtype)
+
+
+def too_long(texts: Sequence[TextEncoder], prompts: Sequence[str], windows: int = 1) -> str:
+    """How many different prompts are longer than the text encoders read in so many windows; empty for none."""
+    tokenize, prompts = texts[0].tokenizer, set(prompts)
+    limit = windows * (tokenize.model_max_length - 2)
+    # Two of a window's tokens are its own, and each of the others is at least a byte.
+    long = [prompt for prompt in prompts if len(prompt.encode()) > limit]
+    cut = sum(len(tokenize(prompt, truncation=True, max_length=limit + 3)["input_ids"]) > limit + 2 for prompt in long)
     verb = "is" if cut == 1 else "are"
+    of = f"{windows} times " if windows > 1 else ""
     return (
-        f"{cut} of {len(prompts)} prompts {verb} longer than the {limit} tokens that the text encoder reads"
+        f"{cut} of {len(prompts)} prompts {verb} longer than the {of}{tokenize.model_max_length} tokens that the text "
+        "encoder reads"
         if cut
         else ""
     )

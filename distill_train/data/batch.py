@@ -26,14 +26,21 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device, latents in float32."""
-        latents = self.latents.to(device, torch.float32, non_blocking=True)
+        latents = brought(self.latents, device).float()
         return replace(
             self, latents=latents, embeddings=_moved(self.embeddings, device), extras=_moved(self.extras, device)
         )
 
 
 def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {key: value.to(device, non_blocking=True) for key, value in tensors.items()}
+    return {key: brought(value, device) for key, value in tensors.items()}
+
+
+def brought(value: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor of main memory on a device, without waiting: a GPU fetches only from memory that is pinned meanwhile."""
+    if torch.device(device).type == "cuda" and value.device.type == "cpu":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
 
 
 class Source(Protocol):

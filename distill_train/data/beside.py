@@ -3,9 +3,9 @@
 import time
 from pathlib import Path, PurePath
 
+from ...files.hashes import stamp
 from ...pipelines.images import find_images
 from ..config import RecipeError
-from .known import stamp
 
 
 class Beside:

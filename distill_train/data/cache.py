@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...files import save_tensors, write_whole
+from ...files import read_header, save_tensors, write_whole
 
 ABANDONED = 3600  # seconds after which nobody is still writing a file
 
@@ -51,6 +51,10 @@ class Cache:
         from safetensors.torch import load_file
 
         return load_file(self.path(kind, key))
+
+    def shapes(self, kind: str, key: str) -> dict[str, tuple[int, ...]]:
+        """Of the tensors that :meth:`load` would give."""
+        return read_header(self.path(kind, key)).shapes
 
     def save(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None:
         path = self.path(kind, key)

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from torch import Tensor
 from ...pipelines.console import Counter
 from ...pipelines.images import DAMAGE, opened
 from ...pipelines.processes import Processes
+from .ahead import ahead
 from .batch import Batch
 from .beside import Beside
 from .buckets import Sizes, nearest
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PROMPTS_AT_ONCE = 16
-
+PIXELS_AT_ONCE = 1 << 20  # that an autoencoder encodes in float32 beside text encoders: one picture of SDXL's size
+LEAD = 8  # pictures that wait decoded
 
 Encode = Callable[[list, Callable[[float], None]], list]  # of some work, telling how much of it is done
 
@@ -48,6 +52,13 @@ class Item:
     extras: str = ""
 
 
+class Decoded(NamedTuple):
+    """A sample whose picture was read: its pixels [3, height, width] in [0, 1], None where its latents are cached."""
+
+    item: Item
+    pixels: Tensor | None = None
+
+
 class Encoder:
     """The teacher's encoders in front of the cache. With several processes each encodes a part.
 
@@ -66,6 +77,9 @@ class Encoder:
     ):
         self.teacher, self.cache, self.sizes, self.precision = teacher, cache, sizes, precision
         self.condition, self.beside = condition, beside
+        on_gpu, self.lead = torch.device(teacher.device).type != "cpu", LEAD
+        # On a CPU several at once are no faster, and one alone comes out the same to the last bit in any company.
+        self.pixels_at_once = PIXELS_AT_ONCE if on_gpu else 0
         self.processes = Processes("cpu" if torch.device(teacher.device).type == "cpu" else "auto")
 
     def first(self, work: list, captions: Sequence[str]) -> list:
@@ -103,10 +117,11 @@ class Encoder:
         """Whether all of a sample but its caption's embeddings is in the cache."""
         return self.cache.has("latents", item.latents) and (not item.extras or self.cache.has("extras", item.extras))
 
-    def picture(self, name: str, data: bytes, caption: str, beside: bytes = b"") -> Item | None:
+    def decoded(self, name: str, data: bytes, caption: str, beside: bytes = b"") -> Decoded | None:
         """The sample of a picture file's content; None, and a line in the log, for one that cannot be read.
 
-        beside: the content of the file that its condition is made of, where that lies beside.
+        beside: the content of the file that its condition is made of, where that lies beside. Its extras are cached
+        here, its latents by :meth:`encoding`. A thread may do it.
         """
         from PIL import ImageOps
 
@@ -122,7 +137,7 @@ class Encoder:
             log.warning("%s is skipped: it cannot be read as a picture: %s", name, error)
             return None
         if pixels is None:
-            return item
+            return Decoded(item)
         if self.condition and not self.cache.has("extras", extras):
             try:
                 second = _second(beside, size, height, width) if self.beside else pixels
@@ -130,9 +145,33 @@ class Encoder:
                 log.warning("%s is skipped: its condition cannot be read as a picture: %s", name, error)
                 return None
             self.save_extras(item, second)
-        if not self.cache.has("latents", key):
-            self.save_made("latents", key, {"latents": self.teacher.encode(pixels[None])[0]}, name)
-        return item
+        return Decoded(item, None if self.cache.has("latents", key) else pixels)
+
+    def made_ahead(self, function: Callable, work: Iterable) -> Iterator:
+        """What :func:`ahead` gives, with this encoder's lead."""
+        return ahead(function, work, self.lead)
+
+    @contextmanager
+    def encoding(self) -> Iterator[Callable[[Decoded | None], None]]:
+        """Within, pictures that are handed over are encoded, on a GPU several of a size at once; at its end all are."""
+        waiting: dict[torch.Size, dict[str, Decoded]] = {}  # by the cache's key, as some lie in a folder twice
+
+        def take(decoded: Decoded | None) -> None:
+            if decoded is None or decoded.pixels is None or self.cache.has("latents", decoded.item.latents):
+                return
+            group = waiting.setdefault(decoded.pixels.shape, {})
+            group[decoded.item.latents] = decoded
+            if (len(group) + 1) * decoded.pixels[0].numel() > self.pixels_at_once:
+                self._encode(waiting.pop(decoded.pixels.shape))
+
+        yield take
+        for group in waiting.values():
+            self._encode(group)
+
+    def _encode(self, group: dict[str, Decoded]) -> None:
+        latents = self.teacher.encode(torch.stack([decoded.pixels for decoded in group.values()]))
+        for one, (key, decoded) in zip(latents, group.items(), strict=True):
+            self.save_made("latents", key, {"latents": one.clone()}, decoded.item.name)
 
     def save_made(self, kind: str, key: str, tensors: dict[str, Tensor], of: str) -> None:
         """Keep what the teacher made of a sample, called ``of``. Raises DataError for what is no number."""
@@ -149,7 +188,7 @@ class Encoder:
         self.cache.save("extras", item.extras, self.condition.make(pixels, draw))
 
     def text_key(self, prompt: str) -> str:
-        return self.cache.key(prompt, self.teacher.text_dtype)
+        return self.cache.key(prompt, *self.teacher.text_plan)
 
     def texts(self, captions: Iterable[str]) -> None:
         """Embed what the cache lacks; how many the teacher cuts goes to the log."""
@@ -168,6 +207,13 @@ class Encoder:
             return mine
 
         self.share(missing, "captions", embed)
+
+    def lengths(self, captions: Iterable[str]) -> dict[str, tuple]:
+        """By caption the sizes of its embeddings, as only equal ones share a pass; () of all that are padded."""
+        if not self.teacher.keeps_lengths:
+            return dict.fromkeys(captions, ())
+        shapes = {one: self.cache.shapes("text", self.text_key(one)) for one in set(captions)}
+        return {one: tuple(of[name] for name in sorted(of)) for one, of in shapes.items()}
 
     def embeddings(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """Those of a batch, from the cache."""
@@ -211,7 +257,8 @@ class CachedSource:
     """Samples from the cache. A step takes all its own from one size, which is drawn by how many samples have it.
 
     Which they are follows from (seed, step): without repeats within a step as far as the samples of that size suffice.
-    fingerprint: other samples, captions or latents have another.
+    Where texts are not padded, a step's are also alike in length, as far as there is a batch of them, and stand in the
+    order of their lengths. fingerprint: other samples, captions or latents have another.
     """
 
     def __init__(self, items: Sequence[Item], encoder: Encoder, seed: int, batch_size: int):
@@ -219,7 +266,10 @@ class CachedSource:
         by_size: dict[tuple[int, int], list[Item]] = {}
         for item in items:
             by_size.setdefault((item.height, item.width), []).append(item)
-        self.by_size = [by_size[size] for size in sorted(by_size)]
+        self.lengths = encoder.lengths(item.caption for item in items)
+        self.by_size = [
+            part for size in sorted(by_size) for part in alike_in_length(by_size[size], self._length, batch_size)
+        ]
         digest = Cache.key(*(part for group in self.by_size for item in group for part in _parts(item)))
         self.fingerprint = f"{len(self)} samples, {digest}"
         self.shares = torch.tensor([float(len(group)) for group in self.by_size])
@@ -227,12 +277,17 @@ class CachedSource:
     def __len__(self) -> int:
         return sum(map(len, self.by_size))
 
+    def _length(self, item: Item) -> tuple:
+        return self.lengths[item.caption]
+
     def batch(self, step: int, indices: range) -> Batch:
         """The samples of a step with these global indices, step * batch_size + place."""
         draw = generator(self.seed, "data", step)
         group = self.by_size[int(torch.multinomial(self.shares, 1, generator=draw))]
-        order = torch.randperm(len(group), generator=draw)
-        chosen = [group[order[(index - step * self.batch_size) % len(group)]] for index in indices]
+        order, start = torch.randperm(len(group), generator=draw).tolist(), step * self.batch_size
+        places = range(max(self.batch_size, indices.stop - start))
+        whole = sorted((group[order[place % len(group)]] for place in places), key=self._length)
+        chosen = [whole[index - start] for index in indices]
         cache = self.encoder.cache
         return Batch(
             latents=torch.stack([cache.load("latents", item.latents)["latents"] for item in chosen]),
@@ -242,6 +297,23 @@ class CachedSource:
             width=chosen[0].width,
             extras=extras_of([cache.load("extras", item.extras) for item in chosen if item.extras]),
         )
+
+
+def alike_in_length(items: Sequence[Item], length: Callable[[Item], tuple], least: int) -> list[list[Item]]:
+    """The items in parts of one length each, but that each part has ``least`` of them as far as there are so many.
+
+    A part that would have fewer also has those of the next lengths. With one length for all there is one part.
+    """
+    parts: list[list[Item]] = []
+    for _, same in groupby(sorted(items, key=length), key=length):
+        if parts and len(parts[-1]) < least:
+            parts[-1] += same
+        else:
+            parts.append([*same])
+    if len(parts) > 1 and len(parts[-1]) < least:
+        last = parts.pop()
+        parts[-1] += last
+    return parts
 
 
 def _parts(item: Item) -> tuple[str, ...]:

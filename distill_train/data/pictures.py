@@ -4,11 +4,11 @@ import logging
 import re
 from pathlib import Path
 
+from ...files.hashes import stamp
 from ...files.tables import read_text
 from ...pipelines.image_texts import named_rows
 from ...pipelines.images import find_images
-from .encode import DataError, Encoder, Item, required
-from .known import stamp
+from .encode import DataError, Decoded, Encoder, Item, required
 from .settings import FolderSettings
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,17 @@ def folder_items(settings: FolderSettings, encoder: Encoder) -> list[Item]:
     known = encoder.cache.read_note("pictures", table) or {}
 
     def encode(mine: list[Path], done) -> list[tuple[Item | None, list[int] | None]]:
-        made = []
-        for path in mine:
+        def read(path: Path) -> tuple[Decoded | None, list[int] | None]:
             name = path.relative_to(settings.path)
             second = beside.of(name) if beside else None
-            made.append(_item(path, captions[path], encoder, known.get(name.as_posix()), second))
-            done(len(made))
+            return _decoded(path, captions[path], encoder, known.get(name.as_posix()), second)
+
+        made = []
+        with encoder.encoding() as encode_later:
+            for decoded, mark in encoder.made_ahead(read, mine):
+                encode_later(decoded)
+                made.append((decoded and decoded.item, mark))
+                done(len(made))
         return made
 
     work = encoder.first(found, [captions[path] for path in found])
@@ -87,9 +92,9 @@ def _repeats(settings: FolderSettings, pictures: list[Path]) -> dict[str, int]:
     return found
 
 
-def _item(
+def _decoded(
     path: Path, caption: str, encoder: Encoder, known: list | None, beside: Path | None
-) -> tuple[Item | None, list[int] | None]:
+) -> tuple[Decoded | None, list[int] | None]:
     """The sample of a picture and the stamp of its files; where they are still as ``known`` they are not read."""
     files = [path] if beside is None else [path, beside]
     try:
@@ -99,12 +104,12 @@ def _item(
             latents, height, width, *extras = known[len(mark) :]
             item = Item(str(path), latents, caption, height, width, *extras)
             if encoder.has(item):
-                return item, mark
+                return Decoded(item), mark
         data = [file.read_bytes() for file in files]
     except OSError as error:
         log.warning("%s is skipped: %s", path, error)
         return None, None
-    return encoder.picture(str(path), data[0], caption, *data[1:]), mark
+    return encoder.decoded(str(path), data[0], caption, *data[1:]), mark
 
 
 def _from_files(pictures: list[Path]) -> dict[Path, str]:

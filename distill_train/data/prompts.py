@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ...files import sha256
+from ...files import known_sha256
 from ...files.tables import read_prompts
 from ...oracles.prompt_syntax import prompts_to_read
 from ...samplers.denoisers import Guided
@@ -29,7 +29,7 @@ def prompt_items(settings: PromptSettings, encoder: Encoder, score: Score | None
     """
     prompts = read_prompts(settings.path)
     side = settings.side(encoder.teacher)
-    plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision, encoder.teacher.text_dtype
+    plan = settings.steps, settings.cfg, settings.seed, side, encoder.precision, *encoder.teacher.text_plan
     # Of one file, as a recipe may say of it what it does not.
     plan += encoder.teacher.process.plan
     items = []
@@ -64,11 +64,11 @@ def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prom
         with autocast(teacher.device, encoder.precision):
             return teacher.call(teacher.unet, x, t, given).float()
 
-    model = teacher.process.denoiser(network)
+    model = teacher.process.denoiser(network, [side // teacher.factor] * 2)
     sizes = teacher.sizes(side, side, count)
     given = {key: value.to(teacher.device) for key, value in encoder.embeddings(prompts).items()}
     arguments = {"cond": {**given, **sizes}, "uncond": {**teacher.unconditional(count), **sizes}}
-    shape = teacher.latent_channels, side // teacher.factor, side // teacher.factor
+    shape = teacher.latent_shape(side, side)
     noise = [torch.randn(shape, generator=generator(settings.seed, "noise", index)) for index in indices]
     noise = torch.stack(noise).to(teacher.device)
     sigmas = trailing_sigmas(model, settings.steps).to(noise.device)
@@ -85,7 +85,7 @@ def filtered(items: list[Item], settings: PromptSettings, encoder: Encoder, scor
     file, cache = settings.filter.oracle, encoder.cache
     if not file.is_file():
         raise FileNotFoundError(f"data.filter.oracle {file}: no such file")
-    oracle = sha256(file), settings.filter.family
+    oracle = known_sha256(file), settings.filter.family
     literal = settings.filter.literal_prompts
     texts, remarks = prompts_to_read([item.caption for item in items], literal, "data.filter.literal_prompts=true")
     if encoder.processes.is_main:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .batch import brought
+
 
 def generator(*place: object) -> torch.Generator:
     """A CPU generator for a place such as ``(seed, "noise", step)``."""
@@ -35,11 +37,14 @@ class Draws:
         """[B] int64, uniform in low, ..., high - 1."""
         return self._stacked(name, lambda g: torch.randint(low, high, (), generator=g))
 
+    def one(self, name: str, low: int, high: int) -> int:
+        """One number for all samples of the step, uniform in low, ..., high - 1."""
+        return int(torch.randint(low, high, (), generator=generator(self.seed, name, "step", self.step)))
+
     def shared(self, name: str, low: int, high: int) -> Tensor:
-        """[B] int64, one number for all samples of the step, uniform in low, ..., high - 1."""
-        drawn = torch.randint(low, high, (), generator=generator(self.seed, name, "step", self.step))
-        return drawn.repeat(len(self.indices)).to(self.device, non_blocking=True)
+        """[B] int64, the same for each."""
+        return brought(torch.full((len(self.indices),), self.one(name, low, high)), self.device)
 
     def _stacked(self, name: str, draw) -> Tensor:
         drawn = torch.stack([draw(generator(self.seed, name, i)) for i in self.indices])
-        return drawn.to(self.device, non_blocking=True)
+        return brought(drawn, self.device)

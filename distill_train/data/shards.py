@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 
+from ...files import known_sha256
 from ...files.tables import decoded
 from ...pipelines.images import hidden, suffixes
-from .encode import DataError, Encoder, Item, required
-from .known import known_sha256
+from .encode import DataError, Decoded, Encoder, Item, required
 from .settings import ShardSettings
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def _encoded(shard: Path, settings: ShardSettings, encoder: Encoder, done: Calla
     """The shard's samples; noted when all are done, so that a run that was cut off goes on at the shard."""
     cache = encoder.cache
     stamps = encoder.beside.stamps if encoder.beside else ()
-    key = cache.key(known_sha256(shard, cache), encoder.sizes, settings.caption, *encoder.plan, *stamps)
+    key = cache.key(known_sha256(shard), encoder.sizes, settings.caption, *encoder.plan, *stamps)
     noted = cache.read_note("shards", key)
     if noted is not None:
         items = [Item(*fields) for fields in noted]
@@ -110,28 +110,33 @@ def _samples(shard: Path) -> Iterator[dict]:
 
 def _items(shard: Path, samples: Iterable[dict], settings: ShardSettings, encoder: Encoder) -> list[Item]:
     items = []
-    for sample in samples:
-        if any(hidden(part) for part in sample["__key__"].split("/") if part not in (".", "..")):
-            continue
-        name = f"{shard}/{sample['__key__']}"
-        picture = next((sample[end] for end in sample if f".{end.rpartition('.')[2].lower()}" in suffixes()), None)
-        caption = _caption(name, sample, settings.caption)
-        if picture is None or not caption:
-            log.warning("%s is skipped: it has no %s", name, "picture" if picture is None else settings.caption)
-            continue
-        second = []
-        if encoder.beside:
-            if (path := encoder.beside.of(sample["__key__"])) is None:
-                log.warning("%s is skipped: there is no condition for it in %s", name, encoder.beside.folder)
-                continue
-            try:
-                second = [path.read_bytes()]
-            except OSError as error:
-                log.warning("%s is skipped: %s", name, error)
-                continue
-        if item := encoder.picture(name, picture, caption, *second):
-            items.append(item)
+    with encoder.encoding() as encode_later:
+        for decoded in encoder.made_ahead(lambda sample: _decoded(shard, sample, settings, encoder), samples):
+            encode_later(decoded)
+            items += [decoded.item] if decoded else []
     return items
+
+
+def _decoded(shard: Path, sample: dict, settings: ShardSettings, encoder: Encoder) -> Decoded | None:
+    if any(hidden(part) for part in sample["__key__"].split("/") if part not in (".", "..")):
+        return None
+    name = f"{shard}/{sample['__key__']}"
+    picture = next((sample[end] for end in sample if f".{end.rpartition('.')[2].lower()}" in suffixes()), None)
+    caption = _caption(name, sample, settings.caption)
+    if picture is None or not caption:
+        log.warning("%s is skipped: it has no %s", name, "picture" if picture is None else settings.caption)
+        return None
+    second = []
+    if encoder.beside:
+        if (path := encoder.beside.of(sample["__key__"])) is None:
+            log.warning("%s is skipped: there is no condition for it in %s", name, encoder.beside.folder)
+            return None
+        try:
+            second = [path.read_bytes()]
+        except OSError as error:
+            log.warning("%s is skipped: %s", name, error)
+            return None
+    return encoder.decoded(name, picture, caption, *second)
 
 
 def _caption(name: str, sample: dict, where: str) -> str | None:

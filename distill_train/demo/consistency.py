@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...demo_family import family
+from ...demo_family.sampling import denoiser
 from ...samplers.denoisers import scaled_linear
 from ..config import Strict
 from ..data.randomness import generator
@@ -100,7 +101,8 @@ class Consistency(Method):
         self.target.update()
 
     def measure(self, network: nn.Module):
-        return measure_scenes(network, self.vae, self.settings.measured, self.recipe.seed, steps=[1, 2, 4], cfg=None)
+        model = denoiser(network)
+        return measure_scenes(model, self.vae, self.settings.measured, self.recipe.seed, steps=[1, 2, 4], cfg=None)
 
     def export(self, network: nn.Module, path: Path) -> None:
         metadata = {"understudy": "demo-student", "config": json.dumps(network.config)}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...demo_family import checker, family
 from ...demo_family.render import render
+from ...demo_family.sampling import denoiser
 from ...demo_family.scenes import Scene
 from ...files import sha256
 from ..data.randomness import generator
@@ -56,9 +57,8 @@ class PictureMaker:
         noise = torch.randn(count, family.LATENT_CHANNELS, *[family.LATENT_SIDE] * 2, generator=g)
 
         def make(at: slice) -> Tensor:
-            latents = sample(
-                self.networks[part], noise[at].to(self.device), tokens_for(scenes[at]).to(self.device), steps, cfg
-            )
+            tokens = tokens_for(scenes[at]).to(self.device)
+            latents = sample(denoiser(self.networks[part]), noise[at].to(self.device), tokens, steps, cfg)
             return family.decode(self.vae, latents)
 
         return self._made(f"{part} in {steps} steps", scenes, make, (self._hash(part), steps, cfg, digest(noise)))

@@ -6,14 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from ...demo_family import checker, family
-from ...demo_family.sampling import denoiser, sample_student, sample_teacher, start
+from ...demo_family.sampling import sample_student, sample_teacher, start
+from ...samplers.denoisers import DiscreteDenoiser, FlowDenoiser
 from ...samplers.schedules import trailing_sigmas
 from ..data.randomness import generator
 from .scenes import draw_scenes, tokens_for
 
 
 def measure_scenes(
-    network: nn.Module, vae: nn.Module, count: int, seed: int, steps: Sequence[int], cfg: float | None
+    model: DiscreteDenoiser | FlowDenoiser,
+    vae: nn.Module,
+    count: int,
+    seed: int,
+    steps: Sequence[int],
+    cfg: float | None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Pictures [N, 3, 64, 64] and ``exact@n`` for each number of steps, same scenes and noise.
 
@@ -21,21 +27,22 @@ def measure_scenes(
     """
     g = generator(seed, "preview")
     scenes = draw_scenes(count, g, split="calibration")
-    device = next(network.parameters()).device
+    device = next(vae.parameters()).device
     noise = torch.randn(count, family.LATENT_CHANNELS, *[family.LATENT_SIDE] * 2, generator=g).to(device)
     tokens = tokens_for(scenes).to(device)
     shown, figures = [], {}
     for n in steps:
-        latents = sample(network, noise, tokens, n, cfg)
+        latents = sample(model, noise, tokens, n, cfg)
         pictures = family.decode(vae, latents)
         figures[f"exact@{n}"] = sum(checker.exact(pictures, scenes)) / count
         shown.append(pictures[: 64 // len(steps) // 8 * 8])
     return torch.cat(shown), figures
 
 
-def sample(network: nn.Module, noise: Tensor, tokens: Tensor, steps: int, cfg: float | None) -> Tensor:
+def sample(
+    model: DiscreteDenoiser | FlowDenoiser, noise: Tensor, tokens: Tensor, steps: int, cfg: float | None
+) -> Tensor:
     """Latents [B, 8, 8, 8] from noise, as a student (cfg None) or as a guided teacher."""
-    model = denoiser(network)
     if cfg is None:
         return sample_student(model, noise, tokens, steps)
     sigmas = trailing_sigmas(model, steps)

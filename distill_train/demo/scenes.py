@@ -11,7 +11,7 @@ from ...demo_family import family
 from ...demo_family.language import token_ids
 from ...demo_family.render import DRAWS, outlined, painted
 from ...demo_family.scenes import Scene, scenes_of
-from ...files import save_tensors, sha256
+from ...files import read_header, save_tensors, sha256
 from ..config import RecipeError
 from ..data.conditions import coarser
 from ..data.randomness import generator
@@ -42,8 +42,11 @@ def load_vae(path: Path, device: torch.device) -> torch.nn.Module:
 
 
 def load_network(path: Path, recipe: str) -> family.SceneNetwork:
-    """A teacher or student file that a recipe names. Raises RecipeError if it is missing."""
-    return _existing(path, family.load_network, recipe)
+    """A teacher or student file that a recipe names. Raises RecipeError if it is missing, or in flow time."""
+    network = _existing(path, family.load_network, recipe)
+    if read_header(family.FOLDER / path).metadata.get("prediction") == "flow":
+        raise RecipeError(f"{path} is in flow time, but this method has timesteps; use cd, pd, lcm or dmd")
+    return network
 
 
 def _existing(path: Path, load, recipe: str):

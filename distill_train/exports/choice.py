@@ -9,14 +9,18 @@ from .kind import ExportError, Kind
 from .kinds import KINDS, names
 
 
-def choose(file: Path, student: StudentFile, to: str | None) -> Kind:
-    """The kind of that name that this student can become; without a name, the usual one for it. Raises ExportError."""
-    known = tuple(dict.fromkeys(architecture for kind in KINDS for architecture in kind.architectures))
-    if student.base not in known:
-        only = " and ".join(ARCHITECTURES[architecture].title for architecture in known)
-        raise ExportError(f"{file} is a student of the {student.base} architecture; only {only} ones are exported")
+def choose(file: Path, student: StudentFile, architecture: str, to: str | None) -> Kind:
+    """The kind of that name that this student can become; without a name, the usual one for it. Raises ExportError.
+
+    architecture: the student's, a key of `ARCHITECTURES`, or what else it says.
+    """
+    known = tuple(dict.fromkeys(each for kind in KINDS for each in kind.architectures))
+    if architecture not in known:
+        *others, last = (ARCHITECTURES[each].title for each in known)
+        only = f"{', '.join(others)} and {last}"
+        raise ExportError(f"{file} is a student of the {architecture} architecture; exported are those of {only}")
     own = parts(student)
-    fitting = [kind for kind in KINDS if student.base in kind.architectures and {*own} & {*kind.trained}]
+    fitting = [kind for kind in KINDS if architecture in kind.architectures and {*own} & {*kind.trained}]
     fitting.sort(key=lambda kind: [part not in kind.usual_for for part in own])
     if not fitting:
         can = dict.fromkeys(trained for kind in KINDS for trained in kind.trained)
@@ -30,7 +34,7 @@ def choose(file: Path, student: StudentFile, to: str | None) -> Kind:
             return kind
     can = any(kind.name == to and student.trained in kind.trained for kind in KINDS)
     why = (
-        f"the student is of {ARCHITECTURES[student.base].title}"
+        f"the student is of {ARCHITECTURES[architecture].title}"
         if can
         else f"the run trained {TRAINED[student.trained]}"
     )

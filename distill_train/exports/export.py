@@ -8,16 +8,17 @@ from pathlib import Path
 import torch
 
 from ...files import CheckpointError, read_header, save_tensors
-from ...files.student_file import METHOD, StudentFile
+from ...files.student_file import METHOD, StudentFile, levels_text
 from ...pipelines.folder_files import has_fingerprint
 from ...predictor.file import ENTRY, KIND
 from ..run.directory import Run, read_recipe
 from ..students.written import cast, check
-from ..teachers.architectures import ARCHITECTURES
+from ..teachers.architectures import ARCHITECTURES, HOSTED, Facts
 from .base import PREDICTS_V, Base
 from .choice import choose
 from .guidance import fold_guidance, takes_guidance
 from .halves import half, weights_of
+from .hosted import HostedBase
 from .kind import ExportError, Kind, Trained
 
 TITLE, SUFFIX = "modelspec.title", ".safetensors"
@@ -54,6 +55,8 @@ class Exported:
         student = self.student
         sampling = f"{student.steps} steps, cfg {student.guidance:g}, {student.sampler}, {student.scheduler}"
         only = _ONLY_HERE.get(student.preset, "")
+        if student.sigmas is not None:
+            only = f"; at the noise levels {levels_text(student.sigmas)}, to which {student.scheduler} comes near"
         fixed = "" if student.folded_guidance is None else f"; guidance {student.folded_guidance:g} is fixed in them"
         lines = [
             f"{self.path}: {self.tensors} tensors, each of a name and shape that {self.kind.against} has{fixed}",
@@ -70,12 +73,14 @@ def export(
     out: Path | None = None,
     base: Path | None = None,
     dtype: str = "auto",
+    comfyui: Path | None = None,
 ) -> Exported:
     """Write a run's averaged weights as ``to``, the name of a kind; without it as what the run trained.
 
     run: its folder, or one of the files in the run's exports folder. guidance: the scale, as cfg, to fix in a student
     that takes it as an input. out: a file, or a folder for it; the run's exports folder without it. base: the model to
     check against, and to complete a checkpoint with; the recipe's teacher without it. dtype: "auto" is the run's own.
+    comfyui: the folder of the ComfyUI that checks students of what it loads; the recipe's without it.
     A file that is there already is replaced only if it is an earlier export.
     Raises ExportError, CheckpointError, FileNotFoundError or FileExistsError.
     """
@@ -90,9 +95,10 @@ def export(
     whole = StudentFile.read(file)
     if dtype not in ("auto", *DTYPES):
         raise ExportError(f"--dtype {dtype}: expected auto, {', '.join(DTYPES)}")
-    kind, title = choose(file, whole, to), partial(_title, file)
+    told, title = recipe["teacher"], partial(_title, file)
+    kind = choose(file, whole, HOSTED if told.get("comfy") else whole.base, to)
     student = half(whole, kind, lambda other: title(other) + SUFFIX)
-    model = _base(base, recipe, student, kind)
+    model = _base(base, told, student, kind, comfyui)
     if model.zero_snr:
         student = replace(student, terminal_snr="zero")
     if student.base != model.architecture.kind:
@@ -108,7 +114,7 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     readable = partial(check, expected=made.expected, base=model.path)
     save_tensors(tensors, path, _metadata(student, kind, path.stem), check=readable)
-    notes = _notes(student, kind, {*tensors, *model.others})
+    notes = [*made.notes, *_notes(student, kind, {*tensors, *model.others})]
     if base is not None and not has_fingerprint(base, student.teacher_sha256):
         notes.append(
             f"{base} is another file than {student.teacher_file}, which the student was distilled from: names and "
@@ -140,15 +146,17 @@ def _title(file: Path, kind: Kind) -> str:
     return f"{file.resolve().parents[1].name}-{file.stem}-{kind.name}"
 
 
-def _base(given: Path | None, recipe: dict, student: StudentFile, kind: Kind) -> Base:
+def _base(given: Path | None, told: dict, student: StudentFile, kind: Kind, comfyui: Path | None) -> Base | HostedBase:
+    if comfyui is None and told.get("comfyui"):
+        comfyui = Path(told["comfyui"])
     if given is not None:
-        return kind.open_base(given)
-    named = Path(recipe["teacher"]["path"])
+        return kind.open_base(given, comfyui)
+    named = Path(told.get("comfy") or told["path"])
     if not named.exists():
         raise FileNotFoundError(f"the teacher {named} is not there; say where it is with --base")
     if not has_fingerprint(named, student.teacher_sha256):
         raise ExportError(f"{named} is no longer what the student was distilled from; name the right one with --base")
-    return kind.open_base(named)
+    return kind.open_base(named, comfyui)
 
 
 def _folded(given: Trained, guidance: float | None) -> Trained:
@@ -196,11 +204,15 @@ def _metadata(student: StudentFile, kind: Kind, title: str) -> Mapping[str, str]
         "licence": licence,
         "modelspec.sai_model_spec": "1.0.0",
         TITLE: title,
-        "modelspec.architecture": ARCHITECTURES[student.base].modelspec + kind.modelspec,
+        "modelspec.architecture": (_facts(student).modelspec or student.base.lower()) + kind.modelspec,
         "modelspec.prediction_type": {"v_prediction": "v"}.get(student.prediction, student.prediction),
         "modelspec.license": licence,
         **kind.metadata(student),
     }
+
+
+def _facts(student: StudentFile) -> Facts:
+    return ARCHITECTURES.get(student.base, ARCHITECTURES[HOSTED])
 
 
 def _notes(student: StudentFile, kind: Kind, keys: Iterable[str]) -> list[str]:
@@ -208,8 +220,8 @@ def _notes(student: StudentFile, kind: Kind, keys: Iterable[str]) -> list[str]:
     notes = list(kind.notes(student))
     if student.companion is not None:
         notes.append(f"It is one half of the student: the other is {student.companion}; export and load both.")
-    marked = ARCHITECTURES[student.base].says_prediction and PREDICTS_V in keys
-    if student.prediction != "epsilon" and not marked:
+    marked = _facts(student).says_prediction and PREDICTS_V in keys
+    if student.prediction != "epsilon" and not marked and student.base in ARCHITECTURES:
         what = "its base" if kind.completes else "it"
         prediction = {"v_prediction": "v_prediction", "sample": "x0"}[student.prediction]
         prediction += " and zsnr" if student.terminal_snr else ""

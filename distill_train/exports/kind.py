@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ...files.student_file import StudentFile
     from .base import Base
+    from .hosted import HostedBase
 
 
 class ExportError(ValueError):
@@ -30,21 +31,22 @@ class Trained:
     file: Path
     student: StudentFile
     weights: Mapping[str, torch.Tensor]
-    base: Base
+    base: Base | HostedBase
 
 
 @dataclass(frozen=True)
 class Contents:
     """tensors: what is written in the precision asked for. expected: the shapes that readers ask of all that is
-    written. kept: what is written as it is.
+    written. kept: what is written as it is. notes: what else its users need to know, by what its base is.
     """
 
     tensors: Mapping[str, torch.Tensor]
     expected: Mapping[str, tuple[int, ...]]
     kept: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
-def _checkpoint(path: Path) -> Base:
+def _checkpoint(path: Path, comfyui: Path | None) -> Base:
     from .base import open_base
 
     return open_base(path)
@@ -68,7 +70,7 @@ class Kind:
     ``contents(trained)`` makes it, and raises ExportError or CheckpointError. against: what its names and shapes are
     those of, in words. completes: it works on a base's network beside it. modelspec: what the model specification adds
     to the architecture's name. notes: what else its users need to know. metadata: entries beside those that all exports
-    have. ``open_base(path)`` reads what the student was distilled from.
+    have. ``open_base(path, comfyui)`` reads what the student was distilled from, in need by the ComfyUI there.
     """
 
     name: str
@@ -83,4 +85,4 @@ class Kind:
     modelspec: str = ""
     notes: Callable[[StudentFile], Sequence[str]] = _no_notes
     metadata: Callable[[StudentFile], Mapping[str, str]] = _no_metadata
-    open_base: Callable[[Path], Base] = _checkpoint
+    open_base: Callable[[Path, Path | None], Base | HostedBase] = _checkpoint

@@ -26,11 +26,13 @@ class Turn(NamedTuple):
     """A part of every step: an optimizer of its own lowers a loss by what trains in one part of the network alone.
 
     loss: called as :meth:`Method.part_loss` is; it may call the network once with gradients. part: the name of a module
-    of the network, "" for all of it; no two turns share parameters.
+    of the network, "" for all of it; no two turns share parameters. times: updates in each step, one after the other,
+    each with a batch of its own: step n asks for the batches ``n times``, ``n times + 1``, ...
     """
 
     loss: Callable[[nn.Module, int, range], Tensor]
     part: str = ""
+    times: int = 1
 
 
 class Method(ABC):
@@ -80,6 +82,9 @@ class Method(ABC):
         """Raises RecipeError for a method that cannot work on a batch in so many parts."""
         if parts > 1:
             raise RecipeError(f"{self.recipe.method} trains in one process, with loop.accumulate = 1")
+
+    def save_memory(self) -> None:  # noqa: B027 - small networks need not
+        """Recompute activations in the backward pass, from now on."""
 
     def require_shards(self) -> None:
         """Raises RecipeError for a method whose network FSDP cannot share among processes."""

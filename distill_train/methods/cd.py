@@ -81,6 +81,9 @@ class CD(Distillation):
         settings = self.settings
         return self.preview.consistency(network, noise, given, steps, settings.intervals, self.spacing, settings.cfg)
 
+    def levels(self, steps, size):
+        return self.preview.grid_levels(steps, size, self.settings.intervals, self.spacing)
+
     def usage(self) -> dict[str, str]:
         cfg, grid = f"{self.settings.cfg:g}", str(self.settings.intervals)
         return {"steps": "5", "guidance": cfg, "sampler": "consistency", "scheduler": self.spacing} | {

@@ -30,9 +30,11 @@ class ControlNet(Distillation):
         x0, given = batch.latents, self.conditioning(batch)
         t = self.process.times(1 - draws.uniform("time", 0, 1), x0.shape[-2:])
         dropped = draws.uniform("text", 0, 1) < self.settings.drop_text
-        for key, free in self.teacher.unconditional(len(x0)).items():
-            where = dropped.view(-1, *[1] * (free.ndim - 1))
-            given[key] = torch.where(where, free.to(given[key]), given[key])
+        nothing = {key: free.to(given[key]) for key, free in self.teacher.unconditional(len(x0)).items()}
+        # Joined first, as texts may have several lengths.
+        for key, both in self.teacher.join([{key: given[key] for key in nothing}, nothing]).items():
+            told, free = both.chunk(2)
+            given[key] = torch.where(dropped.view(-1, *[1] * (free.ndim - 1)), free, told)
         eps = draws.normal("noise", x0.shape[1:])
         z = self.process.level(t, x0.ndim).noisy(x0, eps)
         return l2(self._output(network, z, t, given), self.process.output(x0, eps, t))

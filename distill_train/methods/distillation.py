@@ -15,12 +15,13 @@ from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
 from ..guidance import AttentionGuidance, ClassifierFree, Conditioning, guiding_block
-from ..students import STUDENTS, Student
+from ..students import STUDENTS, Student, student_kind
 from ..students.control import CHANNELS
 from ..students.written import cast, check
-from ..teachers import Teacher, load_teacher
+from ..teachers import Teacher, open_teacher
 from ..teachers.precision import DTYPES, autocast
 from .base import TABLES, Method
+from .flow_usage import flow_usage
 from .preview import STEPS, Preview
 
 
@@ -50,8 +51,7 @@ class Distillation(Method):
                 check_data(recipe.data)
                 if bool(self.bases) != bool(recipe.data.get("condition")):
                     self._ask_for_conditions()
-            told, dtype = recipe.teacher, self._kind.starts_in(DTYPES[recipe.loop.precision])
-            teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
+            teacher = open_teacher(recipe.teacher, device, self._kind.starts_in(DTYPES[recipe.loop.precision]))
         self.teacher, self.source = teacher, source
         self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional, teacher.join)
         self.preview = Preview(recipe.samples, teacher, device, self.sample, self._teaching, self.shown_steps)
@@ -65,7 +65,7 @@ class Distillation(Method):
 
     @property
     def _kind(self) -> type[Student]:
-        return STUDENTS[self.recipe.student.train]
+        return student_kind(self.recipe)
 
     def _require_fitting(self, outline: nn.Module) -> None:
         """Raises RecipeError or CheckpointError for what :meth:`make_student` would refuse when all data is encoded."""
@@ -82,10 +82,15 @@ class Distillation(Method):
         frozen = DTYPES[self.recipe.loop.precision]
         self.student = self._kind(self.teacher, self.recipe.student, frozen, self.guidance_width)
         self.network = self.student.network
-        if self.recipe.loop.checkpointing:
-            self.student.save_memory()
+        if self.recipe.loop.checkpointing is True:
+            self.save_memory()
+        if self.recipe.loop.compile:
+            self.student.compile_blocks()
         settings = self.recipe.attention
         self.attention = settings and AttentionGuidance(self.guidance, self.teacher, settings)
+
+    def save_memory(self) -> None:
+        self.student.save_memory()
 
     def prepare(self, directory: Path) -> None:
         self.preview.prepare()
@@ -106,6 +111,19 @@ class Distillation(Method):
             raise RecipeError(f"{method} with student.train = {student.train}; expected {' or '.join(self.trains)}")
         if self.bases and student.base not in self.bases:
             raise RecipeError(f"{method} with student.base = {student.base}; expected {' or '.join(self.bases)}")
+        hosted = self.recipe.teacher is not None and self.recipe.teacher.comfy is not None
+        if hosted and student.train != "lora":
+            raise RecipeError(
+                f"student.train = {student.train}: of what ComfyUI loads a LoRA trains, which its loaders take for "
+                "every family; set student.train = lora, or for SD 1.x and SDXL teacher.path"
+            )
+        if hosted and self.guidance_width is not None:
+            raise RecipeError(
+                "settings.embed_guidance adds an input to the network, for which ComfyUI's have no place; leave it "
+                "out, or for SD 1.x and SDXL set teacher.path and student.train = full"
+            )
+        if hosted and self.recipe.attention:
+            raise RecipeError("[attention] looks into a diffusers UNet; leave it out, or set teacher.path")
         if self.recipe.attention and not self.asks_teacher:
             raise RecipeError(f"{method} asks no guided teacher while it learns; leave [attention] out")
         if self.guidance_width is not None and not self._kind.adds_inputs:
@@ -146,15 +164,16 @@ class Distillation(Method):
     @torch.no_grad()
     def _require_numbers(self) -> None:
         """Raises RecipeError for a teacher whose weights or answers are no numbers, as no learning rate would help."""
-        teacher, times = self.teacher, self.process.times(torch.tensor([1e-3, 1.0], device=self.device))
+        teacher, times = self.teacher, self.process.times(torch.tensor([1e-3, 1.0], device=self.device), (8, 8))
         given = {key: value[:1].repeat_interleave(2, 0) for key, value in self.preview.embeddings.items()}
-        noise = Draws(self.recipe.seed, range(2), self.device).normal("check", (teacher.latent_channels, 8, 8))
+        side = 8 * teacher.factor
+        noise = Draws(self.recipe.seed, range(2), self.device).normal("check", teacher.latent_shape(side, side))
         with self.student.teaching() as network, autocast(self.device, self.recipe.loop.precision):
             if broken := [key for key, weight in network.named_parameters() if not weight.isfinite().all()]:
                 raise RecipeError(f"the teacher {teacher.file} has weights that are no numbers: {preview(broken)}")
-            given |= teacher.sizes(8 * teacher.factor, 8 * teacher.factor, 2)
+            given |= teacher.sizes(side, side, 2)
             if self.bases:
-                given["condition"] = noise.new_zeros(2, CHANNELS, 8 * teacher.factor, 8 * teacher.factor)
+                given["condition"] = noise.new_zeros(2, CHANNELS, side, side)
             output = teacher.call(network, noise, self.process.network_time(times), given)
         if not output.isfinite().all():
             raise RecipeError(
@@ -167,8 +186,12 @@ class Distillation(Method):
         return self.part_loss(network, step, range(step * size, (step + 1) * size))
 
     def part_loss(self, network: nn.Module, step: int, indices: range) -> Tensor:
+        return self.batch_loss(network, *self.drawn(step, indices))
+
+    def drawn(self, step: int, indices: range) -> tuple[Batch, Draws]:
+        """Those samples of a step's batch that have these global indices, and what is random about them."""
         batch = self.source.batch(step, indices).to(self.device)
-        return self.batch_loss(network, batch, Draws(self.recipe.seed, indices, self.device, step))
+        return batch, Draws(self.recipe.seed, indices, self.device, step)
 
     def require_parts(self, parts: int) -> None:
         pass  # every sample has a loss of its own
@@ -237,6 +260,14 @@ class Distillation(Method):
     def usage(self) -> dict[str, str]:
         """For the export's metadata: recommended ``steps``, ``guidance``, ``sampler`` and ``scheduler``."""
 
+    def levels(self, steps: int, size: Sequence[int]) -> Tensor:
+        """The noise levels [steps + 1] that :meth:`sample` goes through, for a flow's export; uniform in its time here.
+
+        size: height and width of the latents.
+        """
+        places = torch.arange(steps, -1, -1, device=self.device) / steps
+        return self.process.sigmas(self.process.times(places, size))
+
     def export(self, network: nn.Module, path: Path) -> None:
         self.export_sharded(network, path, write=True)
 
@@ -257,10 +288,18 @@ class Distillation(Method):
             "prediction": self.process.prediction,
             "licence": "a derivative of the teacher; the teacher's licence applies to it",
             **({"terminal_snr": "zero"} if self.process.zero_snr else {}),
+            **({"clip_skip": f"{self.teacher.clip_skip}"} if self.teacher.clip_skip else {}),
             **({"attention_guidance": f"{self.attention.settings.weight:g}"} if self.attention else {}),
-            **self.usage(),
+            **self._usage(),
             **self.student.metadata(),
         }
+
+    def _usage(self) -> dict[str, str]:
+        usage = self.usage()
+        if self.process.prediction != "flow" or "steps" not in usage:  # a ControlNet is for any number of steps
+            return usage
+        size = [side // self.teacher.factor for side in self.preview.sides]
+        return flow_usage(usage, self.process, self.levels(int(usage["steps"]), size), size)
 
     def state_dict(self) -> dict[str, Any]:
         return {"averages": [average.state_dict() for average in self.averages()], "learns_from": self._learns_from()}

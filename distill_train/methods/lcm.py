@@ -19,8 +19,9 @@ class LCM(Distillation):
     """f(z_t, t, w) of the student matches f of its average at z_s, one guided DDIM step of the teacher nearer the data.
 
     t is one of ``intervals`` timesteps T - 1, T - 1 - k, ..., k - 1, and s = max(t - k, 0): the step skips k = T / n
-    timesteps. The teacher's scale is w + 1 with w uniform in [w_min, w_max]: LCM's w is cfg - 1. With
-    ``embed_guidance`` the student is told w, else it learns the average guidance; a LoRA cannot be told.
+    timesteps. The teacher's scale is w + 1 with w uniform in [w_min, w_max]: LCM's w is cfg - 1. Where both are 0, as
+    for a teacher with its guidance distilled in, it is asked once, without guidance. With ``embed_guidance`` the
+    student is told w, else it learns the average guidance; a LoRA cannot be told.
     """
 
     name = "lcm"
@@ -29,7 +30,7 @@ class LCM(Distillation):
 
     class Settings(Strict):
         intervals: int = Field(50, ge=4, description="timesteps of the grid; must divide the teacher's 1000")
-        w_min: float = Field(3.0, description="smallest guidance of the teacher; LCM's w is cfg - 1")
+        w_min: float = Field(3.0, description="smallest guidance of the teacher; LCM's w is cfg - 1, 0 is none")
         w_max: float = Field(15.0, description="largest guidance of the teacher")
         embed_guidance: bool = Field(False, description="the student is told w; for student.train = full")
         embedding_width: int = Field(256, gt=1, description="of the guidance embedding")
@@ -75,7 +76,8 @@ class LCM(Distillation):
         told = {**given, "guidance": w} if settings.embed_guidance else given
         # The target first: its weights stand in for the student's, of which no graph may exist yet.
         with torch.no_grad():
-            nearer = self.process.level(s, z.ndim).noisy(*self.teach(z, t, given, w + 1))
+            cfg = w + 1 if settings.w_max or settings.w_min else 1.0
+            nearer = self.process.level(s, z.ndim).noisy(*self.teach(z, t, given, cfg))
             with self.target.applied():
                 target = self.consistency(self.network, nearer, s, told)
         prediction = self.consistency(network, z, t, told)
@@ -93,6 +95,9 @@ class LCM(Distillation):
         if self.settings.embed_guidance:
             given = {**given, "guidance": torch.full((len(noise),), self.settings.sample_w, device=noise.device)}
         return self.preview.consistency(network, noise, given, steps, self.settings.intervals)
+
+    def levels(self, steps, size):
+        return self.preview.grid_levels(steps, size, self.settings.intervals)
 
     def usage(self) -> dict[str, str]:
         settings = self.settings

@@ -10,7 +10,7 @@ from ...oracles.prompt_syntax import prompts_to_read
 from ...samplers.consistency import sample_consistency
 from ...samplers.denoisers import Guided
 from ...samplers.noise import PerImageNoise, initial_noise
-from ...samplers.schedules import consistency_sigmas, trailing_sigmas
+from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
 from ..config import RecipeError, Samples
 from ..data.batch import Source
@@ -28,8 +28,9 @@ class Preview:
     The columns are the student at ``steps`` and the teacher, after the condition where there is one. With an oracle the
     figures are its mean score of each.
 
-    sample: ``(network, noise, given, steps) -> latents``, a student as it is meant to be sampled; :meth:`consistency`
-    and :meth:`ddim` are what methods share for that. teaching: within it, the network is the teacher's.
+    sample: ``(network, noise, given, steps) -> latents``, a student as it is meant to be sampled; :meth:`consistency`,
+    :meth:`multistep` and :meth:`ddim` are what methods share for that. teaching: within it, the network is the
+    teacher's.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Preview:
         teacher = self.teacher
         height, width = self.sides
         count = len(self.prompts)
-        shape = teacher.latent_channels, height // teacher.factor, width // teacher.factor
+        shape = teacher.latent_shape(height, width)
         noise = initial_noise(self.settings.seed, range(count), shape, self.device)
         given = {**self.embeddings, **teacher.sizes(height, width, count)}
         if self.hints is not None:
@@ -111,14 +112,14 @@ class Preview:
             columns.insert(0, self.hints.clamp(0, 1).float().cpu())
         return torch.stack(columns, dim=1).flatten(0, 1), figures
 
-    def denoiser(self, network: nn.Module):
-        """A network of the teacher's kind for the pack's samplers."""
+    def denoiser(self, network: nn.Module, latents: Tensor):
+        """A network of the teacher's kind for the pack's samplers, and for latents [B, C, ..., h, w] of this size."""
         teacher = self.teacher
 
         def call(x: Tensor, t: Tensor, **given) -> Tensor:
             return teacher.call(network, x, t, given).float()
 
-        return teacher.process.denoiser(call)
+        return teacher.process.denoiser(call, latents.shape[-2:])
 
     def consistency(
         self,
@@ -132,9 +133,19 @@ class Preview:
         around: Around | None = None,
     ) -> Tensor:
         """Latents of multistep consistency sampling on the timesteps of the distillation."""
-        sigmas = consistency_sigmas(self.denoiser(network), steps, intervals, spacing)
+        sigmas = self.grid_levels(steps, noise.shape[-2:], intervals, spacing)
         fresh = self.fresh_noise(noise)
         return self._sampled(network, noise, given, sigmas, cfg, around, noise_sampler=fresh)
+
+    def grid_levels(self, steps: int, size: Sequence[int], intervals: int, spacing: str = "trailing") -> Tensor:
+        """The noise levels [steps + 1] of :meth:`consistency`: evenly chosen from the grid of the distillation, and 0.
+
+        size: height and width of the latents.
+        """
+        process = self.teacher.process
+        grid = process.grid(intervals, spacing, size).flip(0)
+        chosen = grid[[j * intervals // steps for j in range(steps)]]
+        return torch.cat([process.sigmas(chosen), torch.zeros(1)])
 
     def ddim(
         self,
@@ -148,8 +159,13 @@ class Preview:
         """Latents of DDIM through falling times, the last being the data; of a flow this is Euler's method."""
         return self._sampled(network, noise, given, self.teacher.process.sigmas(times), cfg, around, stochastic=False)
 
+    def multistep(self, network: nn.Module, noise: Tensor, given: Conditioning, times: Tensor) -> Tensor:
+        """Latents of multistep consistency sampling through falling times, the last being the data."""
+        sigmas = self.teacher.process.sigmas(times)
+        return self._sampled(network, noise, given, sigmas, 1.0, None, noise_sampler=self.fresh_noise(noise))
+
     def _sampled(self, network: nn.Module, noise, given: Conditioning, sigmas, cfg, around, **options) -> Tensor:
-        model, sigmas = self.denoiser(network), sigmas.to(noise.device)
+        model, sigmas = self.denoiser(network, noise), sigmas.to(noise.device)
         if around is not None:
             model = around(model, sigmas)
         x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
@@ -170,7 +186,7 @@ class Preview:
 
     def dpmpp(self, network: nn.Module, noise: Tensor, given: Conditioning, steps: int) -> Tensor:
         """Latents of DPM-Solver++ 2M under the teacher's guidance."""
-        model = self.denoiser(network)
+        model = self.denoiser(network, noise)
         sigmas = trailing_sigmas(model, steps).to(noise.device)
         x = model.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), max_denoise=True)
         arguments = {"cond": dict(given), "uncond": {**given, **self.teacher.unconditional(len(noise))}}

@@ -20,7 +20,7 @@ def saved_state(training: Training) -> dict[str, Any]:
 
         weights = {key: _kept(whole(value), training.main) for key, value in weights.items()}
         (optimizer,) = training.optimizers
-        optimizers = [get_optimizer_state_dict(training.network, optimizer.optimizer, options=_whole())]
+        optimizers = [get_optimizer_state_dict(training.network, optimizer, options=_whole())]
     return {
         "step": training.step,
         "stage": training.stage,
@@ -45,7 +45,7 @@ def load_state(training: Training, state: dict[str, Any], directory: Path) -> No
 
         set_model_state_dict(training.network, {**training.network.state_dict(), **saved}, options=_whole())
         for optimizer, before in zip(training.optimizers, optimizers, strict=True):
-            set_optimizer_state_dict(training.network, optimizer.optimizer, before, options=_whole())
+            set_optimizer_state_dict(training.network, optimizer, before, options=_whole())
     else:
         with torch.no_grad():
             for key, value in weights.items():

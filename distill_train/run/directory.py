@@ -19,9 +19,10 @@ from ..methods import method_classes
 # is among it, since checkpoints know them by their content.
 CHANGEABLE = (
     *(f"loop.{key}" for key in ("lr", "grad_clip", "log_every", "sample_every", "checkpoint_every")),
-    *("loop.keep_checkpoints", "loop.tracker", "samples.*", "student.dtype"),
-    *("teacher.path", "student.control", "data.path", "data.captions", "data.filter.oracle"),
+    *("loop.keep_checkpoints", "loop.tracker", "loop.memory_gib", "samples.*", "student.dtype", "student.control"),
+    *("teacher.path", "teacher.comfy", "teacher.comfyui", "data.path", "data.captions", "data.filter.oracle"),
 )
+FOUND = ("accumulate", "checkpointing")  # of [loop]: where a recipe says "auto", a run's own says what was found
 
 
 class Run:
@@ -73,6 +74,13 @@ class Run:
         if not path.exists():
             raise RecipeError(f"{directory} holds no run to resume; leave --resume out to start one")
         return validated(path, read_recipe(directory), changes)
+
+    @classmethod
+    def with_found(cls, directory: Path, recipe: Recipe) -> Recipe:
+        """The recipe with what the run in ``directory`` found in the place of each "auto". Raises RecipeError."""
+        own = cls.own_recipe(directory).loop
+        found = {key: getattr(own, key) for key in FOUND if getattr(recipe.loop, key) == "auto"}
+        return recipe.model_copy(update={"loop": recipe.loop.model_copy(update=found)})
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Put down what the run is now made by."""

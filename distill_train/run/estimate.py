@@ -13,10 +13,12 @@ import torch
 from ..config import Recipe, RecipeError
 from .checkpoint import saved_state
 from .first_samples import Extent, make_first_samples
+from .fitting import fit
 from .loop import Trainer
+from .memory import memory
 from .processes import start_process
-from .progress import memory
 from .setup import open_run, require_startable, trainable_method
+from .sizes import size
 from .training import Training
 
 WARMUP, MEASURED = 2, 10
@@ -33,6 +35,8 @@ class Estimate:
     """
 
     device: str
+    parts: int
+    recomputed: bool
     memory_gib: float
     checkpoint_bytes: int
     export_bytes: int
@@ -50,10 +54,11 @@ class Estimate:
         first, other = self.sample_seconds
         return "\n".join(
             [
-                f"memory      {self.memory_gib:.2f} GiB on {self.device}, sample grid included",
-                f"disk        {_size(self.disk_bytes)}: checkpoints of {_size(self.checkpoint_bytes)}, "
-                f"exports of {_size(self.export_bytes)}; and a cache of about {_size(self.cache_bytes)}; "
-                f"{_size(self.free_bytes)} are free",
+                f"memory      {self.memory_gib:.2f} GiB on {self.device}, sample grid included; loop.accumulate = "
+                f"{self.parts}, loop.checkpointing = {str(self.recomputed).lower()}",
+                f"disk        {size(self.disk_bytes)}: checkpoints of {size(self.checkpoint_bytes)}, "
+                f"exports of {size(self.export_bytes)}; and a cache of about {size(self.cache_bytes)}; "
+                f"{size(self.free_bytes)} are free",
                 f"time        {_duration(self.total_seconds)}: {steps} a step, {first:.3g} s for the first sample grid "
                 f"and {other:.3g} s for each other; about {_duration(self.data_seconds)} before it for the data, less "
                 "what is cached already",
@@ -79,7 +84,8 @@ def estimate(recipe: Recipe, directory: Path, device: str = "auto") -> Estimate:
         method.make_source = lambda cache: make_first_samples(method, extent, cache)
         data_seconds = _timed(device, lambda: method.prepare(folder / "run"))
         training = Training(method, accelerator)
-        trainer = Trainer(training, open_run(folder / "run", recipe, False, accelerator))
+        fit(training)
+        trainer = Trainer(training, open_run(folder / "run", training.recipe, False, accelerator))
         stages, used = training.stages, []
         step_seconds = [_steps(training, stages[0].stop, used)]
         sample_seconds = _timed(device, trainer.measure), _timed(device, trainer.measure)
@@ -103,6 +109,8 @@ def estimate(recipe: Recipe, directory: Path, device: str = "auto") -> Estimate:
         captions = sum(_bytes(texts) for texts in cache.glob("*/text"))  # each is embedded once
         return Estimate(
             device=str(device),
+            parts=training.recipe.loop.accumulate,
+            recomputed=training.recipe.loop.checkpointing,
             memory_gib=max(used),
             checkpoint_bytes=counter.bytes,
             export_bytes=export,
@@ -172,14 +180,6 @@ def _wait(device: torch.device) -> None:
 
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.3g} {unit}"
-        count /= 1024
-    return f"{count:.3g} TiB"
 
 
 def _duration(seconds: float) -> str:

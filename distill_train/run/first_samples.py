@@ -90,6 +90,7 @@ class FirstSamples(Encoder):
 
     def _share_first_shard(self, shards: Sequence[Path], encode: Encode) -> list:
         """What part its first samples are follows from their bytes, as nobody counts the rest."""
+        self.lead = 0  # so that the clock tells samples apart
         results = encode([shards[0]], lambda done: None)
         part = min(1.0, self.bytes / sum(shard.stat().st_size for shard in shards))
         self.extent.samples = self.extent.captions = part

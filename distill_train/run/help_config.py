@@ -1,8 +1,8 @@
 """``understudy train --help-config``: every key of a recipe, from the classes that validate it."""
 
 from collections.abc import Iterator, Sequence
-from types import NoneType
-from typing import Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -76,7 +76,7 @@ def _lines(name: str, field: FieldInfo) -> Iterator[str]:
         allowed = [" or ".join(map(_shown, choices)) or _kind(field.annotation), *allowed]
     else:
         given = _shown(field.get_default(call_default_factory=True))
-        allowed = [" or ".join(map(_shown, choices)), *allowed] if choices else allowed
+        allowed = [" or ".join([*_others(field.annotation), *map(_shown, choices)]), *allowed] if choices else allowed
     yield f"{name} = {given}" + (f"  # {', '.join(allowed)}" if allowed else "")
     if field.description:
         yield f"    {field.description}"
@@ -89,6 +89,14 @@ def _choices(annotation: object) -> tuple:
     return next((found for part in get_args(annotation) if part is not NoneType and (found := _choices(part))), ())
 
 
+def _others(annotation: object) -> list[str]:
+    """What may stand there besides the values of a Literal, as in ``bool | Literal["auto"]``."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return []
+    parts = [part for part in get_args(annotation) if part is not NoneType and get_origin(part) is not Literal]
+    return [" ".join([_kind(part), *_bounds(FieldInfo.from_annotation(part))]) for part in parts]
+
+
 def _bounds(field: FieldInfo) -> list[str]:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     found = [(sign, getattr(bound, name, None)) for bound in field.metadata for name, sign in signs.items()]
@@ -96,6 +104,8 @@ def _bounds(field: FieldInfo) -> list[str]:
 
 
 def _kind(annotation: object) -> str:
+    if get_origin(annotation) is Annotated:
+        annotation, *_ = get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "a table"
     return getattr(annotation, "__name__", str(annotation))

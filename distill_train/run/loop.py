@@ -11,9 +11,11 @@ from ..config import Recipe
 from ..students.sharding import is_sharded
 from .checkpoint import load_state, saved_state
 from .directory import Run
+from .fitting import fit
 from .grid import save_grid
+from .memory import memory
 from .processes import StopVote, start_process
-from .progress import Tracker, installed_tracker, memory, progress_bar
+from .progress import Tracker, installed_tracker, progress_bar
 from .setup import MakeMethod, open_run, require_startable, trainable_method
 from .stopping import Stopped, StopRequest
 from .training import Training
@@ -39,10 +41,13 @@ def set_up(
 ) -> "Trainer":
     """All that :func:`train` trains with, made or read back; it takes the same and raises the same."""
     accelerator = start_process(device)
+    recipe = Run.with_found(directory, recipe) if resume else recipe
     require_startable(recipe, directory, resume, accelerator)
     method = trainable_method(recipe, accelerator, make)
     method.prepare(directory)
-    trainer = Trainer(Training(method, accelerator), open_run(directory, recipe, resume, accelerator))
+    training = Training(method, accelerator)
+    fit(training)
+    trainer = Trainer(training, open_run(directory, training.recipe, resume, accelerator))
     if resume:
         trainer.go_on()
     return trainer
@@ -140,7 +145,7 @@ class Trainer:
         training = self.training
         entry = {"step": training.step}
         for at, (turn, (loss, norm)) in enumerate(zip(training.turns, figures, strict=True)):
-            of = f" {turn.part}" if at else ""
+            of = f" {turn.part.rpartition('.')[2]}" if at else ""
             entry |= {f"loss{of}": self.accelerator.reduce(loss, "mean").item(), f"grad_norm{of}": norm.item()}
         entry |= {
             "lr": training.optimizers[0].param_groups[0]["lr"],

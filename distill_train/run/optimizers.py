@@ -33,6 +33,11 @@ def make_optimizer(loop: Loop, parameters: Iterable[nn.Parameter]) -> torch.opti
     return torch.optim.AdamW(parameters, fused=True, **arguments)
 
 
+def state_bytes(loop: Loop, parameters: Iterable[nn.Parameter]) -> int:
+    """What the optimizer will keep of float32 parameters from its first step on: two averages of each value."""
+    return sum(p.numel() for p in parameters) * (2 if loop.optimizer == "adamw8bit" else 8)
+
+
 def learning_rate(recipe: Recipe, step: int, stage: Stage | None = None) -> float:
     """A linear warmup to the peak; then half a cosine down to zero, the peak to the end, or the peak and a late fall.
 

@@ -1,7 +1,9 @@
 """The processes that train together: how one starts, which samples are its own, and how all stop at one step."""
 
+import sys
 import time
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,9 +15,18 @@ from ..students.sharding import is_sharded
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+NEEDED = ("accelerate", "psutil", "safetensors")  # beside what the command itself needs; pip leaves torch as it is
+
 
 def start_process(device: str) -> "Accelerator":
-    """This process's part in training on a device, "auto", "cpu" or "cuda". Raises RecipeError without that device."""
+    """This process's part in training on a device, "auto", "cpu" or "cuda".
+
+    Raises RecipeError without that device, and for a library that ComfyUI's Python, say, does not have.
+    """
+    if lacking := [name for name in NEEDED if find_spec(name) is None]:
+        raise RecipeError(
+            f"training needs what {sys.executable} has not; run it with -m pip install {' '.join(lacking)}"
+        )
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
@@ -34,8 +45,11 @@ def device_of(accelerator: "Accelerator") -> torch.device:
 
 
 def parts_of_batch(loop: Loop, accelerator: "Accelerator") -> int:
-    """In how many parts a batch is worked on. Raises RecipeError for a size that they do not share equally."""
-    parts = accelerator.num_processes * loop.accumulate
+    """In how many parts a batch is worked on, at the least.
+
+    Raises RecipeError for a size that they do not share equally.
+    """
+    parts = accelerator.num_processes * (1 if loop.accumulate == "auto" else loop.accumulate)
     if loop.batch_size % parts:
         raise RecipeError(
             f"loop.batch_size is {loop.batch_size}; expected a multiple of {parts}, for "

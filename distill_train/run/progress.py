@@ -5,18 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..config import RecipeError
-
-
-def memory(device: torch.device) -> float:
-    """GiB: the most that torch has held of a CUDA device, or what this process takes now."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device) / 2**30
-    import psutil
-
-    return psutil.Process().memory_info().rss / 2**30
 
 
 def progress_bar(shown: bool):

@@ -9,6 +9,7 @@ import torch
 from ..config import Recipe
 from ..methods import make_method
 from ..methods.base import Method
+from ..teachers.precision import require_precision
 from .directory import Run
 from .optimizers import require_installed
 from .processes import device_of, parts_of_batch, require_whole_weights
@@ -23,6 +24,7 @@ MakeMethod = Callable[[Recipe, torch.device], Method]
 def require_startable(recipe: Recipe, directory: Path, resume: bool, accelerator: "Accelerator") -> None:
     """Raises RecipeError, before anything is loaded, for what cannot be trained here or does not fit the directory."""
     parts_of_batch(recipe.loop, accelerator)
+    require_precision(device_of(accelerator), recipe.loop.precision)
     installed_tracker(recipe.loop.tracker)
     require_installed(recipe.loop.optimizer)
     if resume:

@@ -1,8 +1,10 @@
 """What can train, by its name in recipes."""
 
+from ..config import Recipe
 from .base import Student
 from .control import Control
 from .full import Full
+from .host_lora import HostLora
 from .lora import Lora
 from .predictor import GradientPredictor, LatentPrior
 
@@ -13,3 +15,9 @@ STUDENTS: dict[str, type[Student]] = {
     "predictor": GradientPredictor,
     "prior": LatentPrior,
 }
+
+
+def student_kind(recipe: Recipe) -> type[Student]:
+    """The class of the recipe's student."""
+    hosted = recipe.teacher is not None and recipe.teacher.comfy is not None
+    return HostLora if hosted and recipe.student.train == "lora" else STUDENTS[recipe.student.train]

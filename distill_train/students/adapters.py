@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 
 class Pair(NamedTuple):
@@ -31,6 +32,7 @@ class Adapters(nn.Module):
     def __init__(self, base: nn.Module):
         super().__init__()
         self._base = (base,)  # in a tuple, as a module would be registered
+        self._hooks: dict[tuple[str, str], RemovableHandle] = {}
         self.pairs = nn.ModuleDict()
         self.active: tuple[str, ...] = ()
 
@@ -44,19 +46,35 @@ class Adapters(nn.Module):
         targets: names of layers of the base, or ends of their names at a dot. Raises ValueError for a name that is
         taken, targets that name no layer, and a layer without sizes.
         """
-        if name in self.pairs:
-            raise ValueError(f"there is an adapter {name!r} already; choose another name")
         ends = tuple(f".{target}" for target in targets)
-        layers = {at: layer for at, layer in self.base.named_modules() if f".{at}".endswith(ends)}
+        layers = [at for at, _ in self.base.named_modules() if f".{at}".endswith(ends)]
         if not layers:
             raise ValueError(f"{', '.join(targets)} names no layer of this network")
+        self._add_to(layers, name, rank, (alpha or rank) / rank)
+
+    def add_like(self, other: str, name: str) -> None:
+        """A new adapter on another one's layers, of its rank and scale. Raises ValueError for a name that is taken."""
+        pairs = self.pairs[other]
+        first = next(iter(pairs.values()))
+        self._add_to([_layer(at) for at in pairs], name, len(first.down), first.scale)
+
+    def _add_to(self, layers: Sequence[str], name: str, rank: int, scale: float) -> None:
+        if name in self.pairs:
+            raise ValueError(f"there is an adapter {name!r} already; choose another name")
         adapter = nn.ModuleDict()
-        for at, layer in layers.items():
-            pair = LowRank(at, layer, rank, (alpha or rank) / rank)
+        for at in layers:
+            layer = self.base.get_submodule(at)
+            pair = LowRank(at, layer, rank, scale)
             adapter[_registered(at)] = pair
-            layer.register_forward_hook(partial(self._add, name, pair))
+            self._hooks[name, at] = layer.register_forward_hook(partial(self._add, name, pair))
         self.pairs[name] = adapter
         self.active = (*self.active, name)
+
+    def drop(self, name: str, layers: Iterable[str]) -> None:
+        """Take an adapter off some of its layers again."""
+        for at in layers:
+            self._hooks.pop((name, at)).remove()
+            del self.pairs[name][_registered(at)]
 
     def forward(self, *arguments, **named):
         return self.base(*arguments, **named)
@@ -110,11 +128,20 @@ class LowRank(nn.Module):
 
     def _added(self, x: Tensor, output: Tensor) -> Tensor:
         if self.convolution:
-            inner = F.conv2d(x, self.down, **self.convolution)
-            return torch.add(output, F.conv2d(inner, self.up), alpha=self.scale).to(output.dtype)
+            return self._added_to_picture(F.conv2d(x, self.down, **self.convolution), output).to(output.dtype)
         inner = F.linear(x, self.down).flatten(0, -2)
         # In one product, so that the output is read and written once.
         return torch.addmm(output.flatten(0, -2), inner, self.up.T, alpha=self.scale).view_as(output)
+
+    def _added_to_picture(self, inner: Tensor, output: Tensor) -> Tensor:
+        """The same of a convolution's [B, r, H, W] and [B, out, H, W], in whichever layout that is."""
+        up = self.up.flatten(1)
+        if output.is_contiguous():
+            batch = up.expand(len(output), -1, -1)
+            return torch.baddbmm(output.flatten(2), batch, inner.flatten(2), alpha=self.scale).view_as(output)
+        rows = output.movedim(1, -1)  # channels last, so this copies nothing
+        added = torch.addmm(rows.flatten(0, -2), inner.movedim(1, -1).flatten(0, -2), up.T, alpha=self.scale)
+        return added.view_as(rows).movedim(-1, 1)
 
 
 def from_peft(weights: Mapping[str, Tensor], name: str, adapter: str = "default") -> dict[str, Tensor]:

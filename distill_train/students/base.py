@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..config import StudentSettings
+from ..config import RecipeError, StudentSettings
 from ..teachers import Teacher
 from .written import Shapes
 
@@ -77,6 +77,21 @@ class Student(ABC):
     def save_memory(self) -> None:
         """Recompute activations in the backward pass."""
         recompute_activations(self.network)
+
+    def compile_blocks(self) -> None:
+        """Compile what its network and its teacher's repeat. Raises RecipeError where that cannot be."""
+        compile_transformer_blocks(self.network, self.teacher.unet)
+
+
+def compile_transformer_blocks(*networks: nn.Module) -> None:
+    """Compile the transformer blocks of diffusers' networks, those of a kind together. Raises RecipeError for none."""
+    from diffusers.models.attention import BasicTransformerBlock
+
+    blocks = {part for network in networks for part in network.modules() if isinstance(part, BasicTransformerBlock)}
+    if not blocks:
+        raise RecipeError("loop.compile is for networks with diffusers' transformer blocks, of which this has none")
+    for block in blocks:
+        block.compile()
 
 
 def recompute_activations(network: nn.Module) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...demo_family.control import SceneControl, load_control
-from ...files import outline, preview, sha256
+from ...files import known_sha256, outline, preview
 from ...files.student_file import BASE_PART
 from ...pipelines.control import control_weights
 from ...pipelines.folder_files import weight_files
@@ -126,7 +126,7 @@ class Control(Student):
         return said | self.teacher.control_metadata()
 
     def learns_from(self) -> dict[str, str]:
-        return {"ControlNet": sha256(_file(self.settings.control))} if self.settings.control else {}
+        return {"ControlNet": known_sha256(_file(self.settings.control))} if self.settings.control else {}
 
     def save_memory(self) -> None:
         recompute_activations(self.network)

@@ -33,26 +33,32 @@ class Ema:
 
     The decay is warmed up as ``min(decay, (1 + n) / (10 + n))`` after n updates, so that early averages are not stuck
     at the initial weights. With a decay of 0 the weights themselves are the average, and no memory is taken.
+
+    The average is float32 whatever the weights are: in bfloat16 one of 0.99 stands still, as its steps are smaller than
+    half the distance to the next number. offload: it lies in main memory, which each update brings the weights to
+    and waits for; :meth:`applied` takes the room for it on the device while it lasts.
     """
 
-    def __init__(self, network: nn.Module, decay: float, warmup: bool = True):
+    def __init__(self, network: nn.Module, decay: float, warmup: bool = True, offload: bool = False):
         # None without a need: FSDP frees a network's own parameters only when nobody else holds them.
         self.parameters = [p for p in network.parameters() if p.requires_grad] if decay else []
         self.decay, self.warmup, self.updates = decay, warmup, 0
-        self.weights = [p.detach().clone() for p in self.parameters]
+        self.weights = [_copy(p, "cpu" if offload else p.device) for p in self.parameters]
 
     @torch.no_grad()
     def update(self) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         self.updates += 1
         if self.weights:
-            torch._foreach_lerp_(self.weights, [p.detach() for p in self.parameters], 1 - decay)
+            now = [p.detach().to(w) for p, w in zip(self.parameters, self.weights, strict=True)]
+            torch._foreach_lerp_(self.weights, now, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within, the network has the averaged weights."""
         # Even where they are its own: a pass without gradients leaves casts behind that have none.
-        with standing_in(self.parameters, self.weights):
+        present = [w.to(p) for p, w in zip(self.parameters, self.weights, strict=True)]
+        with standing_in(self.parameters, present):
             yield
 
     @torch.no_grad()
@@ -69,3 +75,7 @@ class Ema:
         self.updates = state["updates"]
         for average, saved in zip(self.weights, state["weights"], strict=True):
             average.copy_(saved)
+
+
+def _copy(parameter: nn.Parameter, device: torch.device | str) -> Tensor:
+    return parameter.detach().to(device, torch.float32, copy=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...files import CheckpointError, fill, outline, preview, read_header, sha256
+from ...files import CheckpointError, fill, known_sha256, outline, preview, read_header
 from ...files.student_file import METHOD
 from ...pipelines.layout import GUIDANCE_INPUT, original_unet_names
 from ...pipelines.lora import merge_lora
@@ -19,7 +19,7 @@ from ...predictor.networks import WEAK_SIGNAL
 from ..config import RecipeError, StudentSettings
 from ..process import Process
 from ..teachers import Teacher
-from ..teachers.demo import require_network
+from ..teachers.demo import process_of, require_network
 from .base import Student
 from .written import Shapes
 
@@ -38,7 +38,7 @@ class BesideStudent(Student):
     def __init__(self, teacher, settings, frozen, guidance_width=None):
         super().__init__(teacher, settings, frozen)
         self.frozen = load_student(_student_file(settings), teacher, teacher.unet)
-        self.told, self.sha256 = read_header(settings.file).metadata, sha256(settings.file)
+        self.told, self.sha256 = read_header(settings.file).metadata, known_sha256(settings.file)
 
     @classmethod
     def require(cls, teacher, unet, settings):
@@ -91,7 +91,7 @@ class LatentPrior(BesideStudent):
     @classmethod
     def require(cls, teacher, unet, settings):
         super().require(teacher, unet, settings)
-        _predictor(settings, sha256(settings.file))
+        _predictor(settings, known_sha256(settings.file))
 
     def give_prior(self, text: int) -> nn.Module:
         """A new prior, told a pooled text of this width; 0 for none."""
@@ -151,6 +151,10 @@ def load_student(path: Path, teacher: Teacher, unet: nn.Module) -> nn.Module:
         from ...demo_family import family
 
         require_network(path)
+        if process_of(path).plan != teacher.process.plan:
+            raise RecipeError(
+                f"student.file {path} is not in the time of the teacher {teacher.file}, flow or timesteps"
+            )
         return family.load_network(path).eval().requires_grad_(False).to(like.device, like.dtype)
     network = copy.deepcopy(unet)
     if any(".lora_" in key or "lora_A" in key for key in header.shapes):

@@ -6,10 +6,11 @@ from pkgutil import iter_modules
 
 import torch
 
+from ..config import TeacherSettings
 from .base import Teacher
 from .stable_diffusion import StableDiffusionTeacher
 
-__all__ = ["Teacher", "load_teacher", "teacher_classes"]
+__all__ = ["Teacher", "load_teacher", "open_teacher", "teacher_classes"]
 
 
 def teacher_classes() -> tuple[type[Teacher], ...]:
@@ -43,3 +44,15 @@ def load_teacher(
     *others, last = teacher_classes()
     kind = next((teacher for teacher in others if teacher.knows(Path(path))), last)
     return kind.load(Path(path), torch.device(device), dtype, vae, prediction, zero_snr, empty)
+
+
+def open_teacher(told: TeacherSettings, device: torch.device | str, dtype: torch.dtype) -> Teacher:
+    """The frozen teacher that a recipe names: one that ComfyUI loads, or what :func:`load_teacher` loads."""
+    if told.comfy is None:
+        teacher = load_teacher(told.path, device, dtype, told.vae, told.prediction, told.zero_snr, told.empty)
+    else:
+        from .comfy import ComfyTeacher
+
+        teacher = ComfyTeacher(told, torch.device(device), dtype)
+    teacher.read_texts_as(told.clip_skip, told.max_tokens)
+    return teacher

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..config import WINDOW, RecipeError
 from ..process import Process
 from .padding import cut, pad
 
@@ -34,6 +35,7 @@ class Teacher(ABC):
     file: str  # the checkpoint's name
     device: torch.device
     text_dtype: torch.dtype = torch.float32  # of the text encoders, and so of the embeddings
+    clip_skip: int | None = None  # layer of CLIP that is read, from the end, where it is not the architecture's own
     latent_channels: int
     default_size: int  # side of its pictures in pixels
     factor: int = 8  # pixels to a latent
@@ -41,6 +43,7 @@ class Teacher(ABC):
     examples: tuple[str, ...] = EXAMPLES  # prompts for a look at a student
     unet_waits: bool = False  # is read when it is first asked for, which is to be after texts were embedded and `rest`
     padded: tuple[str, ...] = ()  # embeddings with a length of their own for each prompt, one of them "mask"; see join
+    keeps_lengths: bool = False  # embeddings are never padded, so that only those of equal sizes share a pass
     attention_block: str = "mid_block.attentions.0.transformer_blocks.0.attn1"  # of `unet`: whose map guides it
 
     @classmethod
@@ -75,6 +78,22 @@ class Teacher(ABC):
         """How many of the prompts are longer than what it reads of one; empty for none."""
         return ""
 
+    def read_texts_as(self, clip_skip: int | None, max_tokens: int) -> None:
+        """Have prompts read as ``teacher.clip_skip`` and ``teacher.max_tokens`` of a recipe say, from now on.
+
+        Raises RecipeError where the architecture has no such choice.
+        """
+        if clip_skip is not None or max_tokens != WINDOW:
+            raise RecipeError(
+                f"teacher.clip_skip and teacher.max_tokens are for the text encoders of SD 1.x and SDXL, and "
+                f"{self.file} is of the {self.kind} architecture; leave them out"
+            )
+
+    @property
+    def text_plan(self) -> tuple:
+        """What embeddings follow from, beside the checkpoint and the prompt."""
+        return (self.text_dtype,)
+
     @abstractmethod
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Scaled latents [B, C, H / factor, W / factor] of pixels [B, 3, H, W] in [0, 1].
@@ -105,13 +124,17 @@ class Teacher(ABC):
 
         Raises RuntimeError for others of several shapes.
         """
-        rows = pad(rows, self.padded, 0)
+        rows = self._as_long(rows, 0)
         return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
     def join(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Batches of what the network is told, one below the other; embeddings with lengths are padded as above."""
-        batches = pad(batches, self.padded, 1)
+        batches = self._as_long(batches, 1)
         return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+
+    def _as_long(self, parts: Sequence[Mapping[str, Tensor]], dim: int) -> list[dict[str, Tensor]]:
+        """The parts with embeddings of one length in dimension ``dim``."""
+        return pad(parts, self.padded, dim)
 
     @abstractmethod
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
@@ -132,6 +155,10 @@ class Teacher(ABC):
         """
         condition = told.pop("condition", None)
         return unet if condition is None or unet is self.unet else partial(unet, condition=condition)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """[C, ...] of the latents of a picture of so many pixels."""
+        return self.latent_channels, height // self.factor, width // self.factor
 
     def outline(self) -> nn.Module:
         """What ``unet`` is going to be, on torch's meta device, without its weights; of one that waits.

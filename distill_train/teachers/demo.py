@@ -13,7 +13,7 @@ from ...demo_family.language import TOKENS
 from ...files import CheckpointError, read_header, sha256
 from ...samplers.denoisers import scaled_linear
 from ..config import RecipeError
-from ..process import Discrete
+from ..process import Discrete, Flow, Process
 from .base import Teacher
 from .precision import whole_precision
 
@@ -27,7 +27,10 @@ SCENES = (
 
 
 class DemoTeacher(Teacher):
-    """A scene network and its autoencoder. Its embeddings are the token ids, ``tokens`` [B, 8]."""
+    """A scene network and its autoencoder, in timesteps or, as its file says, in flow time.
+
+    Its embeddings are the token ids, ``tokens`` [B, 8].
+    """
 
     kind, attention_block = "demo", f"unet.{Teacher.attention_block}"
     shared, examples = ("text",), SCENES  # one text table for both, as students share the text encoder
@@ -38,7 +41,7 @@ class DemoTeacher(Teacher):
         self.unet = family.load_network(path).eval().requires_grad_(False).to(device, dtype)
         self.vae_file = vae or family.FOLDER / "vae.safetensors"
         self.vae = family.load_autoencoder(self.vae_file).eval().requires_grad_(False).to(device)
-        self.process = Discrete(scaled_linear(), "v_prediction")
+        self.process = process_of(path)
 
     @classmethod
     def knows(cls, path: Path) -> bool:
@@ -48,13 +51,13 @@ class DemoTeacher(Teacher):
 
     @classmethod
     def load(cls, path, device, dtype, vae, prediction, zero_snr, empty):
-        if prediction == "epsilon" or zero_snr or empty != "auto":
-            raise RecipeError(
-                "the demo family predicts v, not down to zero SNR, and has an empty text of its own; leave out "
-                "teacher.prediction, teacher.zero_snr and teacher.empty"
-            )
         path = family.FOLDER / "teacher.safetensors" if str(path) == SHIPPED else path
         require_network(path)
+        if prediction not in ("auto", process_of(path).prediction) or zero_snr or empty != "auto":
+            raise RecipeError(
+                "files of the demo family say what they predict and where their schedule ends, and it has an empty "
+                "text of its own; leave out teacher.prediction, teacher.zero_snr and teacher.empty"
+            )
         return cls(path, device, dtype, vae)
 
     @property
@@ -85,10 +88,19 @@ class DemoTeacher(Teacher):
         return self.under_condition(unet, told)(noisy, t, told["tokens"])
 
     def metadata(self, network: nn.Module) -> dict[str, str]:
-        return {"understudy": "demo-student", "config": json.dumps(network.config)}
+        shift = {"shift": f"{self.process.shift:g}"} if isinstance(self.process, Flow) else {}
+        return {"understudy": "demo-student", "config": json.dumps(network.config), **shift}
 
     def control_metadata(self) -> dict[str, str]:
         return {"understudy": "demo-control", "config": json.dumps(self.unet.config)}
+
+
+def process_of(path: Path) -> Process:
+    """The process of a network's file: the family's timesteps, but for one that says flow and its shift."""
+    said = read_header(path).metadata
+    if said.get("prediction") == "flow":
+        return Flow(float(said["shift"]))
+    return Discrete(scaled_linear(), "v_prediction")
 
 
 def require_network(path: Path) -> None:

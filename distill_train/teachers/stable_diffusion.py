@@ -7,11 +7,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ...files import sha256
+from ...files import known_sha256
 from ...pipelines.checkpoint import Checkpoint, open_checkpoint
 from ...pipelines.folder_files import fingerprint, has_fingerprint
 from ...pipelines.stable_diffusion import (
     TextEncoder,
+    repeated,
     run_unet,
     text_states,
     time_ids,
@@ -20,10 +21,11 @@ from ...pipelines.stable_diffusion import (
 )
 from ...pipelines.student_request import quiet_libraries
 from ...pipelines.vae import vae_files
-from ..config import RecipeError
+from ..config import WINDOW, RecipeError
 from ..process import Discrete
 from .base import Teacher
-from .precision import whole_precision
+from .padding import MASK, pad
+from .precision import laid_out, whole_precision, with_own_norms
 
 WHOLE, TILE = 768, 512  # pixels: the largest side that is decoded at once, and of the tiles of a larger picture
 PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
@@ -31,6 +33,11 @@ PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 class StableDiffusionTeacher(Teacher):
     """Embeddings are ``context`` [B, 77, D] and, for SDXL, ``pooled`` [B, P]; SDXL's size is ``time_ids`` [B, 6].
+
+    Where long prompts are read in windows, ``context`` is [B, 77 n, D], with a "mask" that says how much of it is a
+    prompt's own: what is shorter than others of its batch is repeated, as ComfyUI does, and not padded.
+
+    Text encoders run in float32, in which they are asked once; UNet and embeddings meet in the UNet's precision.
 
     The autoencoder runs in float32, as SDXL's overflows in half precision. It decodes large pictures in tiles, but
     encodes them whole, as from tiles other latents would be learned. It and the text encoders come to the device when
@@ -41,6 +48,7 @@ class StableDiffusionTeacher(Teacher):
     """
 
     unet_waits = True
+    windows = 1  # of WINDOW tokens each, that are read of a prompt
 
     def __init__(
         self,
@@ -53,7 +61,7 @@ class StableDiffusionTeacher(Teacher):
     ):
         told = {name: short for short, name in PREDICTION.items()}
         facts = checkpoint.facts(told.get(prediction))
-        self.checkpoint, self.text_dtype = checkpoint, dtype
+        self.checkpoint, self.dtype = checkpoint, dtype
         self.vae_file = checkpoint.vae
         self.device, self.path, self.file = device, checkpoint.path, checkpoint.path.name
         self.fingerprint = fingerprint(checkpoint.path)
@@ -84,7 +92,7 @@ class StableDiffusionTeacher(Teacher):
 
     @cached_property
     def unet(self) -> nn.Module:
-        return self.checkpoint.load_unet(self.text_dtype).to(self.device)
+        return laid_out(with_own_norms(self.checkpoint.load_unet(self.dtype)), self.device).to(self.device)
 
     def outline(self) -> nn.Module:
         return self.checkpoint.outline_unet()
@@ -100,14 +108,28 @@ class StableDiffusionTeacher(Teacher):
     def maker(self) -> str:
         if self.vae_file is None:
             return self.fingerprint
-        parts = [self.fingerprint, *map(sha256, vae_files(self.vae_file))]
+        parts = [self.fingerprint, *map(known_sha256, vae_files(self.vae_file))]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def is_of(self, said: str) -> bool:
         return has_fingerprint(self.path, said)
 
+    def read_texts_as(self, clip_skip: int | None, max_tokens: int) -> None:
+        layers = min(text.network.config.num_hidden_layers for text in self.texts) if clip_skip else 0
+        if clip_skip and clip_skip > layers:
+            raise RecipeError(f"teacher.clip_skip is {clip_skip}; a text encoder of {self.file} has {layers} layers")
+        self.clip_skip, self.windows, self._nothing = clip_skip, max_tokens // WINDOW, None
+        self.padded = ("context", MASK) if self.windows > 1 else ()
+
+    @property
+    def text_plan(self) -> tuple:
+        plan = super().text_plan
+        # Nothing of what is as it was trained, so that caches of earlier versions serve.
+        return (*plan, self.clip_skip, self.windows) if self.clip_skip or self.windows > 1 else plan
+
     def too_long(self, prompts: Sequence[str]) -> str:
-        return too_long(self.texts, prompts)
+        said = too_long(self.texts, prompts, self.windows)
+        return said and f"{said} (teacher.max_tokens: {self.windows * WINDOW}; a multiple of {WINDOW} reads more)"
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -135,13 +157,19 @@ class StableDiffusionTeacher(Teacher):
             raise RuntimeError("the text encoders were let go of; embed what is needed before rest()")
         for text in self.texts:
             self._at_hand(text.network)
-        return text_states(self.texts, prompts, self.device)
+        return text_states(self.texts, prompts, self.device, self.clip_skip, self.windows)
 
     def unconditional(self, count: int) -> dict[str, Tensor]:
         if self._nothing is None:
             states = self.embed([""])
             self._nothing = {key: torch.zeros_like(v) for key, v in states.items()} if self.empty_is_zero else states
         return {key: value.expand(count, *value.shape[1:]) for key, value in self._nothing.items()}
+
+    def _as_long(self, parts, dim):
+        if not self.padded:
+            return super()._as_long(parts, dim)
+        contexts = [row.transpose(0, dim) for row in repeated([part["context"].transpose(0, dim) for part in parts])]
+        return [{**part, "context": row} for part, row in zip(pad(parts, (MASK,), dim), contexts, strict=True)]
 
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
         if self.unet.config.addition_embed_type != "text_time":
@@ -151,7 +179,7 @@ class StableDiffusionTeacher(Teacher):
         return {"time_ids": self._ids[height, width].expand(count, -1)}
 
     def call(self, unet: nn.Module, noisy: Tensor, t: Tensor, embeddings: dict[str, Tensor]) -> Tensor:
-        inputs = {key: value.to(noisy.dtype) for key, value in embeddings.items()}
+        inputs = {key: value.to(noisy.dtype) for key, value in embeddings.items() if key != MASK}
         return run_unet(self.under_condition(unet, inputs), noisy, t, self.guidance_width, **inputs)
 
     def with_guidance_input(self, width: int) -> nn.Module:

@@ -122,16 +122,23 @@ def test_a_layer_without_a_weight_will_do():
     assert all(p.grad.any() for p in made.parameters())
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("stride, padding, dilation", [(1, 1, 1), (2, 1, 1), (1, "same", 2)])
-def test_a_convolution_s_factors_multiply_to_a_change_of_its_weight(stride, padding, dilation):
-    layer = nn.Conv2d(3, 5, 3, stride, padding, dilation)
+def test_a_convolution_s_factors_multiply_to_a_change_of_its_weight(stride, padding, dilation, layout):
+    layer = nn.Conv2d(3, 5, 3, stride, padding, dilation).to(memory_format=layout)
     merged, made = copy.deepcopy(layer), Adapters(nn.Sequential(layer))
     made.add("student", ["0"], 2, alpha=3)
     changed(made)
     down, up = made.factors("student")["0"]
     merged.weight.data += 1.5 * (up.flatten(1) @ down.flatten(1)).view_as(layer.weight)
-    x = torch.randn(2, 3, 8, 8)
+    x = torch.randn(2, 3, 8, 8).to(memory_format=layout)
     torch.testing.assert_close(made(x), merged(x), rtol=1e-5, atol=1e-6)
+    assert made(x).is_contiguous(memory_format=layout), "or every layer behind it would have to turn it"
+    for result in (made(x), merged(x)):
+        (result.sin().sum()).backward()
+    weight = merged.weight.grad.flatten(1)
+    torch.testing.assert_close(up.grad.flatten(1), 1.5 * weight @ down.detach().flatten(1).T, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(down.grad.flatten(1), 1.5 * up.detach().flatten(1).T @ weight, rtol=1e-4, atol=1e-5)
 
 
 def test_in_half_precision_the_adapters_stay_in_full():
@@ -158,6 +165,23 @@ def test_what_cannot_be_adapted_is_named():
     made.add("student", ["2"], 2)
     with pytest.raises(ValueError, match="an adapter 'student' already"):
         made.add("student", ["2"], 2)
+
+
+def test_an_adapter_like_another_has_its_layers_rank_and_scale():
+    made = Adapters(nn.Sequential(nn.Linear(4, 6), nn.ModuleDict({"0": nn.Linear(6, 6)}), nn.Conv2d(3, 5, 3)))
+    made.add("student", ["2"], 3, alpha=6)
+    made.add("other", ["1.0"], 2)
+    made.add_like("student", "fake")
+    made.add_like("other", "second")
+    assert made.active == ("student", "other", "fake", "second")
+    for one, like in (("student", "fake"), ("other", "second")):
+        ours, theirs = made.factors(like), made.factors(one)
+        assert ours.keys() == theirs.keys()
+        assert all(a.shape == b.shape for at in ours for a, b in zip(ours[at], theirs[at], strict=True))
+        assert [p.scale for p in made.pairs[like].values()] == [p.scale for p in made.pairs[one].values()]
+        assert not torch.equal(ours[next(iter(ours))].down, theirs[next(iter(ours))].down)
+    with pytest.raises(ValueError, match="an adapter 'fake' already"):
+        made.add_like("other", "fake")
 
 
 def test_names_end_at_a_dot():

@@ -53,6 +53,19 @@ def test_a_share_of_the_texts_is_dropped_but_no_condition(share, empty):
     assert torch.equal(seen[0]["condition"], it.source.batch(0, range(8)).extras["condition"])
 
 
+def test_texts_of_several_lengths_are_dropped_too():
+    """As where long prompts are read in windows, and the empty one is repeated to be as long."""
+    it, seen = made(drop_text=1.0), []
+    teacher, embed = it.teacher, it.teacher.embed
+    teacher.embed = lambda prompts: {"context": embed(prompts)["context"].repeat(1, 2 if prompts != [""] else 1, 1)}
+    teacher._as_long = lambda parts, dim: [
+        {"context": part["context"].repeat(1, 6 // part["context"].shape[dim], 1)} for part in parts
+    ]
+    teacher.call = lambda network, z, t, given: seen.append(given) or z
+    it.part_loss(it.network, 0, range(2))
+    assert torch.equal(seen[0]["context"], teacher.unconditional(2)["context"].repeat(1, 2, 1))
+
+
 def test_it_is_sampled_in_more_steps_than_a_student():
     it = made()
     it.preview.prepare()

@@ -24,7 +24,8 @@ import torch
 import webdataset
 from PIL import Image, ImageOps
 from understudy.distill_train.config import RecipeError
-from understudy.distill_train.data import known, make_source
+from understudy.distill_train.data import make_source
+from understudy.distill_train.data.ahead import ahead
 from understudy.distill_train.data.buckets import make_buckets, nearest
 from understudy.distill_train.data.cache import Cache
 from understudy.distill_train.data.conditions import CONDITIONS
@@ -32,7 +33,7 @@ from understudy.distill_train.data.encode import CachedSource, DataError, Encode
 from understudy.distill_train.data.settings import KINDS
 from understudy.distill_train.process import Discrete
 from understudy.distill_train.teachers import Teacher as BaseTeacher
-from understudy.files import sha256
+from understudy.files import hashes, sha256
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 SHAPES = {"red": (32, 32), "green": (64, 32), "blue": (32, 64), "white": (128, 128)}  # width, height
@@ -43,9 +44,11 @@ class Teacher:
     """Latents are mean colours and a fourth channel; a caption's embedding is its colour."""
 
     kind, device, factor, latent_channels, default_size = "sd1", "cpu", 8, 4, 32
-    unet, padded = None, ()
+    unet, padded, keeps_lengths = None, (), False
     text_dtype = torch.float32
     separate, collate, rest = BaseTeacher.separate, BaseTeacher.collate, BaseTeacher.rest
+    latent_shape = BaseTeacher.latent_shape
+    text_plan, _as_long = BaseTeacher.text_plan, BaseTeacher._as_long
 
     def __init__(self, fingerprint="a" * 64, works=True):
         self.fingerprint, self.works, self.encoded, self.embedded, self.called = fingerprint, works, 0, [], 0
@@ -542,7 +545,10 @@ def test_processes_share_the_work_in_order():
 
 @pytest.mark.parametrize("kind", ["folder", "prompts"])
 def test_processes_agree_on_what_is_missing_however_late_one_looks(folder, tmp_path, kind, monkeypatch):
-    """Two processes as threads: the second looks into the cache only when the first has written to it, if it does."""
+    """Two processes as threads: the second looks into the cache only when the first has written to it, if it does.
+
+    Their threads that decode have no rank: they look for pictures alone, of which each process has its own.
+    """
     written, barrier, gathered = threading.Event(), threading.Barrier(2), [None, None]
     (tmp_path / "prompts.txt").write_text("red\nblue\nwhite\ngreen\n")
     data = settings(folder) if kind == "folder" else {"kind": kind, "path": str(tmp_path / "prompts.txt"), "steps": 2}
@@ -563,7 +569,7 @@ def test_processes_agree_on_what_is_missing_however_late_one_looks(folder, tmp_p
     has, save, ranks = Cache.has, Cache.save, threading.local()
 
     def late(self, kind, key, *suffix):
-        if ranks.own == 1 and kind != "latents" * (data["kind"] == "folder"):
+        if getattr(ranks, "own", 0) == 1 and kind != "latents" * (data["kind"] == "folder"):
             written.wait(0.2)
         return has(self, kind, key, *suffix)
 
@@ -688,6 +694,73 @@ def test_a_compressed_shard_that_is_cut_off_is_named(shards, suffix, compress):
         of_shards(shard)
 
 
+@pytest.mark.parametrize("at_once", [None, 0, 2 * 32 * 32, 1 << 20])
+def test_pictures_are_encoded_several_at_once_where_that_is_faster(make, monkeypatch, at_once):
+    expected, sizes, init = steps(make()), [], Encoder.__init__
+
+    def on_a_gpu(self, *given):
+        init(self, *given)
+        if at_once is not None:
+            self.pixels_at_once = at_once
+
+    class Watched(Teacher):
+        def encode(self, pixels, generator=None):
+            sizes.append((tuple(pixels.shape[2:]), len(pixels)))
+            return super().encode(pixels)
+
+    monkeypatch.setattr(Encoder, "__init__", on_a_gpu)
+    assert all(map(same, steps(make(Watched("b" * 64))), expected))
+    assert sum(count for _, count in sizes) == 16 and len({size for size, _ in sizes}) > 1
+    assert max(count for _, count in sizes) == {None: 1, 0: 1, 2 * 32 * 32: 2}.get(
+        at_once, max(4, dict(sizes)[(32, 32)])
+    )
+
+
+def test_a_picture_that_lies_in_a_folder_twice_is_encoded_once(make, folder):
+    for number in range(1, 4):
+        shutil.copy(folder / "red" / "red-0.png", folder / "red" / f"red-{number}.png")
+    teacher = Teacher()
+    assert len(make(teacher)) == 16 and teacher.encoded == 13
+
+
+def test_work_is_done_ahead_in_order_and_its_errors_come_in_their_place():
+    done, threads = [], set()
+
+    def work(number):
+        threads.add(threading.get_ident())
+        done.append(number)
+        return 6 // (3 - number)
+
+    results = ahead(work, range(10), lead=2)
+    assert [next(results), next(results), next(results)] == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert done == sorted(done) and len(done) <= 6 and threads.isdisjoint({threading.get_ident()})
+    assert list(ahead(lambda number: number, range(5), lead=0)) == list(range(5))
+
+
+def test_a_thread_decodes_the_next_pictures_while_the_teacher_encodes(make):
+    """The teacher waits until more pictures than its own are read: without the thread it would wait in vain."""
+    read, more = [], threading.Event()
+
+    class Waiting(Teacher):
+        def encode(self, pixels, generator=None):
+            assert more.wait(60), "nobody reads on while the teacher encodes"
+            return super().encode(pixels)
+
+    decoded = Encoder.decoded
+
+    def watched(self, *given):
+        read.append(given[0])
+        if len(read) == 4:
+            more.set()
+        return decoded(self, *given)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Encoder, "decoded", watched)
+        assert len(make(Waiting())) == 16
+
+
 def test_a_shard_whose_latents_were_lost_is_read_again(shards, tmp_path):
     expected = steps(of_shards(shards))
     next((tmp_path / "cache").rglob("latents/*/*.safetensors")).unlink()
@@ -698,7 +771,9 @@ def test_a_shard_whose_latents_were_lost_is_read_again(shards, tmp_path):
 def test_a_shard_that_has_not_changed_is_not_hashed_again(shards, monkeypatch):
     settled(shards.parent)
     hashed = []
-    monkeypatch.setattr(known, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shards.parent / "cache"))
+    monkeypatch.setattr(hashes, "LARGE", 1)
+    monkeypatch.setattr(hashes, "sha256", lambda path: hashed.append(path.name) or sha256(path))
     for _ in range(2):
         of_shards(shards)
     assert hashed == ["000.tar", "001.tar"]
@@ -856,7 +931,7 @@ def test_every_key_is_described():
 
 def test_every_sample_is_drawn_as_often_as_any_other():
     cache = SimpleNamespace(load=lambda kind, key: {"latents": torch.zeros(1)})
-    encoder = SimpleNamespace(cache=cache, embeddings=lambda captions: {})
+    encoder = SimpleNamespace(cache=cache, embeddings=lambda captions: {}, lengths=lambda captions: {"": ()})
     wide = [Item(f"wide {n}", "", "", 8, 16) for n in range(2)]
     square = [Item(f"square {n}", "", "", 16, 16) for n in range(6)]
     drawn = [name for batch in steps(CachedSource(wide + square, encoder, 0, BATCH), 2000) for name in batch.names]

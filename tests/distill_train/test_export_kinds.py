@@ -107,7 +107,7 @@ class ToyBase:
 
     zero_snr, others, shapes = False, {}, {"weight": (2, 3)}
 
-    def __init__(self, path):
+    def __init__(self, path, comfyui):
         self.path = path
 
 
@@ -115,7 +115,9 @@ def test_a_record_and_the_facts_are_all_that_a_kind_of_another_architecture_need
     teacher = tmp_path / "toy.safetensors"
     teacher.write_bytes(b"toy")
     run = make_run(tmp_path / "run", teacher, "toy", "full", {"weight": torch.ones(2, 3)}, sha256(teacher))
-    with pytest.raises(ExportError, match="a student of the toy architecture; only SD 1.x and SDXL ones are exported"):
+    with pytest.raises(
+        ExportError, match="a student of the toy architecture; exported are those of SD 1.x, SDXL and what ComfyUI"
+    ):
         export(run)
     toy = Kind(
         name="transformer",

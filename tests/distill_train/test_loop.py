@@ -14,7 +14,7 @@ import torch
 import webdataset
 from PIL import Image
 from safetensors.torch import load_file
-from understudy.distill_train.config import RecipeError, StudentSettings
+from understudy.distill_train.config import RecipeError
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.run import processes, setup
 from understudy.distill_train.run.directory import Run
@@ -106,13 +106,45 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_bit(on_tiny, tmp_path, monke
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
+def tensors_in(state, name=""):
+    """name -> tensor, of all that a checkpoint holds."""
+    if isinstance(state, torch.Tensor):
+        return {name: state}
+    items = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list | tuple) else ()
+    return {key: value for at, part in items for key, value in tensors_in(part, f"{name}.{at}").items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "loop", "student", "settings"),
+    [
+        ("lcm", {"ema": 0.0}, {"train": "lora", "rank": 2}, {"target_ema": 0.0}),
+        ("lcm", {"ema": 0.9}, {"train": "lora", "rank": 2}, {"target_ema": 0.5}),
+        ("pd", {"ema": 0.5}, {}, PD),
+        ("pe-codi", {"ema": 0.5}, {"train": "control"}, {"target_ema": 0.3}),
+    ],
+)
+def test_a_checkpoint_holds_what_is_needed_once(on_tiny, tmp_path, name, loop, student, settings):
+    train(recipe(name, {"steps": 7, "lr": 1e-2} | loop, student, **settings), tmp_path / "run", device="cpu")
+    (path,) = Run(tmp_path / "run").checkpoints()[-1:]
+    every = tensors_in(torch.load(path, weights_only=True))
+    held, seen = {key: value for key, value in every.items() if value.numel() > 64}, {}
+    for key, value in held.items():
+        if value.any():
+            seen.setdefault((tuple(value.shape), value.double().sum().item()), []).append(key)
+    assert [keys for keys in seen.values() if len(keys) > 1] == []
+    trains = {key for key, p in on_tiny[-1].network.named_parameters() if p.requires_grad}
+    assert {key.removeprefix(".network.") for key in held if key.startswith(".network.")} <= trains
+    assert path.stat().st_size < sum(value.nbytes + 2048 for value in every.values()), "each with a name, and no more"
+
+
 def of_an_earlier_pack(state, order=1):
     """A checkpoint as it was when peft had the LoRA and one optimizer was all."""
     from understudy.distill_train.students.adapters import from_peft
+    from understudy.distill_train.students.lora import USUAL
 
     from .test_adapters import with_peft
 
-    peft_s = [name for name, p in with_peft(targets=StudentSettings().targets).named_parameters() if p.requires_grad]
+    peft_s = [name for name, p in with_peft(targets=USUAL).named_parameters() if p.requires_grad]
     ours = from_peft({name: name for name in peft_s[::order]}, "student")
     network = {name: state["network"][our] for our, name in ours.items()}
     assert len(network) == len(state["network"])

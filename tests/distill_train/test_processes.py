@@ -40,7 +40,7 @@ def teacher(tmp_path_factory):
     return path
 
 
-def recipe(teacher, method="pd", loop=None, **settings):
+def recipe(teacher, method="pd", loop=None, student=None, **settings):
     settings = settings or {"teacher_steps": 4}
     loop = {"steps": 30, "batch_size": 4, "lr": 1e-3, "log_every": 1, "sample_every": 10, "checkpoint_every": 3} | (
         loop or {}
@@ -51,7 +51,7 @@ def recipe(teacher, method="pd", loop=None, **settings):
         export="student.safetensors",
         loop=loop | {"tracker": "none"},
         teacher={"path": teacher},
-        student={"train": "full", "dtype": "fp32"},
+        student=(student or {"train": "full"}) | {"dtype": "fp32"},
         data={"kind": "scenes", "pictures": 16},
         samples={"teacher_steps": 2},
         settings=settings,
@@ -110,6 +110,14 @@ def test_ten_kills_at_random_steps_end_in_the_same_weights(teacher, tmp_path):
     assert len(list((run / "checkpoints").glob("*.pt"))) == 2
 
 
+def test_kills_lose_no_turn_of_two_adapters(teacher, tmp_path):
+    lora, loop = {"train": "lora", "rank": 2}, {"steps": 15, "checkpoint_every": 2}
+    r, run = recipe(teacher, "dmd", loop, lora, student_steps=2, cfg=2.0), tmp_path / "run"
+    unbroken(r, tmp_path / "unbroken")
+    killed(r, run, 3)
+    assert same_results(run, tmp_path / "unbroken")
+
+
 KILLED = {
     "a-lora": ({"train": "lora", "rank": 2, "dtype": "fp32"}, "fp32", (1, 10, 30)),
     "all-weights-in-fp16": ({"train": "full", "dtype": "fp32"}, "fp16", ()),
@@ -165,8 +173,9 @@ def free_port():
         return str(free.getsockname()[1])
 
 
-@pytest.mark.parametrize("kind", ["full", "lora", "attention"])
+@pytest.mark.parametrize("kind", ["full", "lora", "attention", "dmd"])
 def test_two_processes_are_one_with_the_whole_batch(request, teacher, tmp_path, kind):
+    method, settings = "lcm", "target_ema = 0.5"
     r = recipe(teacher, "lcm", {"steps": 4, "checkpoint_every": 2, "sample_every": 4}, target_ema=0.5)
     lines = ["train = 'full'", "dtype = 'fp32'", "[data]", "kind = 'scenes'", "pictures = 16", "[samples]"]
     if kind == "lora":  # of a checkpoint, from pictures with captions, in parts
@@ -178,16 +187,20 @@ def test_two_processes_are_one_with_the_whole_batch(request, teacher, tmp_path, 
             "dtype = 'fp32'",
             "[loop]",
             "accumulate = 2",
+            "checkpointing = 'auto'",
             "[data]",
             "kind = 'folder'",
         ]
         lines += [f"path = '{folder}'", "size = 16", "max_aspect = 1", "[samples]", "size = 16", "prompts = ['a']"]
     if kind == "attention":
         lines[2:2] = ["[attention]", "weight = 0.3"]
+    if kind == "dmd":  # two adapters in turns
+        method, settings = "dmd", "student_steps = 2"
+        lines[:1] = ["train = 'lora'", "rank = 2"]
     file = tmp_path / "recipe.toml"
     file.write_text(
-        f'method = "lcm"\nseed = 1\nexport = "{r.export}"\n[teacher]\npath = "{teacher}"\n[student]\n'
-        + "\n".join([*lines, "teacher_steps = 2", "[settings]", "target_ema = 0.5"])
+        f'method = "{method}"\nseed = 1\nexport = "{r.export}"\n[teacher]\npath = "{teacher}"\n[student]\n'
+        + "\n".join([*lines, "teacher_steps = 2", "[settings]", settings])
     )
     loop = {"steps": 4, "batch_size": 4, "lr": 1e-3, "log_every": 1, "sample_every": 4, "checkpoint_every": 2}
     changes = tuple(f"loop.{key}={value}" for key, value in {**loop, "tracker": "none"}.items())

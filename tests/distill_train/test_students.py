@@ -94,6 +94,29 @@ def test_a_demo_student_is_a_file_that_the_family_loads(tmp_path):
         assert json.loads(file.metadata()["config"]) == teacher.unet.config
 
 
+def test_a_lora_of_the_demo_family_is_exported_in_the_network_s_weights(tmp_path):
+    from understudy.demo_family import family
+    from understudy.distill_train.methods import make_method
+    from understudy.distill_train.teachers import load_teacher
+
+    from .tiny import CPU, recipe
+
+    teacher = load_teacher("demo")
+    lora = {"train": "lora", "rank": 2, "alpha": 6, "dtype": "fp32"}
+    pd = make_method(recipe("pd", student=lora, teacher_steps=4), CPU, teacher=teacher, source=object())
+    changed(pd.network)
+    pd.export(pd.network, tmp_path / "student.safetensors")
+    assert teacher.knows(tmp_path / "student.safetensors")
+    call = torch.randn(2, 8, 8, 8), torch.tensor([5, 900]), family.tokens_of(["red star"] * 2)
+    with torch.no_grad():
+        read = family.load_network(tmp_path / "student.safetensors")(*call)
+        torch.testing.assert_close(read, pd.network(*call), rtol=1e-4, atol=1e-4)
+        assert (read - load_teacher("demo").unet(*call)).abs().max() > 0.01
+    with safe_open(tmp_path / "student.safetensors", framework="pt") as file:
+        said = file.metadata()
+    assert (said["understudy"], said["trained"], said["base"]) == ("demo-student", "full", "demo")
+
+
 def test_layers_that_do_not_exist_are_refused():
     with pytest.raises(RecipeError, match="student.targets: nothing names no layer of tiny.safetensors; the usual"):
         method("lcm", student={"train": "lora", "targets": ["nothing"]})
@@ -136,6 +159,41 @@ def test_an_average_warms_up_and_without_decay_takes_no_memory():
     assert not none.weights
     with none.applied():
         assert layer.weight.item() == 1
+
+
+def test_an_average_is_float32_whatever_the_weights_are():
+    """In bfloat16 it would stand still: a hundredth of the way to 1.25 is less than half of what it can tell at 1."""
+    layer = torch.nn.Linear(1, 1, bias=False, dtype=torch.bfloat16)
+    with torch.no_grad():
+        layer.weight.fill_(1)
+    average = Ema(layer, 0.99, warmup=False)
+    with torch.no_grad():
+        layer.weight.fill_(1.25)
+    average.update()
+    assert average.weights[0].dtype == torch.float32 and average.weights[0].item() == pytest.approx(1.0025)
+    for _ in range(300):
+        average.update()
+    with average.applied():
+        assert layer.weight.dtype == torch.bfloat16 and layer.weight.item() == pytest.approx(1.234, abs=5e-3)
+    assert layer.weight.item() == 1.25
+
+
+def test_an_average_in_main_memory_is_the_same(monkeypatch):
+    layer, moved = torch.nn.Linear(3, 3), []
+    kept, offloaded = Ema(layer, 0.9), Ema(layer, 0.9, offload=True)
+    to = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: moved.append(a) or to(self, *a, **k))
+    Ema(layer, 0.9, offload=True)
+    assert [device for device, *_ in moved] == ["cpu", "cpu"]
+    with torch.no_grad():
+        layer.weight += 1
+    for average in (kept, offloaded):
+        average.update()
+    assert all(map(torch.equal, kept.weights, offloaded.weights))
+    with kept.applied():
+        seen = layer.weight.clone()
+    with offloaded.applied():
+        assert torch.equal(layer.weight, seen)
 
 
 def test_without_decay_weights_that_a_network_gives_up_are_freed():

@@ -71,7 +71,7 @@ def test_what_a_file_does_not_say_a_recipe_can(pairs, tmp_path):
     with pytest.raises(RecipeError, match="set teacher.prediction = v_prediction"):
         load_teacher(file, zero_snr=True)
     for wrong in ({"prediction": "epsilon"}, {"zero_snr": True}, {"empty": "zeros"}):
-        with pytest.raises(RecipeError, match="the demo family predicts v"):
+        with pytest.raises(RecipeError, match="files of the demo family say what they predict"):
             load_teacher("demo", **wrong)
 
 
@@ -136,8 +136,91 @@ def test_texts_that_are_cut_are_counted(pairs):
     exact, long = " ".join(["cat"] * 75), " ".join(["cat"] * 76)
     assert teacher.too_long([exact, "a cat"]) == ""
     said = "1 of 2 prompts is longer than the 77 tokens that the text encoder reads"
-    assert teacher.too_long([exact, long, long]) == said
+    advice = " (teacher.max_tokens: 75; a multiple of 75 reads more)"
+    assert teacher.too_long([exact, long, long]) == said + advice
     assert teacher.too_long(["\N{CAT}" * 80]).startswith("1 of 1")
+    teacher.read_texts_as(None, 150)
+    assert teacher.too_long([exact, long]) == ""
+    assert teacher.too_long([f"{exact} {long}"]).startswith("1 of 1 prompts is longer than the 2 times 77 tokens that")
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_a_long_prompt_is_read_in_windows(pairs, kind):
+    teacher, plain = (load_teacher(pairs[kind][1]) for _ in range(2))
+    teacher.read_texts_as(None, 225)
+    first, second = " ".join(["red"] * 75), " ".join(["train"] * 40)
+    long = teacher.embed([f"{first} {second}"])
+    one, other = plain.embed([first]), plain.embed([second])
+    torch.testing.assert_close(long["context"], torch.cat([one["context"], other["context"]], dim=1))
+    if kind == "sdxl":
+        torch.testing.assert_close(long["pooled"], one["pooled"])
+    longest = teacher.embed([" ".join([first, first, first, second])])["context"]
+    torch.testing.assert_close(longest, one["context"].repeat(1, 3, 1))
+    assert teacher.embed(["a cat"])["context"].shape[1] == 77
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_prompts_of_several_lengths_share_a_batch_and_each_acts_as_alone(pairs, kind):
+    teacher = load_teacher(pairs[kind][1])
+    teacher.read_texts_as(None, 225)
+    prompts = ["a cat", " ".join(["red"] * 80), " ".join(["train"] * 160)]
+    alone = [teacher.embed([prompt]) for prompt in prompts]
+    rows = teacher.separate(teacher.embed(prompts))
+    assert [len(row["context"]) for row in rows] == [77, 2 * 77, 3 * 77]
+    for row, own in zip(rows, alone, strict=True):
+        assert all(torch.allclose(row[key], own[key][0], atol=1e-5) for key in own)
+    batch = teacher.collate(rows)
+    joined = teacher.join([batch, teacher.unconditional(3)])
+    noisy, t = torch.randn(6, 4, 8, 8), torch.tensor([900] * 6)
+    with torch.no_grad():
+        together = teacher.call(teacher.unet, noisy, t, joined | teacher.sizes(16, 16, 6))
+        for place, given in enumerate([*alone, *[teacher.unconditional(1)] * 3]):
+            here = slice(place, place + 1)
+            own = teacher.call(teacher.unet, noisy[here], t[here], given | teacher.sizes(16, 16, 1))
+            torch.testing.assert_close(together[here], own, rtol=1e-4, atol=1e-5)
+
+
+def test_as_it_was_trained_nothing_is_repeated_or_known_by_another_name(pairs):
+    teacher, before = load_teacher(pairs["sd1"][1]), load_teacher(pairs["sd1"][1])
+    teacher.read_texts_as(None, 75)
+    assert teacher.text_plan == before.text_plan == (torch.float32,) and teacher.padded == ()
+    plans = set()
+    for clip_skip, tokens in ((None, 75), (2, 75), (1, 75), (None, 150), (2, 150)):
+        teacher.read_texts_as(clip_skip, tokens)
+        plans.add(teacher.text_plan)
+    assert len(plans) == 5
+
+
+def test_clip_skip_reads_an_earlier_layer_as_hosts_do(pairs):
+    sd1, sdxl = load_teacher(pairs["sd1"][1]), load_teacher(pairs["sdxl"][1])
+    usual = {"sd1": sd1.embed(PROMPTS), "sdxl": sdxl.embed(PROMPTS)}
+    (text,) = sd1.texts
+    ids = torch.tensor(text.tokenizer(PROMPTS, padding="max_length", max_length=77)["input_ids"])
+    with torch.no_grad():
+        states = text.network(ids, output_hidden_states=True).hidden_states[-2]
+        norm = dict(text.network.named_modules())
+        (final,) = (module for name, module in norm.items() if name.endswith("final_layer_norm"))
+        sd1.read_texts_as(2, 75)
+        torch.testing.assert_close(sd1.embed(PROMPTS)["context"], final(states))
+    sd1.read_texts_as(1, 75)
+    torch.testing.assert_close(sd1.embed(PROMPTS)["context"], usual["sd1"]["context"])
+    sdxl.read_texts_as(2, 75)
+    torch.testing.assert_close(sdxl.embed(PROMPTS), usual["sdxl"])
+    sdxl.read_texts_as(1, 75)
+    again = sdxl.embed(PROMPTS)
+    assert not torch.allclose(again["context"], usual["sdxl"]["context"])
+    assert torch.equal(again["pooled"], usual["sdxl"]["pooled"])
+    with pytest.raises(RecipeError, match="teacher.clip_skip is 99; a text encoder of file.safetensors has 3 layers"):
+        sd1.read_texts_as(99, 75)
+    with pytest.raises(RecipeError, match="for the text encoders of SD 1.x and SDXL, and .* of the demo architecture"):
+        load_teacher("demo").read_texts_as(2, 75)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_texts_are_embedded_in_float32_whatever_the_network_is_read_in(pairs, kind):
+    half, whole = load_teacher(pairs[kind][1], dtype=torch.float16), load_teacher(pairs[kind][1])
+    assert all(torch.equal(value, whole.embed(PROMPTS)[key]) for key, value in half.embed(PROMPTS).items())
+    assert half.unet.dtype == torch.float16 and half.text_plan == whole.text_plan
 
 
 def test_a_folder_is_known_by_its_weights_and_configs(pairs, tmp_path):
@@ -250,7 +333,8 @@ def test_every_file_of_teachers_holds_one_or_is_shared():
     """What lies in teachers/ and is found by being there is whole, and nothing else by chance."""
     from understudy.distill_train import teachers
 
-    shared = {"__init__", "architectures", "base", "padding", "precision"}
+    shared = {"__init__", "architectures", "base", "companions", "padding", "precision", "ragged"}
+    shared |= {"comfy"}  # which a recipe asks for by a key of its own, whatever the path
     files = {path.stem for path in Path(teachers.__file__).parent.glob("*.py")} - shared
     found = teachers.teacher_classes()
     assert files == {teacher.__module__.rpartition(".")[2] for teacher in found}

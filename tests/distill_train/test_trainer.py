@@ -206,7 +206,7 @@ def test_wrong_recipes_are_refused_with_the_key(tmp_path):
     with pytest.raises(RecipeError, match="no recipe"):
         load_recipe(tmp_path / "missing.toml")
     loop = {"steps": 1, "batch_size": 1, "lr": 1}
-    with pytest.raises(RecipeError, match="method 'magic' is unknown; methods are cd, cfd, codi, controlnet, lcm, "):
+    with pytest.raises(RecipeError, match="method 'magic' is unknown; methods are cd, cfd, codi, controlnet, dmd, "):
         make_method(Recipe(method="magic", seed=1, export="x.safetensors", loop=loop), torch.device("cpu"))
     with pytest.raises(RecipeError, match="settings of diffusion: cgf"):
         make_method(

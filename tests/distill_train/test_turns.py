@@ -135,6 +135,55 @@ def test_what_should_train_but_has_no_part_in_the_loss_is_named(tmp_path):
         start(tmp_path / "run", make=Idle)
 
 
+class Uneven(Contest):
+    """The critic learns three times for each time that the student does."""
+
+    def turns(self):
+        student, critic = super().turns()
+        return [student, critic._replace(times=3)]
+
+
+def test_a_turn_may_be_taken_several_times_each_on_a_batch_of_its_own(tmp_path):
+    training = set_up(contest(), tmp_path / "run", device="cpu", make=Uneven).training
+    told = []
+    for at, turn in enumerate(training.turns):
+
+        def watched(network, step, indices, name=turn.part, loss=turn.loss):
+            told.append((name, step, indices, training.network.critic.weight.clone()))
+            return loss(network, step, indices)
+
+        training.turns[at] = turn._replace(loss=watched)
+    for _ in range(2):
+        training.advance()
+    size = training.recipe.loop.batch_size
+    batches = [("student", 0), *(("critic", n) for n in (0, 1, 2)), ("student", 1), *(("critic", n) for n in (3, 4, 5))]
+    assert [entry[:3] for entry in told] == [(name, n, range(n * size, (n + 1) * size)) for name, n in batches]
+    assert len({tuple(weight.flatten().tolist()) for *_, weight in told[1:5]}) == 4
+    assert training.step == 2
+
+
+def test_a_broken_loss_in_any_of_them_stops_the_run(tmp_path):
+    class Broken(Uneven):
+        def critic_loss(self, network, step, indices):
+            # Without a gradient, so that no later loss is broken by it.
+            return super().critic_loss(network, step, indices) + (float("nan") if step == 4 else 0)
+
+    with pytest.raises(TrainingError, match="not a finite number at step 2"):
+        start(tmp_path / "run", make=Broken)
+
+
+def test_uneven_turns_go_on_to_the_last_bit_and_in_half_precision(tmp_path):
+    whole = load_file(start(tmp_path / "whole", make=Uneven))
+    start(tmp_path / "run", make=Uneven)
+    Run(tmp_path / "run").checkpoints()[-1].unlink()
+    resumed = load_file(start(tmp_path / "run", resume=True, make=Uneven))
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+    start(tmp_path / "half", loop={"precision": "fp16"}, make=Uneven)
+    assert logged(tmp_path / "half")[-1]["loss critic"] == pytest.approx(
+        logged(tmp_path / "whole")[-1]["loss critic"], 0.1
+    )
+
+
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_whole_batch(tmp_path):
     start(tmp_path / "alone", loop={"accumulate": 2})

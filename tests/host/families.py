@@ -92,10 +92,15 @@ def load(name):
         made = config.get_model({}, device=CPU)
         made.diffusion_model.load_state_dict(weights(made.diffusion_model))
         return comfy.model_patcher.ModelPatcher(made, CPU, CPU)
+    return comfy.sd.load_diffusion_model_state_dict(weights(layout(name)))
+
+
+def layout(name):
+    """The network of a family without weights."""
+    family = ALL[name]
     module, network = f"comfy.{family.network}".rsplit(".", 1)
     given = {"dtype": torch.float32, "device": "meta", "operations": comfy.ops.disable_weight_init}
-    layout = getattr(importlib.import_module(module), network)(**family.config, **given)
-    return comfy.sd.load_diffusion_model_state_dict(weights(layout))
+    return getattr(importlib.import_module(module), network)(**family.config, **given)
 
 
 def weights(network):

@@ -1,0 +1,94 @@
+"""A plan as a recipe, with comments on where its numbers come from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from .plan import Plan
+
+INTERVALS, STEPS = 50, 4
+# Learning rate, rank and loss as in the recipe lcm-lora.
+LOOP = {
+    "steps": 2000,
+    "batch_size": 8,
+    "accumulate": 8,
+    "lr": 1e-4,
+    "betas": (0.9, 0.999),
+    "warmup": 100,
+    "decay": "constant",
+    "ema": 0.99,
+    "precision": "bf16",
+    "checkpointing": True,
+    "log_every": 10,
+    "sample_every": 200,
+    "checkpoint_every": 200,
+}
+DATA = (
+    '# Pictures with captions as .txt files beside them. Also: kind = "prompts", path = "prompts.txt", for which the\n'
+)
+DATA += "# teacher makes the pictures."
+
+
+def recipe_text(plan: Plan) -> str:
+    """TOML."""
+    teacher = {"comfy": plan.file, "comfyui": plan.host.folder}
+    if plan.texts:
+        teacher |= {"clip": [each.path for each in plan.texts], "clip_type": plan.companions.clip_type}
+    if plan.vae:
+        teacher["vae"] = plan.vae.path
+    teacher |= {key: value for key in ("shift", "guidance") if (value := getattr(plan, key)) is not None}
+    w = round(plan.cfg - 1, 6)
+    samples = {"size": plan.side, "teacher_steps": plan.row.steps if plan.row else 25, "teacher_cfg": plan.cfg}
+    name = re.sub(r"[^\w.-]+", "-", plan.file.stem)
+    return "\n".join(
+        [
+            f"# {plan.file.name}, {plan.kind} to ComfyUI, distilled into a LoRA for {STEPS} steps without guidance",
+            "# (Luo et al. 2023). 'understudy train --help-config lcm' explains every key.",
+            *(f"# Missing: {each.path}" for each in plan.missing),
+            _entries({"method": "lcm", "seed": 0, "export": f"{name}-student.safetensors"}),
+            _table("teacher", teacher),
+            _table("student", {"train": "lora", "rank": 64, "dtype": "bf16"}) + _targets(plan),
+            _table("loop", LOOP),
+            f"# w is cfg - 1: {guidance_said(plan)}.",
+            _table("settings", {"intervals": INTERVALS, "w_min": w, "w_max": w}),
+            DATA,
+            _table("data", {"kind": "folder", "path": "pictures", "size": plan.side}),
+            _table("samples", samples),
+        ]
+    )
+
+
+def _targets(plan: Plan) -> str:
+    """As a comment: without the key, layers on which what the network says does not depend are left out."""
+    return (
+        f"# What has a LoRA, if nothing else is named here: targets = {_toml(plan.targets)}\n" if plan.targets else ""
+    )
+
+
+def guidance_said(plan: Plan) -> str:
+    """How the teacher is guided, and who says so."""
+    none = ", which is none" if plan.cfg == 1 else ", which the student learns"
+    source = (
+        f"as the preset {plan.row.key} has it" if plan.row else f"as no preset is of {plan.kind}: set what it needs"
+    )
+    told = "" if plan.guidance is None else f"; it is told {plan.guidance:g}, as by FluxGuidance"
+    return f"cfg {plan.cfg:g}{none}, {source}{told}"
+
+
+def _table(name: str, entries: Mapping) -> str:
+    return f"[{name}]\n{_entries(entries)}"
+
+
+def _entries(entries: Mapping) -> str:
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in entries.items())
+
+
+def _toml(value) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Path | str):
+        return json.dumps(str(value), ensure_ascii=False)  # a basic string of TOML escapes as JSON's
+    return str(value).lower() if isinstance(value, bool) else str(value)

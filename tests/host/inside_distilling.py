@@ -1,0 +1,341 @@
+"""Runs in the host's own interpreter: the trainer on small models of its families, with its ComfyUI as a library.
+
+usage: python inside_distilling.py COMFYUI_FOLDER PACK_FOLDER LIBRARIES CHECKPOINT
+
+LIBRARIES is a folder where what the trainer needs is found if the host's Python has it not, CHECKPOINT a Stable
+Diffusion 1.5 with all its parts. Prints one JSON object: for each check its name and None, or the traceback of its
+failure.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from checks import run_checks
+from safetensors.torch import save_file
+
+COMFYUI, PACK, LIBRARIES, CHECKPOINT = sys.argv[1:5]
+sys.path.append(LIBRARIES)
+spec = importlib.util.spec_from_file_location("understudy", f"{PACK}/__init__.py", submodule_search_locations=[PACK])
+sys.modules["understudy"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["understudy"])
+
+# E402 from here on: the pack is found as it was set up above, and the host as the pack finds it.
+from understudy.distill_train.config import Recipe, RecipeError, TeacherSettings  # noqa: E402
+from understudy.distill_train.data.batch import Batch  # noqa: E402
+from understudy.distill_train.data.randomness import generator  # noqa: E402
+from understudy.distill_train.host import Loaded, open_host  # noqa: E402
+from understudy.distill_train.methods import make_method  # noqa: E402
+from understudy.distill_train.students.lora import ADAPTER  # noqa: E402
+from understudy.distill_train.teachers.comfy import ComfyTeacher, HostNetwork  # noqa: E402
+from understudy.distill_train.teachers.ragged import batch_of  # noqa: E402
+
+CPU = torch.device("cpu")
+HOST = open_host(Path(COMFYUI), CPU)
+
+import families  # noqa: E402
+
+FOLDER = Path(tempfile.mkdtemp())
+OLD = HOST.version < (0, 14, 0)
+SMALL = ("SD15", "SD3") if OLD else ("Flux", "Flux2", "SD3", "Krea2", "WAN21_T2V")
+SIDE = {"Flux2": 4}  # of its latents, which are of 16 pixels; 8 of the others
+SD15 = families.Family("", {}, text=768)
+BATCH, STEPS = 2, 20
+
+
+class Told(ComfyTeacher):
+    """With texts and pictures of random numbers, as text encoders and autoencoders are large."""
+
+    examples = ("a", "b")
+
+    def embed(self, prompts):
+        return batch_of([self._row(prompt) for prompt in prompts])
+
+    def _row(self, prompt):
+        family = families.ALL.get(self.kind, SD15)
+        draw = generator("text", prompt)
+        row = {"cross_attn": torch.randn(6 + len(prompt) % 3, family.text, generator=draw)[None]}
+        if family.pooled:
+            row["pooled_output"] = torch.randn(1, family.pooled, generator=draw)
+        return row
+
+    def decode(self, latents, clamp=True):
+        return latents.flatten(1)[:, : 3 * 64].reshape(-1, 3, 8, 8).clamp(0, 1)
+
+
+class Latents:
+    """Latents and prompts that follow from a sample's place; of several lengths."""
+
+    def __init__(self, teacher, side):
+        self.teacher, self.side = teacher, side
+
+    def batch(self, step, indices):
+        shape = self.teacher.latent_shape(self.side * self.teacher.factor, self.side * self.teacher.factor)
+        latents = torch.stack([torch.randn(shape, generator=generator("latents", i)) for i in indices])
+        pixels = self.side * self.teacher.factor
+        return Batch(latents, self.teacher.embed(["x" * i for i in indices]), height=pixels, width=pixels)
+
+
+@functools.cache
+def file_of(name):
+    """A file of a family's small model."""
+    if name == "SD15":
+        return Path(CHECKPOINT)
+    path = FOLDER / f"{name}.safetensors"
+    save_file({key: value.contiguous() for key, value in families.weights(families.layout(name)).items()}, path)
+    return path
+
+
+def method_of(name, method="lcm", loop=None, teacher=None, file=None, dtype=torch.float32, **settings):
+    """A method that is ready for its first step."""
+    settings = settings or {"w_min": 3.0, "w_max": 3.0, "loss": "l2"}
+    loop = {"steps": STEPS, "batch_size": BATCH, "lr": 5e-3} | (loop or {})
+    told = {"comfy": file or file_of(name), "comfyui": Path(COMFYUI)} | (teacher or {})
+    recipe = Recipe(
+        method=method,
+        seed=1,
+        export="student.safetensors",
+        loop=loop,
+        teacher=told,
+        student={"train": "lora", "rank": 4, "dtype": "fp32"},
+        samples={"size": 64, "teacher_steps": 2},
+        settings=settings,
+    )
+    teacher = Told(recipe.teacher, CPU, dtype)
+    made = make_method(recipe, CPU, teacher=teacher, source=Latents(teacher, SIDE.get(name, 8)))
+    made.prepare(FOLDER / "run")
+    return made
+
+
+def gradients(made):
+    """The loss of the first step, and the gradients of what trains."""
+    loss = made.loss(made.network, 0)
+    return loss.item(), torch.autograd.grad(loss, made.student.parameters)
+
+
+def stirred(made, by=0.05, seed=3):
+    """With what trains moved from its beginning, where half of all gradients are zero."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.student.parameters:
+            parameter.add_(by * torch.randn(parameter.shape, generator=draw))
+    return made
+
+
+def digest(module):
+    found = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        found.update(name.encode() + value.detach().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def on_each(check, names=SMALL):
+    wrong = []
+    for name in names:
+        try:
+            check(name)
+        except (AssertionError, RuntimeError, RecipeError) as error:
+            wrong.append(f"{name}: {type(error).__name__}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def check_twenty_steps_lower_the_loss_and_leave_the_base_as_it_was():
+    def check(name):
+        made = method_of(name)
+        base = made.teacher.unet.diffusion_model
+        before, losses = digest(base), []
+        optimizer = torch.optim.AdamW(made.student.parameters, 5e-3)
+        for _ in range(STEPS):
+            loss = made.loss(made.network, 0)
+            loss.backward()
+            assert all(parameter.grad is not None for parameter in made.student.parameters)
+            optimizer.step()
+            optimizer.zero_grad()
+            made.after_step()
+            losses.append(loss.item())
+        sys.stderr.write(f"{name} {losses[0]:.4g} -> {losses[-1]:.4g}\n")
+        assert losses[-1] <= 0.6 * losses[0], f"{losses[0]:.4g} became {losses[-1]:.4g}"
+        assert digest(base) == before
+
+    on_each(check)
+
+
+FLUX = "img_attn.proj img_attn.qkv img_mlp.0 img_mlp.2 linear1 linear2 txt_attn.proj txt_attn.qkv txt_mlp.0 txt_mlp.2"
+ATTENTION = [f"{place}.{layer}" for place in ("attn1", "attn2") for layer in ("to_k", "to_out.0", "to_q", "to_v")]
+STREAM = ("attn.proj", "attn.qkv", "mlp.fc1", "mlp.fc2")
+USUAL = {
+    "SD15": [*ATTENTION, "ff.net.0.proj", "ff.net.2"],
+    "SD3": [f"{stream}.{layer}" for stream in ("context_block", "x_block") for layer in STREAM],
+    "Flux": FLUX.split(),
+    "Flux2": FLUX.split(),
+    "Krea2": "attn.gate attn.wk attn.wo attn.wq attn.wv mlp.down mlp.gate mlp.up".split(),
+    "WAN21_T2V": [
+        *(f"cross_attn.{layer}" for layer in "koqv"),
+        *("ffn.0", "ffn.2"),
+        *(f"self_attn.{layer}" for layer in "koqv"),
+    ],
+}
+
+
+def check_attention_and_feed_forward_of_the_blocks_get_a_lora():
+    def check(name):
+        layers = method_of(name).student.network.factors(ADAPTER)
+        assert all(layer.startswith("diffusion_model.") for layer in layers)
+        names = {re.sub(r".*blocks\.\d+\.", "", layer) for layer in layers}
+        assert sorted(names) == USUAL[name], sorted(names)
+
+    on_each(check)
+
+
+def check_recomputed_gradients_are_the_plain_ones():
+    def check(name):
+        made = stirred(method_of(name))
+        loss, plain = gradients(made)
+        made.student.save_memory()
+        again, recomputed = gradients(made)
+        assert loss == again, f"the loss was {loss}, and is {again}"
+        apart = max(((a - b).abs().max() / a.abs().max()).item() for a, b in zip(plain, recomputed, strict=True))
+        sys.stderr.write(f"{name} {apart}\n")
+        assert apart == 0, f"gradients differ by {apart:.2e} of their largest"
+
+    on_each(check)
+
+
+def check_the_stock_loader_makes_of_the_lora_what_was_trained():
+    import comfy.sd
+
+    def check(name):
+        made = stirred(method_of(name), by=0.12)
+        batch = made.source.batch(0, range(BATCH))
+        given, times = made.conditioning(batch), made.process.times(torch.full((BATCH,), 0.6))
+        z = made.process.level(times, batch.latents.ndim).noisy(batch.latents, torch.randn_like(batch.latents))
+        lora, _ = made.student.exported()
+        with torch.no_grad():
+            trained, _ = made.denoise(made.network, z, times, given)
+            with made.student.teaching() as base:
+                untouched, _ = made.denoise(base, z, times, given)
+            patcher = HOST.load_model(file_of(name), torch.float32).patcher
+            patched, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0.0)
+            loaded = Loaded(HOST, patched)
+            loaded.bring()
+            assert len(patched.patches) == len(made.student.network.factors(ADAPTER))
+            merged, _ = made.denoise(HostNetwork(patched.model.diffusion_model, loaded), z, times, given)
+        span = trained.max() - trained.min()
+        moved, apart = ((trained - other).abs().max() / span for other in (untouched, merged))
+        sys.stderr.write(f"{name}: moved by {moved:.3g} of the range, apart by {apart:.2g}\n")
+        assert moved > 0.01 and apart < 1e-5, f"moved by {moved:.3g}, apart by {apart:.2g}"
+
+    on_each(check)
+
+
+def check_a_grid_of_samples_is_drawn():
+    def check(name):
+        made = method_of(name)
+        with torch.no_grad():
+            grid, _ = made.measure(made.network)
+        assert grid.shape == (8, 3, 8, 8) and grid.isfinite().all()  # the student at 1, 2 and 4 steps and the teacher
+        assert made.loss(made.network, 0).isfinite()
+
+    on_each(check)
+
+
+def eight_bits(name, form):
+    """A file of a small model whose blocks' matrices are in 8 bits, and one of the same values in bfloat16."""
+    from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
+
+    eight, plain = {}, {}
+    for key, value in families.weights(families.layout(name)).items():
+        value = value.bfloat16()
+        if not key.startswith("blocks.") or value.ndim != 2:
+            eight[key] = plain[key] = value
+        elif form == "plain fp8":
+            eight[key] = value.to(torch.float8_e4m3fn)
+            plain[key] = eight[key].bfloat16()
+        else:
+            packed = QuantizedTensor.from_float(value, QUANT_ALGOS[form]["comfy_tensor_layout"])
+            eight |= packed.state_dict(key)
+            said = list(json.dumps({"format": form}).encode())
+            eight[key.removesuffix("weight") + "comfy_quant"] = torch.tensor(said, dtype=torch.uint8)
+            plain[key] = packed.dequantize().bfloat16()
+    paths = FOLDER / f"{name} {form}.safetensors", FOLDER / f"{name} {form} plain.safetensors"
+    for path, tensors in zip(paths, (eight, plain), strict=True):
+        save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+    return paths
+
+
+def check_gradients_through_a_base_in_8_bits_are_those_through_its_values():
+    if OLD:
+        return
+
+    def check(form):
+        files = eight_bits("Krea2", form)
+        (loss, ours), (plain_loss, theirs) = (
+            gradients(stirred(method_of("Krea2", file=file, dtype=torch.bfloat16))) for file in files
+        )
+        ours, theirs = (torch.cat([one.flatten() for one in each]) for each in (ours, theirs))
+        apart = ((ours - theirs).norm() / theirs.norm()).item()
+        sys.stderr.write(f"{form}: loss {loss:.5g}, {plain_loss:.5g}; gradients apart by {apart:.3g}\n")
+        # Of int8 the host rounds the activations to 8 bits, too.
+        assert abs(loss - plain_loss) <= 0.02 * plain_loss and apart <= (0.2 if form.startswith("int8") else 1e-3)
+
+    on_each(check, ("plain fp8", "float8_e4m3fn", "int8_tensorwise"))
+
+
+def teacher_of(file, **told):
+    return ComfyTeacher(TeacherSettings(comfy=file, comfyui=COMFYUI, **told), CPU, torch.float32)
+
+
+def refused(words, function, *arguments, **named):
+    try:
+        function(*arguments, **named)
+    except ValueError as error:
+        assert all(word in str(error) for word in words), str(error)
+    else:
+        raise AssertionError(f"accepted; expected an error with {words}")
+
+
+def check_what_cannot_be_distilled_is_refused_with_the_reason():
+    name = SMALL[-1]
+    edit = FOLDER / f"{name}-kontext-dev.safetensors"
+    shutil.copy(file_of(name), edit)
+    refused(["kontext-dev", "takes a picture beside the text"], teacher_of, edit)
+    lora = FOLDER / "lora.safetensors"
+    save_file({"lora_unet_mid.lora_up.weight": torch.zeros(2, 2)}, lora)
+    refused(["lora.safetensors: ComfyUI finds no diffusion model in it"], teacher_of, lora)
+    if OLD:
+        refused(["WAN21_T2V", "from 0.14.0 on", "is 0.8.0"], teacher_of, file_of("WAN21_T2V"))
+    refused(["SD15 without that input"], teacher_of, CHECKPOINT, guidance=3.5)
+    refused(["teacher.shift is for flows; SD15"], teacher_of, CHECKPOINT, shift=3.0)
+    flow = teacher_of(file_of("SD3"))
+    refused(["has no text encoders; name their files"], flow.embed, ["a"])
+    refused(["has no autoencoder that ComfyUI knows; name its file"], flow.encode, torch.zeros(1, 3, 16, 16))
+    refused(["teacher.clip_type is 'sd4'; expected one of"], teacher_of(file_of("SD3"), clip_type="sd4").embed, ["a"])
+    wrong = teacher_of(file_of("SD3"), clip=(lora,), clip_type="sd3")
+    refused(["lora.safetensors: ComfyUI finds no text encoder in it"], wrong.embed, ["a"])
+
+
+def check_a_flow_s_schedule_is_the_host_s_own_or_what_the_recipe_says():
+    import comfy.model_sampling
+
+    places = torch.tensor([0.25, 0.5, 0.99])
+    own = teacher_of(file_of("SD3"))
+    sampling = comfy.model_sampling.ModelSamplingDiscreteFlow()
+    sampling.set_parameters(shift=3.0)
+    torch.testing.assert_close(own.process.times(places), sampling.sigma(places * 1000))
+    assert own.metadata(None) == {"shift": "3"}
+    assert teacher_of(file_of("SD3"), shift=5.0).metadata(None) == {"shift": "5"}
+    if not OLD:
+        flux = teacher_of(file_of("Flux"), guidance=2.0)
+        torch.testing.assert_close(flux.process.times(places), comfy.model_sampling.ModelSamplingFlux().sigma(places))
+        assert flux.metadata(None)["flux_guidance"] == "2"
+
+
+if __name__ == "__main__":
+    run_checks()

@@ -1,0 +1,196 @@
+"""Runs in the host's own interpreter: whole trainings of a checkpoint, each in a process of its own.
+
+usage: python inside_distilling_runs.py COMFYUI_FOLDER PACK_FOLDER LIBRARIES CHECKPOINT
+
+As inside_distilling.py.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import socket
+import time
+
+import torch
+from checks import run_checks
+from inside_distilling import CHECKPOINT, COMFYUI, CPU, FOLDER
+from PIL import Image
+from safetensors.torch import load_file
+
+# isort: split
+# The imports above have made the host and the pack importable.
+import comfy.sd
+from understudy.distill_train.config import TeacherSettings
+from understudy.distill_train.run.command import estimate_command, train_command
+from understudy.distill_train.teachers import load_teacher
+from understudy.distill_train.teachers.comfy import ComfyTeacher
+
+FORK = multiprocessing.get_context("fork")  # with all of it imported already, and no process group begun
+RECIPE = f"""
+method = "lcm"
+seed = 1
+export = "student.safetensors"
+[teacher]
+comfy = "{CHECKPOINT}"
+comfyui = "{COMFYUI}"
+[student]
+rank = 2
+dtype = "fp32"
+[loop]
+steps = 4
+batch_size = 4
+lr = 1e-3
+log_every = 1
+sample_every = 4
+checkpoint_every = 2
+checkpointing = true
+tracker = "none"
+[data]
+kind = "folder"
+path = "{FOLDER / "pictures"}"
+size = 64
+max_aspect = 1
+[samples]
+size = 64
+prompts = ["a"]
+teacher_steps = 1
+[settings]
+target_ema = 0.5
+"""
+
+
+def files():
+    """The recipe, beside a folder of pictures with captions that one chunk of the text encoder holds or not."""
+    recipe = FOLDER / "recipe.toml"
+    if not recipe.exists():
+        (FOLDER / "pictures").mkdir()
+        for number in range(5):
+            Image.new("RGB", (64, 64), (40 * number, 90, 200 - number)).save(FOLDER / "pictures" / f"{number}.png")
+            text = f"number {number} " * (40 if number % 2 else 1)
+            (FOLDER / "pictures" / f"{number}.txt").write_text(text)
+        recipe.write_text(RECIPE)
+    return recipe
+
+
+def started(function, *arguments, **environment):
+    def work():
+        os.environ.update(environment)
+        torch.set_num_threads(1)
+        function(*arguments)
+
+    process = FORK.Process(target=work)
+    process.start()
+    return process
+
+
+def trained(name, *more, resume=False, **environment):
+    return started(train_command, None if resume else files(), FOLDER / name, resume, "cpu", more, **environment)
+
+
+def done(*processes):
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+
+
+def whole():
+    """The run that never stopped."""
+    if not (FOLDER / "whole" / "exports" / "student.safetensors").exists():
+        done(trained("whole"))
+    return FOLDER / "whole"
+
+
+def losses(run):
+    path = run / "log.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+def same(run):
+    ours, theirs = (load_file(each / "exports" / "student.safetensors") for each in (run, whole()))
+    assert losses(run) == losses(whole())
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def check_a_run_leaves_pictures_and_a_lora_that_the_stock_loader_takes():
+    run = whole()
+    assert len(losses(run)) == 4 and list((run / "samples").glob("*.png"))
+    lora = load_file(run / "exports" / "student.safetensors")
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger().addHandler(handler)
+    model = comfy.sd.load_diffusion_model(CHECKPOINT, model_options={"dtype": torch.float32})
+    patched, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
+    assert not [line for line in said if "NOT LOADED" in line or "not loaded" in line]
+    assert len(patched.patches) == len({key.rpartition(".lora_")[0] for key in lora if ".lora_A" in key})
+
+
+def check_a_killed_run_goes_on_to_the_last_bit():
+    whole()
+    process = trained("killed")
+    while process.is_alive() and len(losses(FOLDER / "killed")) < 3:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -9
+    done(trained("killed", resume=True))
+    same(FOLDER / "killed")
+
+
+def check_two_processes_are_one():
+    run = whole()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    done(*(trained("pair", **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)))
+    ours, theirs = losses(FOLDER / "pair"), losses(run)
+    assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-5, (ours, theirs)
+    pair, alone = (load_file(each / "exports" / "student.safetensors") for each in (FOLDER / "pair", run))
+    apart = torch.cat([(pair[key] - value).abs().flatten() for key, value in alone.items()])
+    assert pair.keys() == alone.keys() and apart.mean() < 2e-5, apart.mean()
+
+
+def check_an_estimate_is_made_and_leaves_nothing():
+    def ask():
+        said = estimate_command(files(), FOLDER / "asked" / "run", "cpu", ())
+        assert "GiB on cpu" in said
+
+    done(started(ask))
+    assert not (FOLDER / "asked").exists()
+
+
+def check_it_is_what_diffusers_makes_of_the_file():
+    ours, theirs = (
+        ComfyTeacher(TeacherSettings(comfy=CHECKPOINT, comfyui=COMFYUI), CPU, torch.float32),
+        load_teacher(CHECKPOINT),
+    )
+    assert (ours.kind, theirs.kind) == ("SD15", "sd1") and ours.latent_shape(64, 64) == (4, 8, 8)
+    torch.testing.assert_close(ours.process.alphas_cumprod, theirs.process.alphas_cumprod)
+    texts = ["a red fox in the snow", ""]
+    mine, given = ours.embed(texts), theirs.embed(texts)
+    near(mine["cross_attn"][:, 0], given["context"])
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    latents = theirs.encode(pixels)
+    near(ours.encode(pixels), latents)
+    near(ours.decode(latents), theirs.decode(latents))
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        for t in map(torch.tensor, ([0], [1], [19], [259], [500], [981], [999])):
+            z = ours.process.level(t).noisy(latents, noise)
+            found = []
+            for teacher, text in ((ours, mine), (theirs, given)):
+                output = teacher.call(teacher.unet, z, t, {key: value[:1] for key, value in text.items()})
+                found.append(teacher.process.x0_and_eps(output, z, t)[0])
+            near(*found)
+
+
+def near(a, b):
+    apart, scale = (a - b).abs().max(), b.abs().max()
+    assert apart <= 1e-4 * scale, f"apart by {apart:.2e} of {scale:.3g}"
+
+
+if __name__ == "__main__":
+    run_checks()
