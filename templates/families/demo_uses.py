@@ -1,0 +1,235 @@
+"""The embedded demo models for other purposes: nodes of one's own, editing, outlines."""
+
+from __future__ import annotations
+
+from ..block import Block
+from ..blocks import CATEGORY, SHARE, redo_the_bad, redo_the_worst
+from ..graph import Column, Graph, Look, Node
+
+SCENE = "a small red star left of a large blue circle on a gray background"
+COUNT = 8  # pictures of a batch
+# What benches found for the embedded teacher, of which the table of teachers has the way from noise alone.
+TEACHER = {
+    "settings": "my own",
+    "steps": 6,
+    "cfg": 3.0,
+    "sampler_name": "dpmpp_2m",
+    "scheduler": "sgm_uniform",
+}
+
+
+def loaders(column: Column) -> tuple[Node, Node]:
+    """Student and teacher, of which only the titles are shown."""
+    shown = {part: Look(f"Demo {part}", collapsed=True) for part in ("student", "teacher")}
+    student, teacher = (column.add("UnderstudyLoadDemo", look, part=part) for part, look in shown.items())
+    return student, teacher
+
+
+def student_alone() -> Block:
+    block = Block("Student alone", category=CATEGORY, description="Pictures by the student alone.", first_id=201)
+    student, clip, vae = map(block.input, ("student", "clip", "vae"))
+    prompt, seed, count = block.input("prompt"), block.input("seed"), block.input("count", COUNT, label="images")
+    texts, made = block.column(300), block.column(300)
+    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)
+    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)
+    latent = texts.add("EmptyLatentImage", width=64, height=64, batch_size=count)
+    sampled = made.add(
+        "UnderstudyStudentSampler",
+        model=student,
+        positive=positive["CONDITIONING"],
+        negative=negative["CONDITIONING"],
+        latent_image=latent["LATENT"],
+        seed=seed,
+    )
+    block.output("images", made.add("VAEDecode", samples=sampled["latent"], vae=vae)["IMAGE"])
+    return block
+
+
+def own_nodes() -> Graph:
+    graph = Graph("Understudy 3 - Demo with nodes of your own (no download)")
+    texts, route, own, last = (graph.column(width, gap=20) for width in (250, 230, 240, 283))
+    student, teacher = loaders(texts)
+    prompt = texts.add("PrimitiveStringMultiline", Look("Prompt", height=102), value=SCENE)["STRING"]
+    texts.note(
+        "Read me",
+        """
+The student's worst pictures go through the block **Redo the bad images**, the others stay as they are, bit for bit.
+
+Open the block: between *Split rejected* and *Merge redone* stand VAE Encode, KSampler and VAE Decode. Put there what \
+you like: a detailer, an upscaler, an edit model. One picture must come back for each that went in.
+""",
+        196,
+    )
+    images = route.add(
+        student_alone(),
+        student=student["model"],
+        clip=student["clip"],
+        vae=student["vae"],
+        prompt=prompt,
+        seed=7,
+    )["images"]
+    scores = route.add("UnderstudyScoreImages", oracle=student["oracle"], images=images, prompt=prompt)["scores"]
+    redone = own.add(
+        redo_the_bad(),
+        images=images,
+        scores=scores,
+        teacher=teacher["model"],
+        clip=teacher["clip"],
+        vae=teacher["vae"],
+        prompt=prompt,
+        seed=7,
+        steps=6,
+        cfg=3.0,
+        denoise=0.7,
+    )
+    last.add(
+        "UnderstudyReceipt",
+        Look(height=450),
+        images=redone["images"],
+        images_before=images,
+        scores=scores,
+        threshold=redone["threshold"],
+        receipt=redone["receipt"],
+    )
+    return graph
+
+
+def editing_block() -> Block:
+    block = Block(
+        "Adaptive edit",
+        category=CATEGORY,
+        description="The student edits pictures, the oracle scores the edits for the new prompt, and the teacher "
+        "redoes the worst.",
+    )
+    student, teacher, clip, vae, oracle = map(block.input, ("student", "teacher", "clip", "vae", "oracle"))
+    sources, prompt, seed = block.input("images"), block.input("prompt"), block.input("seed")
+    strength, share = block.input("strength", 0.6), block.input("share", label=SHARE)
+    save = block.input("save", "all")
+    texts, first, judge, second, last = (block.column(width) for width in (300, 300, 320, 320, 440))
+    positive = texts.add("CLIPTextEncode", Look("New prompt"), clip=clip, text=prompt)
+    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)
+    latent = texts.add("VAEEncode", pixels=sources, vae=vae)
+    sampled = first.add(
+        "UnderstudyStudentSampler",
+        model=student,
+        positive=positive["CONDITIONING"],
+        negative=negative["CONDITIONING"],
+        latent_image=latent["LATENT"],
+        seed=seed,
+        denoise=strength,
+    )
+    images = first.add("VAEDecode", samples=sampled["latent"], vae=vae)["IMAGE"]
+    given = {"images": images, "latent": sampled["latent"], "teacher": teacher, "vae": vae}
+    texts_of = {"positive": positive["CONDITIONING"], "negative": negative["CONDITIONING"]}
+    ends = {"oracle": oracle, "prompt": prompt, "share": share, "save": save}
+    better = redo_the_worst(block, (judge, second, last), **given, **texts_of, **ends, rollback=0.72, **TEACHER)
+    alike = second.add("UnderstudyLikeness", source=sources)
+    likeness = second.add("UnderstudyScoreImages", Look("How alike"), oracle=alike["oracle"], images=better["images"])
+    block.output("likeness", likeness["values"])
+    return block
+
+
+def editing() -> Graph:
+    graph = Graph("Understudy 4 - Demo of editing (no download)")
+    texts, drawn, edit, last = (graph.column(width, gap=20) for width in (250, 230, 240, 283))
+    student, teacher = loaders(texts)
+    texts.note(
+        "Read me",
+        """
+The *sources* are drawn here, so that this runs anywhere; put **Load Image** in their place for your own.
+
+The student starts from them and draws what the *new prompt* says, the oracle scores the edits for it, and the teacher \
+redoes the worst. *Likeness* says how alike each result is to its source; less *strength* keeps more of it.
+""",
+        300,
+    )
+    shared = {"clip": student["clip"], "vae": student["vae"]}
+    sources = drawn.add(student_alone(), Look("Sources"), student=student["model"], prompt=SCENE, seed=1, **shared)
+    edited = edit.add(
+        editing_block(),
+        student=student["model"],
+        teacher=teacher["model"],
+        oracle=student["oracle"],
+        images=sources["images"],
+        prompt=SCENE.replace("red", "yellow"),
+        seed=7,
+        **shared,
+    )
+    last.add("PreviewImage", Look("Receipt", height=450), images=edited["receipt"])
+    drawn.add("PreviewAny", Look("Likeness to the sources"), source=edited["likeness"])
+    return graph
+
+
+def outlines_block() -> Block:
+    block = Block(
+        "Adaptive sampler by outlines",
+        category=CATEGORY,
+        description="Each image follows an outline of its own, under the student's ControlNet; what fails is refined "
+        "under the teacher's.",
+    )
+    names = ("student_control", "teacher_control", "teacher", "clip", "vae", "oracle", "outlines")
+    quick, thorough, teacher, clip, vae, oracle, outlines = map(block.input, names)
+    prompt, seed, share = block.input("prompt"), block.input("seed"), block.input("share", label=SHARE)
+    count, save = block.input("count", COUNT, label="images"), block.input("save", "all")
+    texts, hints, first, judge, second, last = (block.column(width) for width in (300, 300, 300, 320, 320, 440))
+    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)["CONDITIONING"]
+    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)["CONDITIONING"]
+    latent = texts.add("EmptyLatentImage", width=64, height=64, batch_size=count)["LATENT"]
+
+    def under(title: str, control) -> Node:
+        given = {"positive": positive, "negative": negative, "control_net": control, "image": outlines}
+        return hints.add("ControlNetApplyAdvanced", Look(title), **given)
+
+    few, many = under("Under the student's ControlNet", quick), under("Under the teacher's ControlNet", thorough)
+    sampled = first.add(
+        "UnderstudyStudentSampler",
+        model=teacher,
+        positive=few["positive"],
+        negative=few["negative"],
+        latent_image=latent,
+        seed=seed,
+        preset="codi",
+        steps=2,
+    )
+    images = first.add("VAEDecode", samples=sampled["latent"], vae=vae)["IMAGE"]
+    given = {"images": images, "latent": sampled["latent"], "teacher": teacher, "vae": vae}
+    texts_of = {"positive": many["positive"], "negative": many["negative"]}
+    ends = {"oracle": oracle, "prompt": prompt, "share": share, "save": save}
+    redo_the_worst(block, (judge, second, last), **given, **texts_of, **ends, rollback=0.41, **TEACHER)
+    return block
+
+
+def outlines() -> Graph:
+    graph = Graph("Understudy 5 - Demo by outlines (no download)")
+    texts, drawn, made, last = (graph.column(width, gap=20) for width in (250, 230, 240, 283))
+    student, teacher = loaders(texts)
+    texts.note(
+        "Read me",
+        """
+Each picture follows an *outline* of its own. The outlines come from pictures that are drawn here; put **Load Image** \
+in the place of *First pictures* for your own.
+
+The student is the teacher's model under the student's ControlNet, in two steps. Prompt and outline should agree on \
+shapes, sizes and places: colors and background are free.
+""",
+        300,
+    )
+    shared = {"clip": student["clip"], "vae": student["vae"]}
+    first = drawn.add(student_alone(), Look("First pictures"), student=student["model"], prompt=SCENE, seed=1, **shared)
+    found = drawn.add("Canny", Look("Outlines"), image=first["images"], low_threshold=0.1, high_threshold=0.2)["IMAGE"]
+    sampled = made.add(
+        outlines_block(),
+        student_control=student["control_net"],
+        teacher_control=teacher["control_net"],
+        teacher=teacher["model"],
+        oracle=student["oracle"],
+        outlines=found,
+        prompt="a small yellow star left of a large green circle on a black background",
+        seed=8,
+        **shared,
+    )
+    last.add("PreviewImage", Look("Receipt", height=450), images=sampled["receipt"])
+    return graph
+
+
+TEMPLATES = (own_nodes, editing, outlines)
