@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 # Module and classes, in the order of a graph.
 CLASSES = {
     "demo": ("UnderstudyLoadDemo",),
+    "prompts": ("UnderstudyPrompts",),
     "apply_predictor": ("UnderstudyApplyGradientPredictor",),
     "student": ("UnderstudyStudentSampler",),
     "student_preset": ("UnderstudyStudentPreset",),

@@ -32,19 +32,19 @@ def check_images(name: str, images: Sequence[torch.Tensor], channels: Sequence[i
             raise ValueError(f"{where} has shape {list(batch.shape)}; {expected}.")
         if len(batch) == 0:
             raise ValueError(f"{where} is an empty batch: connect at least one image.")
-        for number, image in enumerate(batch, start=first):
-            check_range(name, number, image)
+        for place, image in enumerate(batch, start=first):
+            check_range(name, place, image)
         first += len(batch)
     return [len(batch) for batch in images]
 
 
-def check_range(name: str, number: int, image: torch.Tensor) -> None:
-    """Raise ValueError for an image with pixels far outside of [0, 1], or that are no numbers."""
+def check_range(name: str, place: int, image: torch.Tensor) -> None:
+    """Raise ValueError for an image with pixels far outside of [0, 1], or that are no numbers. place: from 0."""
     low, high = (value.item() for value in image.aminmax())
     # The comparison is written so that NaN fails it too.
     if not (low >= LOWEST and high <= HIGHEST):
         raise ValueError(
-            f"{name}: image {number} has values from {low:g} to {high:g}; expected [0, 1], so look at what made it"
+            f"{name}: image {place + 1} has values from {low:g} to {high:g}; expected [0, 1], so look at what made it"
         )
 
 

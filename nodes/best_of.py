@@ -183,8 +183,8 @@ def described(result: BestOf, evaluations: Sequence[int], noises: Sequence) -> I
     for image, (noise, row) in enumerate(noises):
         place = f" at place {noise.index(row)} of a batch" if noise.index(row) else ""
         yield (
-            f"{image}: {result.scores[image]:.3f}, try {int(result.chosen[image]) + 1} of {int(result.tries[image])}, "
-            f"seed {noise.seed}{place}"
+            f"{image + 1}: {result.scores[image]:.3f}, try {int(result.chosen[image]) + 1} of "
+            f"{int(result.tries[image])}, seed {noise.seed}{place}"
         )
 
 

@@ -19,5 +19,5 @@ def shown(text: str, node_id: str) -> ui.PreviewText:
 def listed(values: Sequence[float], unit: str = "") -> str:
     """The range of the scores, then each of them under its image's number, in rows of four."""
     heading = f"{len(values)} scores, {min(values):.3f} to {max(values):.3f}" + (f" ({unit})" if unit else "")
-    numbered = [f"{index}: {value:.3f}" for index, value in enumerate(values)]
+    numbered = [f"{number}: {value:.3f}" for number, value in enumerate(values, start=1)]
     return "\n".join([heading, *(", ".join(numbered[start : start + 4]) for start in range(0, len(numbered), 4))])

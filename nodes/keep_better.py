@@ -124,7 +124,7 @@ def redone(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> lis
     if sum(counts[0]) != sum(counts[1]):
         raise ValueError(f"{sum(counts[0])} images_before, but {sum(counts[1])} images_after: connect the same images.")
     pairs = list(zip(_singly(before), _singly(after), strict=True))
-    for number, (old, new) in enumerate(pairs):
+    for number, (old, new) in enumerate(pairs, start=1):
         if old.shape != new.shape:
             raise ValueError(
                 f"image {number} of images_before has shape {list(old.shape)}, but that of images_after "

@@ -73,7 +73,7 @@ class UnderstudyMerge(io.ComfyNode):
         if any(flags):
             images, scaled = merged(images, rejected, redone)
             if scaled:
-                lines.append(f"scaled back to their own size: images {', '.join(map(str, scaled))}")
+                lines.append(f"scaled back to their own size: images {', '.join(str(number + 1) for number in scaled)}")
         receipt = Receipt(
             decisions=tuple(REDONE if flag else KEPT for flag in flags),
             evaluations=tuple(None if flag else 0 for flag in flags),
@@ -84,7 +84,7 @@ class UnderstudyMerge(io.ComfyNode):
 def merged(
     images: Sequence[torch.Tensor], rejected: Sequence[Sequence[bool]], redone: Sequence[torch.Tensor]
 ) -> tuple[list[torch.Tensor], list[int]]:
-    """The images with the rejected ones as they are in ``redone``, and the numbers of those that had to be scaled.
+    """The images with the rejected ones as they are in ``redone``, and the places of those that had to be scaled.
 
     All are lists of batches [B, H, W, 3 or 4], ``redone`` in batches of its own; a batch without a rejected image is
     the one that came in. Raises ValueError for another number of redone images and for those of another shape.
@@ -117,8 +117,8 @@ def _scaled(image: torch.Tensor, height: int, width: int, number: int) -> torch.
     wider = w * height / (h * width)
     if not 1 / WIDER <= wider <= WIDER:
         raise ValueError(
-            f"image {number} came back with {w} x {h} pixels (width x height), but it is {width} x {height}: another "
-            "shape does not fit into its place. Let the nodes between Split and Merge keep the shape."
+            f"image {number + 1} came back with {w} x {h} pixels (width x height), but it is {width} x {height}: "
+            "another shape does not fit into its place. Let the nodes between Split and Merge keep the shape."
         )
     rows, columns = (h, round(w / wider)) if wider > 1 else (round(h * wider), w)
     top, left = (h - rows) // 2, (w - columns) // 2

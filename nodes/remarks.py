@@ -67,7 +67,7 @@ def _reason(shot: Shot) -> str:
 
 
 def _named(numbered: Sequence[tuple[int, Shot]]) -> str:
-    return f"image{'s' if len(numbered) > 1 else ''} {_listed(number for number, _ in numbered)}"
+    return f"image{'s' if len(numbered) > 1 else ''} {_listed(number + 1 for number, _ in numbered)}"
 
 
 def _listed(numbers) -> str:

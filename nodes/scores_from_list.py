@@ -68,7 +68,7 @@ def _number(value, index: int) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise OracleError(f"the score of image {index} is {value!r:.80}; expected a number") from error
+        raise OracleError(f"the score of image {index + 1} is {value!r:.80}; expected a number") from error
     if math.isnan(number):
-        raise OracleError(f"the score of image {index} is not a number (NaN); look at what scored it")
+        raise OracleError(f"the score of image {index + 1} is not a number (NaN); look at what scored it")
     return number

@@ -21,17 +21,17 @@ class OracleError(ValueError):
 
 
 class NoScore(OracleError):
-    """An oracle gave NaN or infinity. ``reason`` says which oracle and what, ``image`` is the image's number."""
+    """An oracle gave NaN or infinity. ``reason`` says which oracle and what, ``image`` is the image's place, from 0."""
 
     def __init__(self, reason: str, image: int, prompt: str, advice: str = "use float32 or another image"):
-        super().__init__(f"{reason} for image {image}, prompt {prompt!r}; {advice}")
+        super().__init__(f"{reason} for image {image + 1}, prompt {prompt!r}; {advice}")
         self.reason, self.image, self.prompt, self.advice = reason, image, prompt, advice
 
 
 def check_images(images: torch.Tensor, prompts: Sequence[str], places: Sequence[int] | None = None) -> None:
     """Raise :class:`OracleError` unless ``images`` is a float ``[B, 3 or 4, H, W]`` in [0, 1] with one prompt each.
 
-    places: the images' numbers among all, for the messages; None: 0, 1, 2 ...
+    places: the images' places among all, for the messages; None: 0, 1, 2 ...
     """
     import torch
 
@@ -48,12 +48,12 @@ def check_images(images: torch.Tensor, prompts: Sequence[str], places: Sequence[
     places = range(len(images)) if places is None else places
     if len(places) != len(images):
         raise OracleError(f"{len(places)} places for {len(images)} images; expected one for each")
-    for index, image in zip(places, images, strict=True):
+    for place, image in zip(places, images, strict=True):
         low, high = image.aminmax()
         # The comparison is written so that NaN fails it too.
         if not (low >= -1e-3 and high <= 1 + 1e-3):
             raise OracleError(
-                f"image {index} has values from {low:g} to {high:g}; expected [0, 1], so look at what made it"
+                f"image {place + 1} has values from {low:g} to {high:g}; expected [0, 1], so look at what made it"
             )
 
 

@@ -213,9 +213,9 @@ class Calibration:
             raise CalibrationError(f"calibration {self.name!r} is a bare table of percentiles; scores cannot be added")
         settings = self.settings if scores.settings is None else scores.settings
         self.require(settings, scores.oracle or "", scores.family)
-        for index, value in enumerate(scores.values):
+        for number, value in enumerate(scores.values, start=1):
             if not math.isfinite(value):
-                raise CalibrationError(f"the score of image {index} is {value}; it cannot be counted")
+                raise CalibrationError(f"the score of image {number} is {value}; it cannot be counted")
         before = len(self.scores_by_image)
         for image, value in zip(scores.image_ids, scores.values, strict=True):
             self.scores_by_image.setdefault(image, value)

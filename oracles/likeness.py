@@ -181,5 +181,5 @@ class Likeness:
         if len(self.sources) == 1:
             return self.sources[0]
         if not 0 <= place < len(self.sources):
-            raise OracleError(f"image {place} has no source: there are {len(self.sources)}, one for each image")
+            raise OracleError(f"image {place + 1} has no source: there are {len(self.sources)}, one for each image")
         return self.sources[place]

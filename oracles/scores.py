@@ -58,9 +58,9 @@ class Scores:
             count = len(getattr(self, name))
             if count != len(self.values) and not (name in OPTIONAL and count == 0):
                 raise OracleError(f"{len(self.values)} scores but {count} {name}; expected one per image")
-        for index, value in enumerate(self.values):
+        for number, value in enumerate(self.values, start=1):
             if math.isnan(value):
-                raise OracleError(f"the score of image {index} is not a number (NaN)")
+                raise OracleError(f"the score of image {number} is not a number (NaN)")
 
     def of(self, images: Sequence[int]) -> Scores:
         """The scores of some images, by their places and in that order; what is not per image stays as it is."""

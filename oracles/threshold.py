@@ -148,9 +148,9 @@ class Threshold:
         Scores that equal ``value`` are kept. The worst part goes by rank, and of equal scores the first go.
         """
         values = [float(value) for value in values]
-        for index, value in enumerate(values):
+        for number, value in enumerate(values, start=1):
             if math.isnan(value):
-                raise OracleError(f"the score of image {index} is not a number (NaN)")
+                raise OracleError(f"the score of image {number} is not a number (NaN)")
         if self.mode not in RANKED:
             return [value < self.value for value in values]
         worst = set(sorted(range(len(values)), key=values.__getitem__)[: self._count(len(values))])

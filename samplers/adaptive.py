@@ -58,7 +58,7 @@ def adaptive(
     if scores.shape != (count,):
         raise ValueError(f"the oracle returned scores of shape {tuple(scores.shape)} for {count} images")
     if scores.isnan().any():
-        raise ValueError(f"the oracle's score of image {int(scores.isnan().nonzero()[0])} is NaN")
+        raise ValueError(f"the oracle's score of image {int(scores.isnan().nonzero()[0]) + 1} is NaN")
 
     rejected = torch.as_tensor(reject(scores)).cpu()
     if rejected.shape != (count,) or rejected.dtype != torch.bool:

@@ -92,7 +92,7 @@ def _scores(given, places: torch.Tensor, number: int) -> torch.Tensor:
         raise ValueError(f"the oracle returned scores of shape {tuple(scores.shape)} for {len(places)} images")
     if scores.isnan().any():
         image = int(places[scores.isnan()][0])
-        raise ValueError(f"the oracle's score of image {image} in round {number} is NaN")
+        raise ValueError(f"the oracle's score of image {image + 1} in round {number} is NaN")
     return scores
 
 

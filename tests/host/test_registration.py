@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from understudy.nodes import CLASSES
+from understudy.translations.write import LANGUAGES, LOCALES
 
-from ..help_pages import named, text
+from ..help_pages import FOLDER as DOCS
+from ..help_pages import entries, text
 from .environment import PACK
 from .server import FOLDER
 
@@ -24,8 +26,8 @@ def info(host):
 @pytest.mark.parametrize("node", NODES)
 def test_every_node_registers_with_the_documented_sockets(info, node):
     inputs = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
-    assert set(inputs) == set(named(node, "Inputs"))
-    assert list(info[node]["output_name"]) == named(node, "Outputs")
+    assert set(inputs) == {name for name, _ in entries(text(node), "Inputs")}
+    assert list(info[node]["output_name"]) == [name for name, _ in entries(text(node), "Outputs")]
     assert info[node]["category"].split("/")[0] == "understudy"
 
 
@@ -59,8 +61,38 @@ def test_names_aliases_and_hidden_widgets_are_told_as_far_as_the_host_has_them(h
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_help_pages_are_served(host, node):
-    assert host.get(f"/extensions/{FOLDER.replace(' ', '%20')}/docs/{node}.md").decode() == text(node)
+def test_help_pages_are_served_for_every_language_of_the_front_ends(host, node):
+    pages = f"/extensions/{FOLDER.replace(' ', '%20')}/docs/{node}"
+    assert host.get(f"{pages}.md").decode() == text(node)
+    for language in ("en", "zh", "zh-TW", "ja", "ko", "fr", "ru", "es", "ar", "tr", "pt-BR", "fa", "he"):
+        own = language if (DOCS / node / f"{language}.md").is_file() else "en"
+        assert host.get(f"{pages}/{language}.md").decode() == text(node, own), language
+
+
+def test_the_host_hands_out_the_nodes_words_in_six_languages(host):
+    told = host.get("/i18n")
+    assert {language for language in told if "UnderstudyTeacher" in told[language].get("nodeDefs", {})} == {
+        "en",
+        *LANGUAGES,
+    }
+    for language in ("en", *LANGUAGES):
+        ours = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+        assert ours.keys() == set(NODES) and ours.items() <= told[language]["nodeDefs"].items()
+    assert told["zh"]["nodeDefs"]["UnderstudyTeacher"]["inputs"]["rollback"]["name"] == "回退幅度"
+
+
+def test_english_says_what_the_host_s_own_schemas_do(info):
+    """And so do the translations, which are made from the same stand-ins' schemas."""
+    words = json.loads((LOCALES / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    for node in NODES:
+        inputs = {**info[node]["input"].get("required", {}), **info[node]["input"].get("optional", {})}
+        outputs = zip(info[node]["output_name"], info[node]["output_tooltips"], strict=True)
+        assert words[node] == {
+            "display_name": info[node]["display_name"],
+            "description": info[node]["description"],
+            "inputs": {name: {"name": name, "tooltip": each["tooltip"]} for name, (_, each) in inputs.items()},
+            "outputs": {str(at): {"name": name, "tooltip": said} for at, (name, said) in enumerate(outputs)},
+        }
 
 
 def test_workflows_and_thumbnails_are_offered_as_templates(host):

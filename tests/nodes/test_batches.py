@@ -24,7 +24,7 @@ def test_pixels_that_were_not_meant_for_0_to_1_are_refused(value):
     for channel in (0, 3):
         images[1][1, 2, 3] = 0.5
         images[1][1, 2, 3, channel] = value
-        with pytest.raises(ValueError, match=r"pictures: image 3 has values from .*; expected \[0, 1\], so look"):
+        with pytest.raises(ValueError, match=r"pictures: image 4 has values from .*; expected \[0, 1\], so look"):
             check_images("pictures", images)
 
 
@@ -79,7 +79,7 @@ def test_every_node_with_images_checks_them_in_the_same_way(without_host):
     ):
         for name in (each for each in inputs if each.startswith("images")):
             given = {each: nothing.get(each, good) for each in inputs} | {name: bad}
-            with pytest.raises(ValueError, match=f"{name}: image 1 has values from 255 to 255; expected"):
+            with pytest.raises(ValueError, match=f"{name}: image 2 has values from 255 to 255; expected"):
                 node(**given)
 
 

@@ -36,7 +36,7 @@ def test_the_node_says_how_each_image_is_repeated(module):
     )
     assert list(module.described(result, [4, 12, 8], [(whole, 0), (whole, 1), (alone, 0)])) == [
         "3 images, 2 passed: 6 tries, 24 network evaluations",
-        "0: 0.500, try 1 of 1, seed 5",
-        "1: 0.250, try 1 of 3, seed 5 at place 1 of a batch",
-        "2: 0.750, try 2 of 2, seed 634775300809380",
+        "1: 0.500, try 1 of 1, seed 5",
+        "2: 0.250, try 1 of 3, seed 5 at place 1 of a batch",
+        "3: 0.750, try 2 of 2, seed 634775300809380",
     ]

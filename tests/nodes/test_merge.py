@@ -68,7 +68,7 @@ def test_what_is_over_after_rounding_is_cut_evenly(merged):
 
 
 def test_another_shape_is_refused(merged):
-    with pytest.raises(ValueError, match=r"image 4 came back with 8 x 8 pixels .* but it is 8 x 16"):
+    with pytest.raises(ValueError, match=r"image 5 came back with 8 x 8 pixels .* but it is 8 x 16"):
         merged(before(), FLAGS, redone((8, 8), (16, 8), (8, 8)))
 
 
@@ -79,7 +79,7 @@ def test_another_count_is_refused(merged, came):
 
 
 def test_redone_is_looked_at_like_any_other_images(merged):
-    with pytest.raises(ValueError, match="redone: image 1 has values from 255"):
+    with pytest.raises(ValueError, match="redone: image 2 has values from 255"):
         merged(before(), FLAGS, [torch.rand(1, 8, 8, 3), torch.full((2, 16, 8, 3), 255.0)])
 
 

@@ -1,7 +1,11 @@
-"""Display names: short, told apart, and never cut off in a node that has its default width."""
+"""Display names: short, told apart, and in every language never cut off in a node that has its default width."""
+
+import unicodedata
 
 import pytest
 from understudy.nodes import CLASSES
+from understudy.translations.write import LANGUAGES, translator
+from understudy.translations.write import table as rows
 
 NODES = [name for names in CLASSES.values() for name in names]
 WIDGETS = {"COMBO", "STRING", "INT", "FLOAT", "BOOLEAN"}
@@ -16,17 +20,24 @@ LETTERS = dict(zip(SIGNS, map(int, THOUSANDTHS.split()), strict=True))
 
 
 def width(text, size):
-    return size * sum(LETTERS[sign] for sign in text) / 1000
+    return size * sum(map(letter, text)) / 1000
 
 
-def room(schema):
+def letter(sign):
+    """Accents are above a letter, Chinese signs and the like fill a square; others, as Cyrillic, by what is enough."""
+    wide = 1000 if unicodedata.east_asian_width(sign) in "WF" else 640
+    return LETTERS.get(unicodedata.normalize("NFD", sign)[0], wide)
+
+
+def room(schema, said=str):
     """What a node's title has on the classic canvas of the front ends 1.35.9 and 1.49.6, in pixels: a new node is as
-    wide as its title or its sockets need, with widgets 60 more, of which a margin of 60 is no title's."""
+    wide as its title or its sockets need, with widgets 60 more, of which a margin of 60 is no title's. said: what a
+    text is called in a language."""
     widgets = [each for each in schema.inputs if each.type in WIDGETS and not each.force_input]
-    left = max([width(each.id, 12) for each in schema.inputs if each not in widgets], default=0)
-    right = max([width(each.display_name, 12) for each in schema.outputs], default=0)
+    left = max([width(said(each.id), 12) for each in schema.inputs if each not in widgets], default=0)
+    right = max([width(said(each.display_name), 12) for each in schema.outputs], default=0)
     sockets = left + right + 45
-    wide = max(30 + width(schema.display_name, 14) + 10, sockets, 210 if widgets else 140)
+    wide = max(30 + width(said(schema.display_name), 14) + 10, sockets, 210 if widgets else 140)
     return wide + (60 if widgets else 0) - 60
 
 
@@ -46,6 +57,17 @@ def test_no_two_names_are_alike(schema_of):
 def test_a_name_is_not_cut_off_at_the_default_width(schema_of, node):
     schema = schema_of(node)
     assert width(schema.display_name, 14) <= room(schema)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("node", NODES)
+def test_a_translated_name_is_not_cut_off_either(schema_of, node, language):
+    schema, translated = schema_of(node), translator(rows(language))
+
+    def said(text):
+        return translated(text) or text
+
+    assert width(said(schema.display_name), 14) <= room(schema, said)
 
 
 def test_a_name_without_room_is_seen(schema_of):

@@ -62,10 +62,10 @@ def test_a_bad_image_is_named_by_its_place_in_all_of_them(without_host):
     oracle = HostedOracle(Brightness())
     without_host.get_free_memory.return_value = 0  # one image at a time
     images = torch.rand(3, 3, 16, 16)
-    with pytest.raises(OracleError, match=r"no number \(NaN\) for image 12, prompt 'nan'"):
+    with pytest.raises(OracleError, match=r"no number \(NaN\) for image 13, prompt 'nan'"):
         oracle(images, ["1", "2", "nan"], [10, 11, 12])
     images[1] = torch.nan
-    with pytest.raises(OracleError, match="image 11 has values from nan"):
+    with pytest.raises(OracleError, match="image 12 has values from nan"):
         oracle(images, ["1", "2", "3"], [10, 11, 12])
 
 
@@ -77,7 +77,7 @@ def test_a_score_that_is_no_number_says_what_the_host_has_for_it(without_host):
     for dtype, advised in ((torch.float32, False), (torch.float16, True)):
         oracle.oracle.network.to(dtype)
         for value, told in (("nan", r"no number \(NaN\)"), ("inf", "inf"), ("-inf", "-inf")):
-            with pytest.raises(OracleError, match=f"brightness gave {told} for image 6, prompt '{value}'") as error:
+            with pytest.raises(OracleError, match=f"brightness gave {told} for image 7, prompt '{value}'") as error:
                 oracle(torch.rand(2, 3, 16, 16), ["1", value], [5, 6])
             assert ("--force-fp32" in str(error.value)) == advised
 
@@ -117,7 +117,7 @@ def test_score_images_shows_how_far_it_is_and_numbers_all_images(without_host, m
     bar.assert_called_once_with(72)
     assert [call.args[0] for call in bar.return_value.update.call_args_list] == [64, 6, 2]
     images[1][1] = 255.0
-    with pytest.raises(ValueError, match="image 71 has values from 255 to 255"):
+    with pytest.raises(ValueError, match="image 72 has values from 255 to 255"):
         node.execute([oracle], images, ["0"])
 
 
@@ -138,10 +138,10 @@ def test_keep_better_names_an_image_by_its_place_among_all(without_host):
     images, kept = keep(after, ["0"])
     assert torch.equal(images[1][3], after[1][3])
     assert [each.decisions for each in kept] == [("kept",) * 3, ("kept", "redone", "kept", "redone")]
-    with pytest.raises(OracleError, match=r"no number \(NaN\) for image 6, prompt 'nan'"):
+    with pytest.raises(OracleError, match=r"no number \(NaN\) for image 7, prompt 'nan'"):
         keep(after, ["0"] * 6 + ["nan"])
     after[1][3] = torch.nan
-    with pytest.raises(ValueError, match="image 6 has values from nan"):
+    with pytest.raises(ValueError, match="image 7 has values from nan"):
         keep(after, ["0"])
 
 
@@ -160,7 +160,7 @@ def test_keep_better_finds_an_image_in_other_batches(without_host):
     assert kept.decisions == ("kept", "redone", "kept", "reverted")
     assert [batch.shape for batch in images] == [batch.shape for batch in before]
     assert torch.equal(images[0][1], after[1][0]) and torch.equal(images[0][0], before[0][0])
-    with pytest.raises(ValueError, match=r"image 3 of images_before has shape \[4, 2, 3\], but .* \[2, 2, 3\]"):
+    with pytest.raises(ValueError, match=r"image 4 of images_before has shape \[4, 2, 3\], but .* \[2, 2, 3\]"):
         UnderstudyKeepBetter.check_lazy_status(before, [torch.rand(4, 2, 2, 3)], scores)
 
 

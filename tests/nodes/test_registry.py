@@ -5,8 +5,9 @@ Whoever adds a node makes three files right: its module, its line in ``nodes.CLA
 
 import ast
 import importlib
-import json
 import re
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from understudy.nodes import CLASSES
 from understudy.nodes.folders import NO_ORACLE
 from understudy.samplers.presets import STUDENTS
 from understudy.samplers.presets.settings import Flux2, Grid, Sigmas, Timesteps, listed
+from understudy.templates.hosts import nodes_of
+from understudy.translations.write import table
 
-from ..help_pages import FOLDER, named, text
+from ..help_pages import ENGLISH, FOLDER, LANGUAGES, entries, of_input, of_output, text
 
 NODES = {name: module for module, names in CLASSES.items() for name in names}
 SOURCES = Path(__file__).parents[2] / "nodes"
@@ -34,8 +37,13 @@ def test_every_node_class_is_registered():
     assert written == {(module, node) for node, module in NODES.items()}
 
 
-def test_every_help_page_is_of_a_node():
-    assert {path.stem for path in FOLDER.iterdir()} == set(NODES)
+PAGES = [(path.parent.name, path.stem) for path in sorted(FOLDER.glob("*/*.md"))]
+
+
+def test_every_help_page_is_of_a_node_and_a_language():
+    assert {path.stem for path in FOLDER.glob("*.md")} == set(NODES)
+    assert {node for node, _ in PAGES} <= set(NODES) and {language for _, language in PAGES} <= {*LANGUAGES} - {"en"}
+    assert {path.suffix for path in FOLDER.rglob("*") if path.is_file()} == {".md"}
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -49,11 +57,51 @@ def test_a_node_says_all_about_itself(schema_of, node):
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_the_help_page_has_the_node_s_title_and_sockets(schema_of, node):
-    schema = schema_of(node)
-    assert text(node).startswith(f"# {schema.display_name}\n")
-    assert sorted(named(node, "Inputs")) == sorted(socket.id for socket in schema.inputs)
-    assert sorted(named(node, "Outputs")) == sorted(socket.display_name for socket in schema.outputs)
+def test_the_help_page_says_of_each_socket_what_the_schema_does(schema_of, node):
+    schema, page = schema_of(node), text(node)
+    assert page.startswith(f"# {schema.display_name}\n")
+    inputs, outputs = (entries(page, heading) for heading in ENGLISH.headings)
+    assert inputs == [(socket.id, of_input(socket)) for socket in schema.inputs]
+    assert outputs == [(socket.display_name, of_output(socket)) for socket in schema.outputs]
+
+
+@pytest.mark.parametrize("node, language", PAGES)
+def test_a_page_in_another_language_says_the_same_by_its_own_names(schema_of, node, language):
+    schema, page, words, names = schema_of(node), text(node, language), LANGUAGES[language], table(language)
+    assert page.startswith(f"# {names[schema.display_name]}\n")
+    inputs, outputs = (entries(page, heading, words) for heading in words.headings)
+    assert inputs == [(names[each.id], each.id, of_input(each, words)) for each in schema.inputs]
+    shown = [(each.display_name, of_output(each, words)) for each in schema.outputs]
+    assert outputs == [(names[name], name, facts) for name, facts in shown]
+    kept, given = (Counter(re.findall(r"^(?:##|-|\d\.) ", each, re.M)) for each in (text(node), page))
+    assert given == kept, "another number of sections or entries than the English page"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.md")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_help_page_fits_into_a_narrow_panel(path):
+    """Of 255 pixels: no tables, and no code that is not broken, such as paths, of more letters than there is room for.
+    A mark after it stays beside it, and one of Chinese is as wide as two letters."""
+    page = path.read_text(encoding="utf-8")
+    assert not re.findall(r"^\||^ {4}|^```", page, re.M)
+    for block in re.split(r"\n(?=\n|- |\d\. )", page):
+        room = 22 if re.match(r"- |\d\. ", block) else 26
+        for code, mark in re.findall(r"`([^`]+)`([,.;:，。、；：]?)", block):
+            assert max(map(len, code.split())) + len(mark) + (mark > ";") <= room, code
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.md")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_what_is_bold_is_read_as_bold(path):
+    """Markdown takes asterisks for itself only where a mark inside of them has a space or another mark outside."""
+
+    def mark(sign):
+        return unicodedata.category(sign)[0] in "PS"
+
+    page = re.sub(r"`[^`]+`", "code", path.read_text(encoding="utf-8"))
+    assert page.count("**") % 2 == 0
+    for bold in re.finditer(r"\*\*(.+?)\*\*", page, re.S):
+        before, after = page[bold.start() - 1], page[bold.end()]
+        assert not mark(bold[1][0]) or before.isspace() or mark(before), bold[0]
+        assert not mark(bold[1][-1]) or after.isspace() or mark(after), bold[0]
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -88,8 +136,11 @@ def test_an_empty_folder_of_predictors_says_where_a_file_goes(schema_of):
     assert "'understudy train sferd-predictor'" in refusal
 
 
-def preset_row(student):
-    """A preset's row in the help page's table."""
+FACTS = re.compile(r"`\w+`|\d+(?:[.,]\d+)?")
+
+
+def preset_line(student):
+    """What the help page's list says of a preset."""
     known = {
         Timesteps: lambda it: f"timesteps {', '.join(map(str, it.values[:2]))}" + " ..." * (len(it.values) > 2),
         Sigmas: lambda it: f"{len(it.values) - 1} noise levels of its own",
@@ -111,14 +162,26 @@ def preset_row(student):
     elif student.cfgs[0] != student.cfgs[1]:
         cfg += f" ({student.cfgs[0]:g} to {student.cfgs[1]:g})"
     classes = " or ".join(student.architectures) or "any"
-    return f"| {student.key} | {student.about} | {classes} | `{student.sampler}`, {schedule} | {steps} | {cfg} |"
+    made_for = f"`{student.sampler}`, {schedule}; steps {steps}; cfg {cfg}"
+    return f"- **{student.key}**: {student.about}. Loads as {classes}; {made_for}"
 
 
-def test_every_preset_has_a_row_on_the_student_s_page():
-    rows = text("UnderstudyStudentSampler").split("## ")[0]
-    missing = [row for row in map(preset_row, STUDENTS.values()) if row not in rows.splitlines()]
-    assert not missing, "the help page lacks these rows:\n" + "\n".join(missing)
-    assert len(re.findall(r"^\| .*\|$", rows, re.M)) == len(STUDENTS) + 1  # and its heading
+def test_every_preset_has_its_line_on_the_student_s_page():
+    lines = text("UnderstudyStudentSampler").split("## Which preset for what\n\n")[1].split("\n\n")[0].splitlines()
+    missing = [line for line in map(preset_line, STUDENTS.values()) if line not in lines]
+    assert not missing, "the help page lacks these lines:\n" + "\n".join(missing)
+    assert len(lines) == len(STUDENTS)
+
+
+@pytest.mark.parametrize("language", [language for node, language in PAGES if node == "UnderstudyStudentSampler"])
+def test_what_other_languages_say_of_a_preset_is_so(language):
+    """They may lack a preset, but say nothing else of one."""
+    last = text("UnderstudyStudentSampler", language).rsplit("\n## ", 1)[1]
+    lines = re.findall(r"^- \*\*(\S+?)\*\*(.+)$", last, re.M)
+    assert lines
+    for key, line in lines:
+        facts, told = preset_line(STUDENTS[key]).split("Loads as ")[1], line.split("。")[-1]
+        assert Counter(FACTS.findall(told)) == Counter(FACTS.findall(facts)), (key, told)
 
 
 def test_the_widget_offers_what_the_host_has(schema_of):
@@ -150,8 +213,7 @@ PLAIN = {"UnderstudyThreshold": [(0, "worst_fraction")], "UnderstudyTeacher": [(
 
 def test_templates_show_the_widgets_that_they_use():
     paths = sorted((SOURCES.parent / "example_workflows").glob("*.json"))
-    nodes = [node for path in paths for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]]
-    judged = [node for node in nodes if node["type"] in PLAIN]
+    judged = [node for path in paths for node in nodes_of(path) if node["type"] in PLAIN]
     assert len(judged) >= len(paths) > 0
     for node in judged:
         plain = all(node["widgets_values"][place] == value for place, value in PLAIN[node["type"]])

@@ -20,5 +20,5 @@ def test_a_number_of_any_type_is_a_score(without_host, value, number):
 def test_what_is_no_number_names_its_image(without_host, value):
     from understudy.nodes.scores_from_list import _number
 
-    with pytest.raises(OracleError, match="the score of image 3 is .*; expected a number"):
+    with pytest.raises(OracleError, match="the score of image 4 is .*; expected a number"):
         _number(value, 3)

@@ -182,7 +182,7 @@ def test_missing_file_and_infinite_score(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such calibration"):
         Calibration.load(tmp_path / "none.json")
     calibration = calibrated([1.0])
-    with pytest.raises(CalibrationError, match="image 1 is inf"):
+    with pytest.raises(CalibrationError, match="image 2 is inf"):
         calibration.add(scores([3.0, float("inf")], "new"))
     assert calibration.n == 1, module.MINIMUM_SCORES
 

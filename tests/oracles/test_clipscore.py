@@ -170,8 +170,8 @@ def test_lora_folder_missing_file_and_unknown_family(tmp_path):
         (torch.zeros(1, 2, 8, 8), ["a"], r"shape \[1, 2, 8, 8\]; expected \[B, 3, H, W\], or 4 channels with alpha"),
         (torch.zeros(1, 8, 8, 3), ["a"], r"shape \[1, 8, 8, 3\]"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), ["a"], "torch.uint8"),
-        (torch.full((1, 3, 8, 8), 255.0), ["a"], "image 0 has values from 255 to 255"),
-        (torch.full((1, 3, 8, 8), torch.nan), ["a"], "image 0 has values from nan"),
+        (torch.full((1, 3, 8, 8), 255.0), ["a"], "image 1 has values from 255 to 255"),
+        (torch.full((1, 3, 8, 8), torch.nan), ["a"], "image 1 has values from nan"),
     ],
 )
 def test_bad_images_are_refused(small_clip, images, prompts, message):
@@ -182,5 +182,5 @@ def test_bad_images_are_refused(small_clip, images, prompts, message):
 def test_nan_score_names_the_image(small_clip, pictures):
     oracle = load_oracle(small_clip[0])
     oracle.network.visual_projection.weight.fill_(torch.nan)
-    with pytest.raises(OracleError, match="NaN.*image 0, prompt 'a small red star"):
+    with pytest.raises(OracleError, match="NaN.*image 1, prompt 'a small red star"):
         oracle(pictures, PROMPTS)

@@ -71,13 +71,13 @@ def test_sources_that_are_not_the_images_are_refused():
     oracle = Likeness(StructuralSimilarity(), list(pictures(2)))
     with pytest.raises(OracleError, match="2 sources for 3 images"):
         oracle(pictures(3), TEXTS)
-    with pytest.raises(OracleError, match="image 2 has no source: there are 2"):
+    with pytest.raises(OracleError, match="image 3 has no source: there are 2"):
         oracle(pictures(1), TEXTS[:1], [2])
     with pytest.raises(OracleError, match="no source"):
         Likeness(StructuralSimilarity(), [])
     with pytest.raises(OracleError, match="at least 11 x 11 pixels; got 8 x 24"):
         Likeness(StructuralSimilarity(), [pictures(1)[0]])(pictures(1, width=8), [""])
-    with pytest.raises(OracleError, match="image 1 has values"):
+    with pytest.raises(OracleError, match="image 2 has values"):
         oracle(pictures(1) + 3, [""], [1])
     assert oracle(pictures(2), TEXTS[:2]).tolist() == [1, 1]
 

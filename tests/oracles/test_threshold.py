@@ -129,7 +129,7 @@ def test_percentile_sends_its_share():
 
 @pytest.mark.parametrize("threshold", [Threshold.fixed(0), Threshold.worst_fraction(0.5)])
 def test_nan_names_the_image(threshold):
-    with pytest.raises(OracleError, match="image 2 is not a number"):
+    with pytest.raises(OracleError, match="image 3 is not a number"):
         threshold.rejected([1.0, 2.0, math.nan])
 
 
@@ -150,7 +150,7 @@ def test_scores_keep_counts_together():
         Scores((1.0, 2.0), ("a",), None, ("x", "y"))
     with pytest.raises(OracleError, match="2 scores but 3 decisions"):
         Scores((1.0, 2.0), ("a", "b"), None, ("x", "y"), decisions=("kept",) * 3)
-    with pytest.raises(OracleError, match="image 1 is not a number"):
+    with pytest.raises(OracleError, match="image 2 is not a number"):
         Scores((1.0, math.nan), ("a", "b"), None, ("x", "y"))
 
 

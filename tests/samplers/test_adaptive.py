@@ -140,7 +140,7 @@ def test_an_image_is_decided_and_redone_the_same_way_in_any_batch(strategy):
     ("changes", "message"),
     [
         ({"strategy": "redo"}, "strategy is 'redo'; expected one of refine, regenerate"),
-        ({"oracle": lambda images: torch.tensor([0.0, 1.0, float("nan"), 1.0, 1.0])}, "score of image 2 is NaN"),
+        ({"oracle": lambda images: torch.tensor([0.0, 1.0, float("nan"), 1.0, 1.0])}, "score of image 3 is NaN"),
         ({"oracle": lambda images: torch.zeros(4)}, r"scores of shape \(4,\) for 5 images"),
         ({"reject": lambda scores: scores}, "expected one bool for each of 5 images"),
         ({"reject": lambda scores: torch.ones(4, dtype=torch.bool)}, "expected one bool for each of 5 images"),

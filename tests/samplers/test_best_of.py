@@ -131,7 +131,7 @@ def test_a_nan_names_the_image_by_its_place_among_all():
         return oracle(images, indices).masked_fill(torch.tensor([int(i) == 2 and len(indices) == 2 for i in indices]),
                                                    torch.nan)  # fmt: skip
 
-    with pytest.raises(ValueError, match="score of image 2 in round 1 is NaN"):
+    with pytest.raises(ValueError, match="score of image 3 in round 1 is NaN"):
         best_of(Student(), judge, 4, 3, passes=at_least(0.5))
 
 

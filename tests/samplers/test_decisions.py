@@ -1,6 +1,7 @@
 """What can become of an image is spelt in one place, so that nodes, reports and metadata cannot drift apart."""
 
 import ast
+import re
 from pathlib import Path
 
 from understudy.receipts.looks import LOOKS
@@ -28,5 +29,5 @@ def test_every_decision_has_its_colour_and_its_line_in_the_help():
     for look in LOOKS.values():
         assert set(look.decisions) == set(decisions.DECISIONS) >= set(decisions.BY_STRATEGY.values())
     page = (PACK / "web" / "docs" / "UnderstudyReceipt.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")]
-    assert set(decisions.DECISIONS) <= {word.strip() for row in rows for word in row.split(",")}
+    lines = [line.split(":")[0] for line in page.splitlines() if line.startswith("- **")]
+    assert set(decisions.DECISIONS) <= {word for line in lines for word in re.findall(r"\*\*(\w+)\*\*", line)}
