@@ -1,4 +1,5 @@
-"""Two processes share the tests: a file's tests stay together, as do those of one host's server and all of A1111's."""
+"""Two processes share the tests: a file's tests stay together, as do those of one host's server, all of A1111's and all
+in the front end's page."""
 
 import os
 
@@ -12,4 +13,5 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_itemcollected(item):  # not later: xdist reads the groups once all are collected
     params = item.callspec.params if hasattr(item, "callspec") else {}
     group = f"host {params['host']}" if "host" in params else item.path.name
-    item.add_marker(pytest.mark.xdist_group("a1111" if item.path.parent.name == "a1111" else group))
+    folder = item.path.parent.name
+    item.add_marker(pytest.mark.xdist_group(folder if folder in ("a1111", "browser") else group))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..host import checkpoints
-from ..host.environment import PACK, HostUnavailable
+from ..host.environment import PACK, HostUnavailable, unavailable
 from ..host.server import place
 from . import environment
 from .server import WebUI
@@ -53,9 +53,7 @@ def a1111(request, tmp_path_factory):
     try:
         host = environment.host(request.param)
     except HostUnavailable as e:
-        if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
-            pytest.fail(f"{request.param} cannot be had here: {e}", pytrace=False)
-        pytest.skip(f"{request.param} cannot be had here: {e}")
+        unavailable(f"{request.param} cannot be had here: {e}")
     base = tmp_path_factory.mktemp(request.param)
     webui = WebUI(host.folder, host.python, base, arguments=host.arguments)
     models = base / "models"

@@ -1,20 +1,18 @@
-"""The panel in a browser, as a user has it. UNDERSTUDY_SCREENSHOTS names a folder for what it looked like."""
+"""The panel in a browser, as a user has it."""
 
 import json
-import os
 import shutil
 import time
-from pathlib import Path
 
 import pytest
 from understudy.a1111 import words
 from understudy.a1111.choices import BUDGET, PERCENTILE, RULES, SCORE, USES, WORST
 
+from ..chromium import Page, chromium
 from ..host.environment import PACK
 from .test_panel import student_file
 from .test_txt2img import ORACLE
 
-SECONDS = 60
 TEXT = (
     "a red star above a blue circle\nNegative prompt: blur\n"
     "Steps: 2, Sampler: Euler, Schedule type: Automatic, CFG scale: 1.5, Seed: 1, Size: 64x64, Batch size: 4, "
@@ -27,23 +25,8 @@ NUMBERS, SWITCHES = ("share", "steps", "noise"), ("keep_better", "save_student",
 RULE_WIDGETS = sorted(set().union(*USES.values()))
 
 
-class Page:
+class Panel(Page):
     """The txt2img tab. Names are those of the panel's widgets."""
-
-    def __init__(self, driver):
-        self.driver = driver
-
-    def js(self, code: str, *values):
-        return self.driver.execute_script(code, *values)
-
-    def until(self, what: str, code: str, *values):
-        """Waits until the JavaScript expression is true, and gives its value."""
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            if found := self.js(f"return {code}", *values):
-                return found
-            time.sleep(0.1)
-        raise AssertionError(f"{what} did not come within {SECONDS} s")
 
     def open(self, url: str):
         self.driver.get(url)
@@ -77,7 +60,7 @@ class Page:
 
     def pick(self, name: str, option: str):
         """An entry of a list, by its text: its place in the list changes with what is written, so until it is there."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + self.seconds
         while self.value(name) != option:
             assert time.monotonic() < end, f"{option} cannot be picked in {name}"
             self.driver.find_element("css selector", f"#txt2img_understudy_{name} input").click()
@@ -94,49 +77,16 @@ class Page:
         self.until(what, "document.querySelector(arguments[0])?.innerText.includes(arguments[1])", selector, words)
         return self.text(selector)
 
-    def shot(self, name: str, width: int = 1366, height: int = 768):
-        folder = os.environ.get("UNDERSTUDY_SCREENSHOTS")
-        if folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.driver.set_window_size(width, height)
-            time.sleep(0.5)
-            self.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
-            self.driver.set_window_size(1366, 768)
-
-
-def chromium():
-    """A driver, or a reason why there is none."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (browser and driver):
-        return "there is no Chromium with its chromedriver here (Debian: chromium-driver)"
-    try:
-        from selenium import webdriver
-    except ImportError:
-        return "selenium is not installed (pip install -e '.[test]')"
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    alone = ("no-proxy-server", "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")  # fonts are asked for outside
-    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1366,768", "lang=en", *alone):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options, webdriver.ChromeService(driver))
-
 
 @pytest.fixture(scope="module")
 def driver():
-    driver = chromium()
-    if isinstance(driver, str):
-        if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
-            pytest.fail(driver, pytrace=False)
-        pytest.skip(driver)
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
 def page(driver, webui):
-    page = Page(driver)
+    page = Panel(driver)
     page.open(f"http://127.0.0.1:{webui.port}/")
     return page
 

@@ -1,0 +1,72 @@
+"""The demo as somebody meets it: found, run, changed, stopped and brought back by clicking."""
+
+import pytest
+
+from .front_end import RENDERERS
+from .saved_graphs import links, values
+from .test_templates import TEMPLATES
+
+DEMO = next(iter(TEMPLATES))  # the first of the list
+TEACHER, KEEP_BETTER = "UnderstudyTeacher", "UnderstudyKeepBetter"
+ADAPTIVE = "teacher ran on "  # so begins the receipt of a run in which it did
+
+
+@pytest.fixture(params=RENDERERS)
+def demo(request, page):
+    page.render(request.param)
+    page.browse()
+    page.choose(DEMO)
+    return request.param
+
+
+def headline(run):
+    """What the receipt says first."""
+    assert run["status"]["status_str"] == "success", run["status"]
+    (receipt,) = (output for output in run["outputs"].values() if "saved" in output)
+    return receipt["text"][0].splitlines()[0]
+
+
+def see_a_picture(page):
+    shown = "document.querySelector(`[data-node-id='${node.id}'] img`)"
+    page.until("a picture on a node", f"app.canvas.graph.nodes.some(node => node.imgs?.length || {shown})")
+
+
+def test_the_first_picture_takes_three_clicks_and_later_four(page):
+    for first, most in ((True, 3), (False, 4)):
+        page.open(first)
+        if not first:
+            page.browse()
+        page.choose(DEMO)
+        assert headline(page.run()).startswith(ADAPTIVE)
+        see_a_picture(page)
+        page.shot(f"demo, {'first' if first else 'later'}")
+        assert page.clicks <= most
+
+
+def test_a_bypassed_node_leaves_a_graph_that_runs(page, demo):
+    for kind, said in ((TEACHER, "no receipt of the teacher"), (KEEP_BETTER, ADAPTIVE)):
+        page.bypass(kind)
+        assert said in headline(page.run())
+        page.shot(f"demo without {kind}, {demo}")
+        page.bypass(kind)
+    assert headline(page.run()).startswith(ADAPTIVE)
+
+
+def test_a_run_can_be_stopped_and_the_next_one_works(page, demo):
+    steps = page.fill("steps", 50)
+    before = page.start()
+    page.stop()
+    stopped = page.end(before)
+    assert "execution_interrupted" in [kind for kind, _ in stopped["status"]["messages"]]
+    page.shot(f"demo stopped, {demo}")
+    page.fill("steps", steps)
+    assert headline(page.run()).startswith(ADAPTIVE)
+
+
+def test_a_saved_picture_brings_its_graph_back(page, demo, server):
+    page.run()
+    before = page.saved()
+    page.drop(max((server.base / "output").rglob("*.png"), key=lambda path: path.stat().st_mtime))
+    after = page.saved()
+    assert links(after) == links(before) and values(after) == values(before)
+    page.shot(f"demo dropped, {demo}")

@@ -1,0 +1,69 @@
+"""Each template as it opens: whole, apart, and large enough to be read on a small screen."""
+
+import json
+from itertools import combinations
+
+import pytest
+
+from ..host.environment import PACK
+from .front_end import CLASSIC, NODES_2
+from .saved_graphs import links, models, values
+
+TEMPLATES = {path.stem: path for path in sorted((PACK / "example_workflows").glob("*.json"))}
+READABLE = 11  # pixels of the screen
+HOSTS_OWN = 14  # the size that the host has for titles, by which its canvas decides whether there is room for text
+# Both renderers show what is built of one block alike, so that Nodes 2.0 is asked for the demos' alone.
+DEMOS = [name for name in TEMPLATES if "no download" in name]
+
+
+@pytest.fixture(params=[(CLASSIC, name) for name in TEMPLATES] + [(NODES_2, name) for name in DEMOS], ids=" ".join)
+def opened(request, page):
+    """A template, chosen in the dialog: its renderer and what its file says."""
+    renderer, name = request.param
+    page.render(renderer)
+    page.browse()
+    page.choose(name)
+    page.shot(f"template {name}, {renderer}")
+    file = json.loads(TEMPLATES[name].read_text(encoding="utf-8"))
+    if file["extra"].get("linearMode"):
+        page.leave_the_app()
+        page.render(renderer)  # an app turns Nodes 2.0 on
+        page.shot(f"template {name}, {renderer}, as a graph")
+    return renderer, file
+
+
+def overlapping(nodes):
+    """The pairs of nodes that lie over each other by more than a line."""
+    pairs = []
+    for one, other in combinations(nodes, 2):
+        (x, y, width, height), (left, top, wide, high) = one["box"], other["box"]
+        if min(x + width, left + wide) - max(x, left) > 1 and min(y + height, top + high) - max(y, top) > 1:
+            pairs.append((one["title"], other["title"]))
+    return pairs
+
+
+def test_a_template_opens_whole_apart_and_readable_and_offers_the_files_that_it_lacks(page, server, opened):
+    renderer, file = opened
+    nodes, saved = page.nodes(), page.saved()
+    assert len(nodes) == len(file["nodes"]) and all(node["known"] for node in nodes), nodes
+    assert {node["title"]: node["open"] for node in nodes if node["open"]} == {}, "sockets that need a link"
+    expected = links(file)
+    assert not [link for link in expected if None in link], "links that the file itself has lost"
+    assert links(saved) == expected and values(saved) == values(file)
+    assert overlapping(nodes) == []
+    width, height = page.js("return [innerWidth, innerHeight]")
+    for node in nodes:
+        x, y, wide, high = node["box"]
+        assert 0 <= x and 0 <= y and x + wide <= width and y + high <= height, f"{node['title']} is cut off"
+    missing = {file["name"] for file in models(file)} - {path.name for path in server.models.rglob("*")}
+    assert missing or not [node["title"] for node in nodes if node["red"]]
+    if renderer == CLASSIC:
+        zoom, hidden = page.js("return [app.canvas.ds.scale, app.canvas.low_quality]")
+        assert not hidden and HOSTS_OWN * zoom >= READABLE, f"at zoom {zoom:.2f}"
+    else:
+        small = [(text, pixels) for text, size, pixels in page.texts() if size >= HOSTS_OWN and pixels < READABLE]
+        assert small == []
+    assert not missing or page.downloads() == missing
+    for block in page.blocks():
+        inside = page.nodes()
+        assert all(node["known"] for node in inside) and overlapping(inside) == [], f"in block {block}"
