@@ -1,10 +1,10 @@
 """The archive that the registry would get, and what the field's scanners say of it.
 
 Makes it by `comfy node pack` from the clone that is the working folder, and runs over what it holds: `comfy node
-validate`, comfy-test's static levels, nodesafe, comfy-import-guard against a clone of ComfyUI. Each finding has to be
-answered by one row of findings.toml, and each row has to answer one: the code is not bent to please a scanner, and a
-real finding is not lost among false alarms. Usage: scan.py WORK_FOLDER [COMFYUI_CLONE]; without a clone the import
-guard does not run.
+validate`, comfy-test's static levels, nodesafe, comfy-import-guard against a clone of ComfyUI, and comfy-lint over
+every template. Each finding has to be answered by one row of findings.toml, and each row has to answer one: the code
+is not bent to please a scanner, and a real finding is not lost among false alarms. Usage: scan.py WORK_FOLDER
+[COMFYUI_CLONE]; without a clone the import guard does not run.
 """
 
 import json
@@ -101,11 +101,24 @@ def import_guard(root: Path, comfyui: Path):
         yield Finding("comfy-import-guard", f"{found['status']} {found['dotted']}", found["file"], found["line"])
 
 
+def comfy_lint(work: Path):
+    """Every template as the prompt that each host that it runs on would get of it."""
+    run(sys.executable, "-m", "templates.prompts", work / "prompts")
+    for host in sorted((work / "prompts").iterdir()):
+        command = ("comfy-lint", "--json", "--schema-cache", host / "object_info.json")
+        told = json.loads(run(*command, *sorted(host.glob("*.prompt.json")), codes=(0, 1)))
+        for file in told["files"]:
+            name = Path(file["path"]).name.removesuffix(".prompt.json")
+            for found in file["diagnostics"]:
+                says = f"{found['rule']}: {found['class_type']}: {found['message']}"
+                yield Finding("comfy-lint", says, f"{name}, ComfyUI {host.name}")
+
+
 def main(work: Path, comfyui: Path | None = None) -> int:
     root = unpacked(work / "ComfyUI-of-scanners" / "custom_nodes" / "understudy-nodes")
     rows = tomlkit.loads(Path(__file__).with_name("findings.toml").read_text(encoding="utf-8")).unwrap()
     answers = [Answer(tool, **row) for tool, of_tool in rows.items() for row in of_tool]
-    findings = [*nodesafe(root), *comfy_test(root)]
+    findings = [*nodesafe(root), *comfy_test(root), *comfy_lint(work)]
     if comfyui is None:
         log.warning("there is no clone of ComfyUI: comfy-import-guard did not run")
         answers = [answer for answer in answers if answer.tool != "comfy-import-guard"]

@@ -64,8 +64,9 @@ def wheel_names(copy, tmp_path_factory):
 
 
 def test_wheel_has_every_module_and_data_file(wheel_names):
-    # scripts and localizations are where A1111 looks in a clone, and in nothing else.
-    outside = ("tests", "bench", "docs", "build", "dist", "scripts", "localizations")
+    # scripts and localizations are where A1111 looks in a clone, and in nothing else; templates and translations are
+    # what shipped files are written from.
+    outside = ("tests", "bench", "docs", "build", "dist", "scripts", "localizations", "templates", "translations")
     shipped = (".py", ".safetensors", ".toml", ".json", ".jpg", ".md", ".txt", ".gz", ".yaml", ".ttf")
     expected = {
         f"understudy/{name}"
@@ -128,7 +129,7 @@ def test_pack_names_no_library_that_the_host_brings():
 
 def test_every_module_that_needs_no_host_can_be_imported():
     """Files that move leave no import behind that only a seldom used command would find."""
-    elsewhere = ("tests", "bench", "docs", "nodes", "scripts", "install", ".ci")
+    elsewhere = ("tests", "bench", "docs", "nodes", "scripts", "install", "translations", ".ci")
     for name in tracked_files():
         if name.endswith(".py") and name.partition("/")[0].removesuffix(".py") not in elsewhere:
             parts = ["understudy", *name.removesuffix(".py").split("/")]

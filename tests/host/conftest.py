@@ -1,7 +1,5 @@
 """Fixtures: one running ComfyUI server per host version for the whole session."""
 
-import os
-
 import pytest
 
 from . import checkpoints, environment
@@ -21,9 +19,7 @@ def host(request, tmp_path_factory):
         checkouts = {revision: environment.checkout(revision) for revision in environment.revisions()}
         interpreter = environment.python(list(checkouts.values()))
     except environment.HostUnavailable as e:
-        if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
-            pytest.fail(f"ComfyUI cannot be had here: {e}", pytrace=False)
-        pytest.skip(f"ComfyUI cannot be had here: {e}")
+        environment.unavailable(f"ComfyUI cannot be had here: {e}")
     base = tmp_path_factory.mktemp(f"host-{request.param}")
     host = Host(checkouts[request.param], interpreter, base, checkpoints.models())
     host.installed = host.install()

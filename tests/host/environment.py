@@ -8,6 +8,7 @@ Environment variables:
     UNDERSTUDY_HOST_TORCH      what to hand to ``pip install`` for torch, torchvision and torchaudio
     COMFYUI_PATH               an existing ComfyUI folder, used instead of the revisions
     COMFYUI_PYTHON             its Python, where it has one already
+    UNDERSTUDY_REQUIRE_HOST    1: a test that cannot have its host or its browser fails, where it is skipped otherwise
 """
 
 import hashlib
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from filelock import FileLock
 
@@ -33,6 +35,15 @@ TORCH = "torch===2.13.0 torchvision==0.28.0 torchaudio==2.11.0"
 
 class HostUnavailable(RuntimeError):
     """ComfyUI, or an environment that runs it, cannot be had on this machine."""
+
+
+def unavailable(reason) -> NoReturn:
+    """Skips the test; fails it where UNDERSTUDY_REQUIRE_HOST is 1, as in CI."""
+    import pytest
+
+    if os.environ.get("UNDERSTUDY_REQUIRE_HOST") == "1":
+        pytest.fail(str(reason), pytrace=False)
+    pytest.skip(str(reason))
 
 
 def cache_dir():
@@ -107,7 +118,7 @@ def python(checkouts):
 def combined_requirements(checkouts):
     """Requirements for all the ``checkouts``: the newest one's, with its pins, and what the others ask for beside them.
 
-    Each release pins its own frontend and templates, which differ but are not needed by the server's own code.
+    Each release pins its own front end and templates, which differ but are not needed by the server's own code.
     """
     lines, pinned = [], set()
     for folder in sorted(checkouts, key=version, reverse=True):

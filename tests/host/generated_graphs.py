@@ -170,7 +170,7 @@ def _wrong_scores(rng, number) -> OddGraph:
         (
             ([1.0, 2.0, 3.0], ("3 scores", "2 images")),
             ([1.0], ("1 scores", "2 images")),
-            ([1.0, float("nan")], ("image 1", "NaN")),
+            ([1.0, float("nan")], ("image 2", "NaN")),
             ([], ("scores",)),
         )
     )

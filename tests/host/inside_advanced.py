@@ -251,7 +251,7 @@ def check_noise_is_made_for_the_student_s_whole_batch():
     far(redone(images, [3], guider, noise=given)[3], redone(images, [3], guider)[3])
     close(redone(images, [3], guider, noise=made(custom.RandomNoise, SEED)), redone(images, [3], guider))
     said = advanced(images, [1], guider, noise=given).ui.as_dict()["text"][0]
-    assert "1 of 4 images redone" in said and "noise that is connected, of seed 33: image 1" in said, said
+    assert "1 of 4 images redone" in said and "noise that is connected, of seed 33: image 2" in said, said
 
     class Short(Ramp):
         def generate_noise(self, latent):

@@ -197,6 +197,24 @@ def check_codi_is_sampled_on_the_grid_of_its_file():
     far(made, sampled("codi", latent=EMPTY, steps=3)[0])
 
 
+def check_a_flow_student_is_sampled_at_the_noise_levels_of_its_file():
+    if "ZImage" not in HERE:
+        return
+    levels, latent = (1.0, 0.6, 0.25, 0.0), {"samples": torch.zeros(2, 16, 8, 8)}
+    file = StudentFile("pd", "ZImage", "a", "0", "flow", "lora", 3, 1.0, "euler", "simple", shift=2.0, sigmas=levels)
+    name, patch = put("loras/flow.safetensors", file), nodes_model_advanced.ModelSamplingAuraFlow().patch_aura
+    sampler = nodes_custom_sampler.KSamplerSelect.execute("euler").result[0]
+    expected = advanced(flow(), sampler, torch.tensor(levels), 1.0, latent)
+    # Whatever shift the graph patches: the levels have their own.
+    for model in (flow(), patch(flow(), 6.0)[0]):
+        made, said = sampled("auto", graph(BASE, name), model, latent)
+        close(made, expected, 1e-5)
+        assert said.startswith(f"auto: as {name} of ") and "kept" not in said, said
+    stock = host_nodes.common_ksampler(flow(), SEED, 3, 1.0, "euler", "simple", text(1), text(2), latent)[0]["samples"]
+    far(made, stock)
+    refused(["leaves none"], sampled, "auto", graph(BASE, name), flow(), latent, denoise=0.1)
+
+
 def check_the_demo_s_student_is_known():
     for part in ("student", "teacher"):
         prompt = {

@@ -7,14 +7,12 @@ but a network of two layers samples with every one of the host's samplers in the
 """
 
 import importlib.util
-import inspect
-import json
 import logging
 import sys
-import traceback
 from types import SimpleNamespace
 
 import torch
+from checks import run_checks
 
 COMFYUI, PACK = sys.argv[1:3]
 sys.argv[1:] = ["--cpu", "--disable-xformers"]
@@ -435,15 +433,15 @@ def check_the_student_s_seed_travels_with_its_latent():
 
     every = range(BATCH)
     in_own_noise(first, [SEED] * BATCH, every)
-    assert f"seed {SEED} of the student's latent, not the widget's 999: images 0, 1, 2, 3" in said(redone(first))
+    assert f"seed {SEED} of the student's latent, not the widget's 999: images 1, 2, 3, 4" in said(redone(first))
     # The host's nodes that cut, repeat or mark a latent copy what they do not know.
     in_own_noise(host_nodes.LatentFromBatch().frombatch(first, 2, 2)[0], [SEED] * 2, [2, 3])
     in_own_noise(host_nodes.RepeatLatentBatch().repeat(first, 2)[0], [SEED] * 8, [*every] * 2)
     in_own_noise(host_nodes.SetLatentNoiseMask().set_mask(first, torch.ones(1, 64, 64))[0], [SEED] * BATCH, every)
     both = LatentBatch.execute(first, second).result[0]  # keeps the first one's key
     output = redone(both)
-    assert "student's latent, not the widget's 999: images 0, 1, 2, 3" in said(output)
-    assert "seed 999 of the widget: images 4, 5, 6, 7\nbecause the latent is no longer what" in said(output)
+    assert "student's latent, not the widget's 999: images 1, 2, 3, 4" in said(output)
+    assert "seed 999 of the widget: images 5, 6, 7, 8\nbecause the latent is no longer what" in said(output)
     in_own_noise(host_nodes.LatentFromBatch().frombatch(both, 0, 4)[0], [SEED] * BATCH, every)
     as_list = taught(
         list(shown_as(torch.cat([first["samples"], second["samples"]])).split(1)), range(8),
@@ -794,17 +792,7 @@ class Loads(logging.Handler):
 
 
 def main():
-    torch.set_num_threads(1)
-    results = {}
-    for name, check in inspect.getmembers(sys.modules["__main__"], inspect.isfunction):
-        if name.startswith("check_"):
-            try:
-                with torch.inference_mode():
-                    check()
-                results[name] = None
-            except Exception:  # noqa: BLE001 - told to the test, which fails by it
-                results[name] = traceback.format_exc()
-    sys.stdout.write("\n" + json.dumps(results) + "\n")
+    run_checks(torch.inference_mode)
 
 
 if __name__ == "__main__":

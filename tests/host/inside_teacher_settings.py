@@ -407,7 +407,7 @@ def check_by_score_is_each_image_alone_at_its_own_rollback():
         line = (
             f"noise {round(rollback, 2):g} by score, from 0.4 at the threshold to 0.9 at the calibration's worst score"
         )
-        assert re.search(re.escape(line) + rf": starts .*: image {image}", spoken), spoken
+        assert re.search(re.escape(line) + rf": starts .*: image {image + 1}$", spoken, re.MULTILINE), spoken
     assert receipt.evaluations == (0, 6, 6, 6)
     # An image's way back depends on no other's score.
     fewer = taught(images, None, threshold=threshold, scores=[0.0, 0.45, 0.9, 0.9], **score).result[0][0]

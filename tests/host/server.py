@@ -45,12 +45,15 @@ class PromptFailed(AssertionError):
 
 
 class Host:
-    """One server. ``base`` is its base directory; ``models`` is a folder of shared files, laid out like ``models/``."""
+    """One server. ``base`` is its base directory; ``models`` is a folder of shared files, laid out like ``models/``.
 
-    def __init__(self, checkout, python, base, models, *, test_nodes=True, with_pack=True):
+    folder: the pack's name among the custom nodes.
+    """
+
+    def __init__(self, checkout, python, base, models, *, test_nodes=True, with_pack=True, folder=FOLDER):
         self.checkout, self.python, self.base, self.models = Path(checkout), Path(python), Path(base), Path(models)
         self.log = self.base / "server.log"
-        self.pack = self.base / "custom_nodes" / FOLDER
+        self.pack = self.base / "custom_nodes" / folder
         self.process = self.port = None
         for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
             (self.base / name).mkdir(parents=True, exist_ok=True)

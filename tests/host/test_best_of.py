@@ -70,7 +70,7 @@ def test_its_seeds_in_ksampler_make_its_pictures_again(host):
     tries, evaluations = (tensors(host, run, node)["floats"].tolist() for node in graph.numbers)
     assert tries == [3, 3, 3] and evaluations == [3 * STUDENT["steps"]] * 3
     (said,) = run.outputs[graph.best]["text"]
-    assert said.startswith("3 images: 9 tries, 18 network evaluations\n0: ") and "hyper-sd" not in said
+    assert said.startswith("3 images: 9 tries, 18 network evaluations\n1: ") and "hyper-sd" not in said
     assert [line.split(",")[0].split(": ")[1] for line in said.splitlines()[1:4]] == [
         f"{score:.3f}" for score in again["floats"].tolist()
     ]

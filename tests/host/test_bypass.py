@@ -17,6 +17,7 @@ PASSED = {
     "UnderstudyStudentPreset": {"model": "model", "cfg": "cfg"},
     # Nothing behind it can run without its images and scores, whatever its numbers pass on.
     "UnderstudyBestOf": {"latent": "latent_image", "tries": "seed", "seeds": "seed", "evaluations": "seed"},
+    "UnderstudyPrompts": {"prompts": "text"},
     "UnderstudyCombineOracles": {"oracle": "oracle_a"},
     "UnderstudyCalibrate": {"scores": "scores"},
     "UnderstudyAttentionGuidance": {"model": "model"},

@@ -94,7 +94,7 @@ def trainers_own(part):
 def test_pictures_are_those_of_the_trainer_s_own_sampling(host, part):
     latents, images, method = trainers_own(part)
     steps, usage = PARTS[part][2], method.usage()
-    sigmas = trailing_sigmas(method.preview.denoiser(method.network), steps)
+    sigmas = trailing_sigmas(method.preview.denoiser(method.network, latents), steps)
     found = []
     for first in (0, 1):
         graph = Outlined(part, first)

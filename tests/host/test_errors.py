@@ -33,7 +33,7 @@ def test_teacher_names_both_numbers_too(host):
 def test_a_score_that_is_no_number_names_its_image(host):
     graph = Adaptive([GOOD, float("nan"), BAD], seed=502)
     text = error(host, graph, graph.scores)
-    assert "image 1 is not a number (NaN)" in text
+    assert "image 2 is not a number (NaN)" in text
 
 
 def test_in_a_list_an_image_is_named_by_its_place_in_the_whole_list(host):
@@ -42,7 +42,7 @@ def test_in_a_list_an_image_is_named_by_its_place_in_the_whole_list(host):
     images = graph.add("TestSolid", value=graph.add("TestFloats", numbers="[0.5, 0.5, NaN]")[0])
     scores = graph.add("UnderstudyScoreImages", oracle=demo[3], images=images[0], prompt="a red star")
     graph.add("TestAsk", anything=scores[0])
-    assert "image 4 has values from nan to nan" in error(host, graph, scores)
+    assert "image 5 has values from nan to nan" in error(host, graph, scores)
 
 
 def test_the_receipt_names_both_counts(host):

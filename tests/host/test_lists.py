@@ -119,14 +119,14 @@ def test_a_batch_in_pieces_is_redone_in_the_noise_that_the_student_s_latent_brin
     for name in ("whole", "split", "split, masked"):
         redone, how, *seeds = text[name].split("\n")
         assert redone == "3 of 4 images redone" and how.startswith("schedule 0.5: starts at sigma")
-        assert seeds == ["seed 302 of the student's latent, not the widget's 99999: images 0, 2, 3"]
-    assert "images 0, 1" in text["last half"]
+        assert seeds == ["seed 302 of the student's latent, not the widget's 99999: images 1, 3, 4"]
+    assert "images 1, 2" in text["last half"]
     assert "because no latent is connected" in text["by place"] and "connect its latent" in text["by place"]
     assert "seed 99999 of the widget" in text["not the latent"] and "carries no seed" in text["not the latent"]
     student = f"UnderstudyStudentSampler (node {sampled}) has seed 302: what it made"
     assert student in text["by the widget"] and student in text["not the latent"] and student not in text["by place"]
-    assert "seed 302 of the student's latent, not the widget's 99999: images 0, 2, 3" in text["joined"]
-    assert "seed 99999 of the widget: images 4, 6, 7" in text["joined"] and student not in text["joined"]
+    assert "seed 302 of the student's latent, not the widget's 99999: images 1, 3, 4" in text["joined"]
+    assert "seed 99999 of the widget: images 5, 7, 8" in text["joined"] and student not in text["joined"]
     assert f"UnderstudyStudentSampler (node {second}) has seed 307: what it made" in text["joined"]
     # One bar over all sampling runs of a list.
     values = [data["value"] for data in seen if data["node"] == asked["split"][0]]
@@ -160,5 +160,5 @@ def test_a_stock_sampler_s_other_seed_is_told(host):
     assert f"KSampler (node {graph.sampled}) has seed 303: what it made" in text["widget"]
     assert f"SamplerCustomAdvanced (node {custom}) has seed 305: what it made" in text["advanced"]
     for name in ("same", "linked"):
-        assert "has seed" not in text[name] and "seed 303 of the widget: image 0" in text[name]
+        assert "has seed" not in text[name] and "seed 303 of the widget: image 1" in text[name]
     assert text["kept"] == "0 of 2 images redone"

@@ -119,7 +119,7 @@ def test_scores_may_be_whole_numbers_or_truths(host, output):
     graph.add("UnderstudyThreshold", **THRESHOLD, scores=scores[0])
     graph.add("TestAsk", anything=scores[0])
     text = " ".join(host.run(graph).outputs[scores]["text"])
-    assert "3 scores, 0.000 to 1.000" in text and "0: 1.000, 1: 0.000, 2: 1.000" in text
+    assert "3 scores, 0.000 to 1.000" in text and "1: 1.000, 2: 0.000, 3: 1.000" in text
 
 
 def test_a_text_is_no_score(host):

@@ -165,7 +165,8 @@ def test_it_is_the_trainer_s_own_sampling(sampled):
 @torch.no_grad()
 def test_under_guidance_both_branches_are_moved(sampled):
     kind, prior, made = sampled
-    model, noise, given = prior.preview.denoiser(prior.base), noise_of(prior), given_to(prior, kind)
+    noise, given = noise_of(prior), given_to(prior, kind)
+    model = prior.preview.denoiser(prior.base, noise)
     sigmas = normal_sigmas(model, STEPS)
     under = Predicted(model, prior.student.predictor, prior.base, prior.meanings(noise, given), sigmas)
     arguments = {"cond": given, "uncond": {**given, **prior.teacher.embed([""] * COUNT)}}

@@ -207,7 +207,7 @@ def test_keep_better_and_the_receipt_behind_merge(host):
         images, _ = saved(host, run, after)
         changed = [not torch.equal(*pair) for pair in zip(images, before, strict=True)]
         assert changed == [name != "straight", False] * 2
-        scaled = "\nscaled back to their own size: images 0, 2" * (name == "larger")
+        scaled = "\nscaled back to their own size: images 1, 3" * (name == "larger")
         assert run.outputs[merge]["text"] == [f"2 of 4 images redone{scaled}"]
         for receipt in (plain, judged):
             graph.receipt = receipt
@@ -236,7 +236,7 @@ def reshaped(graph):
     "made, says",
     [
         (doubled, "4 images came back at redone, but 2 were sent out"),
-        (reshaped, f"image 0 came back with {2 * SIDE} x {SIDE} pixels"),
+        (reshaped, f"image 1 came back with {2 * SIDE} x {SIDE} pixels"),
         (
             lambda graph: graph.sampled_again(graph.split[1]),
             "Split rejected has nothing for latent: connect its input latent",
@@ -276,4 +276,4 @@ def test_teacher_takes_up_what_split_sends(host):
     merged = graph.add("TestSaveTensors", images=merge[0])
     run = host.run(graph)
     assert torch.allclose(saved(host, run, merged)[0], saved(host, run, graph.after)[0], atol=2e-3)
-    assert "seed 605 of the student's latent, not the widget's 99999: images 0, 1" in run.outputs[again]["text"][0]
+    assert "seed 605 of the student's latent, not the widget's 99999: images 1, 2" in run.outputs[again]["text"][0]
