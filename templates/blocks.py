@@ -7,20 +7,20 @@ from typing import NamedTuple
 
 from .block import Block
 from .graph import Column, Look, Node, Output
+from .parts import Made, Texts, encoded, made
 
 CATEGORY = "Understudy"
 SHARE = "share to redo"
 
 
 class Guided(NamedTuple):
-    """Both conditionings, and width and height where they follow from what guides."""
+    """Conditionings; width and height where they follow from what guides."""
 
-    positive: Output
-    negative: Output
+    texts: Texts
     size: tuple[Output, Output] | None = None
 
 
-Guide = Callable[[Block, Column, Output, Output, Output], Guided]  # (block, column, positive, negative, vae)
+Guide = Callable[[Block, Column, Texts, Output], Guided]  # (block, column, texts, vae)
 
 
 def adaptive_sampler(
@@ -42,29 +42,15 @@ def adaptive_sampler(
 
     texts, first, judge = block.column(300), block.column(300), block.column(320)
     second, last = block.column(320), block.column(440)
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)
-    guided = Guided(positive["CONDITIONING"], negative["CONDITIONING"])
-    guided = guide(block, texts, *guided[:2], vae) if guide else guided
+    both = encoded(texts, clip, prompt)
+    guided = guide(block, texts, both, vae) if guide else Guided(both)
     width, height = guided.size or (block.input("width"), block.input("height"))
     count = block.input("count", label="images per prompt")
     save = block.input("save", "preview only")
     latent = texts.add("EmptyLatentImage", width=width, height=height, batch_size=count)
-    sampled = first.add(
-        "UnderstudyStudentSampler",
-        model=student,
-        positive=guided.positive,
-        negative=guided.negative,
-        latent_image=latent["LATENT"],
-        seed=seed,
-        steps=steps,
-        **sampling,
-    )
-    images = first.add("VAEDecode", samples=sampled["latent"], vae=vae)["IMAGE"]
-    judged_by = block.input("caption") if caption else prompt
-    given = {"images": images, "latent": sampled["latent"], "positive": guided.positive, "negative": guided.negative}
-    ends = {"oracle": oracle, "prompt": judged_by, "share": share, "save": save}
-    redo_the_worst(block, (judge, second, last), **given, teacher=teacher, vae=vae, **ends)
+    pictures = made(first, student, *guided.texts, latent["LATENT"], vae, seed=seed, steps=steps, **sampling)
+    ends = {"oracle": oracle, "prompt": block.input("caption") if caption else prompt, "share": share, "save": save}
+    redo_the_worst(block, (judge, second, last), pictures, teacher=teacher, **guided.texts._asdict(), vae=vae, **ends)
     block.group("Student", texts, first)
     block.group("Oracle and threshold", judge)
     block.group("Teacher", second)
@@ -75,9 +61,8 @@ def adaptive_sampler(
 def redo_the_worst(
     block: Block,
     columns: Sequence[Column],
+    pictures: Made,
     *,
-    images: Output,
-    latent: Output,
     teacher: Output,
     positive: Output,
     negative: Output,
@@ -93,6 +78,7 @@ def redo_the_worst(
     settings: the teacher's widgets. The block's outputs are images and receipt; Keep better image is returned.
     """
     judge, redo, last = columns
+    images = pictures.images
     scores = judge.add("UnderstudyScoreImages", oracle=oracle, images=images, prompt=prompt)["scores"]
     threshold = judge.add("UnderstudyThreshold", scores=scores, fraction=share)["threshold"]
     redone = redo.add(
@@ -104,7 +90,7 @@ def redo_the_worst(
         positive=positive,
         negative=negative,
         vae=vae,
-        latent=latent,
+        latent=pictures.latent,
         **settings,
     )
     better = last.add(
@@ -145,16 +131,10 @@ def redo_the_bad() -> Block:
 
     texts, route = block.column(300), block.column(300)
     own, back = block.column(300), block.column(300)
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)
+    both = encoded(texts, clip, prompt)
     threshold = route.add("UnderstudyThreshold", scores=scores, fraction=share)["threshold"]
     judged = {"images": images, "scores": scores, "threshold": threshold}
-    rejected = route.add(
-        "UnderstudySplit",
-        **judged,
-        positive=positive["CONDITIONING"],
-        negative=negative["CONDITIONING"],
-    )
+    rejected = route.add("UnderstudySplit", **judged, **both._asdict())
     latent = own.add("VAEEncode", pixels=rejected["rejected images"], vae=vae)
     sampled = own.add(
         "KSampler",
@@ -193,14 +173,12 @@ def best_of_n() -> Block:
     count = block.input("count", label="images per prompt")
 
     texts, tries = block.column(300), block.column(320)
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)
+    both = encoded(texts, clip, prompt)
     latent = texts.add("EmptyLatentImage", width=width, height=height, batch_size=count)
     best = tries.add(
         "UnderstudyBestOf",
         model=student,
-        positive=positive["CONDITIONING"],
-        negative=negative["CONDITIONING"],
+        **both._asdict(),
         latent_image=latent["LATENT"],
         seed=seed,
         steps=steps,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..block import Block
 from ..blocks import CATEGORY, SHARE, redo_the_bad, redo_the_worst
-from ..graph import Column, Graph, Look, Node
+from ..graph import Column, Graph, Look, Node, Output
+from ..parts import Texts, encoded, made
 
 SCENE = "a small red star left of a large blue circle on a gray background"
 COUNT = 8  # pictures of a batch
@@ -29,19 +30,10 @@ def student_alone() -> Block:
     block = Block("Student alone", category=CATEGORY, description="Pictures by the student alone.", first_id=201)
     student, clip, vae = map(block.input, ("student", "clip", "vae"))
     prompt, seed, count = block.input("prompt"), block.input("seed"), block.input("count", COUNT, label="images")
-    texts, made = block.column(300), block.column(300)
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)
-    latent = texts.add("EmptyLatentImage", width=64, height=64, batch_size=count)
-    sampled = made.add(
-        "UnderstudyStudentSampler",
-        model=student,
-        positive=positive["CONDITIONING"],
-        negative=negative["CONDITIONING"],
-        latent_image=latent["LATENT"],
-        seed=seed,
-    )
-    block.output("images", made.add("VAEDecode", samples=sampled["latent"], vae=vae)["IMAGE"])
+    texts, sampling = block.column(300), block.column(300)
+    both = encoded(texts, clip, prompt)
+    latent = texts.add("EmptyLatentImage", width=64, height=64, batch_size=count)["LATENT"]
+    block.output("images", made(sampling, student, *both, latent, vae, seed=seed).images)
     return block
 
 
@@ -106,23 +98,12 @@ def editing_block() -> Block:
     strength, share = block.input("strength", 0.6), block.input("share", label=SHARE)
     save = block.input("save", "all")
     texts, first, judge, second, last = (block.column(width) for width in (300, 300, 320, 320, 440))
-    positive = texts.add("CLIPTextEncode", Look("New prompt"), clip=clip, text=prompt)
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)
-    latent = texts.add("VAEEncode", pixels=sources, vae=vae)
-    sampled = first.add(
-        "UnderstudyStudentSampler",
-        model=student,
-        positive=positive["CONDITIONING"],
-        negative=negative["CONDITIONING"],
-        latent_image=latent["LATENT"],
-        seed=seed,
-        denoise=strength,
-    )
-    images = first.add("VAEDecode", samples=sampled["latent"], vae=vae)["IMAGE"]
-    given = {"images": images, "latent": sampled["latent"], "teacher": teacher, "vae": vae}
-    texts_of = {"positive": positive["CONDITIONING"], "negative": negative["CONDITIONING"]}
-    ends = {"oracle": oracle, "prompt": prompt, "share": share, "save": save}
-    better = redo_the_worst(block, (judge, second, last), **given, **texts_of, **ends, rollback=0.72, **TEACHER)
+    both = encoded(texts, clip, prompt, "New prompt")
+    latent = texts.add("VAEEncode", pixels=sources, vae=vae)["LATENT"]
+    pictures = made(first, student, *both, latent, vae, seed=seed, denoise=strength)
+    ends = {"teacher": teacher, "vae": vae, "oracle": oracle, "prompt": prompt, "share": share, "save": save}
+    told = judge, second, last
+    better = redo_the_worst(block, told, pictures, **both._asdict(), **ends, rollback=0.72, **TEACHER)
     alike = second.add("UnderstudyLikeness", source=sources)
     likeness = second.add("UnderstudyScoreImages", Look("How alike"), oracle=alike["oracle"], images=better["images"])
     block.output("likeness", likeness["values"])
@@ -172,30 +153,19 @@ def outlines_block() -> Block:
     prompt, seed, share = block.input("prompt"), block.input("seed"), block.input("share", label=SHARE)
     count, save = block.input("count", COUNT, label="images"), block.input("save", "all")
     texts, hints, first, judge, second, last = (block.column(width) for width in (300, 300, 300, 320, 320, 440))
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)["CONDITIONING"]
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)["CONDITIONING"]
+    both = encoded(texts, clip, prompt)
     latent = texts.add("EmptyLatentImage", width=64, height=64, batch_size=count)["LATENT"]
 
-    def under(title: str, control) -> Node:
-        given = {"positive": positive, "negative": negative, "control_net": control, "image": outlines}
-        return hints.add("ControlNetApplyAdvanced", Look(title), **given)
+    def under(title: str, control: Output) -> Texts:
+        given = {**both._asdict(), "control_net": control, "image": outlines}
+        net = hints.add("ControlNetApplyAdvanced", Look(title), **given)
+        return Texts(net["positive"], net["negative"])
 
     few, many = under("Under the student's ControlNet", quick), under("Under the teacher's ControlNet", thorough)
-    sampled = first.add(
-        "UnderstudyStudentSampler",
-        model=teacher,
-        positive=few["positive"],
-        negative=few["negative"],
-        latent_image=latent,
-        seed=seed,
-        preset="codi",
-        steps=2,
-    )
-    images = first.add("VAEDecode", samples=sampled["latent"], vae=vae)["IMAGE"]
-    given = {"images": images, "latent": sampled["latent"], "teacher": teacher, "vae": vae}
-    texts_of = {"positive": many["positive"], "negative": many["negative"]}
-    ends = {"oracle": oracle, "prompt": prompt, "share": share, "save": save}
-    redo_the_worst(block, (judge, second, last), **given, **texts_of, **ends, rollback=0.41, **TEACHER)
+    pictures = made(first, teacher, *few, latent, vae, seed=seed, preset="codi", steps=2)
+    ends = {"teacher": teacher, "vae": vae, "oracle": oracle, "prompt": prompt, "share": share, "save": save}
+    told = judge, second, last
+    redo_the_worst(block, told, pictures, **many._asdict(), **ends, rollback=0.41, **TEACHER)
     return block
 
 

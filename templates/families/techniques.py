@@ -13,6 +13,7 @@ from ..layout import WHOLE, columns
 from ..loading import Loaded, lora_on_checkpoint, lora_on_network, oracle, two_networks
 from ..model_files import ModelFile, in_words
 from ..notes import files as listed
+from ..parts import Texts, encoded, made
 
 SDXL = TEACHERS["sdxl"]
 SEED, SIDE, COUNT, STEPS, SHARE = 7, 1024, 4, 4, 0.25
@@ -64,7 +65,7 @@ the result alone, and reads no orders.
     return graph
 
 
-def reference(block: Block, column: Column, positive: Output, negative: Output, vae: Output) -> Guided:
+def reference(block: Block, column: Column, texts: Texts, vae: Output) -> Guided:
     """The picture, in a size that the model is made for, as what both conditionings refer to."""
     picture = column.add(
         "ImageScaleToTotalPixels",
@@ -75,10 +76,8 @@ def reference(block: Block, column: Column, positive: Output, negative: Output, 
     )["IMAGE"]
     size = column.add("GetImageSize", image=picture)
     latent = column.add("VAEEncode", pixels=picture, vae=vae)["LATENT"]
-    first, second = (
-        column.add("ReferenceLatent", conditioning=each, latent=latent)["CONDITIONING"] for each in (positive, negative)
-    )
-    return Guided(first, second, (size["width"], size["height"]))
+    first, second = (column.add("ReferenceLatent", conditioning=each, latent=latent)["CONDITIONING"] for each in texts)
+    return Guided(Texts(first, second), (size["width"], size["height"]))
 
 
 def control() -> Graph:
@@ -121,18 +120,17 @@ Choose a picture; *Canny* makes its outline. For depth or poses put another prep
     return graph
 
 
-def under_control(block: Block, column: Column, positive: Output, negative: Output, vae: Output) -> Guided:
+def under_control(block: Block, column: Column, texts: Texts, vae: Output) -> Guided:
     """Both conditionings under a ControlNet."""
     net = column.add(
         "ControlNetApplyAdvanced",
-        positive=positive,
-        negative=negative,
+        **texts._asdict(),
         control_net=block.input("control_net"),
         image=block.input("outline"),
         vae=vae,
         strength=block.input("strength"),
     )
-    return Guided(net["positive"], net["negative"])
+    return Guided(Texts(net["positive"], net["negative"]))
 
 
 def several_seeds() -> Graph:
@@ -179,20 +177,11 @@ def student_images() -> Block:
     prompt, seed, steps = block.input("prompt"), block.input("seed"), block.input("steps")
     width, height, count = block.input("width"), block.input("height"), block.input("count", label="images per prompt")
     texts, sampling = block.column(300), block.column(320)
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)["CONDITIONING"]
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)["CONDITIONING"]
+    both = encoded(texts, clip, prompt)
     latent = texts.add("EmptyLatentImage", width=width, height=height, batch_size=count)["LATENT"]
-    sampled = sampling.add(
-        "UnderstudyStudentSampler",
-        model=student,
-        positive=positive,
-        negative=negative,
-        latent_image=latent,
-        seed=seed,
-        steps=steps,
-    )["latent"]
-    block.output("images", sampling.add("VAEDecode", samples=sampled, vae=vae)["IMAGE"])
-    block.output("latent", sampled)
+    pictures = made(sampling, student, *both, latent, vae, seed=seed, steps=steps)
+    block.output("images", pictures.images)
+    block.output("latent", pictures.latent)
     return block
 
 
@@ -297,15 +286,13 @@ def detailer() -> Block:
     prompt, larger = block.input("prompt"), block.input("larger", 1.5)
     denoise = block.input("denoise", STUDENTS["sdxl-lightning"].rollback)
     texts, work = block.column(300), block.column(300)
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)["CONDITIONING"]
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)["CONDITIONING"]
+    both = encoded(texts, clip, prompt)
     enlarged = texts.add("ImageScaleBy", image=images, upscale_method="lanczos", scale_by=larger)["IMAGE"]
     latent = work.add("VAEEncode", pixels=enlarged, vae=vae)["LATENT"]
     sampled = work.add(
         "KSampler",
         model=model,
-        positive=positive,
-        negative=negative,
+        **both._asdict(),
         latent_image=latent,
         seed=SEED,
         steps=SDXL.steps,
