@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 from .headers import LONGEST_HEADER, CheckpointError, read_header
@@ -65,7 +67,8 @@ class StudentFile:
 
     @classmethod
     def read(cls, path: str | Path) -> StudentFile:
-        """The metadata of a file. Raises FileNotFoundError, or CheckpointError for a file that is no student's."""
+        """The metadata of a file. Raises FileNotFoundError, or CheckpointError for a file that is no student's, or that
+        says of it what cannot be."""
         metadata = read_header(path).metadata
         if METHOD not in metadata:
             raise CheckpointError(
@@ -81,7 +84,10 @@ class StudentFile:
                     given[name] = number(given[name])
         except ValueError as error:
             raise CheckpointError(f"{path}: its metadata cannot be read: {error}") from error
-        return cls(**given)
+        student = cls(**given)
+        if wrong := next(_impossible(student), None):
+            raise CheckpointError(f"{path}: its metadata cannot be right: {wrong}; export the student again")
+        return student
 
 
 def is_student(path: str | Path) -> bool:
@@ -99,6 +105,23 @@ def levels_text(sigmas: Sequence[float]) -> str:
     return ", ".join(f"{sigma:.9g}" for sigma in sigmas)
 
 
+def _impossible(student: StudentFile) -> Iterator[str]:
+    """What of a student's metadata no student can have."""
+    for name in NUMBERS:
+        value = getattr(student, name)
+        if name == "sigmas" or value in (None, EMBEDDED):
+            continue
+        if not math.isfinite(value):
+            yield f"{name} is {value}, expected a number"
+        elif value < LEAST.get(name, value):
+            yield f"{name} is {value:g}, expected at least {LEAST[name]}"
+    levels = student.sigmas
+    if levels is not None and not (
+        len(levels) == student.steps + 1 and levels[-1] == 0 and all(a > b for a, b in pairwise(levels))
+    ):
+        yield f"sigmas are {levels_text(levels)}, expected {student.steps + 1} that fall to 0 for {student.steps} steps"
+
+
 def _text(value: float | str | tuple[float, ...]) -> str:
     if isinstance(value, tuple):
         return levels_text(value)
@@ -109,6 +132,7 @@ def _levels(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.split(",")))
 
 
+LEAST = {"steps": 1, "intervals": 1, "rank": 1, "guidance": 0}
 NUMBERS = {"steps": int, "intervals": int, "rank": int, "sigmas": _levels} | dict.fromkeys(
     ("guidance", "timestep_scaling", "w_min", "w_max", "alpha", "folded_guidance", "shift", "flux_guidance"), float
 )

@@ -30,3 +30,31 @@ def test_noise_levels_that_are_no_numbers_are_refused(tmp_path, levels):
     path = written(tmp_path / "a.safetensors", FLOW, sigmas=levels)
     with pytest.raises(CheckpointError, match="a.safetensors: its metadata cannot be read"):
         StudentFile.read(path)
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"steps": "0"}, "steps is 0, expected at least 1"),
+        ({"steps": "-2"}, "steps is -2, expected at least 1"),
+        ({"intervals": "0"}, "intervals is 0, expected at least 1"),
+        ({"guidance": "nan"}, "guidance is nan, expected a number"),
+        ({"guidance": "-1"}, "guidance is -1, expected at least 0"),
+        ({"timestep_scaling": "inf"}, "timestep_scaling is inf, expected a number"),
+        ({"sigmas": "1, 0.5, 0"}, "sigmas are 1, 0.5, 0, expected 4 that fall to 0 for 3 steps"),
+        ({"sigmas": "1, 0.5, 0.25, 0.1"}, "sigmas are 1, 0.5, 0.25, 0.1, expected 4"),
+        ({"sigmas": "0.1, 0.5, 1, 0"}, "expected 4 that fall to 0"),
+        ({"sigmas": "1, nan, 0.25, 0"}, "expected 4 that fall to 0"),
+    ],
+)
+def test_what_no_student_can_be_is_refused(tmp_path, changes, says):
+    path = written(tmp_path / "a.safetensors", FLOW, **changes)
+    with pytest.raises(CheckpointError) as error:
+        StudentFile.read(path)
+    assert str(error.value).startswith(f"{path}: its metadata cannot be right: {says}"), error.value
+    assert "export the student again" in str(error.value)
+
+
+def test_an_embedded_guidance_and_keys_of_others_are_taken(tmp_path):
+    path = written(tmp_path / "a.safetensors", FLOW, guidance="embedded", ss_network_dim="8", understudy_newer="1")
+    assert StudentFile.read(path) == StudentFile(**{**vars(FLOW), "guidance": "embedded"})
