@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from functools import partial
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from ..files.student_file import EMBEDDED, StudentFile
 from ..samplers.presets import ARCHITECTURES, SAMPLERS, STUDENTS, Student
 from ..samplers.presets.settings import NATIVE, Sampling, Sigmas
 from .own_sampling import kept_patch, with_row_s_patch
+
+# What a student's file calls these classes of the host's, and ours; others go by their own name there.
+BASES = {"sd1": "SD15", "sdxl": "SDXL", "demo": "UnderstudyDemo"}
 
 
 class Prepared(NamedTuple):
@@ -36,13 +40,20 @@ def offered() -> list[str]:
     ]
 
 
-def row_of_file(path: str) -> tuple[Student, int, float]:
+def row_of_file(path: str, names: Collection[str]) -> tuple[Student, int, float]:
     """Preset, or the host's sampler with the file's noise levels or the host's scheduler, steps and guidance, from a
-    student's own file.
+    student's own file. names: the `classes` of the MODEL.
 
-    Raises CheckpointError for a file that is no student's, and ValueError for one that cannot be sampled here.
+    Raises CheckpointError for a file that is no student's, and ValueError for one that cannot be sampled here or is of
+    a model of another class.
     """
     student = StudentFile.read(path)
+    base = BASES.get(student.base, student.base)
+    if base not in names:
+        raise ValueError(
+            f"{path} is a student of a model that ComfyUI loads as {base}, but this model is {next(iter(names))}: "
+            "connect the model that it was distilled from, or one of its kind."
+        )
     if student.guidance == EMBEDDED:
         raise ValueError(f"{path} takes the guidance scale as an input; fix it with 'understudy export --guidance'.")
     if student.sigmas is not None:

@@ -11,7 +11,7 @@ from ..oracles.calibration_names import NONE
 from ..samplers.presets import STUDENTS
 from .display import shown
 from .folders import student_files, student_path
-from .latent_space import space_of
+from .latent_space import require_latents, space_of
 from .latents import single
 from .noise import starting_noise
 from .patches import warning
@@ -160,6 +160,7 @@ def prepared_student(
     hidden: of the node whose ``model`` it is; its graph says which files that is made from.
     """
     latent = with_model_dimensions(model, single(latent_image, "latent_image"))
+    require_latents(latent, model, "latent_image")
     samples = latent["samples"]
     cells = tuple(samples.shape[-2:])
     row, steps, cfg, said = choose(hidden, model, cells, preset, steps, cfg, settings_from)

@@ -34,24 +34,26 @@ def choose(
     """
     said = []
     if settings_from != NONE:
-        row, steps, cfg = row_of_file(student_path(settings_from))
+        row, steps, cfg = row_of_file(student_path(settings_from), classes(model))
     else:
         upstream = model_files(graph_of(hidden), hidden.unique_id, "model", model_file, host_options)
         if preset == AUTO:
             row, file = by_files(upstream, classes(model))
+            beside = _beside(row, file, upstream, classes(model))
         else:
             row = STUDENTS[preset]
             file = next((each for each in upstream.files if row.match(each.name)), None)
         if preset == AUTO and _is_own(file):
             asked = f"{steps} steps at cfg {cfg:g}"
-            row, steps, cfg = row_of_file(file.path)
+            row, steps, cfg = row_of_file(file.path, classes(model))
             said.append(f"auto: as {file} says, {steps} steps at cfg {cfg:g}.")
             if asked not in said[0]:
                 said.append(f"The {asked} that are set here are not used: choose a preset for them.")
+            said += beside
         else:
             row = row if file is None else row.as_in(file.name)
             if preset == AUTO:
-                said.append(f"auto: {row.key}, by {file}; usually {row.steps} steps at cfg {row.cfg:g}.")
+                said += [f"auto: {row.key}, by {file}; usually {row.steps} steps at cfg {row.cfg:g}.", *beside]
             said += row.objections(steps, cfg)
     kept = patch_kept(row, model, cells)
     return Choice(row, steps, cfg, [*said, kept] if kept else said)
@@ -70,7 +72,7 @@ def by_files(upstream: Upstream, names: list[str]) -> tuple[Student, ModelFile]:
         )
     found: dict[str, tuple[Student, ModelFile]] = {}
     for file in upstream.files:
-        row = _row_of(file)
+        row = _row_of(file, names)
         if row is not None:
             found.setdefault(row.key, (row, file))
     if not found:
@@ -90,11 +92,23 @@ def by_files(upstream: Upstream, names: list[str]) -> tuple[Student, ModelFile]:
     return row, file
 
 
-def _row_of(file: ModelFile) -> Student | None:
+def _beside(row: Student, chosen: ModelFile, upstream: Upstream, names: list[str]) -> list[str]:
+    """What to say where files are of the chosen one's family, too."""
+    rows = ((file, _row_of(file, names)) for file in upstream.files if file.name != chosen.name)
+    others = [str(file) for file, other in rows if other is not None and other.key == row.key]
+    if not others:
+        return []
+    verb = "is" if len(others) == 1 else "are"
+    return [
+        f"{' and '.join(others)} {verb} of {row.key}, too: a model is made for one of them, so take off the others."
+    ]
+
+
+def _row_of(file: ModelFile, names: list[str]) -> Student | None:
     if file.part is not None:
         return STUDENTS["demo"] if file.part == "student" else None
     if _is_own(file):
-        return row_of_file(file.path)[0]
+        return row_of_file(file.path, names)[0]
     row = of_file(file.name)
     return None if row is not None and file.lora and not row.lora else row
 

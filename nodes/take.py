@@ -134,7 +134,9 @@ class Take(ABC):
         size = tuple(side // multiple for side in pixels.shape[1:3])
         if self.start_from == "latent":
             for shot in self.shots:
-                require_space(shot.space, self.model)
+                require_space(
+                    shot.space, self.model, "start_from is 'latent', but the student's latent", "start from images"
+                )
             samples, maker = [cut["samples"] for cut in cuts], "the latent has"
         elif self.strategy == "refine" or masked:
             samples, maker = encode(self.vae, pixels).split(1), "the VAE makes"

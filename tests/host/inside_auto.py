@@ -26,6 +26,7 @@ from understudy.files import save_tensors  # noqa: E402
 from understudy.files.student_file import StudentFile  # noqa: E402
 from understudy.nodes.folders import student_files  # noqa: E402
 from understudy.nodes.presets import offered  # noqa: E402
+from understudy.nodes.seeds import with_seed  # noqa: E402
 from understudy.nodes.student import UnderstudyStudentSampler  # noqa: E402
 from understudy.nodes.student_choice import by_files  # noqa: E402
 from understudy.nodes.student_preset import UnderstudyStudentPreset  # noqa: E402
@@ -183,6 +184,46 @@ def check_a_student_s_own_file_says_it_all():
         assert "not used" not in sampled("auto", graph(*files), steps=steps, cfg=1.0)[1]
         UnderstudyStudentSampler.hidden = graph(BASE)
     refused(["several", LCM, OWN_WHOLE], sampled, "auto", graph(OWN_WHOLE, LCM))
+
+
+def check_a_student_s_own_file_is_for_the_model_that_it_was_distilled_from():
+    other = put("loras/of sd 1.safetensors", StudentFile(**{**vars(EXPORT), "base": "sd1"}))
+    newer = put("loras/of a newer class.safetensors", StudentFile(**{**vars(PLAIN), "base": "Newer"}))
+    UnderstudyStudentSampler.hidden = graph(BASE)
+    arguments = tiny(), text(1), text(2), LATENTS, SEED, "demo", 9, 5.0, 1.0
+    for name, base in ((other, "SD15"), (newer, "Newer")):
+        says = [name, f"that ComfyUI loads as {base}", "but this model is SDXL", "distilled from"]
+        refused(says, sampled, "auto", graph(BASE, name))
+        refused(says, UnderstudyStudentSampler.execute, *arguments, settings_from=f"loras/{name}")
+    made, _ = sampled("auto", graph(BASE, other), tiny("SD15"))
+    close(made, sampled("LCM-LoRA", model=tiny("SD15"), steps=3, cfg=1.0)[0], 1e-5)
+
+
+def check_several_students_of_one_family_are_said():
+    eight = put("loras/sdxl_lightning_8step_lora.safetensors")
+    own = put("loras/mine too.safetensors", StudentFile(**{**vars(EXPORT), "steps": 7}))
+    for files, beside in (((eight, LIGHTNING), LIGHTNING), ((OWN, own), own), ((OWN, LCM), LCM), ((LCM, OWN), OWN)):
+        _, said = sampled("auto", graph(BASE, *files), steps=4)
+        assert f"by {files[0]} of" in said or f"as {files[0]} of" in said, said
+        assert f"{beside} of LoraLoaderModelOnly (node 3) is of" in said and "take off the others" in said, said
+    assert "too" not in sampled("auto", graph(BASE, LIGHTNING, LIGHTNING), steps=4)[1]
+    assert "too" not in sampled("auto", graph(BASE, STYLE, LCM), steps=4)[1]
+
+
+def check_latents_that_are_not_the_model_s_are_refused():
+    made = {"samples": torch.randn(2, 4, 8, 8)}
+    for node in (UnderstudyStudentSampler, UnderstudyStudentPreset):
+        for shape in ((2, 16, 8, 8), (2, 4, 1, 8, 8), (4, 8, 8)):
+            refused(
+                [f"latent_image has shape {list(shape)}", "(SDXL) have 4 channels and 4 dimensions", "empty latent"],
+                sampled, "LCM", latent={"samples": torch.ones(shape)}, node=node,
+            )  # fmt: skip
+        of_sd15 = with_seed(made, SEED, "LCM", "SD15")
+        refused(["latent_image is of the space SD15", "of SDXL", "encode"], sampled, "LCM", latent=of_sd15, node=node)
+        for own in (with_seed(made, SEED, "LCM", "SDXL"), {**of_sd15, "samples": made["samples"] + 1}, made):
+            sampled("LCM", latent=own, node=node)
+    empty = sampled("LCM", latent={"samples": torch.zeros(2, 16, 8, 8)})[0]  # takes the model's channels, as KSampler's
+    assert empty.shape == (2, 4, 8, 8)
 
 
 def check_codi_is_sampled_on_the_grid_of_its_file():
