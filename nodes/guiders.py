@@ -65,11 +65,15 @@ def of_images(guider, subsets: Mapping[str, Subset], latent_size, enlarged: floa
 
 
 def _enlarged(cond: Mapping, by: float) -> dict:
-    """The conditioning of an area, which counts in latents if it is not in percent, for a larger picture."""
-    area = cond.get("area")
-    if area is None or area[0] == "percentage" or len(area) != 4:
-        return cond
-    return {**cond, "area": tuple(round(side * by) for side in area)}
+    """The conditioning for a larger picture: an area that is not in percent and GLIGEN's boxes count in latents."""
+    found, area = dict(cond), cond.get("area")
+    if area is not None and area[0] != "percentage" and len(area) == 4:
+        found["area"] = tuple(round(side * by) for side in area)
+    if "gligen" in cond:
+        kind, model, boxes = cond["gligen"]
+        boxes = [(text, *(round(side * by) for side in sides)) for text, *sides in boxes]
+        found["gligen"] = (kind, model, boxes)
+    return found
 
 
 def for_counting(guider, latent_size, counting: Counting):

@@ -102,7 +102,8 @@ def with_noise_per_image(name: str, sampler, seeds: Sequence[int] | None, indice
     """The host's KSAMPLER object with noise per image; as it is where it takes no noise sampler.
 
     seeds: one for each image, None for the seed that the host calls the sampler with. indices: the images' places in
-    the whole batch. The object's own ValueError is for another number of images.
+    the whole batch. The object's own ValueError is for another number of images. Made of such an object, as of the
+    SAMPLER of Student preset, it has the noise of these images instead of that one's.
     """
     if not takes_noise_sampler(sampler):
         return sampler
@@ -111,7 +112,9 @@ def with_noise_per_image(name: str, sampler, seeds: Sequence[int] | None, indice
     function = sampler.sampler_function
 
     @functools.wraps(function)
-    def sample(model, x, sigmas, **options):
+    def sample(model, x, sigmas, noise_sampler=None, **options):
+        if noise_sampler is not None:
+            return function(model, x, sigmas, noise_sampler=noise_sampler, **options)
         if len(x) != len(indices):
             raise ValueError(f"the sampler is for {len(indices)} images, but {len(x)} latents are to be sampled")
         own = [options["extra_args"]["seed"]] * len(x) if seeds is None else seeds

@@ -6,6 +6,7 @@ usage and output: as inside_teacher.py, whose tiny networks these checks use.
 import copy
 
 import torch
+from inside_presets import tiny
 from inside_sampling import FramesVae, halves, wan
 from inside_teacher import (
     BATCH,
@@ -39,14 +40,16 @@ import comfy.samplers  # noqa: E402
 from comfy_execution.graph_utils import ExecutionBlocker  # noqa: E402
 from comfy_extras import nodes_custom_sampler as custom  # noqa: E402
 from comfy_extras.nodes_perpneg import PerpNegGuider  # noqa: E402
-from understudy.nodes.guiders import takes_each_by_itself  # noqa: E402
+from understudy.nodes.guiders import of_images, takes_each_by_itself  # noqa: E402
 from understudy.nodes.seeds import with_seed  # noqa: E402
+from understudy.nodes.student_preset import UnderstudyStudentPreset  # noqa: E402
+from understudy.nodes.subset import Subset  # noqa: E402
 from understudy.nodes.teacher import UnderstudyTeacher  # noqa: E402
 from understudy.nodes.teacher_advanced import UnderstudyTeacherAdvanced  # noqa: E402
 from understudy.oracles.calibration import Calibration  # noqa: E402
 from understudy.oracles.threshold import Threshold  # noqa: E402
 
-UnderstudyTeacherAdvanced.hidden = UnderstudyTeacher.hidden
+UnderstudyTeacherAdvanced.hidden = UnderstudyStudentPreset.hidden = UnderstudyTeacher.hidden
 WIDGETS = {
     "start_from": "images", "strategy": "refine", "rollback_mode": "schedule", "rollback": 0.5, "strength": "fixed",
     "rollback_worst": 0.9, "upscale_by": 1.0, "images_at_once": 0, "seed_from": "latent", "seed": SEED,
@@ -323,6 +326,15 @@ def check_every_kind_of_sampler_gives_an_image_alone_what_it_gives_in_the_batch(
                 raise AssertionError(f"{name}, {[*masked]}: {error}") from error
 
 
+def check_the_sampler_of_student_preset_takes_the_noise_of_the_images_it_redoes():
+    """Student preset makes it for its own batch; here it is asked for some of that, each in the noise of its seed."""
+    images, guider = pictures(), guiders(entries=1)["cfg"][0]
+    for preset, name in (("LCM", "lcm"), ("sdxl-turbo", "euler_ancestral")):
+        given = UnderstudyStudentPreset.execute(MODEL if preset == "LCM" else tiny(), blank(BATCH), preset, 1, 1.0, 1.0)
+        inside = redone(images, [1, 3], guider, sampler=given.result[1])
+        close(inside, redone(images, [1, 3], guider, sampler=sampler_of(name)))
+
+
 def check_rollback_cuts_the_sigmas():
     started = []
 
@@ -361,7 +373,7 @@ def check_rollback_cuts_the_sigmas():
 
 
 def check_by_score_is_each_image_alone_at_its_own_rollback():
-    calibration = Calibration("mine", {str(i): i / 100 for i in range(101)}, {}, "o", "p")
+    calibration = Calibration("mine", {str(i): i / 100 for i in range(101)}, {}, "", "p")
     images, guider = pictures(), guiders(1)["cfg"][0]
     score = {"strength": "by score", "rollback_mode": "noise", "rollback": 0.4, "rollback_worst": 0.9}
     threshold = Threshold.percentile(calibration, 60)
@@ -517,6 +529,11 @@ def check_larger_and_back_is_what_stock_nodes_give():
                                        denoise=0.6, **options)[0]["samples"]  # fmt: skip
     close(taught(images, [1, 3], positive=with_area[0], upscale_by=2.0, **options).result[3][0]["samples"],
           large[[1, 3]], 1e-4)  # fmt: skip
+    boxes = [[["a cat", {"gligen": ("position", "its model", [("cat", 4, 2, 1, 3), ("dog", 5, 5, 0, 0)])}]]]
+    guider = made(custom.BasicGuider, MODEL, *boxes)
+    large = of_images(guider, {"positive": Subset([0], 1)}, (16, 16), 2.0).original_conds["positive"]
+    assert large[0]["gligen"] == ("position", "its model", [("cat", 8, 4, 2, 6), ("dog", 10, 10, 0, 0)])
+    assert guider.original_conds["positive"][0]["gligen"][2][0] == ("cat", 4, 2, 1, 3)
     for height, width, channels in ((67, 75, 4), (61, 66, 3)):
         odd = pictures(2, height, width, channels)
         mask = torch.zeros(1, height, width)
