@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from comfy_api.latest import io
 
+from ..oracles.calibration import CalibrationMismatch
 from ..oracles.calibration_names import NONE
 from ..oracles.combine import CombinedOracle
 from ..oracles.prompt_syntax import prompts_to_read
 from ..oracles.threshold import Threshold
 from ..samplers.best_of import BestOf, best_of
 from .batches import for_oracle, single_value, split, value_per_image
+from .calibrations import in_words
 from .display import shown
 from .latent_space import space_of
 from .patches import warning
@@ -105,6 +107,8 @@ class UnderstudyBestOf(io.ComfyNode):
         prompts = value_per_image(prompt, sizes, "prompts")
         judge, literal = single_value(oracle, "oracle"), single_value(literal_prompts, "literal_prompts")
         read, syntax = prompts_to_read(prompts, literal or not judge.reads_prompts)
+        rule = single_value(stop_at, "stop_at")
+        passes, otherwise = stop(rule), measured_otherwise(rule, judge, cls.hidden)
         if isinstance(judge, CombinedOracle):
             judge.require(settings_of_a_student(cls.hidden, [each.id for each in student_inputs()]))
         judge.require_count(sum(sizes))
@@ -118,7 +122,7 @@ class UnderstudyBestOf(io.ComfyNode):
                 found.append(judge(seen, [read[i] for i in own], own))
             return torch.cat(found)
 
-        result = best_of(rounds, score, sum(sizes), single_value(n, "n"), passes=stop(single_value(stop_at, "stop_at")))
+        result = best_of(rounds, score, sum(sizes), single_value(n, "n"), passes=passes)
         latents, images, scores, seeds = [], [], [], []
         settings = settings_of_own_images(cls.hidden)
         for batch, texts in zip(batches, split(prompts, sizes), strict=True):
@@ -136,7 +140,7 @@ class UnderstudyBestOf(io.ComfyNode):
         remarks = [*syntax, *judge.remarks(read)]
         for remark in remarks:
             log.warning("Understudy: %s", remark)
-        text = "\n".join([*described(result, rounds.evaluations, seeds), *told(batches, result), *remarks])
+        text = "\n".join([*described(result, rounds.evaluations, seeds), *told(batches, result), *otherwise, *remarks])
         numbers = [noise.seed for noise, _ in seeds]
         outputs = images, latents, scores, result.tries.tolist(), numbers, rounds.evaluations
         return io.NodeOutput(*outputs, ui=shown(text, cls.hidden.unique_id))
@@ -173,6 +177,22 @@ def stop(threshold: Threshold | None):
             "stops by its own score: connect one of mode percentile, budget or fixed"
         )
     return lambda scores: [not too_low for too_low in threshold.rejected(scores.tolist())]
+
+
+def measured_otherwise(threshold: Threshold | None, judge, hidden) -> list[str]:
+    """What to say of a threshold by a calibration of other students than the tries are, which it judges one by one.
+
+    Raises ValueError for a calibration of another oracle's scores. hidden: of the node.
+    """
+    if threshold is None or threshold.table is None:
+        return []
+    threshold.require_oracle(judge.fingerprint, judge.family)
+    try:
+        threshold.table.require(settings_of_a_student(hidden, [each.id for each in student_inputs()]))
+    except CalibrationMismatch as error:
+        differ = "; ".join(in_words(error.differences))
+        return [f"stop_at: calibration {threshold.calibration!r} was made with other settings: {differ}"]
+    return []
 
 
 def described(result: BestOf, evaluations: Sequence[int], noises: Sequence) -> Iterator[str]:

@@ -23,10 +23,15 @@ from .way_back import BY_SCORE, FIXED, badness
 
 
 def rejections(images: Sequence[torch.Tensor], scores: Sequence, threshold: Sequence) -> list[list[bool]]:
-    """For each batch of the list of images, which of its images the threshold rejects."""
+    """For each batch of the list of images, which of its images the threshold rejects.
+
+    Raises ValueError for other counts, and for a threshold by a calibration of another oracle's scores.
+    """
     counts = check_images("images", images, (3, 4))
-    values = values_of(scores, sum(counts))
-    flags = iter(single_value(threshold, "threshold").rejected(values))
+    values, rule = values_of(scores, sum(counts)), single_value(threshold, "threshold")
+    for each in scores:
+        rule.require_oracle(each.oracle, each.family)
+    flags = iter(rule.rejected(values))
     return [[next(flags) for _ in range(count)] for count in counts]
 
 

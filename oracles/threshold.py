@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .base import OracleError
 from .budget import Budget
 from .statistics import interpolated
+
+if TYPE_CHECKING:
+    from .calibration import Calibration
 
 RANKED = ("worst_fraction", "worst_n")
 NEEDED = {"fixed": "value", "percentile": "value", "budget": "value", "worst_fraction": "fraction", "worst_n": "n"}
@@ -32,7 +36,7 @@ class Threshold:
     ``distribution`` are the calibration's percentiles, as (score, percent) from its worst on, and ``worse`` those up to
     ``value``. Make one with :meth:`fixed`, :meth:`percentile`, :meth:`budget`, :meth:`worst_fraction` or
     :meth:`worst_n`. ``accepted`` says in which settings the scores at hand were made otherwise than the calibration's,
-    where that is known and was accepted.
+    where that is known and was accepted. ``table`` is the calibration itself.
     """
 
     mode: str
@@ -46,6 +50,7 @@ class Threshold:
     n: int | None = None
     budget_of: Budget | None = None
     distribution: tuple[tuple[float, float], ...] | None = None
+    table: Calibration | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         if self.mode not in NEEDED:
@@ -126,6 +131,14 @@ class Threshold:
             return f"calibration {self.calibration!r} was made with other settings, which was accepted: {differ}"
         return None
 
+    def require_oracle(self, fingerprint: str | None, family: str | None) -> None:
+        """Raise CalibrationMismatch for scores of another oracle than the calibration's, which are other numbers.
+
+        fingerprint, family: as of :class:`Scores`.
+        """
+        if self.table is not None:
+            self.table.require(self.table.settings, fingerprint or "", family)
+
     def cut(self, values: Iterable[float]) -> float | None:
         """The score that divides a batch with these ``values``: those below it are rejected, the others kept.
 
@@ -191,6 +204,7 @@ def _measured(calibration, value: float) -> dict:
     distribution = tuple(zip(calibration.percentiles, calibration.levels, strict=True))
     below = (each for each in distribution if each[0] < value)
     return {
+        "table": calibration,
         "expected_fraction": calibration.share_below(value),
         "calibration": calibration.name,
         "distribution": distribution,

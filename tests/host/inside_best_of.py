@@ -399,5 +399,25 @@ def check_several_oracles_are_calibrated_on_single_students():
         UnderstudyBestOf.hidden = before
 
 
+def check_stop_at_is_by_the_oracle_s_own_calibration_and_says_of_which_students():
+    own, _ = graph_of()
+    single = settings_of_graph(graph_of(best_of=False)[1], ["images"])
+    table = {str(k): k / 20 - 0.5 for k in range(21)}
+    before, UnderstudyBestOf.hidden = UnderstudyBestOf.hidden, own
+
+    def stopped(settings, oracle="left"):
+        stop_at = Threshold.percentile(Calibration("mine", table, settings, oracle, ""), 50)
+        return best(blank(BATCH), 2, stop_at=stop_at).ui.as_dict()["text"][0]
+
+    try:
+        assert "calibration" not in stopped(single)
+        said = stopped({**single, "UnderstudyStudentSampler.steps": 4})
+        differ = "UnderstudyStudentSampler.steps: calibration has 4, this student has 3"
+        assert said.endswith(f"stop_at: calibration 'mine' was made with other settings: {differ}"), said
+        refused(["calibration 'mine'", 'oracle was "right", is "left"'], stopped, single, "right")
+    finally:
+        UnderstudyBestOf.hidden = before
+
+
 if __name__ == "__main__":
     main()

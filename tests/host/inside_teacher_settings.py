@@ -391,7 +391,7 @@ def check_models_without_one_row_are_refused():
 
 
 def check_by_score_is_each_image_alone_at_its_own_rollback():
-    calibration = Calibration("mine", {str(i): i / 100 for i in range(101)}, {}, "o", "p")
+    calibration = Calibration("mine", {str(i): i / 100 for i in range(101)}, {}, "", "p")
     threshold, images = Threshold.percentile(calibration, 60), pictures()
     values = [0.6, 0.45, 0.15, -1.0]  # a quarter, three quarters and all of the way down; the first passes
     worse = {1: 0.4 + 0.25 * 0.5, 2: 0.4 + 0.75 * 0.5, 3: 0.9}

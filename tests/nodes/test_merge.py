@@ -100,6 +100,23 @@ def test_the_receipt_claims_no_number(without_host, monkeypatch):
     assert line == "teacher: nodes between Split and Merge, for 1 of 2 images; what they cost is not known"
 
 
+def test_scores_of_another_oracle_than_the_threshold_s_calibration_are_refused(without_host):
+    """As by Split and both Teachers, which ask the same."""
+    from understudy.nodes.merge import UnderstudyMerge
+    from understudy.oracles.calibration import Calibration
+    from understudy.oracles.scores import Scores
+    from understudy.oracles.threshold import Threshold
+
+    threshold = Threshold.percentile(Calibration("mine", {str(i): i / 50 for i in range(50)}, {}, "one", ""), 30)
+    images = [torch.zeros(2, 8, 8, 3)]
+    scores = Scores((0.1, 1.0), ("",) * 2, "one", ("",) * 2)
+    assert UnderstudyMerge.check_lazy_status(images, [scores], [threshold], redone=(None,)) == ["redone"]
+    other, nobody = Scores((0.1, 1.0), ("",) * 2, "two", ("",) * 2), Scores((1.0,), ("",), None, ("",))
+    for batches in ([other], [scores.of([0]), nobody]):
+        with pytest.raises(ValueError, match='calibration .mine. .* oracle was "one", is'):
+            UnderstudyMerge.check_lazy_status(images, batches, [threshold], redone=(None,))
+
+
 def test_redone_is_asked_for_only_if_an_image_is_rejected(without_host):
     from understudy.nodes.merge import UnderstudyMerge
     from understudy.oracles.scores import Scores

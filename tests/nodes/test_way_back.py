@@ -7,7 +7,7 @@ from understudy.nodes.way_back import badness, rollback_of
 from understudy.oracles.calibration import Calibration
 from understudy.oracles.threshold import Threshold
 
-THRESHOLD = Threshold.percentile(Calibration("mine", {str(i): i / 100 for i in range(101)}, {}, "o", "p"), 50)
+THRESHOLD = Threshold.percentile(Calibration("mine", {str(i): i / 100 for i in range(101)}, {}, "", "p"), 50)
 
 
 def test_only_batches_whose_strength_follows_the_score_have_badness():

@@ -5,7 +5,8 @@ from dataclasses import fields
 import pytest
 import torch
 from understudy.oracles.base import OracleError
-from understudy.oracles.calibration import Calibration
+from understudy.oracles.calibration import Calibration, CalibrationMismatch
+from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from understudy.oracles.scores import PER_IMAGE, Scores, image_id
 from understudy.oracles.threshold import Threshold
 
@@ -200,6 +201,20 @@ def test_badness_of_equal_scores_and_at_the_ends_of_a_calibration():
 def test_badness_without_a_calibration_is_refused(threshold):
     with pytest.raises(ValueError, match="this threshold .* has none: take one of mode percentile or budget"):
         threshold.badness([0.1])
+
+
+def test_a_calibration_judges_its_own_oracle_s_scores_alone():
+    squares = Calibration("squares", {str(i): i * i / 100 for i in range(101)}, {"steps": 4}, "oracle", "cats")
+    for threshold in (Threshold.percentile(squares, 40), Threshold.fixed(16.0, squares)):
+        threshold.require_oracle("oracle", "clipscore")
+        for other in ("another", None):
+            with pytest.raises(CalibrationMismatch, match='calibration .squares. .* oracle was "oracle", is'):
+                threshold.require_oracle(other, "clipscore")
+    Threshold.fixed(16.0).require_oracle("any", None)
+    published = Threshold.percentile(PUBLISHED_CALIBRATIONS["ImageReward, LCM-SDXL at 4 steps (published)"], 30)
+    published.require_oracle("any file of it", "imagereward")
+    with pytest.raises(CalibrationMismatch, match="oracle was imagereward, is clipscore"):
+        published.require_oracle("any", "clipscore")
 
 
 def test_what_scores_hold_per_image_is_named():
