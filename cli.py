@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -522,7 +523,7 @@ def train(
     """
     from .distill_train.run import command
 
-    changes = (*(change or ()), *([f"teacher.comfyui='{comfyui}'"] if comfyui else ()))
+    changes = (*(change or ()), *([f"teacher.comfyui={_toml(comfyui)}"] if comfyui else ()))
     if help_config:
         typer.echo(command.help_text(recipe))
     elif estimate:
@@ -571,6 +572,11 @@ def export(
     from .distill_train.exports.export import export as run_export
 
     typer.echo(run_export(run, to, guidance, out, base, dtype, comfyui).summary())
+
+
+def _toml(path: Path) -> str:
+    """A path as TOML writes a text, whatever characters it has."""
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -232,3 +232,15 @@ def test_train_hands_over(monkeypatch, tmp_path, capsys):
     assert understudy("train", "demo-vae", "--out", tmp_path, "--resume") == 0
     assert [str(part) for part in given[0]] == ["demo-vae", str(tmp_path), "True", "auto", "()"]
     assert "runs/x.safetensors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["ComfyUI", "o'brien's \"ComfyUI\"", "C:\\new\\ComfyUI", "Grüße 你好"])
+def test_train_is_told_the_folder_of_comfyui_as_it_is(monkeypatch, folder):
+    from understudy.distill_train.config import tomllib
+    from understudy.distill_train.run import command
+
+    given = []
+    monkeypatch.setattr(command, "train_command", lambda *arguments: given.append(arguments) or "runs/x.safetensors")
+    assert understudy("train", "demo-vae", "--comfyui", folder) == 0
+    ((*_, changes),) = given
+    assert tomllib.loads("\n".join(changes)) == {"teacher": {"comfyui": folder}}
