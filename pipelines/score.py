@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -254,7 +255,7 @@ class _Appender:
 def _require_writer(out: Path) -> None:
     if out.suffix.lower() == ".parquet":
         try:
-            import pyarrow  # noqa: F401
+            import_module("pyarrow")
         except ImportError as error:
             raise ValueError(f"--out {out} needs pyarrow (pip install pyarrow); or name a .csv") from error
 
