@@ -40,6 +40,12 @@ class Graph:
     def set(self, node, **inputs):
         self.nodes[node]["inputs"].update(inputs)
 
+    def guided(self, net, hints, positive, negative):
+        """Conditioning under a ControlNet, from start to end."""
+        span = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+        texts = {"positive": positive[0], "negative": negative[0]}
+        return self.add("ControlNetApplyAdvanced", **texts, control_net=net[0], image=hints[0], **span)
+
 
 class Node(str):
     """A node's id."""
@@ -97,6 +103,16 @@ class Adaptive(Graph):
         )
         self.before = self.add("TestSaveTensors", images=self.images[0])
         self.after = self.add("TestSaveTensors", images=self.teacher[0], booleans=self.teacher[1])
+
+
+def only(prompt, class_type, **inputs):
+    """The id of a prompt's one node of a class, with these widgets where several are of that class."""
+    (found,) = (
+        key
+        for key, node in prompt.items()
+        if node["class_type"] == class_type and inputs.items() <= node["inputs"].items()
+    )
+    return found
 
 
 def passes_on(info):

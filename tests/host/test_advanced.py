@@ -5,7 +5,7 @@ import torch
 
 from .graphs import REFINE, Adaptive
 from .inside import failures
-from .tensors import tensors
+from .tensors import batches, tensors
 
 GOOD, BAD = 0.9, 0.1
 SHARED = ("images", "scores", "threshold", "vae")
@@ -33,11 +33,6 @@ def with_advanced(scores, seed):
     return graph
 
 
-def saved(host, run, node):
-    found = tensors(host, run, node)
-    return [found[f"images.{k}"] for k in range(sum(name.startswith("images.") for name in found))]
-
-
 def test_only_what_is_rejected_runs_and_is_what_sampler_custom_advanced_makes(host):
     scores = [BAD, GOOD, BAD]
     graph = with_advanced(scores, seed=610)  # noise is not connected
@@ -53,9 +48,9 @@ def test_only_what_is_rejected_runs_and_is_what_sampler_custom_advanced_makes(ho
     noisy = graph.add("UnderstudyTeacherAdvanced", **graph.nodes[graph.teacher]["inputs"], noise=noise[0])
     with_noise = graph.add("TestSaveTensors", images=noisy[0])
     run = host.run(graph)
-    (before,), (after,), (other,) = (saved(host, run, node) for node in (graph.before, graph.after, with_noise))
+    (before,), (after,), (other,) = (batches(host, run, node) for node in (graph.before, graph.after, with_noise))
     for output, seed in ((after, 610), (other, 611)):
-        (stock,) = saved(host, run, made[seed])
+        (stock,) = batches(host, run, made[seed])
         assert torch.equal(output[1], before[1])
         for place in (0, 2):
             assert (output[place] - stock[place]).abs().max() < 1e-4
@@ -71,7 +66,7 @@ def test_nothing_runs_behind_or_before_a_teacher_that_redoes_nothing(host):
     behind = graph.add("VAEDecode", samples=graph.teacher[3], vae=graph.student[2])
     shown = graph.add("PreviewImage", images=behind[0])
     run = host.run(graph)
-    (before,), (after,) = saved(host, run, graph.before), saved(host, run, graph.after)
+    (before,), (after,) = batches(host, run, graph.before), batches(host, run, graph.after)
     assert torch.equal(before, after)
     for node in (graph.loader, graph.guider, graph.sampler, graph.sigmas, noise):
         assert node not in run.executed + run.cached
@@ -88,12 +83,12 @@ def test_the_latent_of_a_list_belongs_to_its_entries(host):
     decoded = graph.add("VAEDecode", samples=graph.teacher[3], vae=graph.loader[2])
     shown = graph.add("PreviewImage", images=decoded[0])
     run = host.run(graph)
-    after = torch.cat(saved(host, run, graph.after))
+    after = torch.cat(batches(host, run, graph.after))
     assert len(after) == 4 and len(run.outputs[shown]["images"]) == 2
     # The whole batch, for its latent.
     graph = Adaptive([GOOD, BAD, GOOD, BAD], seed=614)
     decoded = graph.add("VAEDecode", samples=graph.teacher[3], vae=graph.loader[2])
     kept = graph.add("TestSaveTensors", images=decoded[0], latent=graph.teacher[3])
     run = host.run(graph)
-    (images,), (after,) = saved(host, run, kept), saved(host, run, graph.after)
+    (images,), (after,) = batches(host, run, kept), batches(host, run, graph.after)
     assert torch.allclose(images, after[[1, 3]], atol=1e-5) and tensors(host, run, kept)["latent.0"].shape[0] == 2

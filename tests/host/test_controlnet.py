@@ -9,19 +9,6 @@ from .tensors import tensors
 GOOD, BAD = 0.9, 0.1
 
 
-def guided(graph, net, hints, positive, negative):
-    return graph.add(
-        "ControlNetApplyAdvanced",
-        positive=positive[0],
-        negative=negative[0],
-        control_net=net[0],
-        image=hints[0],
-        strength=1.0,
-        start_percent=0.0,
-        end_percent=1.0,
-    )
-
-
 def hints_for(graph, first, count):
     return graph.add("TestNoiseImages", seed=9, first=first, count=count, width=64, height=64, channels=3)
 
@@ -29,7 +16,7 @@ def hints_for(graph, first, count):
 def test_each_image_is_refined_with_its_own_hint(host):
     graph = Adaptive([GOOD, BAD, GOOD, BAD], seed=200)
     net = graph.add("ControlNetLoader", control_net_name=CONTROLNET)
-    both = guided(graph, net, hints_for(graph, 0, 4), graph.positive, graph.negative)
+    both = graph.guided(net, hints_for(graph, 0, 4), graph.positive, graph.negative)
     graph.set(graph.teacher, positive=both[0], negative=both[1], latent=graph.sampled[0])
 
     one = graph.add("ImageFromBatch", image=graph.images[0], batch_index=3, length=1)
@@ -38,7 +25,7 @@ def test_each_image_is_refined_with_its_own_hint(host):
     scores = graph.add("UnderstudyScoresFromList", scores=numbers[0], images=one[0])
 
     def alone(hint):
-        hinted = guided(graph, net, hints_for(graph, hint, 1), graph.positive, graph.negative)
+        hinted = graph.guided(net, hints_for(graph, hint, 1), graph.positive, graph.negative)
         teacher = graph.add("UnderstudyTeacher", **graph.nodes[graph.teacher]["inputs"])
         graph.set(teacher, images=one[0], scores=scores[0], latent=latent[0], positive=hinted[0], negative=hinted[1])
         return graph.add("TestSaveTensors", images=teacher[0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from .generated_graphs import odd_graphs
-from .tensors import tensors
+from .tensors import batches, tensors
 
 RAW = ("Traceback", "TypeError", "AttributeError", "KeyError", "takes", "positional", "NoneType", "unexpected keyword")
 
@@ -32,6 +32,4 @@ def kept(host):
 
 def flattened(host, run, node):
     """All images of a list of batches, in order."""
-    found = tensors(host, run, node)
-    batches = [found[f"images.{k}"] for k in range(sum(name.startswith("images.") for name in found))]
-    return [image for batch in batches for image in batch]
+    return [image for batch in batches(host, run, node) for image in batch]

@@ -5,7 +5,7 @@ import json
 import torch
 
 from .graphs import SIDE, Adaptive
-from .tensors import tensors
+from .tensors import batches, tensors
 
 PROMPTS = ["a castle", "a boat", "two cats", "a red car", "snow", "a tall tree", "an old clock", "a lamp"]
 
@@ -18,18 +18,13 @@ def with_prompts(graph):
     return texts
 
 
-def saved_list(host, run, node):
-    found = tensors(host, run, node)
-    return [found[f"images.{k}"] for k in range(sum(name.startswith("images.") for name in found))]
-
-
 def test_eight_prompts_as_a_list(host):
     graph = Adaptive(None, count=1, seed=300)
     graph.set(graph.scores, prompt=with_prompts(graph)[0])
     graph.set(graph.threshold, mode="worst_fraction", fraction=0.25)
     values = graph.add("TestSaveTensors", floats=graph.scores[1])
     run = host.run(graph)
-    before, after = saved_list(host, run, graph.before), saved_list(host, run, graph.after)
+    before, after = batches(host, run, graph.before), batches(host, run, graph.after)
     assert [batch.shape for batch in after] == [(1, SIDE, SIDE, 3)] * 8
     scores = tensors(host, run, values)["floats"]
     refined = tensors(host, run, graph.after)["booleans"].tolist()
@@ -105,9 +100,9 @@ def test_a_batch_in_pieces_is_redone_in_the_noise_that_the_student_s_latent_brin
         del graph.nodes[node]
     seen = []
     run = host.run(graph, on_event=lambda kind, data: seen.append(data) if kind == "progress" else None)
-    images = {name: torch.cat(saved_list(host, run, saved)) for name, (_, saved) in asked.items()}
+    images = {name: torch.cat(batches(host, run, saved)) for name, (_, saved) in asked.items()}
     text = {name: run.outputs[node]["text"][0] for name, (node, _) in asked.items()}
-    before = saved_list(host, run, graph.before)[0]
+    before = batches(host, run, graph.before)[0]
 
     assert [torch.equal(a, b) for a, b in zip(before, images["split"], strict=True)] == [s == GOOD for s in scores]
     for name in ("told", "split", "split, masked", "by place"):

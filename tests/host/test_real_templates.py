@@ -11,6 +11,7 @@ from understudy.templates.prompts import least_host, prompt_of
 from . import environment
 from .checkpoints import CHECKPOINT, CLIP, CONTROLNET, LORA, TEACHER
 from .environment import PACK
+from .graphs import only
 
 NAMES = [path.stem for path in sorted((PACK / "example_workflows").glob("Understudy [1-9][0-9] - *.json"))]
 REDONE = [name for name in NAMES if name.split()[1] < "52"] + ["Understudy 55 - Redo with a detailer"]
@@ -67,11 +68,6 @@ def with_small_files(prompt):
             if isinstance(value, list) and value[0] in instead:
                 node["inputs"][name] = instead[value[0]][value[1]]
     return kept | small
-
-
-def only(prompt, kind):
-    (found,) = (key for key, node in prompt.items() if node["class_type"] == kind)
-    return found
 
 
 def facts(host, prompt, run):

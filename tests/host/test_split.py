@@ -7,7 +7,7 @@ import torch
 
 from .checkpoints import CLIP
 from .graphs import SIDE, STUDENT, Adaptive
-from .tensors import tensors
+from .tensors import batches, tensors
 from .test_bypass import told
 
 GOOD, BAD = 0.9, 0.1
@@ -66,9 +66,8 @@ class Routed(Adaptive):
 
 def saved(host, run, node):
     """The images of a list in one batch, and in how many entries they came."""
-    found = tensors(host, run, node)
-    batches = [found[f"images.{k}"] for k in range(sum(name.startswith("images.") for name in found))]
-    return torch.cat(batches), len(batches)
+    found = batches(host, run, node)
+    return torch.cat(found), len(found)
 
 
 def test_a_batch_through_stock_nodes_is_as_by_hand(host):

@@ -17,16 +17,7 @@ def test_checkpoint_controlnet_and_lora_work_in_stock_nodes(host):
     negative = graph.add("CLIPTextEncode", clip=loader[1], text="")
     net = graph.add("ControlNetLoader", control_net_name=CONTROLNET)
     hints = graph.add("TestNoiseImages", seed=1, first=0, count=2, width=64, height=64, channels=3)
-    guided = graph.add(
-        "ControlNetApplyAdvanced",
-        positive=positive[0],
-        negative=negative[0],
-        control_net=net[0],
-        image=hints[0],
-        strength=1.0,
-        start_percent=0.0,
-        end_percent=1.0,
-    )
+    guided = graph.guided(net, hints, positive, negative)
     latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=2)
 
     def image(model, positive, negative):

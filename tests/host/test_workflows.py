@@ -12,6 +12,7 @@ from understudy.oracles.likeness import ssim
 from understudy.templates.prompts import prompt_of
 
 from .environment import PACK
+from .graphs import only
 from .tensors import tensors
 
 DEMO, APP, ROUTED, EDIT, OUTLINES = NAMES = (
@@ -39,16 +40,6 @@ def nodes_of(graph):
         yield from ((f"{node['id']}:{each['id']}", each) for each in inside)
         if not inside:
             yield str(node["id"]), node
-
-
-def only(prompt, class_type, **inputs):
-    """The id of the one node of a class, with these widgets where several are of that class."""
-    (found,) = (
-        key
-        for key, node in prompt.items()
-        if node["class_type"] == class_type and inputs.items() <= node["inputs"].items()
-    )
-    return found
 
 
 def results(host, run, prompt):

@@ -45,7 +45,7 @@ def shapes_of_clip(width, layers, heads, inner, projection, text):
         return {key: tuple(value.shape) for key, value in CLIPModel(config).state_dict().items()}
 
 
-def shapes_of_siglip():
+def so400m_tower():
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
     config = SiglipVisionConfig(
@@ -56,8 +56,12 @@ def shapes_of_siglip():
         image_size=384,
         patch_size=14,
     )
+    return SiglipVisionModel(config)
+
+
+def shapes_of_siglip():
     with torch.device("meta"):
-        state = SiglipVisionModel(config).state_dict()
+        state = so400m_tower().state_dict()
     return {f"vision_model.{key.removeprefix('vision_model.')}": tuple(value.shape) for key, value in state.items()}
 
 

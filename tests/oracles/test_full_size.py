@@ -83,25 +83,11 @@ def clip_l_tower():
     return CLIPVisionModelWithProjection(config)
 
 
-def so400m_tower():
-    from transformers import SiglipVisionConfig, SiglipVisionModel
-
-    config = SiglipVisionConfig(
-        hidden_size=1152,
-        intermediate_size=4304,
-        num_hidden_layers=27,
-        num_attention_heads=16,
-        image_size=384,
-        patch_size=14,
-    )
-    return SiglipVisionModel(config)
-
-
 @pytest.mark.parametrize(
     ("family", "tower", "prefix", "numbers"),
     [
         ("laion-aesthetic-v2", clip_l_tower, "layers.", (0, 2, 4, 6, 7)),
-        ("aesthetic-v2.5", so400m_tower, "scoring_head.", (0, 2, 4, 6, 8)),
+        ("aesthetic-v2.5", full_size.so400m_tower, "scoring_head.", (0, 2, 4, 6, 8)),
     ],
 )
 def test_aesthetic(tmp_path, family, tower, prefix, numbers):
