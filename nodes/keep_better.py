@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..oracles.prompt_syntax import prompts_to_read
-from ..oracles.scores import Scores, values_of
+from ..oracles.scores import Scores, as_numbers, values_of
 from ..receipts.receipt import same_image
 from ..samplers.decisions import KEPT, REDONE, REVERTED
 from .batches import check_images, for_oracle, single_value, split, value_per_image
@@ -108,7 +108,7 @@ class Judge:
 
     def __call__(self, images: torch.Tensor, prompts: Sequence[str], numbers: Sequence[int]) -> list[float]:
         """Scores of images ``[B, H, W, C]``; ``numbers`` are their places among all images."""
-        return self.oracle(for_oracle(images), prompts, numbers).tolist()
+        return as_numbers(self.oracle(for_oracle(images), prompts, numbers), numbers)
 
 
 def _made(oracle, scores: Scores) -> bool:

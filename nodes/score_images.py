@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..oracles.combine import CombinedOracle
 from ..oracles.prompt_syntax import prompts_to_read
-from ..oracles.scores import Scores, image_id
+from ..oracles.scores import Scores, as_numbers, image_id
 from .batches import check_images, for_oracle, single_value, split, value_per_image
 from .display import listed, shown
 from .schema import schema
@@ -77,7 +77,8 @@ class UnderstudyScoreImages(io.ComfyNode):
         for batch, texts, given in zip(images, split(read, sizes), split(prompts, sizes), strict=True):
             seen = sum(len(each.values) for each in scores)
             pictures = for_oracle(batch)
-            found = judge(pictures, texts, range(seen, seen + len(batch)), progress.update).tolist()
+            places = range(seen, seen + len(batch))
+            found = as_numbers(judge(pictures, texts, places, progress.update), places)
             scores.append(scores_by(judge, found, pictures, given, settings, literal))
         values = [value for batch in scores for value in batch.values]
         remarks = [*syntax, *judge.remarks(read)]

@@ -68,6 +68,20 @@ class Scores:
         return replace(self, **{name: tuple(held[i] for i in images) for name, held in entries.items() if held})
 
 
+def as_numbers(given: torch.Tensor, places: Sequence[int]) -> list[float]:
+    """What an oracle gave the images at these places among all, from 0: a number for each.
+
+    Raises :class:`OracleError` for another count, and for NaN, which is neither better nor worse than any score.
+    """
+    if given.shape != (len(places),):
+        raise OracleError(f"the oracle returned scores of shape {tuple(given.shape)} for {len(places)} images")
+    values = given.tolist()
+    for place, value in zip(places, values, strict=True):
+        if math.isnan(value):
+            raise OracleError(f"the score of image {place + 1} is not a number (NaN)")
+    return values
+
+
 def values_of(scores: Sequence[Scores], images: int) -> list[float]:
     """All scores of a list in one; raises ValueError unless there is one per image."""
     values = [value for each in scores for value in each.values]

@@ -7,7 +7,7 @@ import torch
 from understudy.oracles.base import OracleError
 from understudy.oracles.calibration import Calibration, CalibrationMismatch
 from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
-from understudy.oracles.scores import PER_IMAGE, Scores, image_id
+from understudy.oracles.scores import PER_IMAGE, Scores, as_numbers, image_id
 from understudy.oracles.threshold import Threshold
 
 
@@ -153,6 +153,15 @@ def test_scores_keep_counts_together():
         Scores((1.0, 2.0), ("a", "b"), None, ("x", "y"), decisions=("kept",) * 3)
     with pytest.raises(OracleError, match="image 2 is not a number"):
         Scores((1.0, math.nan), ("a", "b"), None, ("x", "y"))
+
+
+def test_an_oracle_s_numbers_are_one_for_each_image():
+    assert as_numbers(torch.tensor([0.5, -math.inf]), [3, 7]) == [0.5, -math.inf]
+    for given in (torch.zeros(1), torch.zeros(3), torch.zeros(2, 1), torch.tensor(0.5)):
+        with pytest.raises(OracleError, match="scores of shape .* for 2 images"):
+            as_numbers(given, [3, 7])
+    with pytest.raises(OracleError, match="the score of image 8 is not a number"):
+        as_numbers(torch.tensor([0.5, math.nan]), [3, 7])
 
 
 def test_scores_of_some_images_keep_all_that_belongs_to_them():
