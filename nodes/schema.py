@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from comfy_api.latest import io
 
@@ -26,3 +26,15 @@ def schema(*, search_aliases: list[str], advanced: Sequence[str] = (), **fields)
     for output in fields.get("outputs", ()):
         output.display_name = output.display_name or output.id
     return io.Schema(category=CATEGORY, **fields)
+
+
+def require_ranges(inputs: Iterable[io.Input], given: Mapping[str, Sequence]) -> None:
+    """Raise ValueError for a number out of its widget's range: the host lets one that comes by a link pass.
+
+    given: by the inputs' names their values, several of them where the node takes lists.
+    """
+    for each in inputs:
+        low, high = getattr(each, "min", None), getattr(each, "max", None)
+        for value in given.get(each.id, ()) if low is not None else ():
+            if not low <= value <= high:  # NaN, too
+                raise ValueError(f"{each.id} is {value:g}; expected {low:g} to {high:g}")

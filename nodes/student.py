@@ -17,7 +17,7 @@ from .noise import starting_noise
 from .patches import warning
 from .presets import Prepared, offered, prepare
 from .sampling import Progress, runs_needed, sample_images
-from .schema import schema
+from .schema import require_ranges, schema
 from .seeds import with_seed
 from .student_choice import AUTO, choose
 
@@ -159,6 +159,7 @@ def prepared_student(
 
     hidden: of the node whose ``model`` it is; its graph says which files that is made from.
     """
+    require_ranges(preset_inputs(), {"steps": [steps], "cfg": [cfg], "denoise": [denoise]})
     latent = with_model_dimensions(model, single(latent_image, "latent_image"))
     require_latents(latent, model, "latent_image")
     samples = latent["samples"]

@@ -18,6 +18,7 @@ from .masks import masks_of
 from .places import places_of
 from .redo import redo
 from .remarks import remarks
+from .schema import require_ranges
 from .take import Take
 from .way_back import BY_SCORE, FIXED, badness
 
@@ -50,6 +51,8 @@ def teach(
     one for each.
     """
     began = time.perf_counter()
+    numbers = {name: values for name, values in inputs.items() if name != "seed"}  # which may be negative, by a link
+    require_ranges(node.define_schema().inputs, {**numbers, "images_at_once": images_at_once})
     rejected = rejections(images, scores, threshold)
     for name, values in inputs.items():
         if len(values) not in (1, len(images)):

@@ -605,6 +605,14 @@ def check_errors_say_what_was_given():
     refused(["4 x 8", "8 x 8"], teach, images, [0], start_from="latent", latent=small)
     refused(["empty batch"], teach, images[:0], [])
     refused(["[4, 64, 64, 1]"], teach, images[..., :1], [0])
+    # By a link, where the host checks no range.
+    for name, value, between in (
+        ("images_at_once", -1, "0 to 4096"), ("upscale_by", 0.5, "1 to 4"), ("upscale_by", float("nan"), "1 to 4"),
+        ("rollback", 0.0, "0.01 to 1"), ("rollback_worst", 1.5, "0.01 to 1"), ("steps", 0, "1 to 10000"),
+    ):  # fmt: skip
+        refused([f"{name} is {value:g}", f"expected {between}"], teach, images, [0], **{name: value})
+    for name, value, between in (("steps", 0, "1 to 50"), ("denoise", 0.0, "0.01 to 1"), ("denoise", 2.0, "0.01 to 1")):
+        refused([f"{name} is {value:g}", f"expected {between}"], student, "LCM", blank(1), **{name: value})
     inputs = {"images": [images], "scores": [scores_of([1.0] * 3)], "threshold": [Threshold.fixed(0.5)]}
     refused(["3 scores", "4 images"], UnderstudyTeacher.check_lazy_status, **inputs)
 
@@ -741,6 +749,18 @@ def check_keep_better_keeps_the_better():
             images_before=[before], images_after=[after[:3]], scores=[scores])  # fmt: skip
     refused(["3 scores", "4 images"], UnderstudyKeepBetter.execute,
             **{**inputs, "scores": [scores_of([1.0] * 3)]}, oracle=[oracle], prompt=["a"])  # fmt: skip
+
+
+def check_keep_better_needs_a_number_for_each_image():
+    before = pictures()
+    after = before.flip(0)
+    for given, says in (
+        (torch.zeros(1), "scores of shape (1,) for 4 images"),
+        (torch.full((4,), torch.nan), "image 1"),
+    ):
+        broken = type("Broken", (Brightness,), {"__call__": lambda self, *asked, given=given: given})
+        inputs = [before], [after], [scores_of([0.5] * BATCH)], [broken()], ["a cat"]
+        refused([says], UnderstudyKeepBetter.execute, *inputs)
 
 
 def check_flow_models_refine_too():
