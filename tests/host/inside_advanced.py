@@ -393,6 +393,10 @@ def check_what_is_not_needed_is_not_asked_for():
     required = ["guider", "sampler", "sigmas", "vae"]
     assert UnderstudyTeacherAdvanced.check_lazy_status(**inputs, guider=(None,)) == required
     assert UnderstudyTeacherAdvanced.check_lazy_status(**inputs, noise=(None,)) == [*required, "noise"]
+    by_score = {"strategy": ["refine"], "strength": ["by score"]}
+    refused(["'by score'", "mode percentile"], UnderstudyTeacherAdvanced.check_lazy_status, **inputs, **by_score)
+    by_score["strategy"] = ["regenerate"]  # which goes no way back
+    assert UnderstudyTeacherAdvanced.check_lazy_status(**inputs, **by_score) == required
 
 
 def check_guiders_of_a_list_are_each_entry_s_own():

@@ -330,6 +330,74 @@ def check_all_tries_load_the_student_once():
         assert loads.count == count, loads.count
 
 
+class Forwards:
+    """How often the network is asked, within."""
+
+    def __enter__(self):
+        self.count = 0
+        self.handle = MODEL.model.diffusion_model.register_forward_hook(self.counted)
+        return self
+
+    def counted(self, *call):
+        self.count += 1
+
+    def __exit__(self, *_):
+        self.handle.remove()
+
+
+def check_what_cannot_be_is_refused_before_anything_is_sampled():
+    class Of(Judge):
+        """Has something of its own for three images, as Likeness has."""
+
+        def require_count(self, images):
+            if images != 3:
+                raise ValueError(f"{images} images, but 3 sources")
+
+    with Forwards() as forwards:
+        refused(["4 images, but 3 sources"], best, blank(BATCH), 2, judge=Of())
+        refused(["3 prompts for 4 images"], best, blank(BATCH), 2, prompt=("a", "b", "c"))
+    assert forwards.count == 0
+
+
+def check_pictures_that_are_none_are_refused_by_number():
+    class Wrong(Clipping):
+        def decode(self, samples):
+            pictures = super().decode(samples)
+            pictures[-1] = 255
+            return pictures
+
+    refused(["the student's images: image 4 has values from 255 to 255"], best, blank(BATCH), 2, vae=Wrong())
+
+
+def check_cancelling_acts_between_rounds_and_pictures():
+    from comfy.model_management import InterruptProcessingException, interrupt_current_processing
+
+    class Cancelled(Judge):
+        def __call__(self, *asked):
+            interrupt_current_processing()
+            return super().__call__(*asked)
+
+    class Slow(Clipping):
+        decoded = 0
+
+        def decode(self, samples):
+            self.decoded += 1
+            interrupt_current_processing()
+            return super().decode(samples)
+
+    vae = Slow()
+    with Forwards() as forwards:
+        for latents, options in ((blank(BATCH), {"judge": Cancelled()}), ((blank(1), blank(1)), {"vae": vae})):
+            try:
+                best(latents, 3, **{"prompt": "a cat", **options})
+            except InterruptProcessingException:
+                continue
+            raise AssertionError("went on")
+    assert forwards.count == 3 + 2 * 3, "the first rounds' steps alone"
+    assert vae.decoded == 1, "the second picture is not decoded any more"
+    best(blank(BATCH), 1)
+
+
 def check_scores_say_what_was_judged():
     (scores,) = best(blank(BATCH), 2, prompt="(a cat:1.3)").result[2]
     assert isinstance(scores, Scores) and scores.prompts == ("(a cat:1.3)",) * BATCH and not scores.literal

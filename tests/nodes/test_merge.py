@@ -70,6 +70,19 @@ def test_what_is_over_after_rounding_is_cut_evenly(merged):
 def test_another_shape_is_refused(merged):
     with pytest.raises(ValueError, match=r"image 5 came back with 8 x 8 pixels .* but it is 8 x 16"):
         merged(before(), FLAGS, redone((8, 8), (16, 8), (8, 8)))
+    for side, fits in ((70, True), (59, True), (71, False), (58, False)):  # a tenth more or less
+        square = [torch.zeros(1, 64, 64, 3)], [[True]], redone((64, side))
+        if fits:
+            assert merged(*square)[1] == [0]
+        else:
+            with pytest.raises(ValueError, match=f"image 1 came back with {side} x 64 pixels"):
+                merged(*square)
+
+
+def test_what_is_too_fine_for_an_image_s_own_size_becomes_its_mean(merged):
+    stripes = ((torch.arange(32) + 1) % 4 > 1).float()  # where a pixel of the small picture is looked at, all are 1
+    output, _ = merged([torch.zeros(1, 8, 8, 3)], [[True]], [stripes[None, None, :, None].expand(1, 32, 32, 3)])
+    assert (output[0] - 0.5).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("came", [0, 2, 4])

@@ -1,5 +1,8 @@
 """What Split sends out: which images, in which batches, and whether what belongs to them goes with them."""
 
+import sys
+from types import ModuleType, SimpleNamespace
+
 import pytest
 import torch
 
@@ -132,6 +135,9 @@ def test_masks(parts):
         found = parts(batches(2, 2), flags, mask=[one])
         assert sent(found, "mask") == [[7], [7, 7]] and found[1]["mask"].shape == (2, 8, 8)
     assert sent(parts(batches(2, 2), flags, mask=[numbered(7, 1, 8, 8), numbered(8, 1, 8, 8)]), "mask") == [[7], [8, 8]]
+    sizes = [numbered(1, 1, 8, 8), numbered(2, 1, 4, 4), numbered(3, 2, 4, 4)]
+    found = parts(batches(4), [[BAD] * 4], mask=sizes)  # a MASK has one size
+    assert sent(found, "mask") == [[1], [2, 3, 4]] and sent(found) == [[0], [1, 2, 3]]
 
 
 @pytest.mark.parametrize(
@@ -147,3 +153,31 @@ def test_masks(parts):
 def test_other_counts_are_named(parts, belongings, message):
     with pytest.raises(ValueError, match=message):
         parts(batches(4), [[BAD] * 4], **belongings)
+
+
+def test_if_all_pass_nothing_is_asked_for_and_every_output_is_blocked_without_a_word(without_host, monkeypatch):
+    from understudy.nodes import split
+    from understudy.nodes.split import OUTPUTS, UnderstudySplit
+    from understudy.oracles.scores import Scores
+    from understudy.oracles.threshold import Threshold
+
+    monkeypatch.setitem(sys.modules, "comfy_execution", ModuleType("comfy_execution"))
+    blocker = ModuleType("comfy_execution.graph_utils")
+    blocker.ExecutionBlocker = lambda message: ("blocked", message)
+    monkeypatch.setitem(sys.modules, "comfy_execution.graph_utils", blocker)
+    monkeypatch.setattr(UnderstudySplit, "hidden", SimpleNamespace(unique_id="1"), raising=False)
+    judged = {"images": batches(2), "scores": [Scores((0.6, 1.0), ("",) * 2, None, ("",) * 2)]}
+    good, bad = ({**judged, "threshold": [Threshold.fixed(value)]} for value in (0.5, 0.7))
+    connected = {"latent": (None,), "positive": (None,)}
+    assert UnderstudySplit.check_lazy_status(**good, **connected) == []
+    assert UnderstudySplit.check_lazy_status(**bad, **connected) == ["latent", "positive"]
+    said = []
+    monkeypatch.setattr(split, "shown", lambda text, node_id: said.append(text))
+    assert list(UnderstudySplit.execute(**good)) == [("blocked", None)] * len(OUTPUTS)
+    assert said == ["0 of 2 images sent out"]
+    UnderstudySplit.execute(**{**judged, "threshold": [Threshold.worst_n(2)]})
+    assert said[-1] == f"2 of 2 images sent out\n{Threshold.worst_n(2).remark(2)}"
+    images, *others = UnderstudySplit.execute(**bad)
+    assert sent([{"images": image} for image in images]) == [[0]]
+    for name, (kind, message) in zip(OUTPUTS[1:], others, strict=True):
+        assert kind == "blocked" and f"has nothing for {name}: connect its input {name}" in message
