@@ -110,6 +110,27 @@ def test_cancelling_during_the_teacher_leaves_the_server_usable(host):
     assert tensors(host, run, graph.after)["booleans"].tolist() == [True, True]
 
 
+def test_what_was_cancelled_at_any_stage_is_made_the_same_when_queued_again(host):
+    """Nothing that was not finished is taken for a result."""
+    made = {}
+    for stage in ("not at all", "student", "scores", "teacher"):
+        graph = Adaptive(None, count=2, seed=111)
+        graph.set(graph.threshold, value=10000.0)
+        host.forget()
+
+        def cancel(kind, data, stage=stage, graph=graph):
+            begun = kind == "executing" if stage == "scores" else kind == "progress" and data["value"] == 1
+            node = {"student": graph.sampled, "scores": graph.scores, "teacher": graph.teacher}[stage]
+            if begun and data["node"] == node:
+                host.interrupt()
+
+        if stage != "not at all":
+            assert host.attempt(graph, on_event=cancel).interrupted, stage
+        run = host.run(graph)
+        made[stage] = tensors(host, run, graph.after)["images.0"]
+        assert torch.equal(made[stage], made["not at all"]), stage
+
+
 @pytest.mark.parametrize("channels, width, height", [(3, 70, 66), (4, 64, 64)])
 def test_images_come_back_in_their_own_size_and_channels(host, channels, width, height):
     graph = Adaptive([GOOD, BAD], seed=106)

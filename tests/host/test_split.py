@@ -174,6 +174,32 @@ def test_the_branch_with_a_preview_inside_does_not_run_when_all_pass(host):
     assert torch.equal(saved(host, run, after)[0], before)
 
 
+def test_a_split_within_a_split_sends_what_both_reject(host):
+    """Judged again between the two: what the outer one sends and the inner one keeps comes back as it was."""
+    inner_scores = {"some": [BAD, GOOD, BAD], "none": [GOOD] * 3}
+    outer, results = [BAD, GOOD, BAD, BAD], {}
+    graph = Routed(outer, seed=606)
+    graph.set(graph.split, latent=graph.sampled[0], positive=graph.positive[0])
+    for name, values in inner_scores.items():
+        numbers = graph.add("TestFloats", numbers=json.dumps(values))
+        scores = graph.add("UnderstudyScoresFromList", scores=numbers[0], images=graph.split[0])
+        judged = {"images": graph.split[0], "scores": scores[0]}
+        inner = graph.add(
+            "UnderstudySplit", **{**graph.judged, **judged}, latent=graph.split[1], positive=graph.split[3]
+        )
+        redone = graph.sampled_again(inner[1], inner[3], denoise=0.5)
+        results[name] = graph.kept(graph.merged(graph.merged(redone, **judged)[0])[0])
+    flat = Routed([BAD, GOOD, GOOD, BAD], seed=606)
+    flat.set(flat.split, latent=flat.sampled[0], positive=flat.positive[0])
+    at_once = flat.kept(flat.merged(flat.sampled_again(flat.split[1], flat.split[3], denoise=0.5))[0])
+    expected, _ = saved(host, host.run(flat), at_once)
+    run = host.run(graph)
+    before, _ = saved(host, run, graph.before)
+    some, none = (saved(host, run, results[name])[0] for name in ("some", "none"))
+    assert torch.equal(some, expected) and torch.equal(none, before)
+    assert [not torch.equal(*pair) for pair in zip(some, before, strict=True)] == [True, False, False, True]
+
+
 def test_keep_better_and_the_receipt_behind_merge(host):
     graph = Routed(seed=603)
     ways = {
