@@ -71,7 +71,7 @@ def open_host(given: Path | None, device: torch.device) -> "Host":
     try:
         import comfy.model_detection
         import comfy.model_management
-        import comfy.sd  # noqa: F401
+        import comfy.sd  # noqa: F401 - all that other methods import, so that what it lacks is named here
     except ImportError as error:
         raise _lacking(folder, error) from error
     return Host(folder, device)

@@ -4,6 +4,7 @@ leaves of it, or a picture that lies in another folder.
 A kind is one class here, with its keys and one function, and has its place in ``CONDITIONS``.
 """
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -24,9 +25,9 @@ class Condition(Strict):
 
     beside: ClassVar[bool] = False  # whether it is made of a picture that lies beside, not of the picture itself
 
+    @abstractmethod
     def make(self, pixels: Tensor, draw: torch.Generator) -> Extras:
         """pixels: [C, H, W] in [0, 1], of the picture as it is learned; draw: the item's own, the same in every run."""
-        raise NotImplementedError
 
     @property
     def plan(self) -> str:

@@ -64,7 +64,7 @@ class Method(ABC):
         """What each step does, one after the other. The first turn's part is what is averaged and exported."""
         return [Turn(self.part_loss)]
 
-    def begin(self, stage: int) -> None:  # noqa: B027
+    def begin(self, stage: int) -> None:  # noqa: B027 - most methods have one stage
         """A stage after the first begins, the average of the one before being the network's weights by now."""
 
     @abstractmethod
@@ -85,10 +85,6 @@ class Method(ABC):
 
     def save_memory(self) -> None:  # noqa: B027 - small networks need not
         """Recompute activations in the backward pass, from now on."""
-
-    def require_shards(self) -> None:
-        """Raises RecipeError for a method whose network FSDP cannot share among processes."""
-        raise RecipeError(f"{self.recipe.method} does not train with FSDP")
 
     def names(self, step: int, indices: range) -> Sequence[str]:
         """Which images or prompts these samples are, for an error message."""
@@ -111,13 +107,6 @@ class Method(ABC):
     def export(self, network: nn.Module, path: Path) -> None:
         """Write the weights, averaged by now, for use. One process calls it."""
 
-    def export_sharded(self, network: nn.Module, path: Path, write: bool) -> None:
-        """The same where every process holds a part of the weights: all call it, one writes.
-
-        Only of methods whose :meth:`require_shards` lets FSDP pass.
-        """
-        raise NotImplementedError
-
     def averages(self) -> Sequence[Ema]:
         """Averages that the method keeps for itself."""
         return ()
@@ -133,3 +122,15 @@ class Method(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - the counterpart of an empty state_dict
         """Take back what ``state_dict`` gave."""
+
+
+class Shardable(ABC):
+    """What a method has besides whose network FSDP may share among processes."""
+
+    @abstractmethod
+    def require_shards(self) -> None:
+        """Raises RecipeError where it cannot share this one."""
+
+    @abstractmethod
+    def export_sharded(self, network: nn.Module, path: Path, write: bool) -> None:
+        """As :meth:`Method.export`, where every process holds a part of the weights: all call it, one writes."""

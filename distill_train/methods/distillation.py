@@ -20,12 +20,12 @@ from ..students.control import CHANNELS
 from ..students.written import cast, check
 from ..teachers import Teacher, open_teacher
 from ..teachers.precision import DTYPES, autocast
-from .base import TABLES, Method
+from .base import TABLES, Method, Shardable
 from .flow_usage import flow_usage
 from .preview import STEPS, Preview
 
 
-class Distillation(Method):
+class Distillation(Method, Shardable):
     """A student that matches a target made with its teacher. Subclasses say what target, in :meth:`batch_loss`.
 
     teacher, source: given instead of the recipe's own, which are then not loaded. bases: of a method whose student is

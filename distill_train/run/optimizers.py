@@ -14,7 +14,7 @@ def require_installed(optimizer: str) -> None:
     """Raises RecipeError for loop.optimizer where it needs a library that is not installed."""
     if optimizer == "adamw8bit":
         try:
-            from bitsandbytes.optim import AdamW8bit  # noqa: F401
+            from bitsandbytes.optim import AdamW8bit  # noqa: F401 - some that are there do not load
         except ImportError as error:
             raise RecipeError(
                 "loop.optimizer is adamw8bit, which needs bitsandbytes; pip install bitsandbytes, or use adamw"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..config import Loop, RecipeError
-from ..methods.base import Method
+from ..methods.base import Method, Shardable
 from ..students.sharding import is_sharded
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def require_whole_weights(method: Method, accelerator: "Accelerator") -> None:
     """Raises RecipeError for a training that FSDP cannot share among processes, where it should."""
     if not is_sharded(accelerator):
         return
+    if not isinstance(method, Shardable):
+        raise RecipeError(f"{method.recipe.method} does not train with FSDP")
     method.require_shards()
     loop = method.recipe.loop
     several = len(method.stages()) > 1 or len(method.turns()) > 1

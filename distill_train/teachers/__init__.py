@@ -7,19 +7,19 @@ from pkgutil import iter_modules
 import torch
 
 from ..config import TeacherSettings
-from .base import Teacher
+from .base import FromPath, Teacher
 from .stable_diffusion import StableDiffusionTeacher
 
-__all__ = ["Teacher", "load_teacher", "open_teacher", "teacher_classes"]
+__all__ = ["FromPath", "Teacher", "load_teacher", "open_teacher", "teacher_classes"]
 
 
-def teacher_classes() -> tuple[type[Teacher], ...]:
+def teacher_classes() -> tuple[type[FromPath], ...]:
     """Every kind; the last is asked for what no other knows, as its errors say what a path holds instead."""
     found = [
         value
         for module in iter_modules(__path__)
         for value in vars(import_module(f".{module.name}", __name__)).values()
-        if isinstance(value, type) and issubclass(value, Teacher) and "load" in vars(value) and value is not Teacher
+        if isinstance(value, type) and issubclass(value, FromPath) and "load" in vars(value) and value is not FromPath
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda teacher: teacher is StableDiffusionTeacher))
 

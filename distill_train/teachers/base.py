@@ -41,29 +41,10 @@ class Teacher(ABC):
     factor: int = 8  # pixels to a latent
     shared: tuple[str, ...] = ()  # modules of its network that students have as they are, as files hold them once
     examples: tuple[str, ...] = EXAMPLES  # prompts for a look at a student
-    unet_waits: bool = False  # is read when it is first asked for, which is to be after texts were embedded and `rest`
+    unet_waits: bool = False  # see WaitingTeacher
     padded: tuple[str, ...] = ()  # embeddings with a length of their own for each prompt, one of them "mask"; see join
     keeps_lengths: bool = False  # embeddings are never padded, so that only those of equal sizes share a pass
     attention_block: str = "mid_block.attentions.0.transformer_blocks.0.attn1"  # of `unet`: whose map guides it
-
-    @classmethod
-    def knows(cls, path: Path) -> bool:
-        """Whether a path holds one of these, by names and headers alone."""
-        return False
-
-    @classmethod
-    def load(
-        cls,
-        path: Path,
-        device: torch.device,
-        dtype: torch.dtype,
-        vae: Path | None,
-        prediction: str,
-        zero_snr: bool,
-        empty: str,
-    ) -> "Teacher":
-        """What a path holds; arguments and errors are `load_teacher`'s."""
-        raise NotImplementedError
 
     @property
     def maker(self) -> str:
@@ -160,13 +141,6 @@ class Teacher(ABC):
         """[C, ...] of the latents of a picture of so many pixels."""
         return self.latent_channels, height // self.factor, width // self.factor
 
-    def outline(self) -> nn.Module:
-        """What ``unet`` is going to be, on torch's meta device, without its weights; of one that waits.
-
-        Raises CheckpointError where the checkpoint's headers show that it is not complete.
-        """
-        raise NotImplementedError
-
     def with_guidance_input(self, width: int) -> nn.Module:
         """A float32 copy of the UNet that also reads a guidance scale, and as yet ignores it.
 
@@ -187,3 +161,39 @@ class Teacher(ABC):
     def control_metadata(self) -> dict[str, str]:
         """The same of a ControlNet for it."""
         return {}
+
+
+class WaitingTeacher(Teacher):
+    """One whose ``unet`` is read when it is first asked for, which is to be after texts were embedded and `rest`."""
+
+    unet_waits = True
+
+    @abstractmethod
+    def outline(self) -> nn.Module:
+        """What ``unet`` is going to be, on torch's meta device, without its weights.
+
+        Raises CheckpointError where the checkpoint's headers show that it is not complete.
+        """
+
+
+class FromPath(ABC):
+    """What a kind of teacher has besides that is found by what a path holds."""
+
+    @classmethod
+    def knows(cls, path: Path) -> bool:
+        """Whether a path holds one of these, by names and headers alone."""
+        return False
+
+    @classmethod
+    @abstractmethod
+    def load(
+        cls,
+        path: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        vae: Path | None,
+        prediction: str,
+        zero_snr: bool,
+        empty: str,
+    ) -> Teacher:
+        """What a path holds; arguments and errors are `load_teacher`'s."""

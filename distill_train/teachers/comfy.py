@@ -12,7 +12,7 @@ from ..config import RecipeError, TeacherSettings
 from ..host import Loaded, kind_of, open_host
 from ..process import Discrete
 from ..recompute import OutOfPlace
-from .base import Teacher
+from .base import WaitingTeacher
 from .precision import whole_precision
 from .ragged import Row, alike, batch_of, rows_of
 
@@ -21,7 +21,7 @@ GUIDANCE = 3.5  # what ComfyUI tells a network that takes a guidance scale where
 SMALLEST = 1e-3  # noise level that a flow's network is told at the data: the first of its 1000
 
 
-class ComfyTeacher(Teacher):
+class ComfyTeacher(WaitingTeacher):
     """A checkpoint or diffusion model as ComfyUI loads it, with the text encoders and the autoencoder of its loaders.
 
     Embeddings have the names that the host's ``extra_conds`` takes, and of each its sizes, as `ragged` has them. The
@@ -31,7 +31,7 @@ class ComfyTeacher(Teacher):
     family that cannot be distilled from.
     """
 
-    unet_waits = keeps_lengths = True
+    keeps_lengths = True
 
     def __init__(self, told: TeacherSettings, device: torch.device, dtype: torch.dtype):
         self.told, self.device, self.dtype = told, device, dtype

@@ -14,7 +14,7 @@ from ...files import CheckpointError, read_header, sha256
 from ...samplers.denoisers import scaled_linear
 from ..config import RecipeError
 from ..process import Discrete, Flow, Process
-from .base import Teacher
+from .base import FromPath, Teacher
 from .precision import whole_precision
 
 SHIPPED = "demo"  # stands for the path of the one in the pack
@@ -26,7 +26,7 @@ SCENES = (
 )
 
 
-class DemoTeacher(Teacher):
+class DemoTeacher(Teacher, FromPath):
     """A scene network and its autoencoder, in timesteps or, as its file says, in flow time.
 
     Its embeddings are the token ids, ``tokens`` [B, 8].

@@ -23,7 +23,7 @@ from ...pipelines.student_request import quiet_libraries
 from ...pipelines.vae import vae_files
 from ..config import WINDOW, RecipeError
 from ..process import Discrete
-from .base import Teacher
+from .base import FromPath, WaitingTeacher
 from .padding import MASK, pad
 from .precision import laid_out, whole_precision, with_own_norms
 
@@ -31,7 +31,7 @@ WHOLE, TILE = 768, 512  # pixels: the largest side that is decoded at once, and 
 PREDICTION = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
-class StableDiffusionTeacher(Teacher):
+class StableDiffusionTeacher(WaitingTeacher, FromPath):
     """Embeddings are ``context`` [B, 77, D] and, for SDXL, ``pooled`` [B, P]; SDXL's size is ``time_ids`` [B, 6].
 
     Where long prompts are read in windows, ``context`` is [B, 77 n, D], with a "mask" that says how much of it is a
@@ -47,7 +47,6 @@ class StableDiffusionTeacher(Teacher):
     rests, never has both in memory.
     """
 
-    unet_waits = True
     windows = 1  # of WINDOW tokens each, that are read of a prompt
 
     def __init__(

@@ -13,6 +13,7 @@ from understudy.distill_train.data import make_source
 from understudy.distill_train.data.conditions import (
     CONDITIONS,
     Canny,
+    Condition,
     Depth,
     Downscaled,
     Folder,
@@ -29,6 +30,14 @@ WHITE = torch.ones(3, 16, 16)
 
 def made(condition, pixels, seed=0):
     return condition.make(pixels, generator(seed))
+
+
+def test_a_kind_that_makes_nothing_cannot_be_made():
+    class Half(Condition):
+        pass
+
+    with pytest.raises(TypeError, match="abstract.*make"):
+        Half()
 
 
 def test_canny_finds_the_edge_of_a_square_and_nothing_in_a_plain_picture():

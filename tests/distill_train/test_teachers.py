@@ -16,14 +16,14 @@ from understudy.distill_train.config import AttentionSettings, RecipeError, Teac
 from understudy.distill_train.data.encode import DataError
 from understudy.distill_train.methods import make_method, method_classes
 from understudy.distill_train.students.predictor import load_student
-from understudy.distill_train.teachers import load_teacher
+from understudy.distill_train.teachers import base, comfy, load_teacher
 from understudy.distill_train.teachers.stable_diffusion import StableDiffusionTeacher
 from understudy.files import CheckpointError, read_header, sha256
 from understudy.pipelines.checkpoint import Checkpoint, open_checkpoint
 from understudy.pipelines.folder_files import fingerprint
 
 from ..pipelines.conftest import save_pair, sd15_parts, sdxl_parts
-from .tiny import recipe
+from .tiny import TinyTeacher, recipe
 
 PROMPTS = ["a cat", "a very long red train"]
 
@@ -343,10 +343,27 @@ def test_every_file_of_teachers_holds_one_or_is_shared():
     assert not known, "only the last is asked for what no other knows"
 
 
+def test_hashes_of_what_comfyui_loads_are_remembered(monkeypatch):
+    monkeypatch.setattr(comfy, "known_sha256", lambda path: f"known {path}")
+    teacher = object.__new__(comfy.ComfyTeacher)  # without a ComfyUI
+    teacher.told = TeacherSettings(comfy="a", clip=("b", "c"), clip_type="flux", vae="d")
+    teacher.fingerprint = "known a"
+    assert teacher.maker == hashlib.sha256(b"known a known b known c flux known d").hexdigest()
+
+
+@pytest.mark.parametrize(("kind", "lacks"), [("WaitingTeacher", "outline"), ("FromPath", "load")])
+def test_half_a_teacher_cannot_be_made(kind, lacks):
+    class Half(getattr(base, kind), TinyTeacher):
+        pass
+
+    with pytest.raises(TypeError, match=f"abstract.*{lacks}"):
+        Half()
+
+
 def test_a_teacher_that_knows_a_path_reads_it(monkeypatch, pairs):
     from understudy.distill_train import teachers
 
-    class Stranger(teachers.Teacher):
+    class Stranger(teachers.FromPath, teachers.Teacher):
         @classmethod
         def knows(cls, path):
             return path.suffix == ".stranger"

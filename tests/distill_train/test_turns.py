@@ -10,13 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from understudy.distill_train.config import Strict
+from understudy.distill_train.config import RecipeError, Strict
 from understudy.distill_train.data.randomness import Draws
-from understudy.distill_train.methods.base import Method, Turn
+from understudy.distill_train.methods.base import Method, Shardable, Turn
 from understudy.distill_train.run.directory import Run
 from understudy.distill_train.run.failures import TrainingError
 from understudy.distill_train.run.loop import set_up, train
+from understudy.distill_train.run.processes import require_whole_weights
 
+from .test_loop import SHARDING
 from .test_processes import free_port
 from .tiny import recipe
 
@@ -133,6 +135,17 @@ def test_what_should_train_but_has_no_part_in_the_loss_is_named(tmp_path):
 
     with pytest.raises(TrainingError, match="does not depend on spare.bias, spare.weight, which should train"):
         start(tmp_path / "run", make=Idle)
+
+
+def test_shards_are_for_methods_that_say_how():
+    with pytest.raises(RecipeError, match="contest does not train with FSDP"):
+        require_whole_weights(Contest(contest(), torch.device("cpu")), SHARDING)
+
+    class Half(Contest, Shardable):
+        pass
+
+    with pytest.raises(TypeError, match="abstract.*export_sharded"):
+        Half(contest(), torch.device("cpu"))
 
 
 class Uneven(Contest):
