@@ -16,6 +16,7 @@ from .config import RecipeError
 from .process import Discrete, Flow, Process
 
 OLDEST = (0, 8, 0)
+from .devices import brought
 # From here on ComfyUI can be told that it trains, and then leaves out kernels without a backward pass. Before, the
 # networks of Stable Diffusion and SD 3 have none.
 FLAGGED = (0, 14, 0)
@@ -308,8 +309,8 @@ class Loaded:
         with self.host.training():
             conds = [self._conds(one[None], given) for one, given in zip(z, told, strict=True)]
             given = {name: first.concat([other[name] for other in conds[1:]]) for name, first in conds[0].items()}
-            given = {name: value.to(z.device) if isinstance(value, Tensor) else value for name, value in given.items()}
-            return self.model.apply_model(z, sigma, **given)
+            tensors = {name: brought(value, z.device) for name, value in given.items() if isinstance(value, Tensor)}
+            return self.model.apply_model(z, sigma, **given | tensors)
 
     def _conds(self, z: Tensor, told: Mapping) -> dict:
         """What the network is told of one sample, by its own names, as ComfyUI's sampling asks for it."""

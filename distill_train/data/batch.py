@@ -7,6 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..devices import brought
+from ..teachers.ragged import stays
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -25,22 +28,16 @@ class Batch:
     extras: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on a device, latents in float32."""
+        """The same on a device, as :func:`moved` has it, latents in float32."""
         latents = brought(self.latents, device).float()
         return replace(
-            self, latents=latents, embeddings=_moved(self.embeddings, device), extras=_moved(self.extras, device)
+            self, latents=latents, embeddings=moved(self.embeddings, device), extras=moved(self.extras, device)
         )
 
 
-def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {key: brought(value, device) for key, value in tensors.items()}
-
-
-def brought(value: Tensor, device: torch.device | str) -> Tensor:
-    """A tensor of main memory on a device, without waiting: a GPU fetches only from memory that is pinned meanwhile."""
-    if torch.device(device).type == "cuda" and value.device.type == "cpu":
-        value = value.pin_memory()
-    return value.to(device, non_blocking=True)
+def moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Embeddings, or what else belongs to samples, on a device, but for what :func:`stays` in main memory."""
+    return {key: value if stays(key) else brought(value, device) for key, value in tensors.items()}
 
 
 class Source(Protocol):

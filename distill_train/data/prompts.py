@@ -13,6 +13,7 @@ from ...samplers.denoisers import Guided
 from ...samplers.schedules import trailing_sigmas
 from ...samplers.solvers import sample_dpmpp_2m
 from ..teachers.precision import autocast
+from .batch import moved
 from .encode import DataError, Encoder, Item
 from .filtering import above_percentile
 from .randomness import generator
@@ -66,7 +67,7 @@ def sampled(settings: PromptSettings, encoder: Encoder, indices: list[int], prom
 
     model = teacher.process.denoiser(network, [side // teacher.factor] * 2)
     sizes = teacher.sizes(side, side, count)
-    given = {key: value.to(teacher.device) for key, value in encoder.embeddings(prompts).items()}
+    given = moved(encoder.embeddings(prompts), teacher.device)
     arguments = {"cond": {**given, **sizes}, "uncond": {**teacher.unconditional(count), **sizes}}
     shape = teacher.latent_shape(side, side)
     noise = [torch.randn(shape, generator=generator(settings.seed, "noise", index)) for index in indices]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .batch import brought
+from ..devices import brought
 
 
 def generator(*place: object) -> torch.Generator:

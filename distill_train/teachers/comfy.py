@@ -7,16 +7,15 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ...files import sha256
+from ...files import known_sha256
 from ..config import RecipeError, TeacherSettings
 from ..host import Loaded, kind_of, open_host
 from ..process import Discrete
 from ..recompute import OutOfPlace
 from .base import WaitingTeacher
 from .precision import whole_precision
-from .ragged import Row, alike, batch_of, rows_of
+from .ragged import NUMBER, Row, alike, batch_of, rows_of, stays
 
-NUMBER = ".number"  # ends the name of what ComfyUI's text encoders give as a number
 GUIDANCE = 3.5  # what ComfyUI tells a network that takes a guidance scale where the graph says nothing
 SMALLEST = 1e-3  # noise level that a flow's network is told at the data: the first of its 1000
 
@@ -37,7 +36,7 @@ class ComfyTeacher(WaitingTeacher):
         self.told, self.device, self.dtype = told, device, dtype
         self.host = open_host(told.comfyui, device)
         model = self.host.outline(told.comfy)
-        self.kind, self.file, self.fingerprint = kind_of(model), told.comfy.name, sha256(told.comfy)
+        self.kind, self.file, self.fingerprint = kind_of(model), told.comfy.name, known_sha256(told.comfy)
         self.process = self.host.process(model, told.shift)
         latent = model.latent_format
         self.latent_channels, self.frames = latent.latent_channels, latent.latent_dimensions == 3
@@ -50,8 +49,8 @@ class ComfyTeacher(WaitingTeacher):
 
     @property
     def maker(self) -> str:
-        parts = [self.fingerprint, *map(sha256, self.told.clip), self.told.clip_type]
-        parts += [sha256(self.told.vae)] if self.told.vae else []
+        parts = [self.fingerprint, *map(known_sha256, self.told.clip), self.told.clip_type]
+        parts += [known_sha256(self.told.vae)] if self.told.vae else []
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     @cached_property
@@ -113,7 +112,7 @@ class ComfyTeacher(WaitingTeacher):
                 raise RecipeError(
                     f"the text encoders of {self.kind} give {name}, a {type(value).__name__}, which cannot be cached"
                 )
-        return {name: value.to(self.device) for name, value in row.items()}
+        return {name: value if stays(name) else value.to(self.device) for name, value in row.items()}
 
     def unconditional(self, count: int) -> dict[str, Tensor]:
         if self._nothing is None:
@@ -149,7 +148,8 @@ class ComfyTeacher(WaitingTeacher):
         rows, parts = rows_of(embeddings), {}
         for places in alike(rows):
             told = [self._told(rows[at]) for at in places]
-            parts |= zip(places, unet(z[places], level[places].flatten(), told), strict=True)
+            own_z, own_level = (torch.stack([each[at] for at in places]) for each in (z, level.flatten()))
+            parts |= zip(places, unet(own_z, own_level, told), strict=True)
         x0 = torch.stack([parts[at] for at in range(len(rows))])
         return self.process.output(x0, (noisy - alpha * x0) / sigma, time)
 

@@ -1,4 +1,8 @@
-"""Embeddings of several sizes in one batch: each in the room of the largest, with its own size beside it."""
+"""Embeddings of several sizes in one batch: each in the room of the largest, with its own size beside it.
+
+Sizes, and what is a number rather than an embedding, are read by the program itself in every pass. They stay in main
+memory, wherever the rest is: on a GPU each reading would wait for all that it has been told to do.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +10,7 @@ import torch
 from torch import Tensor
 
 SIZES = ".sizes"  # ends the name of the sizes [B, dimensions] of what has the name before it
+NUMBER = ".number"  # ends the name of what is one number for a sample
 Row = dict[str, Tensor]
 
 
@@ -18,7 +23,7 @@ def batch_of(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         whole = first.new_zeros(len(rows), *sizes.amax(0).tolist())
         for place, value in zip(whole, values, strict=True):
             place[tuple(map(slice, value.shape))] = value
-        batch |= {name: whole, name + SIZES: sizes.to(first.device)}
+        batch |= {name: whole, name + SIZES: sizes}
     return batch
 
 
@@ -36,3 +41,8 @@ def alike(rows: Sequence[Row]) -> list[list[int]]:
     for at, row in enumerate(rows):
         groups.setdefault(tuple(value.shape for value in row.values()), []).append(at)
     return list(groups.values())
+
+
+def stays(name: str) -> bool:
+    """Whether what has this name in a batch belongs in main memory."""
+    return name.endswith((SIZES, NUMBER))
