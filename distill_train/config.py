@@ -93,8 +93,10 @@ class TeacherSettings(Strict):
     clip_type: str = Field(
         "stable_diffusion", description="what ComfyUI's text encoder loaders call the type of clip, e.g. flux or wan"
     )
-    shift: float | None = Field(
-        None, gt=0, description="with comfy: of a flow's schedule, as in ModelSamplingSD3; ComfyUI's own without it"
+    shift: Annotated[float, Field(gt=0)] | Literal["by size"] | None = Field(
+        None,
+        description="with comfy: of a flow's schedule, as in ModelSamplingSD3, or 'by size', as in ModelSamplingFlux "
+        "by default; ComfyUI's own without it",
     )
     guidance: float | None = Field(
         None, ge=0, description="with comfy: what FLUX.1 dev and its like are told, as by FluxGuidance; 3.5 without it"
@@ -132,8 +134,10 @@ class TeacherSettings(Strict):
     def _either(self):
         if (self.path is None) == (self.comfy is None):
             raise ValueError("expected path, for SD 1.x, SDXL or demo, or comfy, for any model that ComfyUI loads")
-        if self.comfy is None and (self.comfyui or self.clip or self.shift or self.guidance):
-            raise ValueError("comfyui, clip, shift and guidance are for a teacher that ComfyUI loads: comfy, not path")
+        fields, hosted = type(self).model_fields, ("comfyui", "clip", "clip_type", "shift", "guidance")
+        said = [name for name in hosted if getattr(self, name) != fields[name].default]
+        if self.comfy is None and said:
+            raise ValueError(f"{', '.join(said)}: for a teacher that ComfyUI loads, so with comfy, not path")
         if self.comfy is not None and (self.prediction != "auto" or self.zero_snr):
             raise ValueError("prediction and zero_snr are for path; with comfy ComfyUI says what a model predicts")
         return self

@@ -1,9 +1,10 @@
 """The user's ComfyUI as a library, in this process: the only module that imports it, and nothing of it is changed."""
 
+import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from ..files import CheckpointError, preview, read_header
+from ..samplers.presets import ARCHITECTURES
+from ..samplers.presets.settings import BySize, Mu
 from .config import RecipeError
+from .devices import brought
 from .process import Discrete, Flow, Process
 
 OLDEST = (0, 8, 0)
-from .devices import brought
 # From here on ComfyUI can be told that it trains, and then leaves out kernels without a backward pass. Before, the
 # networks of Stable Diffusion and SD 3 have none.
 FLAGGED = (0, 14, 0)
 UNFLAGGED = ("UNetModel", "OpenAISignatureMMDITWrapper")
 PACK = Path(__file__).parents[1]
+SIZED, BY_SIZE = "by size", Mu(BySize(0.5, 1.15))  # a shift as the host's node ModelSamplingFlux sets it by default
 PIXELS = 8  # of a latent's side, as ComfyUI's sampling reckons for every family
 # Of the families whose pictures are made from a picture too, or are none: part of what the host calls them.
 PICTURE_FIRST = (
@@ -190,8 +194,8 @@ class Host:
                 f"is {_text(self.version)}"
             )
 
-    def process(self, model: nn.Module, shift: float | None = None) -> Process:
-        """The diffusion process of a ``BaseModel``; shift: of a flow, in the place of its own.
+    def process(self, model: nn.Module, shift: float | str | None = None) -> Process:
+        """The diffusion process of a ``BaseModel``; shift: of a flow, in the place of its own, "by size" as `BY_SIZE`.
 
         Raises RecipeError for one that is none of ours, and for a shift where there is none.
         """
@@ -200,8 +204,11 @@ class Host:
         sampling = model.model_sampling
         if isinstance(sampling, known.CONST) and getattr(sampling, "noise_scale", 1.0) == 1:
             if isinstance(sampling, known.ModelSamplingFlux):
-                return Flow(shift or float(torch.tensor(sampling.shift).exp()), self.device)
+                sized = _shift_by_size(model) if shift == SIZED else shift
+                return Flow(sized or float(torch.tensor(sampling.shift).exp()), self.device)
             if type(sampling).__bases__[0] is known.ModelSamplingDiscreteFlow:
+                if shift == SIZED:
+                    raise RecipeError(f"teacher.shift is {SIZED!r}; {kind_of(model)} has one for all, so set a number")
                 return Flow(shift or sampling.shift, self.device)
         if type(sampling).__bases__[0] is known.ModelSamplingDiscrete:
             prediction = {known.EPS: "epsilon", known.V_PREDICTION: "v_prediction"}.get(type(sampling).__bases__[1])
@@ -325,6 +332,14 @@ class Loaded:
 def kind_of(model: nn.Module) -> str:
     """What ComfyUI calls the family of a ``BaseModel``: the class of its config, as "SDXL", "Flux" or "WAN21_T2V"."""
     return type(model.model_config).__name__
+
+
+def _shift_by_size(model: nn.Module) -> Callable[[int, int], float]:
+    """The shift for latents of a height and a width. Raises RecipeError for a family whose latents are unknown here."""
+    known = ARCHITECTURES.get(kind_of(model))
+    if known is None:
+        raise RecipeError(f"teacher.shift is {SIZED!r}, for which {kind_of(model)} is not known here; set a number")
+    return lambda height, width: math.exp(BY_SIZE.at(known.latent.tokens(height, width)))
 
 
 def _fits(adapter, weight: Tensor | None) -> bool:

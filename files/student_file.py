@@ -27,8 +27,10 @@ class StudentFile:
     guidance is the cfg, or "embedded". preset: of that node, where it has one. intervals: of the grid that a
     consistency student knows. timestep_scaling: of LCM's boundary condition. w_min, w_max: the range of an embedded
     guidance scale; w is cfg - 1. rank, alpha: of a LoRA. folded_guidance: the cfg that an export fixed in the weights.
-    terminal_snr: "zero" where the last timestep is noise alone. sigmas: of a flow, the noise levels of those steps and
-    a 0, whose shift is in them; schedulers of hosts only come near. shift: that of its time, one number.
+    terminal_snr: "zero" where the last timestep is noise alone. sigmas: the noise levels of those steps and a 0, where
+    schedulers of hosts only come near; a flow's shift is in them. shift: that of a flow's time, one number. mu_low,
+    mu_high: of a flow whose shift e^mu goes by size, mu for 256 and for 4096 squares of 16 x 16 pixels; `sigmas` are at
+    `shift`.
     flux_guidance: what its teacher was told by an input for it. base_trained: what trained of the base beside a
     ControlNet, in the same file: one of ``BASE_PART``, or "frozen" for nothing. companion: the exported file of the
     other half, where two make one student.
@@ -55,6 +57,8 @@ class StudentFile:
     terminal_snr: str | None = None
     shift: float | None = None
     sigmas: tuple[float, ...] | None = None
+    mu_low: float | None = None
+    mu_high: float | None = None
     flux_guidance: float | None = None
     base_trained: str | None = None
     companion: str | None = None
@@ -134,5 +138,5 @@ def _levels(text: str) -> tuple[float, ...]:
 
 LEAST = {"steps": 1, "intervals": 1, "rank": 1, "guidance": 0}
 NUMBERS = {"steps": int, "intervals": int, "rank": int, "sigmas": _levels} | dict.fromkeys(
-    ("guidance", "timestep_scaling", "w_min", "w_max", "alpha", "folded_guidance", "shift", "flux_guidance"), float
+    "guidance timestep_scaling w_min w_max alpha folded_guidance shift mu_low mu_high flux_guidance".split(), float
 )

@@ -12,7 +12,7 @@ import torch
 
 from ..files.student_file import EMBEDDED, StudentFile
 from ..samplers.presets import ARCHITECTURES, SAMPLERS, STUDENTS, Student
-from ..samplers.presets.settings import NATIVE, Sampling, Sigmas
+from ..samplers.presets.settings import NATIVE, BySize, Sampling, Sigmas
 from .own_sampling import kept_patch, with_row_s_patch
 
 # What a student's file calls these classes of the host's, and ours; others go by their own name there.
@@ -57,8 +57,12 @@ def row_of_file(path: str, names: Collection[str]) -> tuple[Student, int, float]
     if student.guidance == EMBEDDED:
         raise ValueError(f"{path} takes the guidance scale as an input; fix it with 'understudy export --guidance'.")
     if student.sigmas is not None:
+        schedule, of = Sigmas(student.sigmas), ()
+        if student.mu_low is not None:
+            schedule = Sigmas(student.sigmas, student.shift, BySize(student.mu_low, student.mu_high))
+            of = (student.base,)  # which says how many tokens a latent has
         row = Student(
-            key=path, sampler=student.sampler, schedule=Sigmas(student.sigmas), steps=student.steps, cfgs=None
+            key=path, architectures=of, sampler=student.sampler, schedule=schedule, steps=student.steps, cfgs=None
         )
     elif student.preset is None:
         row = Student(key=path, sampler=student.sampler, schedule=student.scheduler, steps=student.steps, cfgs=None)
@@ -118,7 +122,7 @@ def tokens_of(architecture: str | None, cells: tuple[int, int] | None) -> int:
     """The image's squares of 16 x 16 pixels, from the height and width of its latent; of 1024 x 1024 where unknown."""
     if cells is None or architecture is None:
         return NATIVE
-    return round(cells[0] * cells[1] * (ARCHITECTURES[architecture].latent.pixels / 16) ** 2)
+    return ARCHITECTURES[architecture].latent.tokens(*cells)
 
 
 def times_of(model) -> SimpleNamespace:

@@ -23,7 +23,10 @@ from .kind import ExportError, Kind, Trained
 
 TITLE, SUFFIX = "modelspec.title", ".safetensors"
 # What of a preset's sampling no other node has.
+_NEAR = ", at the timesteps of its training, to which that comes near"
 _ONLY_HERE = {
+    "LCM": _NEAR,
+    "LCM-LoRA": _NEAR,
     "consistency": ", which no other node has",
     "codi": " at the timesteps of its training, which other nodes meet at 1 step only",
 }

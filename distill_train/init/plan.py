@@ -16,7 +16,7 @@ from ...files import read_header
 from ...samplers.presets import TEACHERS, of_file
 from ...samplers.presets.settings import Mu, Sampling, Shift
 from ..config import StudentSettings
-from ..host import kind_of
+from ..host import SIZED, kind_of
 from ..students.adapters import Adapters
 from ..students.host_lora import usual_targets
 from ..teachers.comfy import GUIDANCE
@@ -63,8 +63,10 @@ class Plan:
         return self.row.cfg if self.row else 1.0
 
     @property
-    def shift(self) -> float | None:
-        """That of the published sampling, where it sets one."""
+    def shift(self) -> float | str | None:
+        """That of the published sampling, where it sets one; "by size" of FLUX.1 dev, whose makers sample it so."""
+        if self.kind == "Flux":
+            return SIZED
         patch = self.row and self.row.patch
         if isinstance(patch, Mu):
             return round(math.exp(patch.at((self.side // 16) ** 2)), 4)

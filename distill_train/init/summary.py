@@ -46,4 +46,5 @@ def _targets(plan: Plan) -> str:
 def _shift(plan: Plan) -> str:
     if plan.process.prediction != "flow":
         return ""
-    return f", shift {plan.shift or plan.process.shift:.4g}"
+    shift = plan.shift or plan.process.shift
+    return f", shift {shift if isinstance(shift, str) else format(shift, '.4g')}"

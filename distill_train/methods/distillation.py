@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...files import preview, save_tensors
+from ...files.student_file import levels_text
 from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
@@ -30,7 +31,8 @@ class Distillation(Method, Shardable):
 
     teacher, source: given instead of the recipe's own, which are then not loaded. bases: of a method whose student is
     under a condition picture, what of the network under the ControlNet may train; empty for all others. asks_teacher:
-    whether the target is made with :meth:`teach`, or may be.
+    whether the target is made with :meth:`teach`, or may be. fixed_steps: whether its students know the noise levels of
+    their steps alone, between which schedulers of hosts go, so that their files say them.
     """
 
     reads = TABLES
@@ -40,6 +42,7 @@ class Distillation(Method, Shardable):
     bases: ClassVar[tuple[str, ...]] = ()
     asks_teacher: ClassVar[bool] = True
     shown_steps: ClassVar[tuple[int, ...]] = STEPS
+    fixed_steps: ClassVar[bool] = False
 
     def __init__(self, settings, recipe, device, teacher: Teacher | None = None, source: Source | None = None):
         super().__init__(settings, recipe, device)
@@ -261,7 +264,7 @@ class Distillation(Method, Shardable):
         """For the export's metadata: recommended ``steps``, ``guidance``, ``sampler`` and ``scheduler``."""
 
     def levels(self, steps: int, size: Sequence[int]) -> Tensor:
-        """The noise levels [steps + 1] that :meth:`sample` goes through, for a flow's export; uniform in its time here.
+        """The noise levels [steps + 1] that :meth:`sample` goes through, for an export; uniform in time here.
 
         size: height and width of the latents.
         """
@@ -295,11 +298,14 @@ class Distillation(Method, Shardable):
         }
 
     def _usage(self) -> dict[str, str]:
-        usage = self.usage()
-        if self.process.prediction != "flow" or "steps" not in usage:  # a ControlNet is for any number of steps
+        usage, flow = self.usage(), self.process.prediction == "flow"
+        if "steps" not in usage or not (flow or self.fixed_steps):
             return usage
         size = [side // self.teacher.factor for side in self.preview.sides]
-        return flow_usage(usage, self.process, self.levels(int(usage["steps"]), size), size)
+        levels = self.levels(int(usage["steps"]), size)
+        if flow:
+            return flow_usage(usage, self.process, levels, size)
+        return {**usage, "sigmas": levels_text(levels.tolist())}
 
     def state_dict(self) -> dict[str, Any]:
         return {"averages": [average.state_dict() for average in self.averages()], "learns_from": self._learns_from()}

@@ -38,6 +38,7 @@ class DMD(Distillation):
     summary = "LoRAs for 1 to 4 steps without guidance, whose pictures as a whole are to be the teacher's"
     source = "Yin et al. 2024, DMD2"
     trains = ("lora",)
+    fixed_steps = True
 
     class Settings(Strict):
         student_steps: int = Field(4, gt=0, description="steps that the student is to be sampled in")

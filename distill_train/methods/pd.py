@@ -39,6 +39,7 @@ class PD(Distillation):
     source = "Salimans and Ho 2022"
 
     open_ended = False
+    fixed_steps = True
 
     class Settings(Strict):
         teacher_steps: int = Field(8, gt=1, description="DDIM steps of the first teacher")

@@ -60,7 +60,8 @@ class HostLora(Lora):
         """
         teacher, side = self.teacher, 8 * self.teacher.factor
         noise = torch.zeros(1, *teacher.latent_shape(side, side), device=teacher.device)
-        time = teacher.process.network_time(teacher.process.times(torch.tensor([0.5], device=teacher.device)))
+        half = teacher.process.times(torch.tensor([0.5], device=teacher.device), noise.shape[-2:])
+        time = teacher.process.network_time(half)
         answer = teacher.call(self.network.to(teacher.device), noise, time, teacher.unconditional(1))
         factors = {layer: pair.up for layer, pair in self.network.factors(ADAPTER).items()}
         found = torch.autograd.grad(answer.sum(), list(factors.values()), allow_unused=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...files import known_sha256
 from ..config import RecipeError, TeacherSettings
-from ..host import Loaded, kind_of, open_host
+from ..host import BY_SIZE, SIZED, Loaded, kind_of, open_host
 from ..process import Discrete
 from ..recompute import OutOfPlace
 from .base import WaitingTeacher
@@ -170,7 +170,11 @@ class ComfyTeacher(WaitingTeacher):
             self._loaded.bring()
 
     def metadata(self, network: nn.Module) -> dict[str, str]:
-        said = {} if isinstance(self.process, Discrete) else {"shift": f"{self.process.shift:g}"}
+        said = {}
+        if self.told.shift == SIZED:
+            said = {"mu_low": f"{BY_SIZE.value.low:g}", "mu_high": f"{BY_SIZE.value.high:g}"}
+        elif not isinstance(self.process, Discrete):
+            said = {"shift": f"{self.process.shift:g}"}
         return said | ({"flux_guidance": f"{self._told({})['guidance']:g}"} if self.takes_guidance else {})
 
     def _autoencoder(self):

@@ -96,12 +96,18 @@ class Timesteps:
 
 @dataclass(frozen=True)
 class Sigmas:
-    """Schedule: these and no others, the last 0."""
+    """Schedule: these and no others, the last 0. by_size: of a flow that is shifted by size; these are at `shift`."""
 
     values: tuple[float, ...]
+    shift: float = 1.0
+    by_size: BySize | None = None
 
     def sigmas(self, times, steps: int, fraction: float, tokens: int) -> torch.Tensor:
-        return given_sigmas(self.values, steps, fraction)
+        values = self.values
+        if self.by_size is not None:
+            unshifted, here = Shift(1 / self.shift), Mu(self.by_size)
+            values = [here.sigma(unshifted.sigma(sigma), tokens) for sigma in values]
+        return given_sigmas(values, steps, fraction)
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,10 @@ class Latent:
     pixels: int
     frames: bool = False
     format: str | None = None
+
+    def tokens(self, height: int, width: int) -> int:
+        """Those of the image of a latent of so many cells."""
+        return round(height * width * (self.pixels / 16) ** 2)
 
 
 @dataclass(frozen=True)
@@ -235,14 +245,14 @@ class Student(Sampling):
         return self if steps is None else replace(self, steps=steps, allowed=(steps,))
 
     def on_grid(self, grid: int | None, scaling: float | None) -> Student:
-        """The same family on another grid of timesteps or with another boundary, where it has them; None changes
-        nothing."""
-        changes = {}
-        for name in ("schedule", "patch"):
-            part = getattr(self, name)
-            said = {"grid": grid, "scaling": scaling if isinstance(part, Lcm) else None}
-            if isinstance(part, Lcm | Grid):
-                changes[name] = replace(part, **{key: value for key, value in said.items() if value is not None})
+        """The same family as one was distilled: on its own grid of timesteps, between which schedulers of the host go,
+        and with its own boundary, where the family has them; None changes nothing."""
+        changes, lcm = {}, isinstance(self.patch, Lcm)
+        if lcm:
+            said = {"grid": grid, "scaling": scaling}
+            changes["patch"] = replace(self.patch, **{key: value for key, value in said.items() if value is not None})
+        if grid is not None and (lcm or isinstance(self.schedule, Grid)):
+            changes["schedule"] = Grid("trailing" if lcm else self.schedule.spacing, grid)
         return replace(self, **changes)
 
 

@@ -246,6 +246,10 @@ def test_the_export_is_the_student_without_the_fake_score(tmp_path):
         torch.testing.assert_close(plain(*call).sample, of.network(*call).sample, rtol=1e-3, atol=2e-3)
     said = of.metadata()
     assert (said["steps"], said["guidance"], said["sampler"], said["scheduler"]) == ("2", "1", "lcm", "sgm_uniform")
+    learned = [levels(of, torch.tensor([place])) for place in (1.0, 0.5)]
+    learned = [sigma / alpha for alpha, sigma, _ in learned] + [torch.zeros(1)]
+    found = torch.tensor([float(level) for level in said["sigmas"].split(",")])
+    torch.testing.assert_close(found, torch.cat([each.flatten() for each in learned]))
 
 
 def test_what_cannot_be_trained_is_refused_by_name():

@@ -72,8 +72,10 @@ def test_what_training_lacks_is_named_with_the_command_that_adds_it(monkeypatch)
     [
         ({}, "expected path, .* or comfy"),
         ({"path": "a.safetensors", "comfy": "b.safetensors"}, "expected path, .* or comfy"),
-        ({"path": "a.safetensors", "clip": ["c.safetensors"]}, "set comfy, not path|comfy, not path"),
-        ({"path": "a.safetensors", "guidance": 3.5}, "comfy, not path"),
+        ({"path": "a.safetensors", "clip": ["c.safetensors"], "clip_type": "flux"}, "clip, clip_type: .* comfy, not"),
+        ({"path": "a.safetensors", "guidance": 0.0}, "guidance: for a teacher that ComfyUI loads"),
+        ({"path": "a.safetensors", "shift": "by size"}, "shift: for a teacher that ComfyUI loads"),
+        ({"comfy": "a.safetensors", "shift": "by sise"}, "'by size'"),
         ({"comfy": "a.safetensors", "prediction": "v_prediction"}, "prediction and zero_snr are for path"),
         ({"comfy": "a.safetensors", "shift": 0}, "greater than 0"),
     ],

@@ -39,10 +39,10 @@ class Network(nn.Module):
         return self.diffusion_model.mlp_head(image)
 
 
-def teacher():
+def teacher(shift=1.0):
     torch.manual_seed(0)
     made = SimpleNamespace(unet=Network(), file="model.safetensors", device=torch.device("cpu"), factor=8)
-    made.process, made.latent_shape = Flow(), lambda height, width: (4,)
+    made.process, made.latent_shape = Flow(shift), lambda height, width: (4,)
     made.unconditional = lambda count: {"text": torch.ones(count, 4)}
     made.call = lambda unet, noisy, t, given: unet(noisy, given["text"])
     made.metadata = lambda network: {"shift": "3"}
@@ -69,6 +69,11 @@ def test_attention_and_feed_forward_of_the_blocks_have_one_but_for_what_nothing_
     assert shapes["diffusion_model.blocks.0.img_mlp.0.lora_B.weight"] == (8, 2)
     hooked = {at for at, module in student.network.base.named_modules() if module._forward_hooks}
     assert hooked == usual - IDLE
+
+
+def test_what_nothing_reads_is_found_by_a_shift_that_goes_by_size_too():
+    sized = HostLora(teacher(lambda height, width: 1 + height * width), StudentSettings(rank=2), torch.float32)
+    assert sized.exported()[0].keys() == lora().exported()[0].keys()
 
 
 def test_what_is_named_has_one_wherever_it_is():

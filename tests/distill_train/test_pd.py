@@ -72,6 +72,17 @@ def test_the_grid_is_that_of_the_hosts_sgm_uniform():
         assert ours[-1] == -1 and torch.all((ours[:-1] - theirs).abs() <= 0.5 + 1e-3)
 
 
+def test_a_file_says_the_noise_levels_that_its_student_learned_which_a_scheduler_only_comes_near():
+    pd = method("pd", teacher_steps=8)
+    said = torch.tensor([float(level) for level in pd.metadata()["sigmas"].split(",")])
+    ab = scaled_linear()[[999, 749, 500, 250]]  # of 999, 749.25, 499.5, 249.75
+    torch.testing.assert_close(said, torch.cat([((1 - ab) / ab).sqrt(), torch.zeros(1)]).float())
+    seen, pd.teacher.call = [], lambda network, z, t, given: seen.append(int(t[0])) or z
+    pd.sample(pd.network, torch.randn(1, 4, 8, 8), pd.teacher.embed(["a"]), 4)
+    assert seen == [999, 749, 500, 250]
+    assert "sigmas" not in method("lcm").metadata()  # of which the preset and the grid say them
+
+
 def test_stages_follow_until_one_step_and_the_last_are_longer():
     pd = method("pd", {"steps": 50}, teacher_steps=8)
     assert pd.chain == [4, 2, 1]

@@ -21,6 +21,13 @@ def test_a_flow_s_noise_levels_are_read_to_the_last_bit(tmp_path):
     assert read.metadata()["sigmas"].startswith("1, 0.863")
 
 
+def test_a_shift_by_size_is_read_back(tmp_path):
+    sized = StudentFile(**vars(FLOW) | {"mu_low": 0.5, "mu_high": 1.15})
+    read = StudentFile.read(written(tmp_path / "a.safetensors", sized))
+    assert (read.mu_low, read.mu_high) == (0.5, 1.15)
+    assert StudentFile.read(written(tmp_path / "b.safetensors", FLOW)).mu_low is None
+
+
 def test_a_file_without_them_has_none(tmp_path):
     assert StudentFile.read(written(tmp_path / "a.safetensors", FLOW)).sigmas is None
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import torch
 from checks import run_checks
-from inside_distilling import FOLDER, HOST, OLD, SIDE, SMALL, eight_bits, file_of, method_of, on_each
+from inside_distilling import FOLDER, HOST, OLD, SIDE, SMALL, digest, eight_bits, file_of, method_of, on_each
 from safetensors.torch import load_file, save_file
 
 # isort: split
@@ -20,6 +20,9 @@ import folder_paths
 from comfy_execution.graph import DynamicPrompt
 from understudy.distill_train.exports.export import export
 from understudy.distill_train.host import Loaded
+from understudy.distill_train.run.processes import start_process
+from understudy.distill_train.run.training import Training
+from understudy.distill_train.students.lora import ADAPTER
 from understudy.distill_train.teachers.comfy import HostNetwork
 from understudy.files import CheckpointError
 from understudy.files.student_file import StudentFile
@@ -101,6 +104,26 @@ def check_the_stock_loader_gives_the_training_network_s_x0():
     on_each(check)
 
 
+def check_what_distribution_matching_trains_is_exported_without_its_fake_score():
+    def check(name):
+        made = method_of(name, "dmd", {"lr": 2e-2, "checkpointing": True}, student_steps=2, cfg=2.0, fake_updates=2)
+        base, training = made.teacher.unet.diffusion_model, Training(made, start_process("cpu"))
+        before, begun = digest(base), [p.detach().clone() for p in made.student.parameters]
+        for _ in range(3):
+            figures = training.advance()
+        assert all(loss.isfinite() and norm > 0 for loss, norm in figures)
+        assert not any(torch.equal(a, b) for a, b in zip(begun, made.student.parameters, strict=True))
+        assert digest(base) == before
+        done = exported(made, f"matched-{name}")
+        layers = {key.rpartition(".lora_")[0] for key in load_file(done.path) if ".lora_A" in key}
+        assert layers == made.network.factors(ADAPTER).keys()
+        apart, moved = compared(made, loaded(file_of(name), done.path))
+        sys.stderr.write(f"{name} dmd: {apart:.1e} apart, moved by {moved:.2f}\n")
+        assert moved >= 0.01 and apart <= (1e-5 if name in FLOWS else 1e-4), (apart, moved)
+
+    on_each(check)
+
+
 def check_in_16_bits_the_merged_weights_round():
     def check(name):
         made = taught(method_of(name, dtype=torch.bfloat16))
@@ -166,7 +189,7 @@ def check_a_lora_that_the_loader_would_take_in_part_is_refused():
         assert not (LORAS / "spoilt.safetensors").exists()
 
 
-def sampled(model, lora, made, count):
+def sampled(model, lora, made, count, side=None):
     """What Student sampler makes with preset auto of a graph that loads the model and the LoRA."""
     prompt = {
         "1": {"class_type": "X", "inputs": {"model": ["2", 0]}},
@@ -182,14 +205,15 @@ def sampled(model, lora, made, count):
     if made.teacher.takes_guidance:
         options["guidance"] = 3.5
     text = [[row["cross_attn"], options]]
-    latent = {"samples": torch.zeros(count, *shape_of(made))}
+    latent = {"samples": torch.zeros(count, *shape_of(made, side))}
     given = (model, text, text, latent, made.recipe.samples.seed, "auto", 20, 7.0, 1.0)
     return UnderstudyStudentSampler.execute(*given).result[0]["samples"]
 
 
 def check_student_sampler_draws_what_the_preview_shows():
     def check(name):
-        for method, settings in (("lcm", {"intervals": 10}), ("pd", {"teacher_steps": 4, "student_steps": 2})):
+        methods = {"lcm": {"intervals": 10}, "pd": {"teacher_steps": 4, "student_steps": 2}, "dmd": {}}
+        for method, settings in methods.items():
             loop = {"steps": 8}
             made = taught(method_of(name, method, loop, **settings))
             done = exported(made, f"{method}-{name}")
@@ -203,20 +227,35 @@ def check_student_sampler_draws_what_the_preview_shows():
             sys.stderr.write(f"{name} {method}: {apart:.1e} apart\n")
             assert apart < 1e-4, (method, apart)
 
-    on_each(check, FLOWS)
+    on_each(check)
 
 
-def shape_of(made):
+def check_a_shift_by_size_is_that_of_the_picture_in_student_sampler_too():
+    if OLD:
+        return
+    made = taught(method_of("Flux", "lcm", teacher={"shift": "by size"}, intervals=10))
+    done = exported(made, "sized")
+    model, found = loaded(file_of("Flux"), done.path), []
+    for side in (64, 256, 512):
+        theirs, ours = sampled(model, done.path.name, made, 1, side), preview_of(made, done.student.steps, 1, side)
+        apart = ((ours - theirs).abs().max() / (ours.max() - ours.min())).item()
+        sys.stderr.write(f"by size, {side} pixels: {apart:.1e} apart\n")
+        assert apart < 1e-4, (side, apart)
+        found.append(made.levels(4, [side // 8] * 2)[1].item())
+    assert found[0] < found[1] - 0.01 < found[2] - 0.02  # samples.size of the run is the first
+
+
+def shape_of(made, side=None):
     """Of the latents of a small picture."""
-    return made.teacher.latent_shape(*[SIDE.get(made.teacher.kind, 8) * made.teacher.factor] * 2)
+    return made.teacher.latent_shape(*[side or SIDE.get(made.teacher.kind, 8) * made.teacher.factor] * 2)
 
 
 @torch.no_grad()
-def preview_of(made, steps, count):
+def preview_of(made, steps, count, side=None):
     """The latents of the preview's picture, as an autoencoder has them."""
     from understudy.samplers.noise import initial_noise
 
-    noise = initial_noise(made.recipe.samples.seed, range(count), shape_of(made))
+    noise = initial_noise(made.recipe.samples.seed, range(count), shape_of(made, side))
     latents = made.sample(made.network, noise, made.teacher.embed(["a"] * count), steps)
     return made.teacher._outline.process_latent_out(latents)
 

@@ -5,5 +5,5 @@ from .test_distilling import run
 
 
 def test_all_checks_pass(host):
-    failed = run(host, "inside_hosted_exports.py", 6)
+    failed = run(host, "inside_hosted_exports.py", 8)
     assert not failed, failed

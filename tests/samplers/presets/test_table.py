@@ -7,7 +7,7 @@ import pytest
 import torch
 from understudy.samplers import DiscreteDenoiser, scaled_linear
 from understudy.samplers.presets import ARCHITECTURES, REFUSED, SAMPLERS, STUDENTS, TEACHERS, of_file, way_back
-from understudy.samplers.presets.settings import NATIVE, Discrete, Mu, Shift, Timesteps
+from understudy.samplers.presets.settings import NATIVE, BySize, Discrete, Grid, Mu, Shift, Sigmas, Timesteps
 
 from .published import FILES, NOT_IN_A_HOST, ONE_NUMBER, PUBLISHED, REFUSED_FILES, SETTINGS
 
@@ -163,9 +163,21 @@ def test_objections_say_what_to_set():
     assert STUDENTS["consistency"].objections(50, 12.0) == []
 
 
+def test_noise_levels_of_its_own_follow_the_size_where_its_shift_did():
+    by_size, places = BySize(0.5, 1.15), (1.0, 0.6, 0.2, 0.0)
+    at_1024 = tuple(Mu(by_size).sigma(u, 4096) for u in places)
+    learned = Sigmas(at_1024, math.exp(1.15), by_size)
+    torch.testing.assert_close(learned.sigmas(TIMES, 3, 1.0, 4096), torch.tensor(at_1024))
+    at_256 = torch.tensor([Mu(by_size).sigma(u, 256) for u in places])
+    torch.testing.assert_close(learned.sigmas(TIMES, 3, 1.0, 256), at_256)
+    torch.testing.assert_close(learned.sigmas(TIMES, 3, 0.7, 256), at_256[1:])
+    assert torch.equal(Sigmas(at_1024).sigmas(TIMES, 3, 1.0, 256), torch.tensor(at_1024))
+
+
 def test_a_grid_of_its_own():
     lcm = STUDENTS["LCM"].on_grid(25, 5.0)
-    assert (lcm.patch.grid, lcm.patch.scaling, lcm.schedule) == (25, 5.0, "sgm_uniform")
+    assert (lcm.patch.grid, lcm.patch.scaling, lcm.schedule) == (25, 5.0, Grid("trailing", 25))
+    assert STUDENTS["LCM-LoRA"].on_grid(None, 5.0).schedule == "sgm_uniform"
     assert STUDENTS["codi"].on_grid(10, None).schedule.sigmas(TIMES, 2, 1.0, NATIVE)[1] == TIMES.sigmas[499]
     assert STUDENTS["codi"].on_grid(8, None).schedule.sigmas(TIMES, 3, 1.0, NATIVE)[1] == TIMES.sigmas[749]
     consistency = STUDENTS["consistency"].on_grid(10, 5.0)
