@@ -544,6 +544,9 @@ def train_init(
     out: Annotated[
         Path | None, typer.Option(help="The recipe (.toml) to write; named after the model without it.")
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="How the student learns: lcm, cd, pd or dmd. Each makes a LoRA for few steps.")
+    ] = "lcm",
 ):
     """Write the recipe that distils a model of your ComfyUI, and say what it will take and the command that trains.
 
@@ -551,7 +554,7 @@ def train_init(
     """
     from .distill_train.init import init
 
-    typer.echo(init(model, comfyui, out))
+    typer.echo(init(model, comfyui, out, method))
 
 
 @app.command()

@@ -10,21 +10,24 @@ from ..host import open_host
 from .plan import plan_of
 from .recipe import recipe_text
 from .summary import summary
+from .ways import way_of
 
 
-def init(file: Path, comfyui: Path | None = None, out: Path | None = None) -> str:
+def init(file: Path, comfyui: Path | None = None, out: Path | None = None, method: str = "lcm") -> str:
     """Write the recipe for the model in a file; returns what it is and will take, whose last line is the command.
 
     comfyui: its folder, as `host.host_folder` takes it. out: the recipe; named after the model, here, without it.
-    Raises FileNotFoundError or CheckpointError for the file, RecipeError for what cannot be distilled, ValueError for a
-    published student that nothing here can sample, and FileExistsError for a recipe that is there already.
+    method: one of ``WAYS``.
+    Raises FileNotFoundError or CheckpointError for the file, RecipeError for what cannot be distilled and for another
+    method, ValueError for a published student that nothing here can sample, and FileExistsError for a recipe that is
+    there already.
     """
-    out = out or Path(f"{file.stem}.toml")
+    way, out = way_of(method), out or Path(f"{file.stem}.toml")
     if out.suffix != ".toml":
         raise RecipeError(f"--out {out}: expected the name of a recipe, which ends in .toml")
     if out.exists():
         raise FileExistsError(f"{out} is there already and would be lost; name another file with --out")
     plan = plan_of(open_host(comfyui, torch.device("cpu")), file.expanduser().resolve())
-    write_whole(out, recipe_text(plan))
+    write_whole(out, recipe_text(plan, way))
     load_recipe(out)
-    return f"{summary(plan)}\nunderstudy train {out} --set data.path=PICTURES"
+    return f"{summary(plan, way)}\nunderstudy train {out} --set data.path=PICTURES"

@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .plan import Plan
+from .ways import Way
 
-INTERVALS, STEPS = 50, 4
-# Learning rate, rank and loss as in the recipe lcm-lora.
+# Learning rate and rank as in the recipe lcm-lora, and as there no averages of the weights.
 LOOP = {
     "steps": 2000,
     "batch_size": 8,
-    "accumulate": 8,
+    "accumulate": "auto",
     "lr": 1e-4,
     "betas": (0.9, 0.999),
     "warmup": 100,
     "decay": "constant",
-    "ema": 0.99,
+    "ema": 0.0,
     "precision": "bf16",
-    "checkpointing": True,
+    "checkpointing": "auto",
     "log_every": 10,
     "sample_every": 200,
     "checkpoint_every": 200,
@@ -30,9 +30,10 @@ DATA = (
     '# Pictures with captions as .txt files beside them. Also: kind = "prompts", path = "prompts.txt", for which the\n'
 )
 DATA += "# teacher makes the pictures."
+W = " LCM's w is cfg - 1."
 
 
-def recipe_text(plan: Plan) -> str:
+def recipe_text(plan: Plan, way: Way) -> str:
     """TOML."""
     teacher = {"comfy": plan.file, "comfyui": plan.host.folder}
     if plan.texts:
@@ -40,20 +41,20 @@ def recipe_text(plan: Plan) -> str:
     if plan.vae:
         teacher["vae"] = plan.vae.path
     teacher |= {key: value for key in ("shift", "guidance") if (value := getattr(plan, key)) is not None}
-    w = round(plan.cfg - 1, 6)
     samples = {"size": plan.side, "teacher_steps": plan.row.steps if plan.row else 25, "teacher_cfg": plan.cfg}
     name = re.sub(r"[^\w.-]+", "-", plan.file.stem)
     return "\n".join(
         [
-            f"# {plan.file.name}, {plan.kind} to ComfyUI, distilled into a LoRA for {STEPS} steps without guidance",
-            "# (Luo et al. 2023). 'understudy train --help-config lcm' explains every key.",
+            f"# {plan.file.name}, {plan.kind} to ComfyUI, distilled into",
+            f"# {way.makes} ({way.source}).",
+            f"# 'understudy train --help-config {way.method}' explains every key.",
             *(f"# Missing: {each.path}" for each in plan.missing),
-            _entries({"method": "lcm", "seed": 0, "export": f"{name}-student.safetensors"}),
+            _entries({"method": way.method, "seed": 0, "export": f"{name}-student.safetensors"}),
             _table("teacher", teacher),
             _table("student", {"train": "lora", "rank": 64, "dtype": "bf16"}) + _targets(plan),
-            _table("loop", LOOP),
-            f"# w is cfg - 1: {guidance_said(plan)}.",
-            _table("settings", {"intervals": INTERVALS, "w_min": w, "w_max": w}),
+            _table("loop", {**LOOP, **way.loop}),
+            f"# The teacher's guidance: {guidance_said(plan, way)}.{W if way.method == 'lcm' else ''}",
+            _table("settings", way.settings(plan.cfg)),
             DATA,
             _table("data", {"kind": "folder", "path": "pictures", "size": plan.side}),
             _table("samples", samples),
@@ -68,9 +69,9 @@ def _targets(plan: Plan) -> str:
     )
 
 
-def guidance_said(plan: Plan) -> str:
+def guidance_said(plan: Plan, way: Way) -> str:
     """How the teacher is guided, and who says so."""
-    none = ", which is none" if plan.cfg == 1 else ", which the student learns"
+    none = ", which is none" if plan.cfg == 1 else f", {way.guided}"
     source = (
         f"as the preset {plan.row.key} has it" if plan.row else f"as no preset is of {plan.kind}: set what it needs"
     )

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from ..run.sizes import size
 from .plan import Plan
-from .recipe import INTERVALS, STEPS, guidance_said
+from .recipe import guidance_said
+from .ways import Way
 
-# Bytes for each value that trains: itself, its gradient, Adam's two averages, its own average and its target's; on the
-# disk the same without the gradient, and in an export in half precision.
-TRAINED, SAVED, EXPORTED = 24, 20, 2
+EXPORTED = 2  # bytes of a value in an export, which is in half precision
 
 
-def summary(plan: Plan) -> str:
+def summary(plan: Plan, way: Way) -> str:
     weights = min(plan.file.stat().st_size, 2 * plan.network_values)  # 8 bits stay so; all else is loaded in 16
     lines = [
         f"model       {plan.file.name}, {plan.kind} to the ComfyUI in {plan.host.folder}",
-        f"method      lcm, into a LoRA for {STEPS} steps without guidance",
+        f"method      {way.method}, into {way.makes}",
         f"texts       {_texts(plan)}",
         f"vae         {'in the file' if plan.whole else plan.vae or 'not known for this family: set teacher.vae'}",
         f"targets     {_targets(plan)}",
-        f"grid        {INTERVALS} intervals{_shift(plan)}",
-        f"guidance    {guidance_said(plan)}",
-        f"memory      {size(weights)} for the network, {size(TRAINED * plan.values)} for {plan.values / 1e6:.3g} "
+        f"grid        {way.grid}{_shift(plan)}",
+        f"guidance    {guidance_said(plan, way)}",
+        f"memory      {size(weights)} for the network, {size(way.held * plan.values)} for {plan.values / 1e6:.3g} "
         "million values that train",
         "            and the activations, which --estimate measures",
-        f"disk        checkpoints of {size(SAVED * plan.values)}, exports of {size(EXPORTED * plan.values)}",
+        f"disk        checkpoints of {size(way.saved * plan.values)}, exports of {size(EXPORTED * plan.values)}",
     ]
     return "\n".join([*lines, *(f"Missing: put {each.path.name} into {each.path.parent}" for each in plan.missing)])
 

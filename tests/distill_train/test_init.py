@@ -4,17 +4,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
-from understudy.distill_train.config import StudentSettings, load_recipe
+from torch.utils._pytree import tree_leaves
+from understudy.distill_train.config import RecipeError, StudentSettings, load_recipe
 from understudy.distill_train.init.plan import Plan, _ends, _published, _values
 from understudy.distill_train.init.recipe import recipe_text
 from understudy.distill_train.init.sought import Sought, autoencoder, text_encoders
 from understudy.distill_train.init.summary import summary
+from understudy.distill_train.init.ways import WAYS, way_of
+from understudy.distill_train.methods import make_method, method_classes
 from understudy.distill_train.methods.lcm import LCM
 from understudy.distill_train.process import Flow
+from understudy.distill_train.run.checkpoint import saved_state
+from understudy.distill_train.run.loop import set_up
 from understudy.distill_train.students.host_lora import usual_targets
 from understudy.distill_train.teachers.companions import COMPANIONS, companions_of
 from understudy.samplers.presets import ARCHITECTURES, TEACHERS
+
+from .tiny import TinySource, TinyTeacher
+from .tiny import recipe as tiny_recipe
 
 FLUX = ("Flux", "BASE", "object")
 
@@ -164,9 +173,17 @@ def plan(files):
     )
 
 
-def written(plan, tmp_path):
+def text_of(plan, method="lcm"):
+    return recipe_text(plan, way_of(method))
+
+
+def said_of(plan, method="lcm"):
+    return summary(plan, way_of(method))
+
+
+def written(plan, tmp_path, method="lcm"):
     path = tmp_path / "recipe.toml"
-    path.write_text(recipe_text(plan), encoding="utf-8")
+    path.write_text(text_of(plan, method), encoding="utf-8")
     return load_recipe(path)
 
 
@@ -175,9 +192,9 @@ def test_the_trainer_reads_the_recipe(plan, tmp_path):
     teacher, student = recipe.teacher, recipe.student
     assert teacher.comfy == plan.file and teacher.comfyui == plan.host.folder and teacher.path is None
     assert [file.stem for file in teacher.clip] == ["clip_l", "t5xxl_fp8"] and teacher.vae.name == "ae.safetensors"
-    assert (teacher.clip_type, teacher.guidance, teacher.shift) == ("flux", 3.5, None)
+    assert (teacher.clip_type, teacher.guidance, teacher.shift) == ("flux", 3.5, "by size")
     assert (student.train, student.targets) == ("lora", ())  # so that idle layers are left out
-    assert 'targets = ["attn.qkv", "mlp.0"]\n' in recipe_text(plan)
+    assert 'targets = ["attn.qkv", "mlp.0"]\n' in text_of(plan)
     settings = LCM.Settings.model_validate(recipe.settings)
     assert (settings.w_min, settings.w_max, settings.intervals) == (0, 0, 50)
     assert recipe.data["size"] == recipe.samples.size == 1024 and recipe.samples.teacher_cfg == 1
@@ -185,44 +202,85 @@ def test_the_trainer_reads_the_recipe(plan, tmp_path):
 
 
 def test_guidance_and_shift_are_those_of_the_published_sampling(plan, tmp_path):
-    image = replace(plan, row=TEACHERS["qwen-image"], guidance=None)
+    image = replace(plan, kind="QwenImage", row=TEACHERS["qwen-image"], guidance=None)
     recipe = written(image, tmp_path)
     assert (recipe.settings["w_min"], recipe.settings["w_max"]) == (3, 3) and recipe.teacher.shift == 3.1
     assert recipe.samples.teacher_cfg == 4 and recipe.teacher.guidance is None
-    assert "shift 3.1" in summary(image) and "cfg 4, which the student learns, as the preset qwen-image" in summary(
+    assert "shift 3.1" in said_of(image) and "cfg 4, which the student learns, as the preset qwen-image" in said_of(
         image
     )
-    assert "shift 3\n" in summary(plan)
+    assert "shift by size\n" in said_of(plan) and "shift 3\n" in said_of(replace(plan, kind="ZImage", row=None))
     # By size: mu 0.5 to 1.15 from 256 to 6400 tokens; 4096 of them at 1024 pixels.
-    assert written(replace(plan, row=TEACHERS["krea2-raw"]), tmp_path).teacher.shift == pytest.approx(2.475, abs=1e-3)
+    krea = replace(plan, kind="Krea2", row=TEACHERS["krea2-raw"])
+    assert written(krea, tmp_path).teacher.shift == pytest.approx(2.475, abs=1e-3)
 
 
 def test_of_an_unknown_family_it_is_said_what_to_set(plan, tmp_path):
     unknown = replace(plan, companions=None, texts=(), vae=None, row=None, guidance=None, kind="New", targets=())
     recipe = written(unknown, tmp_path)
     assert recipe.teacher.clip == () and recipe.teacher.vae is None and recipe.student.targets == ()
-    said = summary(unknown)
+    said = said_of(unknown)
     assert "set teacher.clip and teacher.clip_type" in said and "no preset is of New" in said
-    assert "attention and feed-forward of all blocks" in said and "targets =" not in recipe_text(unknown)
-    assert "set student.targets" in summary(replace(unknown, layers=0, values=0))
+    assert "attention and feed-forward of all blocks" in said and "targets =" not in text_of(unknown)
+    assert "set student.targets" in said_of(replace(unknown, layers=0, values=0))
 
 
 def test_a_checkpoint_has_its_parts_with_it(plan, tmp_path):
     whole = replace(plan, whole=True, companions=None, texts=(), vae=None)
-    assert written(whole, tmp_path).teacher.clip == () and summary(whole).count("in the file") == 2
+    assert written(whole, tmp_path).teacher.clip == () and said_of(whole).count("in the file") == 2
 
 
 def test_what_is_missing_stands_in_recipe_and_summary(plan, tmp_path):
     lacking = replace(plan, vae=Sought(plan.host.place("vae") / "gone.safetensors"))
-    assert f"# Missing: {lacking.vae.path}\n" in recipe_text(lacking)
+    assert f"# Missing: {lacking.vae.path}\n" in text_of(lacking)
     assert written(lacking, tmp_path).teacher.vae == lacking.vae.path
-    assert f"Missing: put gone.safetensors into {plan.host.place('vae')}" in summary(lacking)
-    assert "Missing" not in recipe_text(plan) + summary(plan)
+    assert f"Missing: put gone.safetensors into {plan.host.place('vae')}" in said_of(lacking)
+    assert "Missing" not in text_of(plan) + said_of(plan)
 
 
 def test_memory_and_disk_are_counted(plan):
-    said = summary(plan)
-    # 24 and 20 bytes for each of a million values; the network's 400 in 16 bits are less than the file's 900 bytes.
-    assert "800 B for the network, 22.9 MiB for 1 million values that train" in said
-    assert "checkpoints of 19.1 MiB, exports of 1.91 MiB" in said
-    assert "900 B for the network" in summary(replace(plan, network_values=4000))
+    said = said_of(plan)
+    # 16 and 12 bytes for each of a million values; the network's 400 in 16 bits are less than the file's 900 bytes.
+    assert "800 B for the network, 15.3 MiB for 1 million values that train" in said
+    assert "checkpoints of 11.4 MiB, exports of 1.91 MiB" in said
+    assert "900 B for the network" in said_of(replace(plan, network_values=4000))
+
+
+@pytest.mark.parametrize("method", WAYS)
+def test_each_method_has_a_recipe_that_is_right_for_the_model(plan, tmp_path, method):
+    image = replace(plan, kind="QwenImage", row=TEACHERS["qwen-image"], guidance=None)
+    recipe = written(image, tmp_path, method)
+    settings = method_classes()[method].Settings.model_validate(recipe.settings)
+    cfg = settings.w_max + 1 if method == "lcm" else settings.cfg
+    assert recipe.method == method and cfg == 4 and recipe.teacher.shift == 3.1 and recipe.student.train == "lora"
+    assert (recipe.loop.accumulate, recipe.loop.checkpointing, recipe.loop.ema) == ("auto", "auto", 0)
+    said = said_of(image, method)
+    assert f"method      {method}, into" in said and "as the preset qwen-image has it" in said
+    assert ("which the student keeps" if method == "cd" else "which the student learns") in said
+    assert "which is none" in said_of(plan, method)
+
+
+@pytest.mark.parametrize("method", WAYS)
+def test_what_each_method_holds_is_what_it_is_said_to(method, tmp_path):
+    """By a run on a tiny network, of which only what trains counts."""
+
+    def make(asked, device):
+        teacher = TinyTeacher()
+        return make_method(asked, device, teacher=teacher, source=TinySource(teacher))
+
+    way = WAYS[method]
+    asked = tiny_recipe(method, {"steps": 12, "ema": 0.0}, {"train": "lora", "rank": 2}, **way.settings(3.0))
+    training = set_up(asked, tmp_path / "run", device="cpu", make=make).training
+    for _ in range(training.stages[0].stop + 1):  # from where on pd keeps the student before
+        training.advance()
+    trains = sum(p.numel() for p in training.method.student.parameters)
+    state = saved_state(training)
+    kept = tree_leaves([state[part] for part in ("network", "ema", "optimizers", "method")])
+    saved = sum(value.nbytes for value in kept if isinstance(value, torch.Tensor) and value.ndim)
+    values = trains // 2 if method == "dmd" else trains  # whose fake score has as many as the student
+    assert (saved, saved + 4 * trains) == (way.saved * values, way.held * values)  # and their gradients
+
+
+def test_another_method_is_refused():
+    with pytest.raises(RecipeError, match="--method sferd: expected one of lcm, cd, pd, dmd"):
+        way_of("sferd")

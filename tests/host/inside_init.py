@@ -130,7 +130,7 @@ def check_whole_models_are_planned_without_their_weights():
         return
     pages = os.sysconf("SC_PAGE_SIZE")
     told = {
-        "flux1-dev": ("Flux to", "22.2 GiB for the network", "as the preset flux1-dev", "told 3.5", "shift 3.158"),
+        "flux1-dev": ("Flux to", "22.2 GiB for the network", "as the preset flux1-dev", "told 3.5", "shift by size"),
         "z_image_turbo_bf16": ("ZImage to", "11.5 GiB for the", "as the preset z-image-turbo", "type lumina2"),
     }
     for name, words in told.items():
@@ -159,6 +159,7 @@ def check_what_cannot_be_planned_is_an_error():
     refused(["no diffusion model"], CheckpointError, MODELS / "vae" / "ae.safetensors", OWN, out)
     refused([str(FOLDER), "no ComfyUI"], RecipeError, file, FOLDER, out)
     refused(["refused.json", ".toml"], RecipeError, file, OWN, out.with_suffix(".json"))
+    refused(["--method sferd", "lcm, cd, pd, dmd"], RecipeError, file, OWN, out, "sferd")
     assert not out.exists()
     out.write_text("mine")
     refused(["refused.toml is there already"], FileExistsError, file, OWN, out)

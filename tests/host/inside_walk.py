@@ -43,10 +43,9 @@ VAE = {"Flux": "ae", "SD3": "sd3_vae"}
 PROMPT = "a red star above a blue circle"
 SMALL = {
     "student.rank": 4, "student.dtype": "fp32", "loop.precision": "fp32", "loop.steps": 6, "loop.batch_size": 2,
-    "loop.accumulate": 1, "loop.lr": 3e-2, "loop.warmup": 0, "loop.ema": 0.0, "loop.sample_every": 6,
-    "loop.checkpoint_every": 6, "loop.log_every": 1, "loop.tracker": "none", "settings.target_ema": 0.0,
-    "data.size": 64, "data.path": FOLDER / "pictures", "samples.size": 64, "samples.teacher_steps": 1,
-    "samples.prompts": [PROMPT],
+    "loop.lr": 3e-2, "loop.warmup": 0, "loop.sample_every": 6, "loop.checkpoint_every": 6, "loop.log_every": 1,
+    "loop.tracker": "none", "data.size": 64, "data.path": FOLDER / "pictures", "samples.size": 64,
+    "samples.teacher_steps": 1, "samples.prompts": [PROMPT],
 }  # fmt: skip
 
 
@@ -107,5 +106,7 @@ if __name__ == "__main__":
     command, *more = said.splitlines()[-1].removeprefix("understudy ").partition(" --set ")[0].split()
     sets = (word for change in changes for word in ("--set", change))
     understudy(command, *more, "--out", run, "--device", "cpu", *sets)
+    found = json.loads((run / "recipe.json").read_text())["loop"]
+    assert (found["accumulate"], found["checkpointing"]) == (1, False), found  # of "auto", as it all fits
     understudy("export", run, "--out", MODELS / "loras" / f"small-{FAMILY}-student.safetensors")
     sys.stdout.write("\n" + json.dumps(said) + "\n")
