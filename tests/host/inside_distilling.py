@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 from checks import run_checks
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch.utils._pytree import tree_leaves
 
 COMFYUI, PACK, LIBRARIES, CHECKPOINT = sys.argv[1:5]
 sys.path.append(LIBRARIES)
@@ -33,6 +34,8 @@ from understudy.distill_train.data.batch import Batch  # noqa: E402
 from understudy.distill_train.data.randomness import generator  # noqa: E402
 from understudy.distill_train.host import Loaded, open_host  # noqa: E402
 from understudy.distill_train.methods import make_method  # noqa: E402
+from understudy.distill_train.run.directory import Run  # noqa: E402
+from understudy.distill_train.run.loop import train  # noqa: E402
 from understudy.distill_train.students.lora import ADAPTER  # noqa: E402
 from understudy.distill_train.teachers.comfy import ComfyTeacher, HostNetwork  # noqa: E402
 from understudy.distill_train.teachers.ragged import batch_of  # noqa: E402
@@ -93,12 +96,11 @@ def file_of(name):
     return path
 
 
-def method_of(name, method="lcm", loop=None, teacher=None, file=None, dtype=torch.float32, **settings):
-    """A method that is ready for its first step."""
+def recipe_of(name, method="lcm", loop=None, teacher=None, file=None, **settings):
     settings = settings or {"w_min": 3.0, "w_max": 3.0, "loss": "l2"}
-    loop = {"steps": STEPS, "batch_size": BATCH, "lr": 5e-3} | (loop or {})
+    loop = {"steps": STEPS, "batch_size": BATCH, "lr": 5e-3, "tracker": "none"} | (loop or {})
     told = {"comfy": file or file_of(name), "comfyui": Path(COMFYUI)} | (teacher or {})
-    recipe = Recipe(
+    return Recipe(
         method=method,
         seed=1,
         export="student.safetensors",
@@ -108,8 +110,17 @@ def method_of(name, method="lcm", loop=None, teacher=None, file=None, dtype=torc
         samples={"size": 64, "teacher_steps": 2},
         settings=settings,
     )
-    teacher = Told(recipe.teacher, CPU, dtype)
-    made = make_method(recipe, CPU, teacher=teacher, source=Latents(teacher, SIDE.get(name, 8)))
+
+
+def make(recipe, device=CPU, dtype=torch.float32):
+    """Its method, with texts and pictures of random numbers."""
+    teacher = Told(recipe.teacher, device, dtype)
+    return make_method(recipe, device, teacher=teacher, source=Latents(teacher, SIDE.get(teacher.kind, 8)))
+
+
+def method_of(*given, dtype=torch.float32, **more):
+    """A method that is ready for its first step; other arguments are :func:`recipe_of`'s."""
+    made = make(recipe_of(*given, **more), dtype=dtype)
     made.prepare(FOLDER / "run")
     return made
 
@@ -204,6 +215,27 @@ def check_recomputed_gradients_are_the_plain_ones():
         apart = max(((a - b).abs().max() / a.abs().max()).item() for a, b in zip(plain, recomputed, strict=True))
         sys.stderr.write(f"{name} {apart}\n")
         assert apart == 0, f"gradients differ by {apart:.2e} of their largest"
+
+    on_each(check)
+
+
+def check_a_run_that_was_cut_off_goes_on_to_the_last_bit():
+    """Of distribution matching, which trains two adapters and recomputes its blocks with either."""
+
+    def check(name):
+        loop = {"steps": 2, "checkpoint_every": 1, "sample_every": 2, "checkpointing": True, "ema": 0.5}
+        recipe = recipe_of(name, "dmd", loop, student_steps=2, cfg=2.0, fake_updates=2)
+        run = FOLDER / f"cut-{name}"
+        whole = load_file(train(recipe, run, device="cpu", make=make))
+        newest = Run(run).checkpoints()[-1]
+        ended = tree_leaves(torch.load(newest, weights_only=True)["network"])
+        newest.unlink()
+        first = (run / "log.jsonl").read_text().splitlines()[0]
+        again = load_file(train(recipe, run, resume=True, device="cpu", make=make))
+        assert (run / "log.jsonl").read_text().splitlines()[0] == first, "it began from the beginning"
+        assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole)
+        now = tree_leaves(torch.load(newest, weights_only=True)["network"])
+        assert all(torch.equal(a, b) for a, b in zip(ended, now, strict=True))
 
     on_each(check)
 
@@ -323,6 +355,7 @@ def check_what_cannot_be_distilled_is_refused_with_the_reason():
 
 def check_a_flow_s_schedule_is_the_host_s_own_or_what_the_recipe_says():
     import comfy.model_sampling
+    from comfy_extras.nodes_model_advanced import ModelSamplingFlux
 
     places = torch.tensor([0.25, 0.5, 0.99])
     own = teacher_of(file_of("SD3"))
@@ -335,6 +368,14 @@ def check_a_flow_s_schedule_is_the_host_s_own_or_what_the_recipe_says():
         flux = teacher_of(file_of("Flux"), guidance=2.0)
         torch.testing.assert_close(flux.process.times(places), comfy.model_sampling.ModelSamplingFlux().sigma(places))
         assert flux.metadata(None)["flux_guidance"] == "2"
+        sized = teacher_of(file_of("Flux"), shift="by size")
+        node, model = ModelSamplingFlux(), HOST.load_model(file_of("Flux"), torch.float32).patcher
+        for height, width in ((32, 48), (128, 128), (160, 96)):
+            theirs = node.patch(model, 1.15, 0.5, 8 * width, 8 * height)[0].get_model_object("model_sampling")
+            torch.testing.assert_close(sized.process.times(places, (height, width)), theirs.sigma(places))
+        assert sized.metadata(None) == {"mu_low": "0.5", "mu_high": "1.15", "flux_guidance": "3.5"}
+    refused(["teacher.shift is 'by size'; SD3 has one for all"], teacher_of, file_of("SD3"), shift="by size")
+    refused(["teacher.shift is for flows; SD15"], teacher_of, CHECKPOINT, shift="by size")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,10 @@ def check_a_killed_run_goes_on_to_the_last_bit():
     process.kill()
     process.join()
     assert process.exitcode == -9
+    log = FOLDER / "killed" / "log.jsonl"
+    before = log.read_text().splitlines()[:2]
     done(trained("killed", resume=True))
+    assert log.read_text().splitlines()[:2] == before, "it began from the beginning, as how fast it was tells"
     same(FOLDER / "killed")
 
 

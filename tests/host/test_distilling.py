@@ -16,7 +16,7 @@ def run(host, script, at_least):
 
 
 def test_small_models_of_the_host_s_families_are_distilled(host):
-    failed = run(host, "inside_distilling.py", 8)
+    failed = run(host, "inside_distilling.py", 9)
     assert not failed, failed
 
 
