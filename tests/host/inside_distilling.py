@@ -223,7 +223,7 @@ def check_a_run_that_was_cut_off_goes_on_to_the_last_bit():
     """Of distribution matching, which trains two adapters and recomputes its blocks with either."""
 
     def check(name):
-        loop = {"steps": 2, "checkpoint_every": 1, "sample_every": 2, "checkpointing": True, "ema": 0.5}
+        loop = {"steps": 2, "checkpoint_every": 1, "sample_every": 2, "log_every": 1, "checkpointing": True, "ema": 0.5}
         recipe = recipe_of(name, "dmd", loop, student_steps=2, cfg=2.0, fake_updates=2)
         run = FOLDER / f"cut-{name}"
         whole = load_file(train(recipe, run, device="cpu", make=make))
