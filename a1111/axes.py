@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 
 from .choices import BUDGET, PERCENTILE, SCORE, WORST, Choices, RefusedChoice
+from .words import AXES
 
 # On the host's processing, which each cell has a copy of: {a Choices' field: value}.
 CHANGES = "understudy_changes"
@@ -25,14 +26,14 @@ def add() -> None:
         if not (hasattr(plot, "AxisOption") and hasattr(plot, "axis_options")):
             continue
         there = {option.label for option in plot.axis_options}
-        for label, kind, name, more in (
-            ("Rule value", float, RULE_VALUE, {}),
-            ("Way back, as noise", float, "noise", {}),
-            ("Teacher steps", int, "steps", {}),
-            ("Best of", int, "best_of", {}),
-            ("Oracle", str, "oracle", {"choices": oracle_files, "cost": 0.3}),  # its file is read
+        for name, kind, more in (
+            (RULE_VALUE, float, {}),
+            ("noise", float, {}),
+            ("steps", int, {}),
+            ("best_of", int, {}),
+            ("oracle", str, {"choices": oracle_files, "cost": 0.3}),  # its file is read
         ):
-            option = plot.AxisOption(f"[Understudy] {label}", kind, _apply(name), confirm=_confirm(name), **more)
+            option = plot.AxisOption(AXES[name], kind, _apply(name), confirm=_confirm(name), **more)
             if option.label not in there:
                 plot.axis_options.append(option)
 

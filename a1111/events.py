@@ -11,6 +11,7 @@ from . import fetch, host, student
 from .choices import NONE, SAME, USES
 from .oracle import FOLDER, oracle_files
 from .rule import calibration_files
+from .words import CHOOSE_FIRST
 
 OF_RULES = ("share", "percentile", "budget", "score", "calibration")
 
@@ -69,7 +70,7 @@ def downloaded(name: str | None) -> Iterator[list]:
     import gradio as gr
 
     if not name:
-        yield [shown("Choose which oracle to fetch first."), gr.update()]
+        yield [shown(CHOOSE_FIRST), gr.update()]
         return
     entry = by_name(name)
     for said, there in fetch.fetched(entry, host.models_folder(FOLDER)):

@@ -10,6 +10,7 @@ from threading import Lock, Thread
 from ..oracles.download import DownloadError, download
 from ..oracles.family import Published
 from ..oracles.published import PUBLISHED, encoder_for, family_of
+from .words import BUSY
 
 SECONDS = 0.5  # between two looks at how far it is
 _busy = Lock()
@@ -23,7 +24,7 @@ def offered() -> list[str]:
 def fetched(entry: Published, folder: Path) -> Iterator[tuple[str, bool]]:
     """What to show (HTML) while the file comes and at the end, and whether it is there now."""
     if not _busy.acquire(blocking=False):
-        yield "Another oracle is being fetched; wait until it is there.", False
+        yield BUSY, False
         return
     thread = _Fetch(entry, folder)
     thread.start()

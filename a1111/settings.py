@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from . import words
 from .oracle import DEVICE_SETTING
 
-DEVICE, CPU = "the host's device, while it scores", "CPU"
+LABEL, DEVICE, INFO = words.DEVICE
+CPU = "CPU"
 
 
 def add() -> None:
@@ -13,9 +15,9 @@ def add() -> None:
 
     info = shared.OptionInfo(
         DEVICE,
-        "Where the oracle scores",
+        LABEL,
         gr.Radio,
         {"choices": [DEVICE, CPU]},
         section=("understudy", "Understudy"),
     )
-    shared.opts.add_option(DEVICE_SETTING, info.info("on the CPU it takes no video memory, and longer"))
+    shared.opts.add_option(DEVICE_SETTING, info.info(INFO))

@@ -10,11 +10,8 @@ from pathlib import Path
 
 from ..files.student_file import EMBEDDED, StudentFile, is_student
 from .choices import SAME
+from .words import NOT_OURS
 
-NOT_OURS = (
-    "Neither a LoRA of the prompt nor the loaded checkpoint is a file of 'understudy train' or 'understudy export', "
-    "so nothing is filled in."
-)
 LORA = re.compile(r"<(?:lora|lyco):([^:>]+)[^>]*>", re.IGNORECASE)
 # The host's widgets, by the end of their elem_id; those that are not there are not filled.
 WIDGETS = {"steps": "steps", "cfg": "cfg_scale", "sampler": "sampling", "scheduler": "scheduler"}

@@ -60,6 +60,26 @@ SETTINGS = (
     "For a student of 'understudy train': fills in the sampler, steps and CFG that its file states, and its teacher. "
     "The file is the prompt's LoRA, or the loaded checkpoint.",
 )
+NOT_OURS = (
+    "Neither a LoRA of the prompt nor the loaded checkpoint is a file of 'understudy train' or 'understudy export', "
+    "so nothing is filled in."
+)
+CHOOSE_FIRST = "Choose which oracle to fetch first."
+BUSY = "Another oracle is being fetched; wait until it is there."
+# On the host's page of settings, which puts the last in brackets.
+DEVICE = (
+    "Where the oracle scores",
+    "the host's device, while it scores",
+    "on the CPU it takes no video memory, and longer",
+)
+# Of the host's plot, by what each sets.
+AXES = {
+    "rule value": "[Understudy] Rule value",
+    "noise": "[Understudy] Way back, as noise",
+    "steps": "[Understudy] Teacher steps",
+    "best_of": "[Understudy] Best of",
+    "oracle": "[Understudy] Oracle",
+}
 LAST_JOB, SCORED, REDONE, NOT_REDONE = "Last job:", "scored", "redone", "not redone"
 STUDENTS_BETTER = "student's better"
 
@@ -67,5 +87,6 @@ STUDENTS_BETTER = "student's better"
 def every() -> list[str]:
     """All texts that are translated."""
     pairs = [*WIDGETS.values(), PUBLISHED, DOWNLOAD, SETTINGS]
-    said = [REFRESH, OPEN_DOWNLOAD, LAST_JOB, SCORED, REDONE, NOT_REDONE, STUDENTS_BETTER]
-    return [*RULES, *(text for pair in pairs for text in pair), *said]
+    said = [REFRESH, OPEN_DOWNLOAD, LAST_JOB, SCORED, REDONE, NOT_REDONE, STUDENTS_BETTER, NOT_OURS, CHOOSE_FIRST, BUSY]
+    label, device, info = DEVICE
+    return [*RULES, *(text for pair in pairs for text in pair), *said, label, device, f"({info})", *AXES.values()]
