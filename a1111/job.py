@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 
-import torch
-
-from ..oracles.scores import image_id
 from . import host, infotext
 from .axes import with_changes
-from .choices import BUDGET, WORST, Choices, RefusedChoice
-from .counting import Evaluations, count_for
+from .batch import Batch
+from .choices import BUDGET, WORST, Choices
 from .entry import Entry
 from .files import Files
 from .gallery import Gallery
@@ -20,8 +16,7 @@ from .judge import Judge
 from .receipt import show_receipt
 from .redoing import Teacher
 from .rule import calibration_of, calibration_path, record, settings_of, threshold_of
-from .sources import Picture, frames
-from .tries import Tried, tries_of
+from .sources import SOFT_INPAINTING, is_soft
 from .trouble import NotRedone, hook, pictures, say
 
 log = logging.getLogger(__name__)
@@ -72,8 +67,7 @@ class Job:
         self.settings = settings_of(p)
         self.table = calibration_of(choices, self.settings, self.judge.oracle)
         self.threshold = None if choices.rule == BUDGET else threshold_of(choices, self.table)
-        if choices.sampler not in host.samplers():
-            raise RefusedChoice(f"the host has no sampler {choices.sampler!r} that starts at any noise level")
+        host.require_sampling(choices.sampler, choices.scheduler)
         if choices.record:
             calibration_path(choices.record)  # refused before anything is made
         self.files = Files(p, choices.save_student)
@@ -106,55 +100,28 @@ class Job:
         if self.batches and self.choices.rule != WORST and not self.choices.receipt:  # nobody will ask for them again
             for entry in self.batches[-1]:
                 entry.release()
-        self.latents: torch.Tensor | None = None
-        self.tried: Tried | None = None
-        self.first_seeds: list[int] = []
-        self.counted: Evaluations = count_for(self.p)
-        self.shape = getattr(getattr(self.p, "rng", None), "shape", None)
+        self.batch = Batch(self.p, self.judge)
         self.files.expect(None)
 
     @hook
     def sampled(self, args) -> None:
-        """post_sample. The latents are the student's, unless the host has decoded them already."""
+        """post_sample."""
         if self.choices.rule == WORST and not self.expected:  # so that the host's time left counts it from the start
             self.expected = 1
             host.expect_pass()
-        if not getattr(args.samples, "already_decoded", False):
-            self.latents = args.samples.detach().cpu()
+        self.batch.sampled(args.samples)
         if self.threshold is None and not self.refusal:
             try:
-                self.threshold = threshold_of(self.choices, self.table, self.counted)
+                self.threshold = threshold_of(self.choices, self.table, self.batch.counted)
             except ValueError as error:
                 self.refusal = str(error)
                 say(self.p, f"nothing is redone: {error}")
         if self.choices.best_of > 1 and not host.cut_short():
-            self._try_again(args)
-
-    def _try_again(self, args) -> None:
-        from modules.devices import NansException
-        from modules.processing import DecodedSamples
-
-        p, around = self.p, frames(self.p, len(args.samples))
-        start = p.iteration * p.batch_size
-        prompts = p.all_prompts[start : start + p.batch_size]
-
-        def score(pixels, places) -> list[float]:
-            shown = [around[place].shown(picture) for place, picture in zip(places, pixels, strict=True)]
-            return [value for value, _ in self.judge(shown, [prompts[place] for place in places])]
-
-        passes = self._passes if self.choices.rule != WORST and self.threshold is not None else None
-        try:
-            tried = tries_of(p, args.samples, self.shape, self.counted, self.choices.best_of, score, passes)
-        except NansException:
-            return  # of the student's own, which the host is about to say
-        if tried.problem:
-            say(p, f"tries were broken off: {tried.problem}")
-        for place, numbers in enumerate(zip(tried.seeds, tried.subseeds, strict=True)):
-            p.all_seeds[start + place], p.all_subseeds[start + place] = numbers
-        self.first_seeds = list(p.subseeds if p.subseed_strength else p.seeds)
-        p.seeds, p.subseeds = list(tried.seeds), list(tried.subseeds)
-        self.tried, self.latents = tried, tried.latents
-        args.samples = DecodedSamples(each.decoded for each in tried.chosen)
+            if is_soft(self.p):
+                say(self.p, f"no other try is made: {SOFT_INPAINTING}")
+            else:
+                passes = self._passes if self.choices.rule != WORST and self.threshold is not None else None
+                self.batch.try_again(args, self.choices.best_of, passes)
 
     def _passes(self, score: float) -> bool:
         return not self.threshold.rejected([score])[0]
@@ -164,41 +131,13 @@ class Job:
         """postprocess_batch_list: ``images`` [3, H, W], of which redone ones are put in place."""
         while len(self.batches) < self.p.iteration:  # a batch that never came this far
             self.batches.append([])
-        entries = self._entries([image.detach().cpu().float() for image in images])
+        entries = self.batch.entries([image.detach().cpu().float() for image in images], self.refusal)
+        if self.choices.record:
+            self.recorded.extend(self.batch.scores(entries))
         self.batches.append(entries)
         if self.choices.rule != WORST:
             for entry in self.teacher.redoes(self._rejected(entries)):
                 images[entries.index(entry)] = entry.teacher
-
-    def _entries(self, pixels: Sequence[torch.Tensor]) -> list[Entry]:
-        p, latents, tried = self.p, self.latents, self.tried
-        # After a hires fix by an upscaler, or in another script's hands, the latents are no longer the pictures'.
-        fits, around = latents is not None and len(latents) == len(pixels), frames(p, len(pixels))
-        if tried is None:
-            shown = [frame.shown(picture) for frame, picture in zip(around, pixels, strict=True)]
-            scores = self.judge(shown, p.prompts)
-        else:
-            scores = [(score, "it has none" if math.isnan(score) else "") for score in tried.scores]
-        entries = []
-        for i, facts in enumerate(zip(p.prompts, p.negative_prompts, p.seeds, p.subseeds, strict=True)):
-            score, trouble = scores[i]
-            entry = Entry(Picture(*facts, pixels[i], latents[i] if fits else None, score, around[i]))
-            entry.evaluations = self.counted.each if tried is None else tried.evaluations[i]
-            if trouble:
-                entry.decision = f"not scored: {trouble}"
-            elif self.refusal:
-                entry.decision = f"not redone: {self.refusal}"
-            if tried is not None:
-                own = entry.picture.subseed if p.subseed_strength else entry.picture.seed
-                entry.tries = tried.counts[i]
-                entry.first_seed = None if own == self.first_seeds[i] else self.first_seeds[i]
-            entries.append(entry)
-        if self.choices.record:  # the student's own, whatever tries were made of them
-            own = pixels if tried is None else [each.pixels for each in tried.first]
-            values = [score for score, _ in scores] if tried is None else tried.first_scores
-            found = zip(own, values, p.prompts, strict=True)
-            self.recorded += [(image_id(image), score, text) for image, score, text in found if not math.isnan(score)]
-        return entries
 
     def _rejected(self, entries: Sequence[Entry]) -> list[Entry]:
         scored = [entry for entry in entries if entry.scored]
@@ -270,5 +209,5 @@ class Job:
         """Let go of the pictures, since the host's own cycles keep a job for long; its texts may still be asked for."""
         for entry in self.entries:
             entry.release()
-        self.latents = self.tried = None
+        self.batch = None
         setattr(self.p, KEPT_AS, None)

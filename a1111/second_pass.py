@@ -10,12 +10,11 @@ import torch
 from . import control, host, trouble
 from .choices import SAME, Choices
 from .counting import count_for
-from .sources import Picture, pixels_of
+from .sources import SOFT_INPAINTING, Picture, is_soft, pixels_of
 from .teacher import teacher_pass
 from .trouble import NotRedone, as_not_redone, unusable
 
 NO_CHECKPOINT = (None, "", "None", "none", "Use same checkpoint")
-SOFT_INPAINTING = "Soft inpainting enabled"  # the key of the host's own script for it
 
 
 class Redone(NamedTuple):
@@ -38,8 +37,8 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
 
     if stopped := host.interrupted():
         raise NotRedone(stopped)
-    if p.extra_generation_params.get(SOFT_INPAINTING):
-        raise NotRedone("soft inpainting lays its overlay by what the student changed; switch it off to redo pictures")
+    if is_soft(p):
+        raise NotRedone(SOFT_INPAINTING)
     # Asked now: during the pass the teacher is the loaded one.
     same = choices.teacher == SAME or host.is_loaded(host.checkpoint_title(choices.teacher))
     script, failed = control.script_of(p), set()

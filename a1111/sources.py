@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+SOFT_INPAINTING = "soft inpainting lays its overlay by what the student's first picture changed; switch it off"
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -80,6 +82,11 @@ class Picture:
     latent: torch.Tensor | None
     score: float
     frame: Frame = Frame()
+
+
+def is_soft(p) -> bool:
+    """Whether the host's soft inpainting lays the overlays, which none but the pictures that it saw may lie under."""
+    return bool(p.extra_generation_params.get("Soft inpainting enabled"))  # its script's own key
 
 
 def frames(p, count: int) -> list[Frame]:

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
+from . import watching
 from .jobs import EVERY, SMALL, asked, hold, primed, source
 from .server import encoded
 
@@ -108,8 +109,14 @@ def test_the_hosts_own_colour_correction_is_the_teachers_as_well(a1111):
     assert inpaint(a1111, *asked(**EVERY), **without).pixels != at_the_end.pixels
 
 
-def test_soft_inpainting_is_left_to_the_student_and_said(a1111):
+@pytest.mark.parametrize("tries", [1, 3])
+def test_soft_inpainting_is_left_to_the_student_and_said(a1111, tries):
     job = {**WHOLE, "alwayson_scripts": {"soft inpainting": {"args": [True, 1, 0.5, 4, 0, 0.5, 2]}}, "mask_blur": 4}
-    plain, made = inpaint(a1111, **job), inpaint(a1111, *asked(), **job)
-    assert made.pixels == plain.pixels
-    assert sum("soft inpainting" in decision for decision in made.said("decision")) == 1
+    plain, made = inpaint(a1111, **job), inpaint(a1111, *asked(best_of=tries), **job)
+    assert made.pixels == plain.pixels and made.said("tries") == [None] * 2
+    assert sum("not redone: soft inpainting" in decision for decision in made.said("decision")) == 1
+    said = watching.page(a1111)
+    assert [line for line in said if "1 picture not redone: soft inpainting" in line]
+    assert len([line for line in said if "no other try is made: soft inpainting" in line]) == (tries > 1)
+    hard = {**WHOLE, "mask_blur": 4}
+    assert inpaint(a1111, *asked(best_of=3), **hard).said("tries") == ["3"] * 2
