@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -27,6 +28,11 @@ RANGES = (
     ("budget", 1, 1000),
     ("best_of", 1, 16),
 )
+
+
+def unused(rule: str) -> set[str]:
+    """The fields of other rules."""
+    return set().union(*USES.values()) - USES[rule]
 
 
 class RefusedChoice(ValueError):
@@ -82,29 +88,48 @@ class Choices:
         return cls(**values[0]).checked()
 
     def checked(self) -> Choices:
-        """Itself. Raises RefusedChoice for values out of their range."""
-        if not isinstance(self.enabled, bool):
-            raise RefusedChoice(f"enabled is {self.enabled!r}; expected true or false")
+        """Itself, with texts of numbers as numbers. Raises RefusedChoice for what its rule cannot use."""
+        self._check_kind("enabled")
         if not self.enabled:
             return self
         if self.rule not in RULES:
             raise RefusedChoice(f"the rule is {self.rule!r}; expected one of {', '.join(RULES)}")
+        for field in fields(self):
+            self._check_kind(field.name)
         for name, low, high in RANGES:
-            if not low <= self._number(name) <= high:
+            if name not in unused(self.rule) and not low <= self._number(name) <= high:
                 raise RefusedChoice(f"{name} is {getattr(self, name)}; expected {low:g} to {high:g}")
         if not 0 < self._number("noise") < 1:
             raise RefusedChoice(f"noise is {self.noise}; expected more than 0 and less than 1")
-        if isinstance(self.modules, str) or not all(isinstance(name, str) for name in self.modules or ()):
-            raise RefusedChoice(f"modules is {self.modules!r}; expected a list of names")
         if self.oracle in (NONE, "", None):
             raise RefusedChoice("no oracle is chosen: put one into models/oracles and choose it in the panel")
         if self.rule in BY_CALIBRATION and self.calibration in (NONE, "", None):
             raise RefusedChoice(f"{self.rule!r} needs a calibration: choose one, or another rule")
-        self.steps, self.best_of = int(self.steps), int(self.best_of)
         return self
 
+    def _check_kind(self, name: str) -> None:
+        """That a switch, a text or a list of names is one. An empty list of the page's may be None."""
+        value, default = getattr(self, name), getattr(Choices, name)
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise RefusedChoice(f"{name} is {value!r}; expected true or false")
+        if isinstance(default, str) and not isinstance(value, str if default != NONE else str | None):
+            raise RefusedChoice(f"{name} is {value!r}; expected a text")
+        if isinstance(default, tuple):
+            listed = value or ()
+            if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
+                raise RefusedChoice(f"{name} is {value!r}; expected a list of names")
+            setattr(self, name, listed)
+
     def _number(self, name: str) -> float:
+        """It, which from now on is one, and whole where the default is."""
+        value, whole = getattr(self, name), isinstance(getattr(Choices, name), int)
         try:
-            return float(getattr(self, name))
-        except (TypeError, ValueError) as error:
-            raise RefusedChoice(f"{name} is {getattr(self, name)!r}; expected a number") from error
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            raise RefusedChoice(f"{name} is {value!r}; expected a number")
+        if whole and not number.is_integer():
+            raise RefusedChoice(f"{name} is {value}; expected a whole number")
+        setattr(self, name, int(number) if whole else number)
+        return number

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cache
 
-from .choices import USES, Choices
+from .choices import Choices, unused
 
 PREFIX = "Understudy "
 OF_A_PICTURE = tuple(
@@ -45,10 +46,11 @@ _DEFAULTS = {field.name: field.default for field in fields(Choices)}
 
 def of_choices(choices: Choices) -> dict[str, str]:
     """The keys of a job, of which those that its rule does not use are left out."""
-    unused = set().union(*USES.values()) - USES[choices.rule]
-    return {key: written(getattr(choices, name)) for name, key in FIELDS.items() if name not in unused}
+    left_out = unused(choices.rule)
+    return {key: written(getattr(choices, name)) for name, key in FIELDS.items() if name not in left_out}
 
 
+@cache  # the host sends a tab's fields to another's by what they are called there, and that is this function
 def reader(name: str) -> Callable[[Mapping[str, str]], object]:
     """The field's value in a picture's parameters as the host has read them, None where they leave it as it is.
 

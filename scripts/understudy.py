@@ -47,6 +47,7 @@ class Understudy(scripts.Script):
     def ui(self, is_img2img):
         self.panel.build()
         self.infotext_fields = self.panel.pasted
+        self.paste_field_names = [name for _, name in self.infotext_fields]  # for "Send to img2img" and "to inpaint"
         return self.panel.components
 
     def after_component(self, component, **_):

@@ -44,10 +44,10 @@ class Panel(Page):
         self.write("#txt2img_prompt textarea", text)
         self.click("#paste")
 
-    def value(self, name: str):
-        code = "const e = document.querySelector(`#txt2img_understudy_${arguments[0]} input, "
-        code += "#txt2img_understudy_${arguments[0]} textarea`); return e.type === 'checkbox' ? e.checked : e.value"
-        return self.js(code, name)
+    def value(self, name: str, tab: str = "txt2img"):
+        code = "const of = `#${arguments[1]}_understudy_${arguments[0]}`; "
+        code += "const e = document.querySelector(`${of} input, ${of} textarea`); "
+        return self.js(f"{code}return e.type === 'checkbox' ? e.checked : e.value", name, tab)
 
     def seen(self) -> set[str]:
         """Those of the rules' widgets that are shown."""
@@ -142,6 +142,23 @@ def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what
     page.shot("made", 1366, 1400)
     page.js("[...document.querySelectorAll('#txt2img_gallery .thumbnail-item')].at(-1).click()")
     page.shot("receipt", 1366, 1400)
+
+
+@pytest.mark.parametrize(("to", "share"), [("img2img", "43"), ("inpaint", "41")])
+def test_a_picture_is_sent_on_with_the_panels_values(page, to, share):
+    names = ["panel-checkbox", "oracle", "remove", "sampler", *NUMBERS, *SWITCHES]
+    page.write("#txt2img_understudy_share input", share)
+    here = {name: page.value(name) for name in names}
+    assert here["share"] == share and here != {name: page.value(name, "img2img") for name in names}
+    page.click(f"#txt2img_send_to_{to}")
+    end = time.monotonic() + page.seconds
+    while (there := {name: page.value(name, "img2img") for name in names}) != here and time.monotonic() < end:
+        time.sleep(0.1)
+    assert there == here
+    page.until("the other tab", "document.querySelector('#img2img_understudy_oracle').offsetParent")
+    page.shot(f"sent to {to}", 1366, 1400)
+    page.click("#tabs > .tab-nav button")
+    page.until("the first tab", "document.querySelector('#txt2img_understudy_oracle').offsetParent")
 
 
 def test_a_text_that_says_nothing_of_us_turns_the_panel_off(page):

@@ -210,12 +210,33 @@ def test_the_teachers_modules_are_overridden_where_the_host_has_such(monkeypatch
         ({"enabled": "yes"}, "enabled is 'yes'; expected true or false"),
         ({"steps": None}, "steps is None; expected a number"),
         ({"cfg": "much"}, "cfg is 'much'; expected a number"),
-        ({"score": float("nan")}, "score is nan"),
+        ({"rule": "below score", "score": float("nan")}, "score is nan; expected a number"),
         ({"noise": "x"}, "noise is 'x'; expected a number"),
         ({"modules": "vae"}, "modules is 'vae'; expected a list of names"),
+        ({"modules": 5}, "modules is 5; expected a list of names"),
+        ({"modules": ["vae", 5]}, "modules is ['vae', 5]; expected a list of names"),
         ({"rule": "budget"}, "'budget' needs a calibration"),
+        ({"rule": None}, "the rule is None; expected one of"),
+        ({"share": True}, "share is True; expected a number"),
+        ({"share": float("inf")}, "share is inf; expected 0 to 100"),
+        ({"steps": 2.5}, "steps is 2.5; expected a whole number"),
+        ({"best_of": float("inf")}, "best_of is inf; expected a whole number"),
+        ({"noise": 1}, "noise is 1.0; expected more than 0 and less than 1"),
+        ({"keep_better": "no"}, "keep_better is 'no'; expected true or false"),
+        ({"save_student": 1}, "save_student is 1; expected true or false"),
+        ({"remove": None}, "remove is None; expected a text"),
+        ({"teacher": 5}, "teacher is 5; expected a text"),
+        ({"scheduler": ["Karras"]}, "scheduler is ['Karras']; expected a text"),
+        ({"oracle": 5}, "oracle is 5; expected a text"),
+        ({"oracle": None}, "no oracle is chosen"),
     ],
 )
 def test_values_of_a_wrong_kind_are_refused_by_name(changes, words):
     with pytest.raises(RefusedChoice, match=re.escape(words)):
         Choices(**{"enabled": True, "oracle": "a", **changes}).checked()
+
+
+def test_texts_of_numbers_are_numbers_and_what_another_rule_reads_is_not_looked_at():
+    found = Choices(True, "a", share="30", steps="7", noise="0.5", score=None, budget="much", modules=None).checked()
+    assert (found.share, found.steps, found.noise, found.modules) == (30.0, 7, 0.5, ())
+    assert infotext.of_choices(found)["Understudy teacher steps"] == "7"
