@@ -83,7 +83,7 @@ class Files:
         from modules.shared import opts
 
         before = opts.data.get(REPLACE)
-        opts.data[REPLACE], self._writing = "Replace", True
+        opts.data[REPLACE], self._writing = replacing(), True
         try:
             yield
         finally:
@@ -102,11 +102,18 @@ class Files:
             image.already_saved_as = before
 
 
+def replacing() -> str:
+    """The host's word for a file that takes the place of another, by which it does so unless it is told otherwise."""
+    from modules.shared import opts
+
+    return opts.get_default(REPLACE)
+
+
 def written(path: Path) -> Path:
     """The file that the host has just saved under this name: it counts names up on wish, and does not say so."""
     from modules.shared import opts
 
-    if getattr(opts, REPLACE, "Replace") == "Replace":
+    if getattr(opts, REPLACE, None) == replacing():
         return path
     last, number = path, 1
     while (numbered := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():

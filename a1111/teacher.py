@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 
 import torch
 
@@ -13,9 +14,11 @@ from .choices import SAME, Choices
 from .sources import Picture, picture_of
 from .trouble import NotRedone
 
-# Of an image to image job, what its mask, its region and its conditioning come from.
-CARRIED = (
-    *("resize_mode", "latent_mask", "mask_round", "mask_blur_x", "mask_blur_y", "image_cfg_scale"),
+# What the pass has of the job, where the host has it: of any, what guides a flow model's network and shifts its times;
+# of image to image, what its mask, its region and its conditioning come from.
+OF_ANY = ("distilled_cfg_scale",)
+OF_IMAGES = (
+    *("resize_mode", "latent_mask", "mask_round", "mask_blur", "mask_blur_x", "mask_blur_y", "image_cfg_scale"),
     *("inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding", "inpainting_mask_invert"),
 )
 
@@ -99,7 +102,8 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
 
             whole = self.sampler.model_wrap.sigmas
             lowest, highest = float(whole.min()), float(whole.max())
-            sigmas = noise_variance(curve, self.steps, choices.noise, lowest, highest)
+            flow = host.is_flow(self.sampler)
+            sigmas = noise_variance(curve, self.steps, choices.noise, lowest, highest, flow)
             self.start = float(sigmas[0])
             if count > self.steps:  # the host takes the last but one away again
                 sigmas = torch.cat([sigmas[:-1], sigmas[-2:]])
@@ -108,6 +112,8 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
     size = min(p.batch_size, len(pictures))
     height, width = pictures[0].pixels.shape[1:]  # a hires fix makes them larger than the job says
     from_images = bool(getattr(p, "init_images", None))
+    known = {field.name for field in fields(TeacherPass) if field.init}
+    carried = known.intersection((*OF_ANY, *OF_IMAGES) if from_images else OF_ANY)
     q = TeacherPass(
         outpath_samples=p.outpath_samples,
         outpath_grids=p.outpath_grids,
@@ -135,7 +141,7 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
         # Those of the job where there are any: a ControlNet without a picture of its own reads the first.
         init_images=p.init_images if from_images else [_source(picture) for picture in pictures[:size]],
         mask=getattr(p, "image_mask", None),
-        **{name: getattr(p, name) for name in CARRIED if from_images},
+        **{name: getattr(p, name) for name in carried},
         denoising_strength=1.0,  # with img2img_fix_steps: all of the sigmas that `levels` gives
         initial_noise_multiplier=1.0,
     )
@@ -150,7 +156,7 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
 def _settings(p, choices: Choices) -> dict:
     """The job's, the teacher's checkpoint, and nothing that the pass would do beside its work."""
     settings = {**(p.override_settings or {}), "img2img_fix_steps": True}
-    settings |= {"img2img_color_correction": False, "save_init_img": False}
+    settings |= {"img2img_color_correction": False, "save_init_img": False, "img2img_extra_noise": 0.0}
     if choices.teacher != SAME:
         settings["sd_model_checkpoint"] = host.checkpoint_title(choices.teacher)
         settings |= host.modules_setting(choices.modules)

@@ -10,7 +10,7 @@ import torch
 from understudy.a1111 import redoing
 from understudy.a1111.choices import SCORE, Choices
 from understudy.a1111.entry import Entry
-from understudy.a1111.files import written
+from understudy.a1111.files import REPLACE, Files, written
 from understudy.a1111.gallery import Gallery
 from understudy.a1111.redoing import Teacher
 from understudy.a1111.second_pass import Redone
@@ -176,10 +176,18 @@ def test_the_one_text_that_the_page_shows_follows(gallery):
     assert gallery.processed.info == "another text"
 
 
-def test_the_file_that_was_just_written_is_found_where_the_host_counts_up(stand_in, tmp_path):
-    stand_in.shared.opts.save_images_replace_action = "Replace"
+@pytest.mark.parametrize(("replace", "count"), [("Replace", "Add number suffix"), ("Override", "Number Suffix")])
+def test_the_file_that_was_just_written_is_found_where_the_host_counts_up(stand_in, tmp_path, replace, count):
+    """A1111's and Forge's words, and Forge Neo's."""
+    opts = stand_in.shared.opts
+    opts.get_default = lambda name: replace
+    opts.save_images_replace_action = replace
     for name in ("7.png", "7-1.png", "7-2.png", "7-9.png"):
         (tmp_path / name).touch()
     assert written(tmp_path / "7.png") == tmp_path / "7.png"
-    stand_in.shared.opts = SimpleNamespace(save_images_replace_action="Add number suffix")
+    opts.save_images_replace_action = count
     assert written(tmp_path / "7.png") == tmp_path / "7-2.png"
+    opts.data[REPLACE] = count
+    with Files(SimpleNamespace(), False).own():
+        assert opts.data == {REPLACE: replace}
+    assert opts.data == {REPLACE: count}

@@ -67,7 +67,7 @@ def test_the_users_options_and_their_prompt_history_stay(a1111, values):
 
 def test_settings_of_image_to_image_are_not_the_teachers(a1111, worst):
     before = options(a1111)
-    odd = {"img2img_fix_steps": False, "initial_noise_multiplier": 1.3, "img2img_extra_noise": 0.0}
+    odd = {"img2img_fix_steps": False, "initial_noise_multiplier": 1.3, "img2img_extra_noise": 0.3}
     a1111.post("/sdapi/v1/options", odd)
     try:
         made = a1111.make(*asked())

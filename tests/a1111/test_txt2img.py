@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from understudy.a1111.choices import Choices
 
+from . import watching
 from .server import value_of
 from .watching_files import named, new_files
 
@@ -105,6 +106,8 @@ def test_files_hold_what_is_shown_and_the_students_beside_on_wish(a1111):
         ({"rule": "sometimes"}, "the rule is 'sometimes'"),
         ({"noise": 1.5}, "noise is 1.5; expected more than 0 and less than 1"),
         ({"sampler": "Nonesuch"}, "no sampler 'Nonesuch'"),
+        ({"scheduler": "Nonesuch"}, "no schedule 'Nonesuch'; there are: Automatic, "),
+        ({"share": "much"}, "share is 'much'; expected a number"),
         ({"rule": "below percentile", "calibration": "absent"}, "no calibration 'absent'"),
     ],
 )
@@ -118,6 +121,20 @@ def test_a_teacher_that_is_not_there_leaves_the_students_pictures_and_says_so(a1
     made = a1111.make(*asked(teacher="absent.safetensors"))
     assert made.pixels == plain.pixels
     assert sum("no checkpoint 'absent.safetensors'" in (word or "") for word in made.said("decision")) == 2
+
+
+@pytest.mark.parametrize(("flow", "sigma"), [(False, 1.2247), (True, 0.5505)])
+def test_the_way_back_is_a_share_of_the_variance_in_flow_models_as_well(a1111, flow, sigma):
+    """sigma² / (1 + sigma²) of it is noise where noise is added, sigma² / (sigma² + (1 - sigma)²) where it is mixed."""
+    if flow:
+        watching.do(a1111, flow=True)
+    try:
+        made = a1111.make(*asked(noise=0.6), batch_size=2)
+    finally:
+        if flow:
+            watching.do(a1111, flow=False)
+    (said,) = {float(word) for word in made.said("sigma") if word}
+    assert said == pytest.approx(sigma, abs=1e-3)
 
 
 def test_the_history_of_prompts_is_the_students(a1111):

@@ -125,6 +125,16 @@ def look() -> dict:
     }
 
 
+def be_flow(model, on: bool):
+    """Have the host mix noise and picture for this network as it does for SD 3, whatever comes of it."""
+    if hasattr(model, "forge_objects"):
+        model.forge_objects.unet.model.predictor.prediction_type = "const" if on else "epsilon"
+    elif on:
+        model.add_noise_to_latent = lambda x, noise, amount: x * (1 - amount) + noise * amount
+    else:
+        del model.add_noise_to_latent
+
+
 def _is_tensor(thing) -> bool:
     return issubclass(type(thing), torch.Tensor) and thing.device.type != "meta"
 
@@ -147,6 +157,8 @@ def routes(_, app):
                 untouched = hosted.__call__
                 hosted.__call__ = failing(untouched, RAISED[name], which)
                 hosted.__call__.untouched = untouched
+        if "flow" in wish:
+            be_flow(sd_models.model_data.sd_model, wish["flow"])
         for name in wish.get("forget", ()):
             shared.opts.data.pop(name, None)
         leaked.clear()
