@@ -14,7 +14,8 @@ from . import host
 from .choices import RefusedChoice
 
 log = logging.getLogger(__name__)
-NO_NUMBERS = "the teacher made no numbers (NaN): try --no-half-vae, or another teacher"
+NO_NUMBERS = "the teacher made no numbers (NaN): try --no-half, or another teacher"
+NO_PICTURE = "the teacher's VAE made no numbers (NaN): try --no-half-vae, or another VAE"
 OUT_OF_MEMORY = "out of memory: choose fewer or smaller pictures a batch"
 # CUDA and Apple; Windows' allocator; Linux' allocator.
 OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
@@ -40,7 +41,7 @@ def sentence(error: BaseException) -> str:
 
     words = (str(error).splitlines() or [""])[0]
     if isinstance(error, getattr(devices, "NansException", ())):
-        return NO_NUMBERS
+        return NO_PICTURE if "VAE" in words else NO_NUMBERS  # it has no other word for which of the two
     if isinstance(error, MemoryError) or any(of in str(error) for of in OF_MEMORY):
         return OUT_OF_MEMORY
     return words if isinstance(error, ValueError) and words else f"{type(error).__name__}: {words}".rstrip(": ")
@@ -64,7 +65,7 @@ def as_not_redone(doing: Callable[[], str]) -> Iterator[None]:
         if stopped := host.cut_short():  # before the first step the host has no picture then, and fails on that
             raise NotRedone(stopped) from error
         reason = sentence(error)
-        if reason not in (NO_NUMBERS, OUT_OF_MEMORY):
+        if reason not in (NO_NUMBERS, NO_PICTURE, OUT_OF_MEMORY):
             ours = isinstance(error, CheckpointError | OracleError)  # which say it all
             log.warning("Understudy: %s failed", doing(), exc_info=None if ours else error)
             reason = f"{doing()} failed: {reason}"
@@ -100,4 +101,6 @@ def unusable(latents, images: Sequence) -> list[str]:
 
     finite = [bool(torch.isfinite(latent).all()) for latent in latents]
     black = [not image.convert("RGB").getbbox() for image in images]
-    return [NO_NUMBERS if bad or not whole else "" for whole, bad in zip(finite, black, strict=True)]
+    return [
+        NO_NUMBERS if not whole else NO_PICTURE if empty else "" for whole, empty in zip(finite, black, strict=True)
+    ]

@@ -11,7 +11,7 @@ from .test_txt2img import asked
 
 PAIR = {"batch_size": 2}  # of which the worst half is one
 EVERY = {"rule": "below score", "score": 100.0}
-BROKEN = ("nan.safetensors", "corrupt.safetensors", "gone.safetensors", "pickle.ckpt")
+BROKEN = ("nan.safetensors", "mute.safetensors", "corrupt.safetensors", "gone.safetensors", "pickle.ckpt")
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,23 @@ def worst(a1111):
 
 @pytest.fixture(scope="module")
 def broken(a1111):
-    """Checkpoints that the host lists and that are none: of NaN, of no sense, gone from the disk, of another kind."""
+    """Checkpoints that the host lists and that cannot work.
+
+    One of NaN; one whose text encoder says nothing, so that the mean that the host divides by is 0; one cut in half;
+    one that is gone from the disk; one of another kind.
+    """
     folder = a1111.base / "models" / "Stable-diffusion"
-    weights = load_file(folder / "teacher.safetensors")
-    for name, tensor in weights.items():
-        if name.startswith("model.diffusion_model.out."):
-            tensor.fill_(float("nan"))
-    save_file(weights, folder / "nan.safetensors")
-    shutil.copyfile(folder / "teacher.yaml", folder / "nan.yaml")
+    for name, part, value in (
+        ("nan", "model.diffusion_model.out.", float("nan")),
+        ("mute", "cond_stage_model.transformer.text_model.final_layer_norm.", 0.0),
+    ):
+        weights = load_file(folder / "teacher.safetensors")
+        for key, tensor in weights.items():
+            if key.startswith(part):
+                tensor.fill_(value)
+        save_file(weights, folder / f"{name}.safetensors")
+        if (folder / "teacher.yaml").exists():
+            shutil.copyfile(folder / "teacher.yaml", folder / f"{name}.yaml")
     whole = (folder / "teacher.safetensors").read_bytes()
     (folder / "corrupt.safetensors").write_bytes(whole[: len(whole) // 2])
     (folder / "gone.safetensors").write_bytes(whole[:1000])
@@ -136,7 +145,8 @@ def test_interrupted_in_the_students_part_nothing_of_ours_starts(a1111):
 @pytest.mark.parametrize(
     ("teacher", "words"),
     [
-        ("nan.safetensors", "the teacher made no numbers (NaN)"),
+        ("nan.safetensors", "the teacher made no numbers (NaN): try --no-half, "),
+        ("mute.safetensors", "the teacher made no numbers (NaN): try --no-half, "),
         ("corrupt.safetensors", "loading corrupt.safetensors failed: SafetensorError: "),
         ("gone.safetensors", "loading gone.safetensors failed: "),
         ("pickle.ckpt", "loading pickle.ckpt failed: "),
