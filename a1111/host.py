@@ -41,13 +41,15 @@ def is_loaded(title: str) -> bool:
     return title == SAME or title == sd_models.select_checkpoint().title
 
 
-def load_chosen_checkpoint(broken: bool = False) -> None:
+def load_chosen_checkpoint(p, broken: bool = False) -> None:
     """The checkpoint of the user's options again, at once: the host would leave the teacher's there.
 
+    p: what goes on with it. Of image to image it has one sampler for all of its batches, which holds the network that
+    was there when the job began, and that the host has thrown away where the other one was of another layout.
     broken: another's load failed half way. A1111 has the old network then, stripped of its text encoder's wrapper and
     on the CPU, and Forge has none; both take it for loaded still, so that they must be made to read the file again.
     """
-    from modules import sd_models
+    from modules import sd_models, sd_samplers
 
     if hasattr(sd_models, "forge_model_reload"):
         if broken and hasattr(sd_models.model_data, "forge_hash"):
@@ -55,6 +57,8 @@ def load_chosen_checkpoint(broken: bool = False) -> None:
         sd_models.forge_model_reload()
     else:
         sd_models.reload_model_weights(forced_reload=broken)
+    if getattr(p, "sampler", None) is not None:
+        p.sampler = sd_samplers.create_sampler(p.sampler_name, p.sd_model)
 
 
 def apply_to_network(p) -> None:

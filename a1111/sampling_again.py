@@ -52,7 +52,7 @@ def sampled_again(p, rows: Sequence[int], numbers: Sequence[tuple[int, int]], sh
     text = f"Understudy: another try of {pictures(len(rows))}"
     progress = host.shown_pass(p.steps, text, 2 if hires else 1)
     with progress, host.undisturbed(()), _only(p, rows, numbers, shape):
-        host.load_chosen_checkpoint()  # a refiner or hires fix may have had another, and other networks
+        host.load_chosen_checkpoint(p)  # a refiner or hires fix may have had another, and other networks
         if hires and not p.disable_extra_networks:
             with devices.autocast():
                 extra_networks.activate(p, p.extra_network_data)

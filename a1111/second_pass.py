@@ -56,7 +56,7 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
             q.close()
             with as_not_redone(lambda: "loading the student's checkpoint again"):
                 if not same:
-                    host.load_chosen_checkpoint(broken=not q.begun)
+                    host.load_chosen_checkpoint(p, broken=not q.begun)
                 host.apply_to_network(p)
     made = processed.images[processed.index_of_first_image :][: len(pictures)]
     if (stopped := host.cut_short()) or len(made) < len(pictures):

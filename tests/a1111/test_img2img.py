@@ -49,6 +49,15 @@ def test_another_checkpoint_reads_each_picture_by_its_own_seed(a1111, plain, eve
     assert not any(close(*pair) for pair in zip(other.pixels, every.pixels, strict=True))
 
 
+def test_the_batch_after_another_checkpoint_is_sampled_by_the_students(a1111):
+    """The job has one sampler for all batches, with the network that was there when it began."""
+    other = {**EVERY, "teacher": "teacher.safetensors"}
+    plain, every = remake(a1111, **RISING), remake(a1111, *asked(**other), **RISING)
+    made = remake(a1111, *asked(**{**other, **up_to_the_first(every)}), **RISING)
+    assert made.said("decision") == ["redone", "kept"]
+    hold(made, plain, every)
+
+
 @pytest.mark.parametrize(("size", "mode"), [((48, 40), 1), ((16, 16), 3)], ids=["cropped", "upscaled as a latent"])
 def test_a_source_of_another_size_is_resized_as_in_the_job(a1111, size, mode):
     made = remake(a1111, *asked(**EVERY), init_images=[encoded(source(1, size))], resize_mode=mode, batch_size=1)
