@@ -25,6 +25,7 @@ class Batch:
         self.shape = getattr(getattr(p, "rng", None), "shape", None)
         self.latents: torch.Tensor | None = None
         self.tried: Tried | None = None
+        self.troubles: dict[int, str] = {}  # why a try of a picture has no score, by its place
         self.first_seeds: list[int] = []
 
     def sampled(self, samples) -> None:
@@ -43,7 +44,9 @@ class Batch:
 
         def score(pixels, places) -> list[float]:
             shown = [around[place].shown(picture) for place, picture in zip(places, pixels, strict=True)]
-            return [value for value, _ in self.judge(shown, [prompts[place] for place in places])]
+            found = self.judge(shown, [prompts[place] for place in places])
+            self.troubles |= {place: trouble for place, (_, trouble) in zip(places, found, strict=True) if trouble}
+            return [value for value, _ in found]
 
         try:
             tried = tries_of(p, args.samples, self.shape, self.counted, n, score, passes)
@@ -67,7 +70,10 @@ class Batch:
             shown = [frame.shown(picture) for frame, picture in zip(around, pixels, strict=True)]
             scores = self.judge(shown, p.prompts)
         else:
-            scores = [(score, "it has none" if math.isnan(score) else "") for score in tried.scores]
+            scores = [
+                (score, self.troubles.get(place, "it has none") if math.isnan(score) else "")
+                for place, score in enumerate(tried.scores)
+            ]
         entries = []
         for i, facts in enumerate(zip(p.prompts, p.negative_prompts, p.seeds, p.subseeds, strict=True)):
             score, trouble = scores[i]

@@ -20,6 +20,7 @@ from .sources import SOFT_INPAINTING, is_soft
 from .trouble import NotRedone, hook, pictures, say
 
 log = logging.getLogger(__name__)
+SINGLE = "the worst share of a single picture is nothing, so it is kept: make several, or choose another rule"
 KEPT_AS = "understudy_job"  # on the processing that it is of
 
 
@@ -177,8 +178,8 @@ class Job:
             show_receipt(self.p, processed, self.entries, self.threshold, self.files)
 
     def _redo_worst(self, gallery: Gallery) -> None:
-        if remark := self.threshold.remark(sum(entry.scored for entry in gallery.entries)):
-            say(self.p, remark)
+        if self.threshold.remark(sum(entry.scored for entry in gallery.entries)):
+            say(self.p, SINGLE)
         rejected = self._rejected(gallery.entries)
         places = {entry: at for entry in rejected if (at := gallery.place(entry)) is not None}
         if len(places) < len(rejected):

@@ -61,7 +61,7 @@ def student(stand_in, monkeypatch):
     stand_in.rng.ImageRNG = lambda shape, seeds, **_: (shape, seeds)
     monkeypatch.setattr(module.host, "undisturbed", lambda settings: nullcontext())
     monkeypatch.setattr(module.host, "shown_pass", lambda *_: nullcontext())
-    monkeypatch.setattr(module.host, "load_chosen_checkpoint", lambda: None)
+    monkeypatch.setattr(module.host, "load_chosen_checkpoint", lambda p: None)
 
     def run(p, n, passes=None, score=lambda pixels, places: [float(each) for each in pixels]):
         return tries_of(p, picture(p.seeds), (4, 8, 8), Evaluations(2, 1), n, score, passes)
@@ -216,3 +216,9 @@ def test_of_variations_another_variation_is_tried(a1111):
     assert made.said("first seed") == ["5"] and made.info["all_seeds"][0] in (1, 2)
     again = a1111.make(**{**same, "subseed": made.info["all_subseeds"][0]}, seed=made.info["all_seeds"][0])
     assert again.pixels == made.pixels
+
+
+def test_a_picture_none_of_whose_tries_has_a_score_says_why(a1111):
+    made = a1111.make(*asked(share=0.0, best_of=2), prompt="a submarine", batch_size=1, width=32, height=32)
+    (said,) = made.said("decision")
+    assert said.startswith("not scored: unknown in 'a submarine'") and made.said("score") == [None]

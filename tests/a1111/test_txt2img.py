@@ -69,6 +69,12 @@ def test_the_whole_job_counts_where_people_make_one_picture_at_a_time(a1111, wor
     assert made.said("decision") == worst.said("decision")
 
 
+def test_the_worst_share_of_a_single_picture_is_nothing_and_the_page_says_so(a1111):
+    made = a1111.make(*asked(), batch_size=1)
+    (said,) = watching.page(a1111)
+    assert made.said("decision") == ["kept"] and "the worst share of a single picture is nothing" in said
+
+
 def test_another_checkpoint_redoes_and_the_students_is_back(a1111, plain, worst):
     made = a1111.make(*asked(teacher="teacher.safetensors"))
     assert made.said("decision") == worst.said("decision")
