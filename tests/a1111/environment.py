@@ -37,7 +37,10 @@ BESIDE = {
 }
 TORCH = ("torch==2.1.2", "torchvision==0.16.2")
 CLIP = "clip-anytorch"  # the module `clip`, which launch.py takes from an archive on GitHub
-A1111_ARGUMENTS = ("--use-cpu", "all", "--no-half", "--precision", "full", "--skip-version-check")
+A1111_ARGUMENTS = (
+    *("--use-cpu", "all", "--no-half", "--precision", "full"),
+    *("--skip-version-check", "--no-download-sd-model"),
+)
 FORGE_ARGUMENTS = "--cpu --skip-python-version-check --skip-install"  # Forge Neo's
 A1111, FORGE = "A1111", "Forge"
 

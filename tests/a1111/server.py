@@ -33,7 +33,7 @@ CLIP_CONFIG = {
     "hidden_act": "quick_gelu",
 }
 ARGUMENTS = (
-    *("--skip-torch-cuda-test", "--no-download-sd-model", "--disable-console-progressbars"),
+    *("--skip-torch-cuda-test", "--disable-console-progressbars"),
     *("--api", "--server-name", "127.0.0.1"),
 )
 

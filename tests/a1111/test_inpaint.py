@@ -101,10 +101,10 @@ def test_masks_and_composites_are_no_pictures_and_composites_are_of_the_new_ones
 def test_the_hosts_own_colour_correction_is_the_teachers_as_well(a1111):
     size = (64, 64)
     job = {**WHOLE, "init_images": [encoded(source(1, size))], "mask": encoded(mask_of(size, (8, 8, 39, 55)))}
-    job |= {"width": 64, "height": 64}
+    job |= {"width": 64, "height": 64, "batch_size": 1}
     corrected = {**job, "override_settings": {"img2img_color_correction": True}}
     at_the_end, by_batch = (inpaint(a1111, *asked(**rule), **corrected) for rule in ({"share": 100.0}, EVERY))
-    assert at_the_end.pixels == by_batch.pixels and at_the_end.said("decision") == ["redone"] * 2
+    assert at_the_end.pixels == by_batch.pixels and at_the_end.said("decision") == ["redone"]
     without = {**job, "override_settings": {"img2img_color_correction": False}}
     assert inpaint(a1111, *asked(**EVERY), **without).pixels != at_the_end.pixels
 
@@ -118,5 +118,6 @@ def test_soft_inpainting_is_left_to_the_student_and_said(a1111, tries):
     said = watching.page(a1111)
     assert [line for line in said if "1 picture not redone: soft inpainting" in line]
     assert len([line for line in said if "no other try is made: soft inpainting" in line]) == (tries > 1)
-    hard = {**WHOLE, "mask_blur": 4}
-    assert inpaint(a1111, *asked(best_of=3), **hard).said("tries") == ["3"] * 2
+    if tries > 1:
+        hard = {**WHOLE, "mask_blur": 4}
+        assert inpaint(a1111, *asked(best_of=tries), **hard).said("tries") == ["3"] * 2

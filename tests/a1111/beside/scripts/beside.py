@@ -13,7 +13,6 @@ import torch
 from modules import (
     script_callbacks,
     scripts,
-    sd_hijack,
     sd_models,
     sd_samplers,
     sd_samplers_common,
@@ -117,9 +116,8 @@ def look() -> dict:
         "tensors": sum(held.values()),
         "memory": int(status.partition("VmRSS:")[2].split()[0]),
         "loaded": model.sd_checkpoint_info.name,
-        "wrapped": type(model.cond_stage_model).__name__,
+        "wrapped": type(getattr(model, "cond_stage_model", None)).__name__,  # Forge wraps none
         "merging": getattr(model, "applied_token_merged_ratio", 0),
-        "tiling": sd_hijack.model_hijack.circular_enabled,
         "path": sys.path,
         "options": shared.opts.data,
     }
