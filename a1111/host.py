@@ -63,9 +63,11 @@ def load_chosen_checkpoint(p, broken: bool = False) -> None:
 
 def apply_to_network(p) -> None:
     """What the host puts on a job's network once, at the job's start, and takes off at the end of any, so of ours."""
-    from modules import processing, sd_hijack, sd_models, shared
+    from modules import processing, sd_models, shared
 
     if not hasattr(sd_models, "forge_model_reload"):
+        from modules import sd_hijack  # Forge Neo has none
+
         sd_models.apply_token_merging(p.sd_model, p.get_token_merging_ratio())
         sd_hijack.model_hijack.apply_circular(p.tiling)
     elif hasattr(processing, "apply_circular_forge"):  # the rest it puts on a copy for each batch

@@ -12,6 +12,5 @@ def test_a_prompts_states_have_a_mean_that_the_host_may_divide_by(tmp_path):
     checkpoints.save(tmp_path / "norm.safetensors", norm, seed=1)
     weight, bias = (load_file(tmp_path / "norm.safetensors")[f"final_layer_norm.{name}"] for name in ("weight", "bias"))
     states = torch.randn(77, 768, generator=torch.Generator().manual_seed(0))
-    old = torch.nn.functional.layer_norm(states, states.shape[1:], weight.float(), bias.float())
-    new = old * torch.linspace(0.9, 1.2, 77)[:, None]
-    assert 0.8 < float(old.mean() / new.mean()) < 1.25
+    normed = torch.nn.functional.layer_norm(states, states.shape[1:], weight.float(), bias.float())
+    assert float(normed.mean().abs()) > 0.01  # in half precision, too, far from what rounding makes of 0

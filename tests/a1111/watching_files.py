@@ -7,10 +7,13 @@ from pathlib import Path
 @contextmanager
 def new_files(webui):
     """The files, with all their names, that the server's outputs have more at the end."""
-    folder = webui.base / "outputs"
-    before, found = set(folder.rglob("*")), []
+    before, found = set(_outputs(webui)), []
     yield found
-    found += sorted(path for path in set(folder.rglob("*")) - before if path.is_file())
+    found += sorted(path for path in set(_outputs(webui)) - before if path.is_file())
+
+
+def _outputs(webui):
+    return webui.base.glob("output*/**/*")  # Forge Neo has no s there
 
 
 def named(files: list[Path], suffix: str, grid: bool = False, student: bool = False) -> list[Path]:
