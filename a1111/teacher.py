@@ -44,43 +44,41 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
 
         def init(self, prompts, seeds, subseeds):
             self.begun, self.latents = True, []
-            size, self.batches = self.batch_size, []
-            for first in range(0, len(pictures), size):
-                self.batch = pictures[first : first + size]
-                self.batch_size = len(self.batch)
-                # From the job's sources the host makes the mask, the region and the conditioning once more.
-                self.init_images = [_source(picture) for picture in self.batch]
-                super().init(*(given[first : first + size] for given in (prompts, seeds, subseeds)))
-                starts = torch.stack([self._start_of(*item) for item in enumerate(self.batch)])
-                self.batches.append((starts.to(self.init_latent), self.image_conditioning))
+            size, starts, conditionings = self.batch_size, [], []
+            self.batch_size = 1
+            for place, picture in enumerate(pictures):
+                # From the job's sources the host makes the mask, the region and the conditioning once more. It draws
+                # from torch's own state, of which a picture would have another part beside others.
+                self.init_images = [_source(picture)]
+                torch.manual_seed(picture.seed)
+                super().init(*(given[place : place + 1] for given in (prompts, seeds, subseeds)))
+                starts.append(self._start_of(picture).to(self.init_latent))
+                conditionings.append(self.image_conditioning)
             self.batch_size = size
+            parts = (torch.cat(several).split(size) for several in (starts, conditionings))
+            self.batches = list(zip(*parts, strict=True))
             # Back come pictures without the job's frame: the host, or the job at its end, lays it around them.
             self.overlay_images = self.paste_to = self.mask_for_overlay = None
 
         def img2img_image_conditioning(self, source_image, latent_image, image_mask=None, *given, **more):
-            """As the host's, with what it draws from torch's own state drawn for each picture by its own seed."""
-            self.sources, self.shape = (source_image + 1) / 2, image_mask
-            found = []
-            for place, picture in enumerate(self.batch):
-                torch.manual_seed(picture.seed)
-                one = (source_image[place : place + 1], latent_image[place : place + 1])
-                found.append(super().img2img_image_conditioning(*one, image_mask, *given, **more)[:1])
-            return torch.cat(found)
+            self.worked_on, self.shape = (source_image + 1) / 2, image_mask
+            return super().img2img_image_conditioning(source_image, latent_image, image_mask, *given, **more)
 
-        def _start_of(self, place: int, picture: Picture) -> torch.Tensor:
+        def _start_of(self, picture: Picture) -> torch.Tensor:
+            """Latents [1, C, h, w] of a picture that the host has just been given."""
             from modules import devices, shared
             from modules.sd_samplers_common import images_tensor_to_samples
 
             if picture.latent is not None and same:
-                return picture.latent
-            pixels = picture.pixels.to(self.sources)
-            if self.shape is not None and pixels.shape == self.sources[place].shape:
+                return picture.latent[None]
+            if picture.frame.source is None:
+                return self.init_latent
+            pixels = picture.pixels[None].to(self.worked_on)
+            if self.shape is not None and pixels.shape == self.worked_on.shape:
                 # Around the mask the source itself, not the student's picture of it.
-                pixels = torch.lerp(self.sources[place], pixels, _weights(self.shape).to(pixels))
-            # The encoder draws from torch's own state, of which a picture would have another part beside others.
+                pixels = torch.lerp(self.worked_on, pixels, _weights(self.shape).to(pixels))
             torch.manual_seed(picture.seed)
-            pixels = pixels[None].to(shared.device, dtype=devices.dtype_vae)
-            return images_tensor_to_samples(pixels, 0, self.sd_model)[0]
+            return images_tensor_to_samples(pixels.to(shared.device, dtype=devices.dtype_vae), 0, self.sd_model)
 
         def sample(self, *args, **kwargs):
             self.init_latent, self.image_conditioning = self.batches[self.iteration]

@@ -77,6 +77,7 @@ def test_the_worst_share_of_a_single_picture_is_nothing_and_the_page_says_so(a11
 
 def test_another_checkpoint_redoes_and_the_students_is_back(a1111, plain, worst):
     made = a1111.make(*asked(teacher="teacher.safetensors"))
+    assert watching.seen(a1111)["encoded"] == 2  # each of the two by the teacher's VAE, and once
     assert made.said("decision") == worst.said("decision")
     changed = [decision == "redone" for decision in made.said("decision")]
     assert [one != other for one, other in zip(made.pixels, worst.pixels, strict=True)] == changed

@@ -90,6 +90,7 @@ class Beside(scripts.Script):
             raise NobodyKnows("in postprocess_batch_list")
 
     def before_process(self, p, *values):
+        seen["encoded"] = 0
         if asked["raise"]:
             raise NobodyKnows("in before_process")
 
@@ -133,6 +134,17 @@ def be_flow(model, on: bool):
         del model.add_noise_to_latent
 
 
+def count_encodings(model):
+    """``encoded``: how many pictures the job has had encoded."""
+    encode = model.encode_first_stage
+
+    def counted(pixels):
+        seen["encoded"] = seen.get("encoded", 0) + len(pixels)
+        return encode(pixels)
+
+    model.encode_first_stage = counted
+
+
 def _is_tensor(thing) -> bool:
     return issubclass(type(thing), torch.Tensor) and thing.device.type != "meta"
 
@@ -172,3 +184,4 @@ def routes(_, app):
 
 register()
 script_callbacks.on_app_started(routes)
+script_callbacks.on_model_loaded(count_encodings)
