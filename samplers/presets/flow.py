@@ -23,7 +23,7 @@ FLOW = (
     Student(
         key="krea2-turbo", lora=True,
         about="Krea 2 Turbo, whole or as a LoRA", files=("krea-?2-turbo",), architectures=("Krea2",),
-        steps=8, allowed=range(4, 9), patch=Mu(1.15), teachers=("krea2-raw",), rollback=0.3, host="0.24.1", **_EULER,
+        steps=8, allowed=range(4, 9), patch=Mu(1.15), teachers=("krea2-raw",), rollback=0.3, host="0.26.0", **_EULER,
     ),
     # TPL image_qwen_image_2_1_turbo_t2i, whose note calls the schedule fixed.
     Student(
@@ -100,22 +100,22 @@ FLOW = (
     # TPL of Ernie-Image-Turbo.
     Student(
         key="ernie-image-turbo", about="Ernie-Image-Turbo", files=("ernie-image-turbo",), architectures=("ErnieImage",),
-        steps=8, allowed=(8,), teachers=("ernie-image",), rollback=0.3, host="0.33.0", **_EULER,
+        steps=8, allowed=(8,), teachers=("ernie-image",), rollback=0.3, host="0.19.0", **_EULER,
     ),
     # TPL of Lens Turbo: 4 steps; documentation: 8. Its CFGNorm does nothing at cfg 1.
     Student(
         key="lens-turbo", about="Lens Turbo", files=("(?<![a-z])lens-turbo",), architectures=("Lens",), steps=4,
-        allowed=(4, 8), patch=Mu(BySize(0.5, 1.15)), teachers=("lens",), rollback=0.3, host="0.16.4", **_EULER,
+        allowed=(4, 8), patch=Mu(BySize(0.5, 1.15)), teachers=("lens",), rollback=0.3, host="0.23.0", **_EULER,
     ),
     # TPL of Mage-Flow Turbo.
     Student(
         key="mage-flow-turbo", about="Mage-Flow Turbo", files=("mage-flow-turbo",), architectures=("MageFlow",),
-        steps=4, allowed=(4,), teachers=("mage-flow",), rollback=0.2, host="0.33.0", **_EULER,
+        steps=4, allowed=(4,), teachers=("mage-flow",), rollback=0.2, host="0.29.0", **_EULER,
     ),
     # TPL of Boogu Turbo; SWARM.
     Student(
         key="boogu-turbo", about="Boogu Turbo", files=("boogu-image-turbo",), architectures=("Boogu",), sampler="lcm",
-        schedule="sgm_uniform", steps=4, allowed=(4,), teachers=("boogu-base",), rollback=0.3, host="0.33.0",
+        schedule="sgm_uniform", steps=4, allowed=(4,), teachers=("boogu-base",), rollback=0.3, host="0.26.0",
     ),
     # TPL of HiDream-I1 and its note.
     Student(

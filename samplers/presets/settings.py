@@ -173,8 +173,8 @@ class Sampling:
     about: which models it is for. architectures: their keys, empty for any. sampler: the host's name for it, or one of
     `presets.SAMPLERS`, which `knobs` are for. steps, cfg: what to set; allowed steps and cfgs, from and to: what it is
     made for, None for anything. guidance: of a network that takes it as an input. negative: whether the negative prompt
-    acts, at `cfg`. host: the least ComfyUI that its template names, or else that was seen to have its class; None for
-    every one that this pack supports.
+    acts, at `cfg`. host: the first ComfyUI that has its class and reads its text encoder, or the one that its template
+    names where that is later or the class is not in the history at hand; None for every one that this pack supports.
     """
 
     key: str

@@ -35,7 +35,7 @@ _ALL = (
           cfgs=(3.0, 5.0), host="0.23.0"),
     # krea-ai/krea-2's README: 52 steps, cfg 3.5 in cond + g (cond - uncond), which is 4.5 here; its sampling.py: mu .5
     # at 256 x 256 pixels, 1.15 at 1280 x 1280.
-    _flow("krea2-raw", "Krea2", 52, 4.5, patch=Mu(BySize(0.5, 1.15, 256, 6400)), host="0.24.1"),
+    _flow("krea2-raw", "Krea2", 52, 4.5, patch=Mu(BySize(0.5, 1.15, 256, 6400)), host="0.26.0"),
     # TPL image_qwen_Image_2512; TPL image_qwen_image has 20 steps.
     _flow("qwen-image", "QwenImage", 50, 4.0, patch=Shift(3.1), allowed=range(20, 51)),
     # TPL image_qwen_image_2_1_t2i: 25 steps; its makers: 40 to 50, no guidance, mu by size (Comfy-Org/ComfyUI 16447),
@@ -51,13 +51,13 @@ _ALL = (
     # TPL image_anima_base_v1.
     _flow("anima-base", "Anima", 30, 4.0, host="0.16.0"),
     # TPL of Ernie-Image; its documentation: about 50 steps.
-    _flow("ernie-image", "ErnieImage", 20, 4.0, allowed=range(20, 51), host="0.33.0"),
+    _flow("ernie-image", "ErnieImage", 20, 4.0, allowed=range(20, 51), host="0.19.0"),
     # TPL of Lens: ModelSamplingFlux 1.15 and .5, CFGNorm 1; its documentation: 50 steps.
-    _flow("lens", "Lens", 20, 5.0, patch=Mu(BySize(0.5, 1.15)), cfg_norm=1.0, allowed=range(20, 51), host="0.16.4"),
+    _flow("lens", "Lens", 20, 5.0, patch=Mu(BySize(0.5, 1.15)), cfg_norm=1.0, allowed=range(20, 51), host="0.23.0"),
     # TPL of Mage-Flow.
-    _flow("mage-flow", "MageFlow", 30, 5.0, host="0.33.0"),
+    _flow("mage-flow", "MageFlow", 30, 5.0, host="0.29.0"),
     # TPL of Boogu; SwarmUI's notes: 20 to 25 steps.
-    _flow("boogu-base", "Boogu", 25, 4.0, sampler="dpmpp_2m", allowed=range(20, 26), host="0.33.0"),
+    _flow("boogu-base", "Boogu", 25, 4.0, sampler="dpmpp_2m", allowed=range(20, 26), host="0.26.0"),
     # TPL of HiDream-I1 and its note.
     _flow("hidream-i1-full", "HiDream", 50, 5.0, sampler="uni_pc", patch=Shift(3.0)),
 )  # fmt: skip
