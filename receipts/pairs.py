@@ -22,16 +22,16 @@ WORDS = {REVERTED: "put back"}
 
 
 def arranged(count: int, given: bool) -> tuple[int, int]:
-    """How many cards are in a strip, and their width; ``given``: they have pictures that others are made from."""
+    """How many cards are in a strip, and their width, so that the page is rather wide than high, as nodes and screens
+    are; ``given``: they have pictures that others are made from."""
     if given:
         return math.ceil(math.sqrt(count / 2)), NARROWEST
-    return (1, NARROWEST) if count < 4 else (math.ceil(math.sqrt(count)), CARD)
+    return (1, NARROWEST) if count < 2 else (math.ceil(math.sqrt(1.5 * count)), CARD)
 
 
 def pairs(page: Page, places: Sequence[int], prompts: dict[str, str]) -> Iterator[Image.Image]:
     """Strips of cards for the rows at these places; each of the prompts is written on the first that has it."""
     columns, width = arranged(len(places), bool(page.rows[0].given))
-    make = _wide if len(places) in (2, 3) and not page.rows[0].given else _tall
     first: dict[str, int] = {}
     cards = []
     for place in places:
@@ -39,34 +39,19 @@ def pairs(page: Page, places: Sequence[int], prompts: dict[str, str]) -> Iterato
         text = f"prompt: as {page.names[first[prompt]]}" if prompt in first else prompts.get(prompt, "")
         if text:
             first.setdefault(prompt, place)
-        cards.append(make(page, place, text, width - 2 * PAD))
+        cards.append(_card(page, place, text, width - 2 * PAD))
     for start in range(0, len(places), columns):
         strip = cards[start : start + columns]
         yield beside(strip, page.look.page, GAP, fill=page.look.card)
 
 
-def _tall(page: Page, place: int, text: str, width: int) -> Image.Image:
+def _card(page: Page, place: int, text: str, width: int) -> Image.Image:
     """The pictures over all that is said of them."""
     row, look = page.rows[place], page.look
     marks = _marks(row, look)
     said = [page.axis.bar(marks, row.threshold, width), lines([text], SMALL, width, look.ink, look.card)]
     pictures = [_pictures(page, row, width), _labels(page, row, marks, width)]
     return stacked([_title(page, place, width), *pictures, *said], look.card, PAD, 8)
-
-
-def _wide(page: Page, place: int, text: str, width: int) -> Image.Image:
-    """The pictures beside what is said of them."""
-    row, look = page.rows[place], page.look
-    marks = _marks(row, look)
-    left, right = round(0.66 * width), width - round(0.66 * width) - GAP
-    pictures = stacked([_pictures(page, row, left), _labels(page, row, marks, left)], look.card, 0, 8)
-    said = [page.axis.bar(marks, row.threshold, right), lines([text], SMALL, right, look.ink, look.card, most=4)]
-    return stacked(
-        [beside([pictures, stacked([_title(page, place, right), *said], look.card, 0, 8)], look.card, GAP)],
-        look.card,
-        PAD,
-        0,
-    )
 
 
 def _marks(row: Row, look: Look) -> list[Mark]:

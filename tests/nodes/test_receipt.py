@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from understudy.oracles.calibration import Calibration
 from understudy.oracles.scores import Scores
 from understudy.oracles.threshold import Threshold
 from understudy.receipts.receipt import Receipt
@@ -139,6 +140,25 @@ def test_what_is_saved(node, save, images, reports):
     if save == "redone":
         (name,) = (name for name in names if "receipt" not in name)
         assert json.loads(node.text(name)["understudy"])["decision"] == "refined"
+
+
+def test_of_the_redone_what_was_put_back_is_not_saved(node):
+    before, made = pictures(2), pictures(1, seed=1)
+    images, final = [torch.stack(before)], [torch.stack([before[0], made[0]])]
+    scores, receipt = [Scores((0.1, 0.2), ("",) * 2, None, ("",) * 2)], [Receipt((REFINED,) * 2, (12,) * 2, 1.0)]
+    output = node.node.execute(final, images, scores, [Threshold.fixed(0.5)], receipt, save=["redone"])
+    assert len(output.ui["saved"]) == 1 and len([name for name in node.files() if "receipt" not in name]) == 1
+
+
+def test_the_threshold_s_calibration_is_drawn(node, monkeypatch):
+    asked, real = [], node.module.report_picture
+    monkeypatch.setattr(
+        node.module, "report_picture", lambda *given, **more: asked.append(given[2]) or real(*given, **more)
+    )
+    rule = Threshold.percentile(Calibration("mine", {str(k): k / 100 for k in range(100)}, {}, "f" * 64, ""), 30)
+    before = pictures(1)
+    node(before, before, [0.6], threshold=rule, save="preview only")
+    assert asked == [rule.distribution] and rule.distribution
 
 
 def test_each_image_has_the_workflow_and_its_own_facts_unless_the_host_was_told_not_to(node):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from understudy.oracles.calibration import Calibration
 from understudy.oracles.threshold import Threshold
+from understudy.receipts import bars
 from understudy.receipts.bars import HEIGHT, RADIUS, Axis, Mark, Scale, scale_of, shares
 from understudy.receipts.looks import LIGHT
 
@@ -57,6 +58,18 @@ def test_the_threshold_is_a_line_with_what_it_rejects_to_its_left():
         assert letters and 0 <= letters[0] and letters[-1] < WIDTH
         assert middle is None or abs((letters[0] + letters[-1]) / 2 - middle) < 4
     assert max(columns(bar(threshold=math.inf), LIGHT.rejected)) > 300
+
+
+def test_the_threshold_s_number_stands_below_its_line_as_far_as_there_is_room(monkeypatch):
+    said = []
+    monkeypatch.setattr(bars, "write", lambda picture, at, text, *more: said.append((text, at[0])))
+    for threshold in (1.0, 0.0, 4.0, math.inf):
+        bar(threshold=threshold)
+    assert [text for text, _ in said] == [
+        *("threshold 1.000", "threshold 0.000", "threshold 4.000", "threshold: all of them")
+    ]
+    (_, middle), (_, left), (_, right), _ = said
+    assert middle == 100 + RADIUS and left < WIDTH / 3 and right > 2 * WIDTH / 3
 
 
 def test_the_histogram_has_the_calibration_s_shares_and_the_ticks_are_only_without_it():

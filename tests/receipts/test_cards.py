@@ -1,11 +1,13 @@
 """The picture says what happened: the redone images first and large, the kept ones once, each prompt once."""
 
+import colorsys
 from itertools import pairwise
 
 import pytest
 import torch
 from understudy.lettering import length
 from understudy.receipts import bars, cards, page, pairs, tiles
+from understudy.receipts.bars import Mark
 from understudy.receipts.cards import report_picture
 from understudy.receipts.looks import DARK, LIGHT, LOOKS
 from understudy.receipts.receipt import Row
@@ -87,8 +89,15 @@ def test_every_pair_is_there_whatever_their_number(count):
     picture = report_picture([row(REFINED)] * count, ["all"])
     before, after = boxes(picture, RED), boxes(picture, BLUE)
     assert len(before) == len(after) == count and len({each[2:] for each in before + after}) == 1
-    assert picture.height < 2 * picture.width
-    assert before[0][2] > picture.width / (4 if count < 4 else 12)
+    assert picture.height < (1.2 if count == 1 else 1.1) * picture.width
+    assert before[0][2] > picture.width / (4 if count == 1 else 12)
+
+
+def test_a_page_is_rather_wide_than_high_as_nodes_and_screens_are():
+    rows = [row(REFINED, prompt="a cat")] * 3 + [row(prompt="a dog")] * 5
+    three_of_eight = report_picture(rows, ["three", "more"])
+    assert 1.2 < three_of_eight.width / three_of_eight.height < 1.8
+    assert len({top for top, *_ in boxes(three_of_eight, BLUE)}) == 1, "all three side by side"
 
 
 def test_what_was_put_back_stands_behind_the_redone_with_what_the_teacher_had_made(texts):
@@ -204,6 +213,48 @@ def test_both_looks_have_a_colour_for_every_decision():
         assert {tuple(bytes.fromhex(colour[1:])) for colour in look.decisions.values()} <= colours
     dark, light = (sum(picture.getpixel((2, 2))) for picture in pictures)
     assert dark < 150 and light > 600 and pictures[0].size == pictures[1].size
+
+
+def hue(colour):
+    return colorsys.rgb_to_hsv(*(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)))[0]
+
+
+def test_a_colour_means_the_same_in_both_looks_and_green_is_kept():
+    assert LOOKS == {"dark": DARK, "light": LIGHT}
+    for decision in DECISIONS:
+        assert hue(DARK.decisions[decision]) == pytest.approx(hue(LIGHT.decisions[decision]), abs=0.02), decision
+    for look in LOOKS.values():
+        assert 1 / 4 < hue(look.decisions[KEPT]) < 1 / 2 and hue(look.decisions[REFINED]) < 1 / 8
+
+
+@pytest.fixture
+def drawn_bars(monkeypatch):
+    """What is put on each bar: marks and threshold, and what all of a picture's bars have in common."""
+    drawn, real = [], bars.Axis.bar
+
+    def noted(axis, marks, threshold, width):
+        drawn.append((axis, list(marks), threshold))
+        return real(axis, marks, threshold, width)
+
+    monkeypatch.setattr(bars.Axis, "bar", noted)
+    return drawn
+
+
+def test_a_bar_has_the_student_s_score_as_a_ring_the_teacher_s_filled_and_the_threshold(drawn_bars):
+    table = tuple((k / 100, float(k)) for k in range(101))
+    for count in (1, 3):
+        drawn_bars.clear()
+        report_picture([row(REFINED, threshold=0.5)] * count + [row(KEPT, score=5.0)], [], table)
+        for axis, marks, threshold in drawn_bars:
+            assert marks == [Mark(0.2, LIGHT.ink, False), Mark(0.7, LIGHT.decisions[REFINED], True)]
+            assert threshold == 0.5 and axis.distribution == table
+            assert sorted(axis.scores) == [0.2] * count + [0.7] * count + [5.0]
+        assert len(drawn_bars) == count
+    drawn_bars.clear()
+    report_picture([row(score=each, threshold=9.0) for each in (0.2, 0.4)], [])
+    ((axis, marks, threshold),) = drawn_bars
+    assert marks == [Mark(each, LIGHT.decisions[KEPT], False) for each in (0.2, 0.4)] and threshold == 9.0
+    assert axis.scale.high > 9, "there is room for the threshold"
 
 
 def contrast(one, other):

@@ -5,6 +5,7 @@ import pytest
 from PIL import ImageColor
 from understudy.oracles.calibration import Calibration, CalibrationError
 from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
+from understudy.receipts import histogram as module
 from understudy.receipts.histogram import BINS, GROUND, MARGIN, TOP, WIDTH, histogram
 from understudy.receipts.looks import DARK, LIGHT
 from understudy.samplers.decisions import REFINED
@@ -47,6 +48,21 @@ def test_percentiles_are_lines_and_what_is_sure_of_them_bands():
     assert band(lines) == 0 < band(sure)
     few, many = (histogram(calibration(list(range(100)) * times), (50,), True) for times in (1, 9))
     assert band(few) > 2 * band(many), "more images, narrower bands"
+
+
+def test_lines_and_numbers_are_those_of_the_calibration(monkeypatch):
+    said = {}
+    monkeypatch.setattr(module, "write", lambda picture, at, text, *more: said.setdefault(text, at))
+    table = calibration(range(100))
+    picture = histogram(table, (20, 80))
+    assert {"20 %", "80 %", "scores: 100", module.number(0.0), module.number(99.0)} <= said.keys()
+    assert said[module.number(0.0)][0] < said[module.number(99.0)][0]
+    drawn = (np.asarray(picture)[TOP:GROUND] == ImageColor.getrgb(LINE)).all(-1).any(0).nonzero()[0]
+    for k in (20, 80):
+        place = MARGIN + table.value_at(k) / 99 * (WIDTH - 1 - 2 * MARGIN)
+        assert abs(drawn - place).min() <= 1 and said[f"{k} %"][0] == pytest.approx(place, abs=1)
+        assert said[module.number(table.value_at(k))][0] == pytest.approx(place, abs=1)
+    assert len(drawn) <= 8, "no other line"
 
 
 def test_one_score_equal_scores_and_bare_tables_are_drawn():
