@@ -19,18 +19,18 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Loading:
-    """files: all that are needed. into: puts loaders into two columns, the second for text encoder and VAE."""
+    """files: all that are needed. into: puts loaders into a column, of text encoder and VAE the titles alone."""
 
     files: Sequence[ModelFile]
-    into: Callable[[Column, Column], Loaded]
+    into: Callable[[Column], Loaded]
 
 
-def lora_on_checkpoint(checkpoint: ModelFile, lora: ModelFile) -> Loading:
-    """The student is the teacher with a LoRA."""
+def lora_on_checkpoint(checkpoint: ModelFile, lora: ModelFile, collapsed: bool = False) -> Loading:
+    """The student is the teacher with a LoRA. collapsed: only the titles are shown."""
 
-    def into(column: Column, shared: Column) -> Loaded:
-        whole = _checkpoint(column, "Teacher", checkpoint)
-        student = _lora(column, whole["MODEL"], lora)
+    def into(column: Column) -> Loaded:
+        whole = _checkpoint(column, "Teacher", checkpoint, collapsed)
+        student = _lora(column, whole["MODEL"], lora, collapsed)
         return Loaded(student, whole["MODEL"], whole["CLIP"], whole["VAE"])
 
     return Loading([checkpoint, lora], into)
@@ -39,7 +39,7 @@ def lora_on_checkpoint(checkpoint: ModelFile, lora: ModelFile) -> Loading:
 def two_checkpoints(student: ModelFile, teacher: ModelFile) -> Loading:
     """Both have the same text encoders and VAE inside."""
 
-    def into(column: Column, shared: Column) -> Loaded:
+    def into(column: Column) -> Loaded:
         first, second = _checkpoint(column, "Student", student), _checkpoint(column, "Teacher", teacher)
         return Loaded(first["MODEL"], second["MODEL"], first["CLIP"], first["VAE"])
 
@@ -49,9 +49,10 @@ def two_checkpoints(student: ModelFile, teacher: ModelFile) -> Loading:
 def two_networks(student: ModelFile, teacher: ModelFile, texts: ModelFile, kind: str, vae: ModelFile) -> Loading:
     """They share text encoder and VAE. kind: the host's name for the encoder's use."""
 
-    def into(column: Column, shared: Column) -> Loaded:
+    def into(column: Column) -> Loaded:
+        shared = _texts_and_vae(column, texts, kind, vae)
         first, second = _network(column, "Student", student), _network(column, "Teacher", teacher)
-        return Loaded(first, second, *_texts_and_vae(shared, texts, kind, vae))
+        return Loaded(first, second, *shared)
 
     return Loading([student, teacher, texts, vae], into)
 
@@ -59,20 +60,23 @@ def two_networks(student: ModelFile, teacher: ModelFile, texts: ModelFile, kind:
 def lora_on_network(network: ModelFile, lora: ModelFile, texts: ModelFile, kind: str, vae: ModelFile) -> Loading:
     """The student is the teacher with a LoRA. kind: the host's name for the encoder's use."""
 
-    def into(column: Column, shared: Column) -> Loaded:
+    def into(column: Column) -> Loaded:
+        shared = _texts_and_vae(column, texts, kind, vae)
         whole = _network(column, "Teacher", network)
-        return Loaded(_lora(column, whole, lora), whole, *_texts_and_vae(shared, texts, kind, vae))
+        return Loaded(_lora(column, whole, lora), whole, *shared)
 
     return Loading([network, lora, texts, vae], into)
 
 
 def oracle(column: Column, file: ModelFile = IMAGE_REWARD, title: str = "Oracle") -> Output:
-    look = Look(title, 166, [file])
+    """Its title alone; it stands before what is shown whole, as Nodes 2.0 fits the view to nodes not yet collapsed."""
+    look = Look(title, models=[file], collapsed=True)
     return column.add("UnderstudyLoadOracle", look, oracle_name=file.name)["oracle"]
 
 
-def _checkpoint(column: Column, title: str, file: ModelFile) -> Node:
-    return column.add("CheckpointLoaderSimple", Look(title, models=[file]), ckpt_name=file.name)
+def _checkpoint(column: Column, title: str, file: ModelFile, collapsed: bool = False) -> Node:
+    look = Look(title, models=[file], collapsed=collapsed)
+    return column.add("CheckpointLoaderSimple", look, ckpt_name=file.name)
 
 
 def _network(column: Column, title: str, file: ModelFile) -> Output:
@@ -80,11 +84,12 @@ def _network(column: Column, title: str, file: ModelFile) -> Output:
     return column.add("UNETLoader", look, unet_name=file.name, weight_dtype="default")["MODEL"]
 
 
-def _lora(column: Column, model: Output, file: ModelFile) -> Output:
-    look = Look("Student: with a LoRA", models=[file])
+def _lora(column: Column, model: Output, file: ModelFile, collapsed: bool = False) -> Output:
+    look = Look("Student: with a LoRA", models=[file], collapsed=collapsed)
     return column.add("LoraLoaderModelOnly", look, model=model, lora_name=file.name)["MODEL"]
 
 
 def _texts_and_vae(column: Column, texts: ModelFile, kind: str, vae: ModelFile) -> tuple[Output, Output]:
-    encoder = column.add("CLIPLoader", Look(models=[texts]), clip_name=texts.name, type=kind, device="default")
-    return encoder["CLIP"], column.add("VAELoader", Look(models=[vae]), vae_name=vae.name)["VAE"]
+    looks = (Look(models=[file], collapsed=True) for file in (texts, vae))
+    encoder = column.add("CLIPLoader", next(looks), clip_name=texts.name, type=kind, device="default")
+    return encoder["CLIP"], column.add("VAELoader", next(looks), vae_name=vae.name)["VAE"]

@@ -16,13 +16,11 @@ a large yellow star above a small blue triangle on a black background
 a large purple star left of a small red circle on a white background
 """
 NOTE = """
-Press **Run**. The *student* draws two pictures of each prompt, the *oracle* scores them, and the *teacher* redoes \
-the worst; the others stay as they are, bit for bit. The receipt shows which, and what that saved.
+Press **Run**. The *student* draws two pictures of each prompt, the *oracle* scores them, the *teacher* redoes the \
+worst. The receipt shows which, and what that saved.
 
-Prompts and seed were chosen once, so that you see some of each. Type your own: one or two things with size, color, \
-place and background.
-
-Try *share to redo* 0 or 1; open the block by the button in its corner.
+Prompts and seed were chosen once, to show some of each. Type your own: one or two things with size, color, place and \
+background.
 """
 
 
@@ -39,14 +37,16 @@ def app() -> Graph:
 
 
 def _graph(name: str) -> Graph:
+    """At most 911 x 406, so that the front end's ten pixels of notes and prompts have eleven in a window of 1366 x 768
+    (``layout.py``)."""
     graph = Graph(name)
-    texts, sampler, right = (graph.column(width, gap=20) for width in (270, 240, 340))
-    texts.note("Read me", NOTE, 155)
-    # Nodes 2.0 fits the view to nodes as they were before they were collapsed, so that these may not stand last.
-    student, teacher = loaders(texts)
-    prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=145), text=PROMPTS)
+    student, teacher = loaders(graph, 250)
+    texts, sampler, right = graph.column(250, x=0, y=50, gap=20), graph.column(210), graph.column(391)
+    texts.note("Read me", NOTE, 138)
+    prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=138), text=PROMPTS)
     block = sampler.add(
         adaptive_sampler(),
+        Look(height=376),
         student=student["model"],
         teacher=teacher["model"],
         clip=student["clip"],
@@ -60,7 +60,7 @@ def _graph(name: str) -> Graph:
         count=2,
         save="all",
     )
-    right.add("PreviewImage", Look("Receipt", height=450), images=block["receipt"])
+    right.add("PreviewImage", Look("Receipt", height=376), images=block["receipt"])
     return graph
 
 

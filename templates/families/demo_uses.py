@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ..block import Block
 from ..blocks import CATEGORY, SHARE, redo_the_bad, redo_the_worst
-from ..graph import Column, Graph, Look, Node, Output
-from ..parts import Texts, encoded, made
+from ..graph import Graph, Look, Node
 
 SCENE = "a small red star left of a large blue circle on a gray background"
 COUNT = 8  # pictures of a batch
@@ -19,10 +18,16 @@ TEACHER = {
 }
 
 
-def loaders(column: Column) -> tuple[Node, Node]:
-    """Student and teacher, of which only the titles are shown."""
-    shown = {part: Look(f"Demo {part}", collapsed=True) for part in ("student", "teacher")}
-    student, teacher = (column.add("UnderstudyLoadDemo", look, part=part) for part, look in shown.items())
+def loaders(graph: Graph, width: int) -> tuple[Node, Node]:
+    """Student and teacher side by side above a column of this width, which begins at 50; of both only the titles are
+    shown. They stand first, as Nodes 2.0 fits the view to nodes that are not collapsed yet."""
+    half = width // 2
+    columns = (graph.column(half - 5, x=left) for left in (0, half + 5))
+    looks = (Look(title, collapsed=True) for title in ("Student", "Teacher"))
+    student, teacher = (
+        column.add("UnderstudyLoadDemo", look, part=look.title.lower())
+        for column, look in zip(columns, looks, strict=True)
+    )
     return student, teacher
 
 
@@ -39,8 +44,9 @@ def student_alone() -> Block:
 
 def own_nodes() -> Graph:
     graph = Graph("Understudy 3 - Demo with nodes of your own (no download)")
-    texts, route, own, last = (graph.column(width, gap=20) for width in (250, 230, 240, 283))
-    student, teacher = loaders(texts)
+    student, teacher = loaders(graph, 220)
+    texts = graph.column(220, x=0, y=50, gap=20)
+    route, own, last = (graph.column(width, gap=20) for width in (210, 215, 358))
     prompt = texts.add("PrimitiveStringMultiline", Look("Prompt", height=102), value=SCENE)["STRING"]
     texts.note(
         "Read me",
@@ -112,8 +118,9 @@ def editing_block() -> Block:
 
 def editing() -> Graph:
     graph = Graph("Understudy 4 - Demo of editing (no download)")
-    texts, drawn, edit, last = (graph.column(width, gap=20) for width in (250, 230, 240, 283))
-    student, teacher = loaders(texts)
+    student, teacher = loaders(graph, 220)
+    texts = graph.column(220, x=0, y=50, gap=20)
+    drawn, edit, last = (graph.column(width, gap=20) for width in (210, 215, 358))
     texts.note(
         "Read me",
         """
@@ -171,8 +178,9 @@ def outlines_block() -> Block:
 
 def outlines() -> Graph:
     graph = Graph("Understudy 5 - Demo by outlines (no download)")
-    texts, drawn, made, last = (graph.column(width, gap=20) for width in (250, 230, 240, 283))
-    student, teacher = loaders(texts)
+    student, teacher = loaders(graph, 220)
+    texts = graph.column(220, x=0, y=50, gap=20)
+    drawn, made, last = (graph.column(width, gap=20) for width in (210, 215, 358))
     texts.note(
         "Read me",
         """

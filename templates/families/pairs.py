@@ -114,13 +114,13 @@ class Pair:
 
     def _graph(self, name: str) -> Graph:
         graph = Graph(name)
-        read, left, more, middle, right = columns(graph, 230, 220, 220, 230, 260)
+        read, left, middle, right = columns(graph, 230, 220, 230, 320)
         read.note("Read me", self.note(), WHOLE)
-        loaded = self.loading.into(left, more)
+        judge, loaded = oracle(left), self.loading.into(left)
         block = middle.add(
             self.block,
             **loaded._asdict(),
-            oracle=oracle(more),
+            oracle=judge,
             prompt=PROMPT,
             seed=7,
             steps=self.steps,

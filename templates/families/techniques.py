@@ -19,8 +19,9 @@ SDXL = TEACHERS["sdxl"]
 SEED, SIDE, COUNT, STEPS, SHARE = 7, 1024, 4, 4, 0.25
 PROMPT = "a red fox in a yellow raincoat reads a newspaper on a park bench, photograph"
 MORE = "a chess board seen from above, the white king has fallen\na red cube on a blue cube, studio photograph"
-PICTURE = Look("Picture", height=350)
+PICTURE = Look("Picture", height=269)
 LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING)
+SMALL_LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING, collapsed=True)
 KLEIN = two_networks(published.KLEIN, published.KLEIN_BASE, published.KLEIN_TEXTS, "flux2", published.KLEIN_VAE)
 QWEN = lora_on_network(published.QWEN, published.QWEN_LIGHTNING, published.QWEN_TEXTS, "qwen_image", published.QWEN_VAE)
 
@@ -33,7 +34,7 @@ def note(column: Column, text: str, host: str, files: Sequence[ModelFile], heigh
 
 def edit() -> Graph:
     graph = Graph("Understudy 50 - Edit a picture")
-    read, left, more, middle, right = columns(graph, 230, 220, 220, 230, 260)
+    read, left, middle, right = columns(graph, 230, 220, 230, 320)
     note(
         read,
         """
@@ -48,10 +49,11 @@ the result alone, and reads no orders.
         150,
     )
     picture = read.add("LoadImage", PICTURE, image="example.png")
+    judge, loaded = oracle(left), KLEIN.into(left)
     block = middle.add(
         adaptive_sampler("Adaptive editor", guide=reference, caption=True),
-        **KLEIN.into(left, more)._asdict(),
-        oracle=oracle(more),
+        **loaded._asdict(),
+        oracle=judge,
         picture=picture["IMAGE"],
         prompt="make it snow",
         caption="a place in heavy snow, photograph",
@@ -83,7 +85,7 @@ def reference(block: Block, column: Column, texts: Texts, vae: Output) -> Guided
 def control() -> Graph:
     graph = Graph("Understudy 51 - ControlNet")
     files = [*QWEN.files, published.QWEN_CONTROLNET, published.IMAGE_REWARD]
-    read, left, more, middle, right = columns(graph, 230, 220, 220, 230, 260)
+    read, left, middle, right = columns(graph, 230, 220, 230, 320)
     note(
         read,
         """
@@ -97,14 +99,15 @@ Choose a picture; *Canny* makes its outline. For depth or poses put another prep
         150,
     )
     picture = read.add("LoadImage", PICTURE, image="example.png")
-    loaded, outline = QWEN.into(left, more), left.add("Canny", Look(height=90), image=picture["IMAGE"])["IMAGE"]
-    net = left.add(
-        "ControlNetLoader", Look(models=[published.QWEN_CONTROLNET]), control_net_name=published.QWEN_CONTROLNET.name
-    )
+    judge = oracle(left)
+    outline = left.add("Canny", Look(collapsed=True), image=picture["IMAGE"])["IMAGE"]
+    look = Look(models=[published.QWEN_CONTROLNET], collapsed=True)
+    net = left.add("ControlNetLoader", look, control_net_name=published.QWEN_CONTROLNET.name)
+    loaded = QWEN.into(left)
     block = middle.add(
         adaptive_sampler("Adaptive sampler under control", guide=under_control),
         **loaded._asdict(),
-        oracle=oracle(more),
+        oracle=judge,
         control_net=net["CONTROL_NET"],
         outline=outline,
         prompt=PROMPT,
@@ -128,14 +131,13 @@ def under_control(block: Block, column: Column, texts: Texts, vae: Output) -> Gu
         control_net=block.input("control_net"),
         image=block.input("outline"),
         vae=vae,
-        strength=block.input("strength"),
     )
     return Guided(Texts(net["positive"], net["negative"]))
 
 
 def several_seeds() -> Graph:
     graph = Graph("Understudy 52 - Best of n")
-    read, left, middle, right = columns(graph, 270, 230, 240, 380)
+    read, left, middle, right = columns(graph, 230, 220, 230, 320)
     note(
         read,
         """
@@ -148,11 +150,11 @@ and an image that passes is not tried again.
         "0.8.0",
         [*LIGHTNING.files, published.IMAGE_REWARD],
     )
-    loaded = LIGHTNING.into(left, left)
+    judge, loaded = oracle(left), LIGHTNING.into(left)
     block = middle.add(
         best_of_n(),
         **_student(loaded),
-        oracle=oracle(left),
+        oracle=judge,
         prompt=PROMPT,
         seed=SEED,
         steps=STEPS,
@@ -175,13 +177,22 @@ def student_images() -> Block:
     block = Block("Student's images", category=CATEGORY, description="What a few-step student makes of a prompt.")
     student, clip, vae = map(block.input, ("student", "clip", "vae"))
     prompt, seed, steps = block.input("prompt"), block.input("seed"), block.input("steps")
-    width, height, count = block.input("width"), block.input("height"), block.input("count", label="images per prompt")
+    count = block.input("count", label="images per prompt")
     texts, sampling = block.column(300), block.column(320)
-    both = encoded(texts, clip, prompt)
-    latent = texts.add("EmptyLatentImage", width=width, height=height, batch_size=count)["LATENT"]
-    pictures = made(sampling, student, *both, latent, vae, seed=seed, steps=steps)
-    block.output("images", pictures.images)
-    block.output("latent", pictures.latent)
+    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)["CONDITIONING"]
+    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)["CONDITIONING"]
+    latent = texts.add("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=count)["LATENT"]
+    sampled = sampling.add(
+        "UnderstudyStudentSampler",
+        model=student,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        seed=seed,
+        steps=steps,
+    )["latent"]
+    block.output("images", sampling.add("VAEDecode", samples=sampled, vae=vae)["IMAGE"])
+    block.output("latent", sampled)
     return block
 
 
@@ -194,8 +205,6 @@ def _made(column: Column, loaded: Loaded, prompt: Output, count: int, **look: st
         prompt=prompt,
         seed=SEED,
         steps=STEPS,
-        width=SIDE,
-        height=SIDE,
         count=count,
     )["images"]
 
@@ -219,7 +228,7 @@ def rejected_by() -> Block:
 
 def compare() -> Graph:
     graph = Graph("Understudy 53 - Compare oracles")
-    read, left, made, middle, right = columns(graph, 230, 220, 220, 220, 260)
+    read, made, middle, right = columns(graph, 215, 215, 215, 358)
     note(
         read,
         """
@@ -232,24 +241,24 @@ both, once each is calibrated.
 """,
         "0.8.0",
         [*LIGHTNING.files, published.IMAGE_REWARD, published.HPS],
-        390,
+        311,
     )
-    loaded = LIGHTNING.into(left, left)
     judges = {
-        "ImageReward": oracle(left, published.IMAGE_REWARD, "ImageReward"),
+        "ImageReward": oracle(made, published.IMAGE_REWARD, "ImageReward"),
         "HPSv2.1": oracle(made, published.HPS, "HPSv2.1"),
     }
+    loaded = SMALL_LIGHTNING.into(made)
     prompt = read.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     images = _made(made, loaded, prompt, 8)
     for name, which in judges.items():
         told = middle.add(rejected_by(), Look(name), oracle=which, images=images, prompt=prompt, worst_n=2)
-        right.add("PreviewImage", Look(f"{name} rejects", height=253), images=told["rejected"])
+        right.add("PreviewImage", Look(f"{name} rejects", height=210), images=told["rejected"])
     return graph
 
 
 def calibrate() -> Graph:
     graph = Graph("Understudy 54 - Calibrate")
-    read, left, middle, count, right = columns(graph, 240, 220, 220, 220, 260)
+    read, left, middle, right = columns(graph, 230, 210, 210, 353)
     name = "SDXL Lightning - ImageReward"
     note(
         read,
@@ -264,13 +273,15 @@ Then set *Score threshold* in any graph with this student, steps and oracle to *
 """,
         "0.8.0",
         [*LIGHTNING.files, published.IMAGE_REWARD],
+        311,
     )
-    loaded, judge = LIGHTNING.into(left, left), oracle(left)
-    prompts = middle.add("UnderstudyPrompts", Look("Prompts, one in each line", height=110), text=f"{PROMPT}\n{MORE}")
+    judge, loaded = oracle(left), LIGHTNING.into(left)
+    prompts = read.add("UnderstudyPrompts", Look("Prompts, one in each line", height=110), text=f"{PROMPT}\n{MORE}")
     images = _made(middle, loaded, prompts["prompts"], COUNT, control="randomize")
-    scores = count.add("UnderstudyScoreImages", oracle=judge, images=images, prompt=prompts["prompts"])["scores"]
-    counted = count.add("UnderstudyCalibrate", scores=scores, name=name)["scores"]
-    right.add("UnderstudyShowCalibration", Look(height=WHOLE), calibration=name, scores=counted)
+    judged = {"oracle": judge, "images": images, "prompt": prompts["prompts"]}
+    scores = right.add("UnderstudyScoreImages", Look(collapsed=True), **judged)["scores"]
+    counted = right.add("UnderstudyCalibrate", scores=scores, name=name)["scores"]
+    right.add("UnderstudyShowCalibration", Look(height=297), calibration=name, scores=counted)
     return graph
 
 
@@ -283,11 +294,12 @@ def detailer() -> Block:
         first_id=201,
     )
     images, model, clip, vae = map(block.input, ("images", "model", "clip", "vae"))
-    prompt, larger = block.input("prompt"), block.input("larger", 1.5)
+    prompt = block.input("prompt")
     denoise = block.input("denoise", STUDENTS["sdxl-lightning"].rollback)
     texts, work = block.column(300), block.column(300)
-    both = encoded(texts, clip, prompt)
-    enlarged = texts.add("ImageScaleBy", image=images, upscale_method="lanczos", scale_by=larger)["IMAGE"]
+    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)["CONDITIONING"]
+    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)["CONDITIONING"]
+    enlarged = texts.add("ImageScaleBy", image=images, upscale_method="lanczos", scale_by=1.5)["IMAGE"]
     latent = work.add("VAEEncode", pixels=enlarged, vae=vae)["LATENT"]
     sampled = work.add(
         "KSampler",
@@ -307,9 +319,9 @@ def detailer() -> Block:
 
 def detail() -> Graph:
     graph = Graph("Understudy 55 - Redo with a detailer")
-    left, middle, judging, own, right = columns(graph, 215, 215, 215, 250, 260)
+    left, middle, own, right = columns(graph, 215, 215, 215, 358)
     note(
-        own,
+        left,
         """
 *Split* sends the worst image through nodes of your own, *Merge* puts what comes of it back; the others are not \
 touched, and if all pass, these nodes do not run.
@@ -319,15 +331,16 @@ size. Put a face detailer, an inpainter or an upscaler in its place: it has to g
 """,
         "0.8.0",
         [*LIGHTNING.files, published.IMAGE_REWARD],
-        225,
+        197,
     )
-    loaded, judge = LIGHTNING.into(left, left), oracle(left)
-    prompt = middle.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
+    judge, loaded = oracle(left), SMALL_LIGHTNING.into(left)
+    prompt = left.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     images = _made(middle, loaded, prompt, COUNT)
-    scores = judging.add("UnderstudyScoreImages", oracle=judge, images=images, prompt=prompt)["scores"]
-    threshold = judging.add("UnderstudyThresholdWorst", scores=scores)["threshold"]
+    judged = {"oracle": judge, "images": images, "prompt": prompt}
+    scores = middle.add("UnderstudyScoreImages", Look(height=110, collapsed=True), **judged)["scores"]
+    threshold = middle.add("UnderstudyThresholdWorst", scores=scores)["threshold"]
     routed = {"images": images, "scores": scores, "threshold": threshold}
-    rejected = judging.add("UnderstudySplit", **routed)["rejected images"]
+    rejected = own.add("UnderstudySplit", **routed)["rejected images"]
     redone = own.add(
         detailer(),
         images=rejected,
@@ -336,10 +349,10 @@ size. Put a face detailer, an inpainter or an upscaler in its place: it has to g
         vae=loaded.vae,
         prompt=prompt,
     )["redone"]
-    merged = right.add("UnderstudyMerge", **routed, redone=redone)
+    merged = right.add("UnderstudyMerge", Look(collapsed=True), **routed, redone=redone)
     right.add(
         "UnderstudyReceipt",
-        Look(height=385),
+        Look(height=421),
         images=merged["merged images"],
         images_before=images,
         scores=scores,

@@ -8,6 +8,7 @@ from ..chromium import Page
 FOLDER = "understudy-nodes"  # the host serves no templates from a folder with a space in its name
 CLASSIC, NODES_2 = RENDERERS = ("classic", "Nodes 2.0")
 RUN, STOP = '[data-testid="queue-button"]', 'button[aria-label="Cancel current run"]'
+APP_RUN, TOUR = '[data-testid="linear-run-button"] button', 'img[src*="app-mode-landing"]'  # of an app, and before it
 DIALOG = '[data-testid="template-workflows-content"]'
 # The host's own words: on any bypassed node that has no input to hand on for an output, and on its registry, which it
 # asks who made a node and does not reach here.
@@ -30,10 +31,11 @@ return canvas.graph.nodes.map(node => {
   }
 })
 """
-# Every text on the nodes of Nodes 2.0, with the height of its font as the host has it and on the screen.
+# Every text in HTML (all on the nodes of Nodes 2.0, notes and prompts on classic ones), with the height of its font as
+# the host has it and on the screen.
 TEXTS = """
 const found = []
-for (const node of document.querySelectorAll('[data-node-id]')) {
+for (const node of document.querySelectorAll('[data-node-id], .dom-widget')) {
   for (const each of [node, ...node.querySelectorAll('*')]) {
     const own = [...each.childNodes].filter(child => child.nodeType === 3).map(child => child.data).join('').trim()
     const said = own || each.value || '', wide = each.getBoundingClientRect().width
@@ -145,6 +147,15 @@ class FrontEnd(Page):
         self.until("its graph", f"!document.querySelector(arguments[0]) && {there}", DIALOG)
         self.settle()
 
+    def skip_the_tour(self):
+        """Of the front end's own, which lies over the first app that somebody opens."""
+        from selenium.webdriver.common.action_chains import ActionChains
+        from selenium.webdriver.common.keys import Keys
+
+        self.until("the tour", "document.querySelector(arguments[0])", TOUR)
+        ActionChains(self.driver).send_keys(Keys.ESCAPE).perform()
+        self.until("the app behind it", "!document.querySelector(arguments[0])", TOUR)
+
     def leave_the_app(self):
         """From an app to the graph that it is made of."""
         self.until("the app", "document.querySelector('[data-testid=\"linear-widgets\"]')")
@@ -187,15 +198,15 @@ class FrontEnd(Page):
         """The graph as it would be saved."""
         return self.js("return app.graph.serialize()")
 
-    def run(self) -> dict:
+    def run(self, button: str = RUN) -> dict:
         """Press Run and wait for the end: the server's record of it."""
-        before = self.start()
+        before = self.start(button)
         return self.end(before)
 
-    def start(self) -> set[str]:
+    def start(self, button: str = RUN) -> set[str]:
         """Press Run; what ``end`` is to be told."""
         before = {*self.server.get("/history")}
-        self.click("Run", RUN)
+        self.click("Run", button, "Run" if button == APP_RUN else "")
         return before
 
     def end(self, before: set[str]) -> dict:

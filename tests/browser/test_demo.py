@@ -2,11 +2,10 @@
 
 import pytest
 
-from .front_end import RENDERERS
+from .front_end import APP_RUN, RENDERERS
 from .saved_graphs import links, values
-from .test_templates import TEMPLATES
+from .test_templates import APP, DEMO
 
-DEMO = next(iter(TEMPLATES))  # the first of the list
 TEACHER, KEEP_BETTER = "UnderstudyTeacher", "UnderstudyKeepBetter"
 ADAPTIVE = "teacher ran on "  # so begins the receipt of a run in which it did
 
@@ -41,6 +40,21 @@ def test_the_first_picture_takes_three_clicks_and_later_four(page):
         see_a_picture(page)
         page.shot(f"demo, {'first' if first else 'later'}")
         assert page.clicks <= most
+
+
+def test_the_app_shows_the_receipt_of_its_run_behind_the_host_s_tour(page):
+    page.setting("Comfy.OnboardingCoachmarks.Seen", [])  # as somebody has it who opens the first app
+    page.browse()
+    page.choose(APP)
+    page.skip_the_tour()
+    page.shot("app")
+    run = page.run(APP_RUN)
+    assert headline(run).startswith(ADAPTIVE)
+    receipt = next(output["images"][0]["filename"] for output in run["outputs"].values() if "saved" not in output)
+    shown = "[...document.images].some(each => each.src.includes(arguments[0]) && each.naturalWidth)"
+    page.until("the receipt", shown, receipt)
+    page.shot("app after a run")
+    page.leave_the_app()
 
 
 def test_a_bypassed_node_leaves_a_graph_that_runs(page, demo):
