@@ -114,7 +114,7 @@ def test_names_that_repeat_are_counted_up_and_each_picture_finds_its_own(a1111, 
             made = a1111.make(*asked(), **ONE_BY_ONE, override_settings=names)
         assert made.pixels == worst.pixels and len(files) == 4
         assert sorted(rgb(Image.open(path)) for path in files) == sorted(made.pixels)
-    assert a1111.get("/sdapi/v1/options")["save_images_replace_action"] == "Replace"
+    assert a1111.get("/sdapi/v1/options")["save_images_replace_action"] in ("Replace", "Override")
 
 
 def test_each_batch_saves_the_students_beside_the_picture(a1111, plain, worst):
