@@ -113,6 +113,13 @@ def test_the_fake_score_learns_to_denoise_the_students_pictures(process):
         torch.testing.assert_close(loss, (output - target).square().mean())
 
 
+def test_a_turn_does_not_depend_on_the_adapter_of_the_one_before():
+    of = made()
+    first = of.batch_loss(of.network, *drawn(of, 1))
+    of.fake_loss(of.network, *drawn(of, 1))
+    assert of.batch_loss(of.network, *drawn(of, 1)) == first
+
+
 def test_without_guidance_the_teacher_is_asked_once():
     of, asked = made(cfg=1.0), []
     call = of.teacher.call
@@ -154,8 +161,9 @@ def test_a_preview_is_what_training_simulates(process):
     torch.testing.assert_close(shown, simulated, rtol=1e-3, atol=1e-3)
 
 
-def test_each_step_is_one_update_of_the_student_and_five_of_the_fake_score(tmp_path):
-    training = set_up(run_recipe(), tmp_path / "run", device="cpu", make=make).training
+@pytest.mark.parametrize(("asked", "times"), [({}, 5), ({"fake_updates": 2}, 2)])
+def test_each_step_is_one_update_of_the_student_and_five_of_the_fake_score(tmp_path, asked, times):
+    training = set_up(run_recipe(**asked), tmp_path / "run", device="cpu", make=make).training
     of, told = training.method, []
     assert of.network.active == (STUDENT,)
     student_s, fake_s = of.batch_loss, of.fake_loss
@@ -170,8 +178,9 @@ def test_each_step_is_one_update_of_the_student_and_five_of_the_fake_score(tmp_p
     of.batch_loss, of.fake_loss = watch("student", student_s), watch("fake", fake_s)
     for _ in range(2):
         training.advance()
-    assert [name for name, *_ in told] == (["student"] + ["fake"] * 5) * 2
-    assert [(step, first) for _, step, first, _ in told[6:]] == [(1, 4)] + [(n, 4 * n) for n in range(5, 10)]
+    assert [name for name, *_ in told] == (["student"] + ["fake"] * times) * 2
+    batches = [1, *range(times, 2 * times)]
+    assert [(step, first) for _, step, first, _ in told[1 + times :]] == [(n, 4 * n) for n in batches]
     before = [both for *_, both in told] + [weights(of)]
     for (name, *_), old, new in zip(told, before, before[1:], strict=False):
         moved = {part for part in (STUDENT, FAKE_SCORE) if not torch.equal(old[part], new[part])}
@@ -185,9 +194,9 @@ def weights(of):
     }
 
 
-def run_recipe(loop=None):
+def run_recipe(loop=None, **settings):
     loop = {"steps": 4, "checkpoint_every": 2, "sample_every": 4, "ema": 0.5} | (loop or {})
-    return recipe("dmd", loop, {"dtype": "fp32"} | LORA, student_steps=2, cfg=2.0)
+    return recipe("dmd", loop, {"dtype": "fp32"} | LORA, student_steps=2, cfg=2.0, **settings)
 
 
 def make(recipe, device):

@@ -117,11 +117,18 @@ def test_previews_and_metadata(name, shift, tmp_path):
     with torch.no_grad():
         latents = it.sample(it.network, noise, it.teacher.embed(["a", "b"]), 2)
     assert latents.isfinite().all() and latents.shape == (2, 4, 8, 8)
-    told = []
+    told, begun = [], []
     call = it.teacher.call
-    it.teacher.call = lambda network, noisy, t, given: told.append(float(t[0])) or call(network, noisy, t, given)
+
+    def watching(network, noisy, t, given):
+        told.append(float(t[0]))
+        begun.append(noisy[:2])
+        return call(network, noisy, t, given)
+
+    it.teacher.call = watching
     with torch.no_grad():
         it.preview.teach(noise, it.teacher.embed(["a", "b"]))
+    assert torch.equal(begun[0], noise)
     shift = by_size(8, 8) if shift is by_size else shift
     places = torch.linspace(1, 0.001, it.recipe.samples.teacher_steps + 1)[:-1]
     torch.testing.assert_close(
@@ -136,11 +143,12 @@ def test_previews_and_metadata(name, shift, tmp_path):
     [("lcm", "lcm", (1, 0.8, 0.5, 0.3, 0)), ("cd", "lcm", (1, 0.8, 0.6, 0.4, 0.2, 0)), ("pd", "euler", (1, 0))],
 )
 def test_a_file_says_the_noise_levels_that_previews_go_through(name, sampler, places):
-    it, seen = made(name), []
+    it, seen, begun = made(name), [], []
     call = it.teacher.call
 
     def watching(network, noisy, t, given):
         seen.append(t[0] / 1000)
+        begun.append(noisy[:2])
         return call(network, noisy, t, given)
 
     if name == "pd":
@@ -152,6 +160,8 @@ def test_a_file_says_the_noise_levels_that_previews_go_through(name, sampler, pl
     places = torch.tensor(places)
     torch.testing.assert_close(levels, 3 * places / (1 + 2 * places))
     it.teacher.call = watching
+    noise = torch.randn(2, 4, 8, 8)
     with torch.no_grad():
-        it.sample(it.network, torch.randn(2, 4, 8, 8), it.teacher.embed(["a", "b"]), int(said["steps"]))
+        it.sample(it.network, noise, it.teacher.embed(["a", "b"]), int(said["steps"]))
     torch.testing.assert_close(torch.stack(seen), levels[:-1])
+    assert torch.equal(begun[0], noise)
