@@ -51,9 +51,9 @@ def teach(
     one for each.
     """
     began = time.perf_counter()
+    rejected = rejections(images, scores, threshold)
     numbers = {name: values for name, values in inputs.items() if name != "seed"}  # which may be negative, by a link
     require_ranges(node.define_schema().inputs, {**numbers, "images_at_once": images_at_once})
-    rejected = rejections(images, scores, threshold)
     for name, values in inputs.items():
         if len(values) not in (1, len(images)):
             raise ValueError(
