@@ -21,6 +21,7 @@ from .schemas import Input, Schema, schema_of
 
 # Heights of a title bar, a socket, a widget, a text and what is below them in Nodes 2.0; the classic canvas has less.
 TITLE, ROW, WIDGET, TEXT, FOOT = 30, 20, 28, 72, 38
+LACKING = 16  # below the title of a collapsed loader, where Nodes 2.0 says that its file is missing
 GAP = 30  # between nodes and between columns, in which there is room for links
 NOTE = Schema("MarkdownNote", "", "Note", (Input("text", "STRING", widget=True, default="", multiline=True),), ())
 
@@ -98,7 +99,9 @@ class Node:
 
     @property
     def box(self) -> Box:
-        below = 0 if self.look.collapsed else self.height
+        below = self.height
+        if self.look.collapsed:
+            below = LACKING if self.look.models else 0
         return Box(self.x, self.y - TITLE, self.x + self.width, self.y + below)
 
     def __getitem__(self, name: str) -> Output:

@@ -57,13 +57,16 @@ def two_networks(student: ModelFile, teacher: ModelFile, texts: ModelFile, kind:
     return Loading([student, teacher, texts, vae], into)
 
 
-def lora_on_network(network: ModelFile, lora: ModelFile, texts: ModelFile, kind: str, vae: ModelFile) -> Loading:
-    """The student is the teacher with a LoRA. kind: the host's name for the encoder's use."""
+def lora_on_network(
+    network: ModelFile, lora: ModelFile, texts: ModelFile, kind: str, vae: ModelFile, collapsed: bool = False
+) -> Loading:
+    """The student is the teacher with a LoRA. kind: the host's name for the encoder's use. collapsed: only titles
+    of these two are shown."""
 
     def into(column: Column) -> Loaded:
         shared = _texts_and_vae(column, texts, kind, vae)
-        whole = _network(column, "Teacher", network)
-        return Loaded(_lora(column, whole, lora), whole, *shared)
+        whole = _network(column, "Teacher", network, collapsed)
+        return Loaded(_lora(column, whole, lora, collapsed), whole, *shared)
 
     return Loading([network, lora, texts, vae], into)
 
@@ -79,8 +82,8 @@ def _checkpoint(column: Column, title: str, file: ModelFile, collapsed: bool = F
     return column.add("CheckpointLoaderSimple", look, ckpt_name=file.name)
 
 
-def _network(column: Column, title: str, file: ModelFile) -> Output:
-    look = Look(title, models=[file])
+def _network(column: Column, title: str, file: ModelFile, collapsed: bool = False) -> Output:
+    look = Look(title, models=[file], collapsed=collapsed)
     return column.add("UNETLoader", look, unet_name=file.name, weight_dtype="default")["MODEL"]
 
 

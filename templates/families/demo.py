@@ -40,10 +40,10 @@ def _graph(name: str) -> Graph:
     """At most 911 x 406, so that the front end's ten pixels of notes and prompts have eleven in a window of 1366 x 768
     (``layout.py``)."""
     graph = Graph(name)
-    student, teacher = loaders(graph, 250)
-    texts, sampler, right = graph.column(250, x=0, y=50, gap=20), graph.column(210), graph.column(391)
-    texts.note("Read me", NOTE, 138)
-    prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=138), text=PROMPTS)
+    student, teacher, texts = loaders(graph, 250)
+    sampler, right = graph.column(210), graph.column(391)
+    texts.note("Read me", NOTE, 124)
+    prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=114), text=PROMPTS)
     block = sampler.add(
         adaptive_sampler(),
         Look(height=376),

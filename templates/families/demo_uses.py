@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..block import Block
 from ..blocks import CATEGORY, SHARE, redo_the_bad, redo_the_worst
-from ..graph import Graph, Look, Node
+from ..graph import Column, Graph, Look, Node, Output
+from ..parts import Texts, encoded, made
 
 SCENE = "a small red star left of a large blue circle on a gray background"
 COUNT = 8  # pictures of a batch
@@ -18,17 +19,15 @@ TEACHER = {
 }
 
 
-def loaders(graph: Graph, width: int) -> tuple[Node, Node]:
-    """Student and teacher side by side above a column of this width, which begins at 50; of both only the titles are
-    shown. They stand first, as Nodes 2.0 fits the view to nodes that are not collapsed yet."""
-    half = width // 2
-    columns = (graph.column(half - 5, x=left) for left in (0, half + 5))
+def loaders(graph: Graph, width: int) -> tuple[Node, Node, Column]:
+    """Student and teacher, of which only the titles are shown, and the column of this width that goes on below them.
+
+    They stand first, as Nodes 2.0 fits the view to nodes that are not collapsed yet.
+    """
+    first = graph.column(width, gap=8)
     looks = (Look(title, collapsed=True) for title in ("Student", "Teacher"))
-    student, teacher = (
-        column.add("UnderstudyLoadDemo", look, part=look.title.lower())
-        for column, look in zip(columns, looks, strict=True)
-    )
-    return student, teacher
+    student, teacher = (first.add("UnderstudyLoadDemo", look, part=look.title.lower()) for look in looks)
+    return student, teacher, graph.column(width, x=0, y=teacher.box.bottom + 20, gap=20)
 
 
 def student_alone() -> Block:
@@ -44,9 +43,8 @@ def student_alone() -> Block:
 
 def own_nodes() -> Graph:
     graph = Graph("Understudy 3 - Demo with nodes of your own (no download)")
-    student, teacher = loaders(graph, 220)
-    texts = graph.column(220, x=0, y=50, gap=20)
-    route, own, last = (graph.column(width, gap=20) for width in (210, 215, 358))
+    student, teacher, texts = loaders(graph, 220)
+    route, own, last = (graph.column(width, gap=20) for width in (210, 215, 345))
     prompt = texts.add("PrimitiveStringMultiline", Look("Prompt", height=102), value=SCENE)["STRING"]
     texts.note(
         "Read me",
@@ -118,9 +116,8 @@ def editing_block() -> Block:
 
 def editing() -> Graph:
     graph = Graph("Understudy 4 - Demo of editing (no download)")
-    student, teacher = loaders(graph, 220)
-    texts = graph.column(220, x=0, y=50, gap=20)
-    drawn, edit, last = (graph.column(width, gap=20) for width in (210, 215, 358))
+    student, teacher, texts = loaders(graph, 220)
+    drawn, edit, last = (graph.column(width, gap=20) for width in (210, 215, 345))
     texts.note(
         "Read me",
         """
@@ -178,9 +175,8 @@ def outlines_block() -> Block:
 
 def outlines() -> Graph:
     graph = Graph("Understudy 5 - Demo by outlines (no download)")
-    student, teacher = loaders(graph, 220)
-    texts = graph.column(220, x=0, y=50, gap=20)
-    drawn, made, last = (graph.column(width, gap=20) for width in (210, 215, 358))
+    student, teacher, texts = loaders(graph, 220)
+    drawn, made, last = (graph.column(width, gap=20) for width in (210, 215, 345))
     texts.note(
         "Read me",
         """

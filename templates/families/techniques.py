@@ -23,7 +23,9 @@ PICTURE = Look("Picture", height=269)
 LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING)
 SMALL_LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING, collapsed=True)
 KLEIN = two_networks(published.KLEIN, published.KLEIN_BASE, published.KLEIN_TEXTS, "flux2", published.KLEIN_VAE)
-QWEN = lora_on_network(published.QWEN, published.QWEN_LIGHTNING, published.QWEN_TEXTS, "qwen_image", published.QWEN_VAE)
+QWEN = lora_on_network(
+    published.QWEN, published.QWEN_LIGHTNING, published.QWEN_TEXTS, "qwen_image", published.QWEN_VAE, collapsed=True
+)
 
 
 def note(column: Column, text: str, host: str, files: Sequence[ModelFile], height: int = WHOLE) -> None:
@@ -35,6 +37,7 @@ def note(column: Column, text: str, host: str, files: Sequence[ModelFile], heigh
 def edit() -> Graph:
     graph = Graph("Understudy 50 - Edit a picture")
     read, left, middle, right = columns(graph, 230, 220, 230, 320)
+    picture = read.add("LoadImage", PICTURE, image="example.png")
     note(
         read,
         """
@@ -48,7 +51,6 @@ the result alone, and reads no orders.
         [*KLEIN.files, published.IMAGE_REWARD],
         150,
     )
-    picture = read.add("LoadImage", PICTURE, image="example.png")
     judge, loaded = oracle(left), KLEIN.into(left)
     block = middle.add(
         adaptive_sampler("Adaptive editor", guide=reference, caption=True),
@@ -86,6 +88,7 @@ def control() -> Graph:
     graph = Graph("Understudy 51 - ControlNet")
     files = [*QWEN.files, published.QWEN_CONTROLNET, published.IMAGE_REWARD]
     read, left, middle, right = columns(graph, 230, 220, 230, 320)
+    picture = read.add("LoadImage", PICTURE, image="example.png")
     note(
         read,
         """
@@ -98,7 +101,6 @@ Choose a picture; *Canny* makes its outline. For depth or poses put another prep
         files,
         150,
     )
-    picture = read.add("LoadImage", PICTURE, image="example.png")
     judge = oracle(left)
     outline = left.add("Canny", Look(collapsed=True), image=picture["IMAGE"])["IMAGE"]
     look = Look(models=[published.QWEN_CONTROLNET], collapsed=True)
@@ -229,6 +231,7 @@ def rejected_by() -> Block:
 def compare() -> Graph:
     graph = Graph("Understudy 53 - Compare oracles")
     read, made, middle, right = columns(graph, 215, 215, 215, 358)
+    prompt = read.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     note(
         read,
         """
@@ -245,10 +248,9 @@ both, once each is calibrated.
     )
     judges = {
         "ImageReward": oracle(made, published.IMAGE_REWARD, "ImageReward"),
-        "HPSv2.1": oracle(made, published.HPS, "HPSv2.1"),
+        "HPSv2.1": oracle(middle, published.HPS, "HPSv2.1"),
     }
     loaded = SMALL_LIGHTNING.into(made)
-    prompt = read.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     images = _made(made, loaded, prompt, 8)
     for name, which in judges.items():
         told = middle.add(rejected_by(), Look(name), oracle=which, images=images, prompt=prompt, worst_n=2)
@@ -260,6 +262,7 @@ def calibrate() -> Graph:
     graph = Graph("Understudy 54 - Calibrate")
     read, left, middle, right = columns(graph, 230, 210, 210, 353)
     name = "SDXL Lightning - ImageReward"
+    prompts = read.add("UnderstudyPrompts", Look("Prompts, one in each line", height=110), text=f"{PROMPT}\n{MORE}")
     note(
         read,
         """
@@ -276,7 +279,6 @@ Then set *Score threshold* in any graph with this student, steps and oracle to *
         311,
     )
     judge, loaded = oracle(left), LIGHTNING.into(left)
-    prompts = read.add("UnderstudyPrompts", Look("Prompts, one in each line", height=110), text=f"{PROMPT}\n{MORE}")
     images = _made(middle, loaded, prompts["prompts"], COUNT, control="randomize")
     judged = {"oracle": judge, "images": images, "prompt": prompts["prompts"]}
     scores = right.add("UnderstudyScoreImages", Look(collapsed=True), **judged)["scores"]
@@ -320,6 +322,8 @@ def detailer() -> Block:
 def detail() -> Graph:
     graph = Graph("Understudy 55 - Redo with a detailer")
     left, middle, own, right = columns(graph, 215, 215, 215, 358)
+    judge, loaded = oracle(left), SMALL_LIGHTNING.into(left)
+    prompt = left.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     note(
         left,
         """
@@ -331,10 +335,8 @@ size. Put a face detailer, an inpainter or an upscaler in its place: it has to g
 """,
         "0.8.0",
         [*LIGHTNING.files, published.IMAGE_REWARD],
-        197,
+        149,
     )
-    judge, loaded = oracle(left), SMALL_LIGHTNING.into(left)
-    prompt = left.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     images = _made(middle, loaded, prompt, COUNT)
     judged = {"oracle": judge, "images": images, "prompt": prompt}
     scores = middle.add("UnderstudyScoreImages", Look(height=110, collapsed=True), **judged)["scores"]

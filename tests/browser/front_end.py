@@ -36,12 +36,13 @@ return canvas.graph.nodes.map(node => {
 TEXTS = """
 const found = []
 for (const node of document.querySelectorAll('[data-node-id], .dom-widget')) {
+  const scale = node.getBoundingClientRect().width / node.offsetWidth  // of the widest, as offsets are whole numbers
   for (const each of [node, ...node.querySelectorAll('*')]) {
     const own = [...each.childNodes].filter(child => child.nodeType === 3).map(child => child.data).join('').trim()
     const said = own || each.value || '', wide = each.getBoundingClientRect().width
     if (said && wide && each.offsetWidth && each.checkVisibility({ opacityProperty: true })) {
       const size = parseFloat(getComputedStyle(each).fontSize)
-      found.push([said, size, size * wide / each.offsetWidth])
+      found.push([said, size, size * scale])
     }
   }
 }
