@@ -1,6 +1,6 @@
-"""A template's thumbnail from a run of it: the top of its receipt, or the middle of any other picture, as a square.
+"""A template's thumbnail from the receipt of its run: the largest square at its top left, where its headline begins.
 
-python -m understudy.templates.thumbnail PICTURE "Understudy 1 - Demo (no download)"
+python -m understudy.templates.thumbnail RECEIPT "Understudy 1 - Demo (no download)"
 """
 
 import sys
@@ -12,11 +12,9 @@ FOLDER = Path(__file__).parents[1] / "example_workflows"
 SIDE = 400
 
 
-def square(picture: Image.Image) -> Image.Image:
-    """The largest square of it, at the top of what is upright and in the middle of what is not."""
-    side = min(picture.size)
-    left = (picture.width - side) // 2
-    return picture.convert("RGB").crop((left, 0, left + side, side)).resize((SIDE, SIDE), Image.LANCZOS)
+def square(receipt: Image.Image) -> Image.Image:
+    side = min(receipt.size)
+    return receipt.convert("RGB").crop((0, 0, side, side)).resize((SIDE, SIDE), Image.LANCZOS)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def _graph(name: str) -> Graph:
     student, teacher, texts = loaders(graph, 250)
     sampler, right = graph.column(210), graph.column(391)
     texts.note("Read me", NOTE, 124)
-    prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=114), text=PROMPTS)
+    prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=98), text=PROMPTS)
     block = sampler.add(
         adaptive_sampler(),
         Look(height=376),

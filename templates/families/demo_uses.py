@@ -24,7 +24,7 @@ def loaders(graph: Graph, width: int) -> tuple[Node, Node, Column]:
 
     They stand first, as Nodes 2.0 fits the view to nodes that are not collapsed yet.
     """
-    first = graph.column(width, gap=8)
+    first = graph.column(width, gap=24)  # the classic canvas writes the pack's name above each
     looks = (Look(title, collapsed=True) for title in ("Student", "Teacher"))
     student, teacher = (first.add("UnderstudyLoadDemo", look, part=look.title.lower()) for look in looks)
     return student, teacher, graph.column(width, x=0, y=teacher.box.bottom + 20, gap=20)

@@ -19,7 +19,7 @@ SDXL = TEACHERS["sdxl"]
 SEED, SIDE, COUNT, STEPS, SHARE = 7, 1024, 4, 4, 0.25
 PROMPT = "a red fox in a yellow raincoat reads a newspaper on a park bench, photograph"
 MORE = "a chess board seen from above, the white king has fallen\na red cube on a blue cube, studio photograph"
-PICTURE = Look("Picture", height=269)
+PICTURE = Look("Picture", height=318)
 LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING)
 SMALL_LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING, collapsed=True)
 KLEIN = two_networks(published.KLEIN, published.KLEIN_BASE, published.KLEIN_TEXTS, "flux2", published.KLEIN_VAE)
@@ -49,7 +49,7 @@ the result alone, and reads no orders.
 """,
         "0.11.0",
         [*KLEIN.files, published.IMAGE_REWARD],
-        150,
+        101,
     )
     judge, loaded = oracle(left), KLEIN.into(left)
     block = middle.add(
@@ -99,7 +99,7 @@ Choose a picture; *Canny* makes its outline. For depth or poses put another prep
 """,
         "0.8.0",
         files,
-        150,
+        101,
     )
     judge = oracle(left)
     outline = left.add("Canny", Look(collapsed=True), image=picture["IMAGE"])["IMAGE"]
@@ -262,7 +262,7 @@ def calibrate() -> Graph:
     graph = Graph("Understudy 54 - Calibrate")
     read, left, middle, right = columns(graph, 230, 210, 210, 353)
     name = "SDXL Lightning - ImageReward"
-    prompts = read.add("UnderstudyPrompts", Look("Prompts, one in each line", height=110), text=f"{PROMPT}\n{MORE}")
+    prompts = read.add("UnderstudyPrompts", Look("Prompts, one in each line", height=122), text=f"{PROMPT}\n{MORE}")
     note(
         read,
         """
@@ -276,7 +276,7 @@ Then set *Score threshold* in any graph with this student, steps and oracle to *
 """,
         "0.8.0",
         [*LIGHTNING.files, published.IMAGE_REWARD],
-        311,
+        299,
     )
     judge, loaded = oracle(left), LIGHTNING.into(left)
     images = _made(middle, loaded, prompts["prompts"], COUNT, control="randomize")

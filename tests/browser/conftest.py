@@ -1,5 +1,7 @@
 """Fixtures: one ComfyUI server and one page of its front end for the whole session."""
 
+import shutil
+
 import pytest
 
 from ..chromium import chromium
@@ -24,6 +26,7 @@ def server(tmp_path_factory):
         environment.unavailable(f"ComfyUI cannot be had here: {e}")
     newest, base = max(checkouts, key=environment.version), tmp_path_factory.mktemp("browser")
     host = Host(newest, interpreter, base, checkpoints.models(), test_nodes=False, folder=FOLDER)
+    shutil.copy(newest / "input" / "example.png", base / "input")  # which every ComfyUI has
     yield host.start()
     host.stop()
 
