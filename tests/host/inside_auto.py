@@ -187,7 +187,7 @@ def check_a_student_s_own_file_says_it_all():
 
 
 def check_a_student_s_own_file_is_for_the_model_that_it_was_distilled_from():
-    other = put("loras/of sd 1.safetensors", StudentFile(**{**vars(EXPORT), "base": "sd1"}))
+    other = put("loras/of sd 1.safetensors", StudentFile(**{**vars(EXPORT), "base": "sd1", "intervals": None}))
     newer = put("loras/of a newer class.safetensors", StudentFile(**{**vars(PLAIN), "base": "Newer"}))
     UnderstudyStudentSampler.hidden = graph(BASE)
     arguments = tiny(), text(1), text(2), LATENTS, SEED, "demo", 9, 5.0, 1.0
