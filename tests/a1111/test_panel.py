@@ -173,7 +173,11 @@ def test_a_loaded_checkpoint_fills_in_its_sampling_and_its_teacher(webui):
         ({"scheduler": "trailing"}, "no schedule 'trailing'", "scheduler"),
         ({"prediction": "v_prediction"}, "it predicts v_prediction", None),
         ({"prediction": "flow", "shift": 3.0}, "a flow of shift 3", None),
-        ({"prediction": "flow", "sigmas": (1.0, 0.863, 0.0)}, "its noise levels are 1, 0.863, and", None),
+        (
+            {"prediction": "flow", "sigmas": (1.0, 0.863, 0.5, 0.2, 0.0)},
+            "its noise levels are 1, 0.863, 0.5, 0.2, and",
+            None,
+        ),
         ({"companion": "half.safetensors"}, "half.safetensors is the other", None),
         ({"teacher_file": "else.safetensors"}, "distilled from else.safetensors", None),
     ],
