@@ -255,7 +255,7 @@ class _Appender:
 def _require_writer(out: Path) -> None:
     if out.suffix.lower() == ".parquet":
         try:
-            import pyarrow  # noqa: F401 - asked for before hours of scoring, used after them
+            import_module("pyarrow")
         except ImportError as error:
             raise ValueError(f"--out {out} needs pyarrow (pip install pyarrow); or name a .csv") from error
 

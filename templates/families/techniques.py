@@ -181,20 +181,11 @@ def student_images() -> Block:
     prompt, seed, steps = block.input("prompt"), block.input("seed"), block.input("steps")
     count = block.input("count", label="images per prompt")
     texts, sampling = block.column(300), block.column(320)
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)["CONDITIONING"]
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)["CONDITIONING"]
+    both = encoded(texts, clip, prompt)
     latent = texts.add("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=count)["LATENT"]
-    sampled = sampling.add(
-        "UnderstudyStudentSampler",
-        model=student,
-        positive=positive,
-        negative=negative,
-        latent_image=latent,
-        seed=seed,
-        steps=steps,
-    )["latent"]
-    block.output("images", sampling.add("VAEDecode", samples=sampled, vae=vae)["IMAGE"])
-    block.output("latent", sampled)
+    pictures = made(sampling, student, *both, latent, vae, seed=seed, steps=steps)
+    block.output("images", pictures.images)
+    block.output("latent", pictures.latent)
     return block
 
 
@@ -299,8 +290,7 @@ def detailer() -> Block:
     prompt = block.input("prompt")
     denoise = block.input("denoise", STUDENTS["sdxl-lightning"].rollback)
     texts, work = block.column(300), block.column(300)
-    positive = texts.add("CLIPTextEncode", Look("Prompt"), clip=clip, text=prompt)["CONDITIONING"]
-    negative = texts.add("CLIPTextEncode", Look("Negative prompt"), clip=clip)["CONDITIONING"]
+    both = encoded(texts, clip, prompt)
     enlarged = texts.add("ImageScaleBy", image=images, upscale_method="lanczos", scale_by=1.5)["IMAGE"]
     latent = work.add("VAEEncode", pixels=enlarged, vae=vae)["LATENT"]
     sampled = work.add(
