@@ -161,15 +161,19 @@ class FrontEnd(Page):
         """From an app to the graph that it is made of."""
         self.until("the app", "document.querySelector('[data-testid=\"linear-widgets\"]')")
         self.command("Comfy.ToggleLinear")
-        self.until("its graph", "document.querySelector(arguments[0])", RUN)
+        # A view that is fitted into a canvas of no size yet is nowhere.
+        self.until("its graph", "document.querySelector(arguments[0]) && app.canvas.canvas.width", RUN)
         self.command("Comfy.Canvas.FitView")
-        time.sleep(0.5)  # the view moves there
         self.settle()
 
     def settle(self):
-        """Until nothing on the canvas moves any more."""
+        """Until nothing on the canvas moves any more. HTML on it is where the last frame has put it, and on a busy machine
+        the next may be late: one is waited for each time."""
         before, end = None, time.monotonic() + self.seconds
-        while before != (before := [node["box"] for node in self.nodes()]) and time.monotonic() < end:
+        while time.monotonic() < end:
+            self.wait("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+            if before == (before := [node["box"] for node in self.nodes()]):
+                return
             time.sleep(0.2)
 
     def blocks(self):
