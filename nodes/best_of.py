@@ -17,6 +17,7 @@ from ..samplers.best_of import BestOf, best_of
 from .batches import for_oracle, single_value, split, value_per_image
 from .calibrations import in_words
 from .display import shown
+from .guidance import guidance_remarks
 from .latent_space import space_of
 from .patches import warning
 from .schema import schema
@@ -110,7 +111,7 @@ class UnderstudyBestOf(io.ComfyNode):
         rule = single_value(stop_at, "stop_at")
         passes, otherwise = stop(rule), measured_otherwise(rule, judge, cls.hidden)
         if isinstance(judge, CombinedOracle):
-            judge.require(settings_of_a_student(cls.hidden, [each.id for each in student_inputs()]))
+            judge.require(settings_of_tries(cls.hidden))
         judge.require_count(sum(sizes))
         rounds = Rounds(batches, single_value(n, "n"))
 
@@ -179,6 +180,11 @@ def stop(threshold: Threshold | None):
     return lambda scores: [not too_low for too_low in threshold.rejected(scores.tolist())]
 
 
+def settings_of_tries(hidden) -> dict:
+    """Of the students that the tries are, for calibrations of single ones. hidden: of the node."""
+    return settings_of_a_student(hidden, [each.id for each in student_inputs()])
+
+
 def measured_otherwise(threshold: Threshold | None, judge, hidden) -> list[str]:
     """What to say of a threshold by a calibration of other students than the tries are, which it judges one by one.
 
@@ -188,7 +194,7 @@ def measured_otherwise(threshold: Threshold | None, judge, hidden) -> list[str]:
         return []
     threshold.require_oracle(judge.fingerprint, judge.family)
     try:
-        threshold.table.require(settings_of_a_student(hidden, [each.id for each in student_inputs()]))
+        threshold.table.require(settings_of_tries(hidden))
     except CalibrationMismatch as error:
         differ = "; ".join(in_words(error.differences))
         return [f"stop_at: calibration {threshold.calibration!r} was made with other settings: {differ}"]
@@ -210,8 +216,9 @@ def described(result: BestOf, evaluations: Sequence[int], noises: Sequence) -> I
 
 def told(batches: Sequence[Batch], result: BestOf) -> Iterator[str]:
     """What the users of these students should know, each thing once."""
-    said = [remark for batch in batches for remark in batch.ready.said]
+    said = []
     for batch in batches:
+        said += [*batch.ready.said, *guidance_remarks(batch.ready.row, batch.positive)]
         count, tries = len(batch.images), result.tries[list(batch.images)]
         if batch.runs() > 1 or (tries != tries[0]).any():
             said.append(warning(batch.ready.prepared.model, count))

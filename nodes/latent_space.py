@@ -36,9 +36,9 @@ def require_space(space: str | None, model, what: str, instead: str) -> None:
 def require_latents(latent: Mapping, model, what: str) -> None:
     """Raise ValueError unless a LATENT, which may be of a student of ours, can be one of the MODEL's."""
     instead = "decode it with its own VAE and encode it with this model's, or take an empty latent"
-    for place in range(len(latent["samples"])):
-        key, _ = made_with(latent, place) or ({}, 0)
-        require_space(key.get("space"), model, what, instead)
+    found = next(filter(None, (made_with(latent, place) for place in range(len(latent["samples"])))), None)
+    if found is not None:  # one key goes with the whole batch
+        require_space(found[0].get("space"), model, what, instead)
     own, shape = model.get_model_object("latent_format"), latent["samples"].shape
     if len(shape) != own.latent_dimensions + 2 or shape[1] != own.latent_channels:
         raise ValueError(

@@ -9,9 +9,10 @@ import torch
 
 from ..samplers.presets import Teacher
 from ..samplers.presets.settings import Schedule
+from .guidance import guidance_remarks
 from .guiders import cfg_guider
 from .take import Shot, Take
-from .teacher_settings import BY_TABLE, described, guidance_remarks, row_of, scheduler_of, way_back_of, with_patches
+from .teacher_settings import BY_TABLE, described, row_of, scheduler_of, way_back_of, with_patches
 from .way_back import sigmas_from
 
 
@@ -78,11 +79,10 @@ class PlainTake(Take):
 
     def source(self, shot: Shot) -> str:
         if self.published(shot) is not None:
-            return f" (the table's for {shot.preset})"
+            return f" (the table's for {shot.preset or f'the students of {self.row.key}'})"
         if self.row is None or self.rollback_mode != "noise":
             return ""
-        unknown = "no student's preset came with the latent"
-        return f" (the widget's: {f'the table has none for {shot.preset}' if shot.preset else unknown})"
+        return f" (the widget's: the table has none for {shot.preset or f'the students of {self.row.key}'})"
 
     def said(self, shot: Shot, start: float) -> list[str]:
         lines = super().said(shot, start)

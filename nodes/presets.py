@@ -60,7 +60,7 @@ def row_of_file(path: str, names: Collection[str]) -> tuple[Student, int, float]
         schedule, of = Sigmas(student.sigmas), ()
         if student.mu_low is not None:
             schedule = Sigmas(student.sigmas, student.shift, BySize(student.mu_low, student.mu_high))
-            of = (student.base,)  # which says how many tokens a latent has
+            of = (base,)  # which says how many tokens a latent has
         row = Student(
             key=path, architectures=of, sampler=student.sampler, schedule=schedule, steps=student.steps, cfgs=None
         )

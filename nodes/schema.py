@@ -34,7 +34,8 @@ def require_ranges(inputs: Iterable[io.Input], given: Mapping[str, Sequence]) ->
     given: by the inputs' names their values, several of them where the node takes lists.
     """
     for each in inputs:
-        low, high = getattr(each, "min", None), getattr(each, "max", None)
-        for value in given.get(each.id, ()) if low is not None else ():
-            if not low <= value <= high:  # NaN, too
-                raise ValueError(f"{each.id} is {value:g}; expected {low:g} to {high:g}")
+        if getattr(each, "min", None) is None:
+            continue
+        for value in given.get(each.id, ()):
+            if not each.min <= value <= each.max:  # NaN, too
+                raise ValueError(f"{each.id} is {value:g}; expected {each.min:g} to {each.max:g}")

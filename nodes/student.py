@@ -8,9 +8,10 @@ from typing import NamedTuple
 from comfy_api.latest import io
 
 from ..oracles.calibration_names import NONE
-from ..samplers.presets import STUDENTS
+from ..samplers.presets import STUDENTS, Student
 from .display import shown
 from .folders import student_files, student_path
+from .guidance import guidance_remarks
 from .latent_space import require_latents, space_of
 from .latents import single
 from .noise import starting_noise
@@ -119,7 +120,8 @@ class UnderstudyStudentSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         ready = prepared_student(cls.hidden, model, latent_image, preset, steps, cfg, denoise, settings_from)
         model, name, sampler, sigmas, cfg = ready.prepared
-        latent, said, batch = ready.latent, ready.said, len(ready.latent["samples"])
+        latent, batch = ready.latent, len(ready.latent["samples"])
+        said = [*ready.said, *guidance_remarks(ready.row, positive)]
         samples, indices = latent["samples"], latent.get("batch_index")
         runs = runs_needed(model, name, sampler, latent, batch)
         samples, _ = sample_images(
@@ -143,13 +145,17 @@ class UnderstudyStudentSampler(io.ComfyNode):
 
 
 class Ready(NamedTuple):
-    """A student that can be sampled: its preset's key if it has one, the latent as the model has it, and what its user
-    should know."""
+    """A student that can be sampled: its row, the latent as the model has it, and what its user should know."""
 
     prepared: Prepared
-    key: str | None
+    row: Student
     latent: dict
     said: list[str]
+
+    @property
+    def key(self) -> str | None:
+        """The preset's; None for settings of a file's own."""
+        return self.row.key if self.row.key in STUDENTS else None
 
 
 def prepared_student(
@@ -173,7 +179,7 @@ def prepared_student(
         raise ValueError("latent_image is an empty batch: it needs at least one latent.")
     if indices is not None and len(indices) != batch:
         raise ValueError(f"{len(indices)} entries in the latent's batch_index, but {batch} latents; give one for each")
-    return Ready(prepared, row.key if row.key in STUDENTS else None, latent, said)
+    return Ready(prepared, row, latent, said)
 
 
 def times_of_files(settings_from: str | None) -> list[int]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..files.student_file import is_student
 from ..oracles.calibration_names import NONE
-from ..samplers.presets import STUDENTS, Student, of_file
+from ..samplers.presets import STUDENTS, Student, of_file, refusal
 from .folders import model_file, student_path
 from .presets import classes, offered, patch_kept, row_of_file
 from .upstream import graph_of, host_options
@@ -32,29 +32,27 @@ def choose(
     A student's own file brings its steps and cfg. cells: height and width of the latents.
     Raises ValueError where nothing or more than one family fits, and for a family that cannot be sampled here.
     """
-    said = []
+    names, asked = classes(model), (steps, cfg)
     if settings_from != NONE:
-        row, steps, cfg = row_of_file(student_path(settings_from), classes(model))
+        row, steps, cfg = row_of_file(student_path(settings_from), names)
+        said = _as_a_file_says("settings_from", settings_from, (steps, cfg), asked)
     else:
         upstream = model_files(graph_of(hidden), hidden.unique_id, "model", model_file, host_options)
-        if preset == AUTO:
-            row, file = by_files(upstream, classes(model))
-            beside = _beside(row, file, upstream, classes(model))
-        else:
+        if preset != AUTO:
             row = STUDENTS[preset]
             file = next((each for each in upstream.files if row.match(each.name)), None)
-        if preset == AUTO and _is_own(file):
-            asked = f"{steps} steps at cfg {cfg:g}"
-            row, steps, cfg = row_of_file(file.path, classes(model))
-            said.append(f"auto: as {file} says, {steps} steps at cfg {cfg:g}.")
-            if asked not in said[0]:
-                said.append(f"The {asked} that are set here are not used: choose a preset for them.")
-            said += beside
-        else:
             row = row if file is None else row.as_in(file.name)
-            if preset == AUTO:
-                said += [f"auto: {row.key}, by {file}; usually {row.steps} steps at cfg {row.cfg:g}.", *beside]
-            said += row.objections(steps, cfg)
+            said = [*_refusals(row, upstream), *row.objections(steps, cfg)]
+        else:
+            row, file = by_files(upstream, names)
+            beside = _beside(row, file, upstream, names)
+            if _is_own(file):
+                row, steps, cfg = row_of_file(file.path, names)
+                said = [*_as_a_file_says(AUTO, file, (steps, cfg), asked), *beside]
+            else:
+                row = row.as_in(file.name)
+                chosen = f"auto: {row.key}, by {file}; usually {row.steps} steps at cfg {row.cfg:g}."
+                said = [chosen, *beside, *row.objections(steps, cfg)]
     kept = patch_kept(row, model, cells)
     return Choice(row, steps, cfg, [*said, kept] if kept else said)
 
@@ -90,6 +88,20 @@ def by_files(upstream: Upstream, names: list[str]) -> tuple[Student, ModelFile]:
             f"this model is {names[0]}. {choose_one}"
         )
     return row, file
+
+
+def _as_a_file_says(why: str, file, own: tuple[int, float], asked: tuple[int, float]) -> list[str]:
+    """What to say where a student's own file brings its steps and cfg."""
+    said = ["{}: as {} says, {} steps at cfg {:g}.".format(why, file, *own)]
+    if own != asked:
+        said.append("The {} steps at cfg {:g} that are set here are not used: choose a preset for them.".format(*asked))
+    return said
+
+
+def _refusals(row: Student, upstream: Upstream) -> list[str]:
+    """What to say where a preset is chosen although a file is by its name of those that cannot be sampled."""
+    found = filter(None, (refusal(file.name) for file in upstream.files))
+    return [f"{row.key} is as you chose, but {why}" for why in found]
 
 
 def _beside(row: Student, chosen: ModelFile, upstream: Upstream, names: list[str]) -> list[str]:

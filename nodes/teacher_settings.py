@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ..samplers.presets import STUDENTS, TEACHERS, Teacher, way_back
 from ..samplers.presets.settings import Mu, Schedule
@@ -10,8 +10,6 @@ from .own_sampling import patched, same_sampling
 from .presets import architecture_of, times_of, tokens_of
 
 BY_TABLE, OWN = "by the table", "my own"
-# What the host tells a FLUX whose conditioning does not say it.
-GUIDANCE = 3.5
 
 
 def row_of(model, presets: Iterable[str] = ()) -> Teacher:
@@ -40,10 +38,12 @@ def row_of(model, presets: Iterable[str] = ()) -> Teacher:
 
 
 def way_back_of(preset: str | None, row: Teacher, model, cells: tuple[int, int]) -> float | None:
-    """The table's way back of this teacher for a student's image; None for a student that is not known or another's."""
-    if preset not in STUDENTS or row.key not in STUDENTS[preset].teachers:
-        return None
-    return way_back(STUDENTS[preset], row, tokens_of(architecture_of(model), cells))
+    """The table's way back of this teacher for a student's image: of the student with the preset or, where none is
+    known, the one that all students of this teacher share; None where they differ, and for another teacher's."""
+    theirs = [student for student in STUDENTS.values() if row.key in student.teachers and preset in (student.key, None)]
+    tokens = tokens_of(architecture_of(model), cells)
+    ways = {way_back(student, row, tokens) for student in theirs}
+    return ways.pop() if len(ways) == 1 else None
 
 
 def with_patches(row: Teacher, model, cells: tuple[int, int]) -> tuple[object, list[str]]:
@@ -93,15 +93,6 @@ def described(row: Teacher, cells: tuple[int, int]) -> str:
     patches += [] if row.cfg_norm is None else [f"CFGNorm {row.cfg_norm:g}"]
     said = [f"{row.steps} steps", f"cfg {row.cfg:g}", row.sampler, schedule, *patches]
     return f"{BY_TABLE}, as {row.key}, whatever the widgets say: {', '.join(said)}"
-
-
-def guidance_remarks(row: Teacher, positive: list) -> Iterator[str]:
-    """What to say where the conditioning has another guidance than the table."""
-    found = {options.get("guidance", GUIDANCE) for _, options in positive}
-    if row.guidance is not None and found != {row.guidance}:
-        given = ", ".join("none" if value is None else f"{value:g}" for value in found)
-        made = f"{row.key} is made for {row.guidance:g}"
-        yield f"the conditioning has guidance {given}, but {made}: set it with FluxGuidance"
 
 
 def _shift(row: Teacher, cells: tuple[int, int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,9 +58,7 @@ class Scores:
             count = len(getattr(self, name))
             if count != len(self.values) and not (name in OPTIONAL and count == 0):
                 raise OracleError(f"{len(self.values)} scores but {count} {name}; expected one per image")
-        for number, value in enumerate(self.values, start=1):
-            if math.isnan(value):
-                raise OracleError(f"the score of image {number} is not a number (NaN)")
+        refuse_nan(self.values, range(len(self.values)))
 
     def of(self, images: Sequence[int]) -> Scores:
         """The scores of some images, by their places and in that order; what is not per image stays as it is."""
@@ -76,10 +74,15 @@ def as_numbers(given: torch.Tensor, places: Sequence[int]) -> list[float]:
     if given.shape != (len(places),):
         raise OracleError(f"the oracle returned scores of shape {tuple(given.shape)} for {len(places)} images")
     values = given.tolist()
+    refuse_nan(values, places)
+    return values
+
+
+def refuse_nan(values: Sequence[float], places: Iterable[int]) -> None:
+    """Raise :class:`OracleError` for NaN among the scores of the images at these places among all, from 0."""
     for place, value in zip(places, values, strict=True):
         if math.isnan(value):
             raise OracleError(f"the score of image {place + 1} is not a number (NaN)")
-    return values
 
 
 def values_of(scores: Sequence[Scores], images: int) -> list[float]:

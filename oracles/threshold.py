@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .base import OracleError
 from .budget import Budget
+from .scores import refuse_nan
 from .statistics import interpolated
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ class Threshold:
         Scores that equal ``value`` are kept. The worst part goes by rank, and of equal scores the first go.
         """
         values = [float(value) for value in values]
-        for number, value in enumerate(values, start=1):
-            if math.isnan(value):
-                raise OracleError(f"the score of image {number} is not a number (NaN)")
+        refuse_nan(values, range(len(values)))
         if self.mode not in RANKED:
             return [value < self.value for value in values]
         worst = set(sorted(range(len(values)), key=values.__getitem__)[: self._count(len(values))])

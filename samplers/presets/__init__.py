@@ -20,15 +20,31 @@ STUDENTS: dict[str, Student] = {student.key: student for student in (*DIFFUSION,
 # The rows' samplers that the host does not have, with k-diffusion's signature.
 SAMPLERS = {"consistency": sample_consistency, "one_step": sample_one_step, "tcd": sample_tcd}
 
-__all__ = ["ARCHITECTURES", "REFUSED", "SAMPLERS", "STUDENTS", "TEACHERS", "Student", "Teacher", "of_file", "way_back"]
+__all__ = [
+    "ARCHITECTURES",
+    "REFUSED",
+    "SAMPLERS",
+    "STUDENTS",
+    "TEACHERS",
+    "Student",
+    "Teacher",
+    "of_file",
+    "refusal",
+    "way_back",
+]
+
+
+def refusal(path: str) -> str | None:
+    """Why a file cannot be sampled here, by its path; None for one of which no such thing is known."""
+    refused = next((each for each in REFUSED if each.match(path)), None)
+    return refused and f"{path} is of {refused.name}, which cannot be sampled here: {refused.reason}"
 
 
 def of_file(path: str) -> Student | None:
     """The family that a file's path speaks of, None where it speaks of none. Raises ValueError for students that no
     stock sampler can sample, with the reason."""
-    for refused in REFUSED:
-        if refused.match(path):
-            raise ValueError(f"{path} is of {refused.name}, which cannot be sampled here: {refused.reason}")
+    if why := refusal(path):
+        raise ValueError(why)
     return next((student for student in STUDENTS.values() if student.match(path)), None)
 
 

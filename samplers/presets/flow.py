@@ -45,6 +45,7 @@ FLOW = (
     Student(
         key="flux2-klein", about="FLUX.2 klein, distilled", files=(r"flux-?2-klein-\d+b",), architectures=("Flux2",),
         sampler="euler", schedule=Flux2(), steps=4, allowed=range(4, 9), teachers=("flux2-klein-base",), rollback=0.15,
+        host="0.9.2",
     ),
     # TPL image_flux2: Flux2Scheduler, 8 steps, guidance 4. fal's own card has other sigmas: 1, .6509, .4374, .2932,
     # .1893, .1108, .0495, .00031.

@@ -43,7 +43,7 @@ _ALL = (
     _flow("qwen-image-2.1", "QwenImage21", 40, patch=Mu(BySize(0.5, 0.9, 256, 8192)), allowed=range(25, 51),
           host="0.37.0"),
     # TPL of FLUX.2 klein base. 4B and 9B read different text encoders: a teacher is of its student's size.
-    _flow("flux2-klein-base", "Flux2", 20, 5.0, schedule=Flux2()),
+    _flow("flux2-klein-base", "Flux2", 20, 5.0, schedule=Flux2(), host="0.9.2"),
     # TPL image_flux2: 20 steps; Black Forest Labs: 50.
     _flow("flux2-dev", "Flux2", 20, schedule=Flux2(), guidance=4.0, allowed=range(20, 51)),
     # TPL image_flux3_klein_t2i.

@@ -167,8 +167,8 @@ class FrontEnd(Page):
         self.settle()
 
     def settle(self):
-        """Until nothing on the canvas moves any more. HTML on it is where the last frame has put it, and on a busy machine
-        the next may be late: one is waited for each time."""
+        """Until nothing on the canvas moves any more. HTML on it is where the last frame has put it, and on a busy
+        machine the next may be late: one is waited for each time."""
         before, end = None, time.monotonic() + self.seconds
         while time.monotonic() < end:
             self.wait("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")

@@ -132,6 +132,13 @@ def check_students_that_cannot_be_sampled_are_refused_by_name():
                 )
 
 
+def check_a_preset_that_is_chosen_for_such_a_student_is_said_not_to_fit():
+    file = put("loras/gmflux_k8_piid_4step.safetensors")
+    _, said = sampled("LCM-LoRA", graph(BASE, file), steps=4)
+    assert f"LCM-LoRA is as you chose, but {file} is of pi-Flow, which cannot be sampled here" in said, said
+    assert "cannot" not in sampled("LCM-LoRA", graph(BASE, LCM), steps=4)[1]
+
+
 def check_what_no_name_tells_is_an_error_with_the_candidates():
     expected = [key for key in offered() if not STUDENTS[key].architectures or "SDXL" in STUDENTS[key].architectures]
     for files in ((BASE,), (BASE, STYLE)):
@@ -175,12 +182,14 @@ def check_a_student_s_own_file_says_it_all():
     arguments = tiny(), text(1), text(2), LATENTS, SEED
     for files, steps in (((BASE, OWN), 3), ((OWN_WHOLE,), 2)):
         name = f"{'loras' if len(files) > 1 else 'checkpoints'}/{files[-1]}"
-        named = UnderstudyStudentSampler.execute(*arguments, "demo", 9, 5.0, 1.0, settings_from=name).result[0][
-            "samples"
-        ]
+        TOLD.clear()
+        named = UnderstudyStudentSampler.execute(*arguments, "demo", 9, 5.0, 1.0, settings_from=name).result[0]
+        told = " ".join(TOLD)
         made, said = sampled("auto", graph(*files), steps=9, cfg=5.0)
-        assert torch.equal(made, named), files
-        assert all(part in said for part in (files[-1], f"says, {steps} steps at cfg 1.", "The 9 steps at cfg 5")), said
+        assert torch.equal(made, named["samples"]), files
+        for words in (said, told):
+            parts = files[-1], f"says, {steps} steps at cfg 1.", "The 9 steps at cfg 5"
+            assert all(part in words for part in parts), words
         assert "not used" not in sampled("auto", graph(*files), steps=steps, cfg=1.0)[1]
         UnderstudyStudentSampler.hidden = graph(BASE)
     refused(["several", LCM, OWN_WHOLE], sampled, "auto", graph(OWN_WHOLE, LCM))

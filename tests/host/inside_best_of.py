@@ -3,6 +3,7 @@
 usage and output: as inside_teacher.py, whose tiny networks these checks use.
 """
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 from inside_teacher import (
@@ -31,7 +32,7 @@ from comfy_execution.graph import DynamicPrompt
 from understudy.nodes.best_of import UnderstudyBestOf
 from understudy.nodes.demo import UnderstudyLoadDemo
 from understudy.nodes.score_images import UnderstudyScoreImages
-from understudy.nodes.seeds import noise_of_image
+from understudy.nodes.seeds import KEY, noise_of_image
 from understudy.nodes.student import UnderstudyStudentSampler, student_inputs
 from understudy.nodes.threshold import UnderstudyThreshold
 from understudy.nodes.upstream import settings_of_a_student, settings_of_graph, settings_of_own_images
@@ -153,6 +154,7 @@ def check_one_try_is_student_sampler_bit_for_bit():
         own = student(preset, blank(BATCH))
         assert torch.equal(latents["samples"], own["samples"]) and torch.equal(images, VAE.decode(own["samples"]))
         assert counts == [1] * BATCH and seeds == [SEED] * BATCH
+        assert latents[KEY]["preset"] == preset and latents[KEY]["space"] == "SD15"
         assert [noise_of_image(latents, i) for i in range(BATCH)] == [noise_of_image(own, i) for i in range(BATCH)]
         far(best(blank(BATCH), 1, preset, seed=SEED + 1).result[0][0], images)
 
@@ -234,17 +236,12 @@ def check_a_list_goes_round_by_round_and_is_what_its_entries_are():
 
 
 def check_evaluations_are_those_that_reach_the_network():
-    seen = []
-    handle = MODEL.model.diffusion_model.register_forward_hook(lambda module, args, output: seen.append(len(output)))
-    try:
-        for cfg, per_step in ((1.0, 1), (3.0, 2)):
-            value, tries, *_ = stopping()
-            seen.clear()
+    value, tries, *_ = stopping()
+    for cfg, per_step in ((1.0, 1), (3.0, 2)):
+        with forwards() as seen:
             result = best(blank(BATCH), 4, cfg=cfg, stop_at=Threshold.fixed(value)).result
-            assert sum(result[5]) == sum(seen) and result[5] == [3 * per_step * each for each in result[3]]
-            assert len(seen) == 3 * max(result[3]), "one run of all images that are still open"
-    finally:
-        handle.remove()
+        assert sum(result[5]) == sum(seen) and result[5] == [3 * per_step * each for each in result[3]]
+        assert len(seen) == 3 * max(result[3]), "one run of all images that are still open"
 
 
 def check_the_teacher_redoes_each_image_in_its_own_noise():
@@ -292,13 +289,9 @@ def check_a_threshold_that_compares_a_batch_is_refused():
 
 
 def check_a_seed_that_the_conditioning_draws_from_keeps_images_apart():
-    seen = []
-    handle = MODEL.model.diffusion_model.register_forward_hook(lambda module, args, output: seen.append(len(output)))
-    try:
-        augmented = [[text(1)[0][0], {"noise_augmentation": 0.0}]]
+    augmented = [[text(1)[0][0], {"noise_augmentation": 0.0}]]
+    with forwards() as seen:
         result = best(blank(BATCH), 2, positive=augmented).result
-    finally:
-        handle.remove()
     assert seen == [BATCH] * 3 + [1] * 3 * BATCH
     close(result[0][0], best(blank(BATCH), 2).result[0][0])
 
@@ -330,19 +323,15 @@ def check_all_tries_load_the_student_once():
         assert loads.count == count, loads.count
 
 
-class Forwards:
-    """How often the network is asked, within."""
-
-    def __enter__(self):
-        self.count = 0
-        self.handle = MODEL.model.diffusion_model.register_forward_hook(self.counted)
-        return self
-
-    def counted(self, *call):
-        self.count += 1
-
-    def __exit__(self, *_):
-        self.handle.remove()
+@contextmanager
+def forwards():
+    """The batch sizes that reach the network, within."""
+    seen = []
+    handle = MODEL.model.diffusion_model.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def check_what_cannot_be_is_refused_before_anything_is_sampled():
@@ -353,10 +342,10 @@ def check_what_cannot_be_is_refused_before_anything_is_sampled():
             if images != 3:
                 raise ValueError(f"{images} images, but 3 sources")
 
-    with Forwards() as forwards:
+    with forwards() as seen:
         refused(["4 images, but 3 sources"], best, blank(BATCH), 2, judge=Of())
         refused(["3 prompts for 4 images"], best, blank(BATCH), 2, prompt=("a", "b", "c"))
-    assert forwards.count == 0
+    assert seen == []
 
 
 def check_pictures_that_are_none_are_refused_by_number():
@@ -386,14 +375,14 @@ def check_cancelling_acts_between_rounds_and_pictures():
             return super().decode(samples)
 
     vae = Slow()
-    with Forwards() as forwards:
+    with forwards() as seen:
         for latents, options in ((blank(BATCH), {"judge": Cancelled()}), ((blank(1), blank(1)), {"vae": vae})):
             try:
                 best(latents, 3, **{"prompt": "a cat", **options})
             except InterruptProcessingException:
                 continue
             raise AssertionError("went on")
-    assert forwards.count == 3 + 2 * 3, "the first rounds' steps alone"
+    assert len(seen) == 3 + 2 * 3, "the first rounds' steps alone"
     assert vae.decoded == 1, "the second picture is not decoded any more"
     best(blank(BATCH), 1)
 

@@ -118,6 +118,16 @@ def check_students():
     assert "krea2-turbo" in asked or "Krea2" in families.ABSENT
 
 
+def check_a_guidance_that_a_family_is_not_made_for_is_said():
+    row = STUDENTS["hyper-flux1-dev"]
+    for guidance in (1.0, row.guidance):
+        texts = text("Flux", 1, 0, guidance), text("Flux", 2, 0)
+        given = model_of("Flux"), *texts, latent_of("Flux", [0]), SEED
+        shown = UnderstudyStudentSampler.execute(*given, row.key, row.steps, row.cfg, 1.0).ui
+        said = "guidance 1, but hyper-flux1-dev is made for 3.5: set it with FluxGuidance"
+        assert (said in str(shown and shown.as_dict())) == (guidance == 1), shown
+
+
 def student(name, row, places, settings):
     texts = text(name, 1, 0, row.guidance), text(name, 2, 0)
     given = model_of(name), *texts, latent_of(name, places), SEED

@@ -277,8 +277,8 @@ def check_the_way_back_by_the_table_is_the_student_s():
     changed = {**of_its_own, "samples": of_its_own["samples"] + 1}
     for latent, options, noise, why in (
         (of_its_own, {}, 0.41, "noise 0.41 (the table's for hyper-sd): starts"),
-        (None, {}, 0.9, "noise 0.9 (the widget's: no student's preset came with the latent): starts"),
-        (changed, {}, 0.9, "no student's preset"),
+        (None, {}, 0.41, "noise 0.41 (the table's for the students of sd15): starts"),  # alike for all of them
+        (changed, {}, 0.41, "the students of sd15"),
         (of_student, {}, 0.9, "noise 0.9 (the widget's: the table has none for dmd2): starts"),  # dmd2 is of SDXL
         (of_its_own, {"settings": "my own"}, 0.9, "noise 0.9: starts"),
     ):

@@ -168,5 +168,5 @@ def true_shapes(kind, folder, to):
 
 
 def test_every_key_has_a_place_and_the_answers_are_diffusers(host, cases):
-    failed = failures(host, "inside_controlnet.py", 7, cases)
+    failed = failures(host, "inside_controlnet.py", cases, count=7)
     assert not failed, failed

@@ -5,5 +5,5 @@ from .test_distilling import run
 
 
 def test_all_checks_pass(host):
-    failed = run(host, "inside_hosted_exports.py", 8)
+    failed = run(host, "inside_hosted_exports.py")
     assert not failed, failed

@@ -4,5 +4,5 @@ from .test_distilling import run
 
 
 def test_all_checks_pass(host):
-    failed = run(host, "inside_init.py", 4)
+    failed = run(host, "inside_init.py")
     assert not failed, failed

@@ -22,5 +22,5 @@ def test_the_trainer_reads_texts_as_the_host(host, tmp_path):
                 expected[f"{skip}|{prompt}"] = states["context"].contiguous()
     assert {value.shape[1] // 77 for value in expected.values()} == {1, 2, 3}
     save_file(expected, tmp_path / "expected.safetensors")
-    failed = failures(host, "inside_texts.py", 12, path, tmp_path / "expected.safetensors")
+    failed = failures(host, "inside_texts.py", path, tmp_path / "expected.safetensors", count=12)
     assert not failed, failed
