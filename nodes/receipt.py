@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..receipts.cards import report_picture
 from ..receipts.looks import LOOKS
-from ..receipts.receipt import Row, headline, rows_of, student_lines, teacher_lines, threshold_lines
+from ..receipts.receipt import Row, headline, remarks, rows_of, student_lines, teacher_lines, threshold_lines
 from ..receipts.record import facts_of, record_of, write_record
 from ..samplers.decisions import KEPT, REVERTED
 from .batches import check_images, single_value
@@ -109,10 +109,12 @@ class UnderstudyReceipt(io.ComfyNode):
         rows = rows_of(_singly(images_before), _singly(images), counts, scores, receipt, rule, teacher)
         totals = [headline(rows, receipt), *threshold_lines(rows, rule, receipt)]
         totals += [*student_lines(scores), *teacher_lines(rows, receipt)]
+        drawn = [totals[0], *remarks(rows, rule, receipt)]  # large enough to be read, there is no room for the others
         if teacher is None and any(row.decision == REVERTED for row in rows):
-            totals.append("connect images_teacher to see what was put back")
+            drawn.append("connect images_teacher to see what was put back")
+            totals.append(drawn[-1])
         where = "the metadata" if mode == PREVIEW else "the JSON file"
-        picture = report_picture(rows, totals, rule.distribution, LOOKS[single_value(look, "look")], where=where)
+        picture = report_picture(rows, drawn, rule.distribution, LOOKS[single_value(look, "look")], where=where)
         oracle = scores[0].oracle
         saved = [saver.save_once(*_file(row, oracle)) if _wanted(row, mode) else None for row in rows]
         record = record_of(rows, totals, rule, oracle, [each and each[0].name for each in saved])

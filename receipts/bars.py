@@ -14,7 +14,7 @@ from ..lettering import length, write
 from .looks import Look
 from .numbers import number
 
-BINS, RADIUS, HEIGHT, TEXT, BREAK = 32, 8, 48, 22, 3
+BINS, RADIUS, HEIGHT, BREAK = 32, 11, 52, 3
 QUARTILES, FENCE = (25, 75), 1.5  # Tukey's: what is more than 1.5 times the quartiles' distance beyond them is far
 TAIL = 1 / 18  # of that even part: how much a tail may take, so that both have a tenth of the bar at most
 Distribution = Sequence[tuple[float, float]]  # (score, percent of the scores below it), rising
@@ -102,20 +102,22 @@ class Mark(NamedTuple):
     def draw(self, picture: Image.Image, x: float, y: float, inside: str) -> None:
         """Around a point; ``inside`` is a ring's."""
         box = x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS
-        ImageDraw.Draw(picture).ellipse(box, self.colour if self.filled else inside, self.colour, 3)
+        ImageDraw.Draw(picture).ellipse(box, self.colour if self.filled else inside, self.colour, 4)
 
 
 @dataclass(frozen=True)
 class Axis:
     """What all bars of one picture have in common.
 
-    Behind the marks is the histogram of ``distribution`` or, without one, a tick for each of ``scores``.
+    Behind the marks is the histogram of ``distribution`` or, without one, a tick for each of ``scores``. ``text``: the
+    size of what is written below.
     """
 
     scale: Scale
     distribution: Distribution | None
     scores: Sequence[float]
     look: Look
+    text: int
 
     def x(self, score: float, width: int) -> int:
         """Where a score is on a bar so wide."""
@@ -124,7 +126,7 @@ class Axis:
     def bar(self, marks: Sequence[Mark], threshold: float | None, width: int) -> Image.Image:
         """The marks, with a line from a ring to what was made of it, and the threshold with its number below."""
         look, ground = self.look, HEIGHT - RADIUS - 1
-        picture = Image.new("RGB", (width, HEIGHT + (0 if threshold is None else round(1.3 * TEXT))), look.card)
+        picture = Image.new("RGB", (width, HEIGHT + (0 if threshold is None else round(1.3 * self.text))), look.card)
         draw = ImageDraw.Draw(picture)
         draw.rectangle((0, 0, width, HEIGHT), look.page)
         if threshold is not None:
@@ -138,9 +140,10 @@ class Axis:
         if threshold is not None:
             draw.line((self.x(threshold, width), 0, self.x(threshold, width), HEIGHT), look.ink, 2)
             said = f"threshold {number(threshold)}" if math.isfinite(threshold) else "threshold: all of them"
-            half = length(said, TEXT) / 2
+            size = self.text * min(1, width / length(said, self.text))
+            half = length(said, size) / 2
             middle = min(max(self.x(threshold, width), half), width - half)
-            write(picture, (middle, HEIGHT + 2), said, TEXT, look.faint, "ma")
+            write(picture, (middle, HEIGHT + 2), said, size, look.faint, "ma")
         places = [self.x(mark.score, width) for mark in marks]
         if len(marks) == 2 and marks[1].filled:
             draw.line((places[0], ground, places[1], ground), marks[1].colour, 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from PIL import Image
@@ -11,13 +10,14 @@ from ..lettering import drawable, labels
 from ..samplers.decisions import KEPT, REVERTED
 from .bars import Axis, Distribution, scale_of
 from .looks import LIGHT, Look
-from .page import GAP, HEADLINE, MARGIN, NARROWEST, SMALL, TEXT, Page, fitted, lines, stacked
+from .page import CARD, GAP, HEADLINE, MARGIN, MOST, NARROWEST, TEXT, USUAL, Page, beside, fitted, lines, stacked
 from .pairs import arranged, pairs
 from .receipt import Row
-from .tiles import tiles
+from .tiles import all_kept, kept
 
 TALLEST, FLATTEST = 1.5, 0.5  # a picture's place, height by width
 MOST_PAIRS, MOST_TILES, MOST_NAMES = 36, 120, 5
+FEW = 4  # images that have room on a narrow page
 
 
 def report_picture(
@@ -38,13 +38,15 @@ def report_picture(
     changed = [place for place, row in enumerate(rows) if row.decision != KEPT]
     large = sorted(changed, key=lambda place: rows[place].decision == REVERTED)[:MOST_PAIRS]
     small = [place for place, row in enumerate(rows) if row.decision == KEPT][:MOST_TILES]
-    columns, card = arranged(len(large), bool(rows[0].given))
-    width = max(columns * (card + GAP) - GAP, NARROWEST)
-    page = Page(rows, names, look, _axis(rows, distribution, look), width, _shape(rows))
-    unit = math.sqrt(width / NARROWEST)  # a wide page is shown smaller, and read at its full size, too
+    few = len(rows) <= FEW or bool(rows[0].given)
+    columns, card = arranged(len(large), bool(rows[0].given), few)
+    wide = columns * (card + GAP) - GAP  # of a strip of cards
+    width = max(wide, NARROWEST if few else USUAL)
+    text = round(TEXT * min(max(width / USUAL, 1), MOST))  # a wider page is shown smaller
+    page = Page(rows, names, look, _axis(rows, distribution, look, text), width, _shape(rows), text)
 
-    def said(texts: Sequence[str], size: float, colour: str, most: int = 3) -> Image.Image | None:
-        return lines(texts, round(size * unit), page.width, colour, look.page, most)
+    def said(texts: Sequence[str], size: int, colour: str, most: int = 3) -> Image.Image | None:
+        return lines(texts, size, page.width, colour, look.page, most)
 
     first: dict[str, int] = {}  # the image that a prompt is written at
     for place in [*large, *small]:
@@ -52,23 +54,33 @@ def report_picture(
             first.setdefault(rows[place].prompt, place)
     texts, note = labels(list(first), [names[place] for place in first.values()], where)
     prompts = dict(zip(first, texts, strict=True))
-    parts = [said(totals[:1], _headline_size(totals), look.ink)]
+    parts = [said(totals[:1], _headline_size(totals, page), look.ink)]
     if len({row.prompt for row in rows}) == 1:
-        parts.append(said(texts, TEXT, look.faint))
+        parts.append(said(texts, text, look.faint))
         prompts = {}
-    parts += pairs(page, large, prompts)
+    redone = list(pairs(page, large, columns, card, prompts)) if large else []
     if small:
-        parts.append(said([f"kept: {len(rows) - len(changed)}"], TEXT, look.decisions[KEPT]))
-        parts += tiles(page, small, beside_pairs=bool(large))
-    with_kept = [prompt for prompt, place in first.items() if place in small and prompt in prompts]
-    having = {prompt: [names[place] for place in small if rows[place].prompt == prompt] for prompt in with_kept}
-    parts.append(said([f"{_together(of)}: {prompts[prompt]}" for prompt, of in having.items()], SMALL, look.ink, 1))
+        having: dict[str, list[str]] = {}  # the images of each prompt that no pair has
+        for place in small:
+            prompt = rows[place].prompt
+            if prompt in prompts and first[prompt] in small:
+                having.setdefault(prompt, []).append(names[place])
+        written = [f"{_together(of)}: {prompts[prompt]}" for prompt, of in having.items()]
+        told = f"kept: {len(rows) - len(changed)}", written
+        room = page.width - wide - GAP
+        if not large:
+            parts += all_kept(page, small, *told)
+        elif room >= CARD:
+            redone = [beside([*redone, kept(page, small, *told, room)], look.page, GAP)]
+        else:
+            redone.append(kept(page, small, *told, page.width))
+    parts += redone
     notes = [*totals[1:], *filter(None, [note])]
     if left := len(rows) - len(large) - len(small):
         notes.append(f"{left} more images are not drawn; {where} has them")
     if not all(map(drawable, totals)):
         notes.append(f"no font on this machine can write these lines whole; {where} has them")
-    parts.append(said(notes, SMALL, look.faint))
+    parts.append(said(notes, text, look.faint))
     return stacked(parts, look.page, MARGIN, GAP)
 
 
@@ -78,14 +90,14 @@ def _together(names: Sequence[str]) -> str:
     return told if len(names) <= MOST_NAMES else f"{told} and {len(names) - MOST_NAMES} more"
 
 
-def _headline_size(totals: Sequence[str]) -> float:
-    """So large that the headline is one line on a page two cards wide, within limits."""
-    return max(0.75 * HEADLINE, fitted("".join(totals[:1]), HEADLINE, 0.98 * NARROWEST))
+def _headline_size(totals: Sequence[str], page: Page) -> int:
+    """So large that the headline is one line, but not smaller than other text."""
+    return max(page.text, int(fitted("".join(totals[:1]), HEADLINE * page.text / TEXT, page.width)))
 
 
-def _axis(rows: Sequence[Row], distribution: Distribution | None, look: Look) -> Axis:
+def _axis(rows: Sequence[Row], distribution: Distribution | None, look: Look, text: int) -> Axis:
     scores = [score for row in rows for score in (row.score, row.score_after) if score is not None]
-    return Axis(scale_of(scores, [row.threshold for row in rows], distribution), distribution, scores, look)
+    return Axis(scale_of(scores, [row.threshold for row in rows], distribution), distribution, scores, look, text)
 
 
 def _shape(rows: Sequence[Row]) -> float:

@@ -12,15 +12,19 @@ from .bars import Axis
 from .looks import Look
 from .receipt import Row
 
-# Pixels of a page two cards wide, which is to be read at half of that: a node in a graph is about 400 pixels wide.
+# Pixels. A page one or two cards wide is shown about 300 wide in a graph (templates of models), one of three about 415
+# (the demo): so large that its text has eleven of the screen there.
 CARD, MARGIN, GAP, PAD = 376, 16, 16, 14
-NARROWEST = 2 * CARD + GAP
-HEADLINE, TEXT, SMALL, LINE = 38, 26, 22, 29
+NARROWEST, USUAL = 2 * CARD + GAP, 3 * CARD + 2 * GAP
+HEADLINE, TEXT, LINE = 44, 32, 1.25  # a line's height is in sizes of its text
+MOST = 1.25  # how much larger texts are on a wider page: as they have room on its cards
+PROMPT = 5  # lines of one in the width of a card
 
 
 @dataclass(frozen=True)
 class Page:
-    """``width`` is without the margins; ``shape``: height by width of each picture's place."""
+    """``width`` is without the margins; ``shape``: height by width of each picture's place; ``text``: the size of all
+    text but the headline."""
 
     rows: Sequence[Row]
     names: Sequence[str]
@@ -28,6 +32,12 @@ class Page:
     axis: Axis
     width: int
     shape: float
+    text: int
+
+    @property
+    def line(self) -> int:
+        """The height of a line of text."""
+        return round(LINE * self.text)
 
 
 def stacked(parts: Iterable[Image.Image | None], background: str, margin: int, gap: int) -> Image.Image:
@@ -55,14 +65,19 @@ def beside(parts: Sequence[Image.Image], background: str, gap: int, fill: str | 
     return picture
 
 
+def folded(texts: Iterable[str], size: int, width: int, most: int) -> list[str]:
+    """The lines of texts, each in at most ``most``."""
+    return [line for text in texts if text for line in wrapped(text, size, width, most)]
+
+
 def lines(
     texts: Iterable[str], size: int, width: int, colour: str, background: str, most: int = 3
 ) -> Image.Image | None:
     """Each text in at most ``most`` lines; None for no text at all."""
-    said = [line for text in texts if text for line in wrapped(text, size, width, most)]
+    said = folded(texts, size, width, most)
     if not said:
         return None
-    height = round(1.3 * size)
+    height = round(LINE * size)
     picture = Image.new("RGB", (width, len(said) * height), background)
     for place, line in enumerate(said):
         write(picture, (0, place * height), line, size, colour)

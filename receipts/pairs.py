@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
@@ -12,26 +13,30 @@ from ..samplers.decisions import REDONE, REVERTED
 from .bars import RADIUS, Mark
 from .looks import Look
 from .numbers import counted, number
-from .page import CARD, GAP, LINE, NARROWEST, PAD, SMALL, TEXT, Page, beside, fitted, lines, stacked
+from .page import CARD, GAP, NARROWEST, PAD, PROMPT, Page, beside, fitted, lines, stacked
 from .receipt import Row
 from .thumbnails import paste
 
 ARROW, FRAME = 34, 5  # the room between before and after; of the frame around the one that stays
-NOT_SHOWN = "what the teacher made is not at hand"
+HIGHEST = CARD  # a picture's place
+NOT_SHOWN = "not at hand"
 WORDS = {REVERTED: "put back"}
 
 
-def arranged(count: int, given: bool) -> tuple[int, int]:
+def arranged(count: int, given: bool, alone: bool) -> tuple[int, int]:
     """How many cards are in a strip, and their width, so that the page is rather wide than high, as nodes and screens
-    are; ``given``: they have pictures that others are made from."""
+    are; ``given``: they have pictures that others are made from; ``alone``: nothing stands beside a single one."""
     if given:
-        return math.ceil(math.sqrt(count / 2)), NARROWEST
-    return (1, NARROWEST) if count < 2 else (math.ceil(math.sqrt(1.5 * count)), CARD)
+        return math.ceil(math.sqrt(count)), NARROWEST
+    strips = max(1, round(math.sqrt(count / 2.5)))  # as many as make a page of cards, twice as high as wide, a square
+    return (1, NARROWEST) if count < 2 and alone else (math.ceil(count / strips), CARD)
 
 
-def pairs(page: Page, places: Sequence[int], prompts: dict[str, str]) -> Iterator[Image.Image]:
-    """Strips of cards for the rows at these places; each of the prompts is written on the first that has it."""
-    columns, width = arranged(len(places), bool(page.rows[0].given))
+def pairs(
+    page: Page, places: Sequence[int], columns: int, width: int, prompts: dict[str, str]
+) -> Iterator[Image.Image]:
+    """Strips of so many cards, so wide, for the rows at these places; each of the prompts is written on the first that
+    has it."""
     first: dict[str, int] = {}
     cards = []
     for place in places:
@@ -49,7 +54,7 @@ def _card(page: Page, place: int, text: str, width: int) -> Image.Image:
     """The pictures over all that is said of them."""
     row, look = page.rows[place], page.look
     marks = _marks(row, look)
-    said = [page.axis.bar(marks, row.threshold, width), lines([text], SMALL, width, look.ink, look.card)]
+    said = [page.axis.bar(marks, row.threshold, width), lines([text], page.text, width, look.ink, look.card, PROMPT)]
     pictures = [_pictures(page, row, width), _labels(page, row, marks, width)]
     return stacked([_title(page, place, width), *pictures, *said], look.card, PAD, 8)
 
@@ -63,13 +68,16 @@ def _marks(row: Row, look: Look) -> list[Mark]:
 
 
 def _title(page: Page, place: int, width: int) -> Image.Image:
+    """An image's name and what became of it, with what that cost on the same line, if there is room, or below."""
     row, look = page.rows[place], page.look
     name, word, cost = page.names[place], WORDS.get(row.decision, row.decision), _cost(row)
-    title = Image.new("RGB", (width, TEXT + LINE + 8), look.card)
-    size = fitted(f"{name}  {word}", TEXT, width)
+    one_line = length(f"{name}   {cost}   {word}", page.text) <= width
+    title = Image.new("RGB", (width, page.line * (1 if one_line else 2)), look.card)
+    size = fitted(f"{name}  {word}", page.text, width)
     write(title, (0, 0), name, size, look.ink)
     write(title, (width, 0), word, size, look.decisions[row.decision], "ra")
-    write(title, (0, TEXT + 8), cost, fitted(cost, SMALL, width), look.faint)
+    at = (length(f"{name}  ", size), 0) if one_line else (0, page.line)
+    write(title, at, cost, fitted(cost, page.text, width), look.faint)
     return title
 
 
@@ -91,15 +99,15 @@ def _slots(page: Page, row: Row, width: int) -> list[tuple[int, int]]:
 def _pictures(page: Page, row: Row, width: int) -> Image.Image:
     look, colour = page.look, page.look.decisions[row.decision]
     slots = _slots(page, row, width)
-    height = round((slots[0][1] - slots[0][0]) * page.shape)
+    height = min(round((slots[0][1] - slots[0][0]) * page.shape), HIGHEST)
     strip = Image.new("RGB", (width, height + 2 * FRAME), look.card)
     draw = ImageDraw.Draw(strip)
     back = row.decision == REVERTED
     images = [image for _, image in row.given] + [row.before, row.teacher if back else row.after]
     for (left, right), image in zip(slots, images, strict=True):
         if image is None:
-            for place, line in enumerate(wrapped(NOT_SHOWN, SMALL, right - left, 4)):
-                write(strip, (left, FRAME + place * LINE), line, SMALL, look.faint)
+            for place, line in enumerate(wrapped(NOT_SHOWN, page.text, right - left, 3)):
+                write(strip, (left, FRAME + place * page.line), line, page.text, look.faint)
         else:
             paste(strip, image, (left, FRAME, right, FRAME + height))
     left, right = slots[-2 if back else -1]
@@ -111,24 +119,52 @@ def _pictures(page: Page, row: Row, width: int) -> Image.Image:
 
 def _labels(page: Page, row: Row, marks: Sequence[Mark], width: int) -> Image.Image:
     """Below each picture what it is, with its mark on the bar and its score, and how alike it is to its source."""
-    look = page.look
     slots = _slots(page, row, width)
-    middles, most = [sum(slot) / 2 for slot in slots], min(slots[-1][1] - slots[-1][0] + ARROW, width / 2) - 6
-    labels = Image.new("RGB", (width, LINE * (1 if row.likeness is None else 2)), look.card)
-    for middle, (name, _) in zip(middles, row.given, strict=False):
-        write(labels, (middle, 0), name, SMALL, look.faint, "ma")
+    room = min(slots[-1][1] - slots[-1][0] + ARROW, width / 2) - 6
+    columns = [[Label(name)] for name, _ in row.given]
     made = REDONE if row.decision == REDONE else "teacher"  # by whom is not known
-    for middle, word, mark in zip(middles[-2:], ("student", made), [*marks, None][:2], strict=True):
-        said, room = word, 0
-        if mark is not None:
-            said, room = f"{word} {number(mark.score)}", 2 * RADIUS + 6
-        size = fitted(said, SMALL, most - room)
-        half = (length(said, size) + room) / 2
-        left = min(max(middle - half, 0), width - 2 * half)
-        write(labels, (left + room, 0), said, size, look.ink)
-        if mark is not None:
-            mark.draw(labels, left + RADIUS + 1, 0.6 * SMALL, look.card)
-    for middle, value in zip(middles[-2:], (row.likeness, row.likeness_after), strict=True):
-        if value is not None:
-            write(labels, (middle, LINE), f"likeness {number(value)}", SMALL, look.ink, "ma")
+    facts = zip(("student", made), [*marks, None], (row.likeness, row.likeness_after), strict=False)
+    for word, mark, likeness in facts:
+        column = [Label(word, number(mark.score), mark) if mark else Label(word)]
+        columns.append(column if likeness is None else [*column, Label("likeness", number(likeness))])
+    if any(label.width(page.text) > room for column in columns for label in column):
+        columns = [[part for label in column for part in label.parts()] for column in columns]
+    labels = Image.new("RGB", (width, page.line * max(map(len, columns))), page.look.card)
+    for (left, right), column in zip(slots, columns, strict=True):
+        for place, label in enumerate(column):
+            label.draw(labels, (left + right) / 2, place * page.line, room, page)
     return labels
+
+
+class Label(NamedTuple):
+    """A word, a number or both, with a mark before them."""
+
+    word: str
+    value: str = ""
+    mark: Mark | None = None
+
+    @property
+    def text(self) -> str:
+        return f"{self.word} {self.value}".strip()
+
+    @property
+    def indent(self) -> int:
+        return 2 * RADIUS + 6 if self.mark else 0
+
+    def width(self, size: float) -> float:
+        return self.indent + length(self.text, size)
+
+    def parts(self) -> Iterator[Label]:
+        """The word, and the number with the mark, each to be on a line of its own."""
+        yield Label(self.word)
+        if self.value:
+            yield Label("", self.value, self.mark)
+
+    def draw(self, picture: Image.Image, middle: float, top: int, room: float, page: Page) -> None:
+        """Around the middle, but inside of the picture."""
+        size = fitted(self.text, page.text, room - self.indent)
+        wide = self.width(size)
+        left = min(max(middle - wide / 2, 0), picture.width - wide)
+        write(picture, (left + self.indent, top), self.text, size, page.look.ink if self.mark else page.look.faint)
+        if self.mark is not None:
+            self.mark.draw(picture, left + RADIUS + 1, top + 0.6 * page.text, page.look.card)

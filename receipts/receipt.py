@@ -139,8 +139,14 @@ def threshold_lines(rows: Sequence[Row], threshold: Threshold, receipts: list[Re
     rejected, cut = threshold.rejected(values), threshold.cut(values)
     below = f", those below {cut:.3f}" if threshold.mode in RANKED and cut is not None else ""
     yield f"threshold: {threshold.rule}: {sum(rejected)} of {len(rows)}{below}"
+    yield from remarks(rows, threshold, receipts)
+
+
+def remarks(rows: Sequence[Row], threshold: Threshold, receipts: list[Receipt] | None) -> Iterator[str]:
+    """What a user should know of the threshold that no number says."""
     if remark := threshold.remark(len(rows)):
         yield remark
+    rejected = threshold.rejected([row.score for row in rows])
     if receipts is not None and rejected != [word != KEPT for each in receipts for word in each.decisions]:
         yield "Teacher chose other images than this threshold does: it had another threshold or other scores"
 

@@ -11,33 +11,94 @@ from ..lettering import length, shortened, write
 from ..samplers.decisions import KEPT
 from .bars import Mark
 from .numbers import counted, number
-from .page import GAP, LINE, PAD, SMALL, Page, beside, stacked
+from .page import CARD, GAP, PAD, PROMPT, Page, beside, folded, lines, stacked
 from .thumbnails import paste
 
-SMALLEST, LARGEST = 82, 480
+SMALLEST, LARGEST, BETWEEN = 82, 480, 10
 
 
-def tiles(page: Page, places: Sequence[int], beside_pairs: bool) -> Iterator[Image.Image]:
-    """Strips of tiles for the rows at these places, each with its number and score.
+def kept(page: Page, places: Sequence[int], heading: str, prompts: Sequence[str], width: int) -> Image.Image:
+    """The rows at these places, with a heading and the prompts that are not written elsewhere: the words beside the
+    images or around them, whichever is lower."""
+    look, text = page.look, page.text
+    side = math.ceil(length(heading, text))
+    if prompts:
+        in_one = len(places) * (_narrowest(page, places) + BETWEEN) - BETWEEN
+        side = max(CARD, width - GAP - in_one)
+    around, beside_words = Tiles(page, places, width), Tiles(page, places, width - side - GAP)
+    most = PROMPT if width == CARD else 3
+    high = 2 * GAP + around.height + page.line * (1 + len(folded(prompts, text, width, most)))
+    low = max(beside_words.height, page.line * (1 + len(folded(prompts, text, side, PROMPT))))
+    if low < high and width - side - GAP >= CARD:
+        title, below = _words(page, heading, prompts, side, PROMPT)
+        return beside([stacked([title, below], look.page, 0, 0), beside_words.drawn()], look.page, GAP)
+    title, below = _words(page, heading, prompts, width, most)
+    return stacked([title, around.drawn(), below], look.page, 0, GAP)
 
-    Without pairs above there are fewer in a strip, and their scores are on a bar.
-    """
+
+def all_kept(page: Page, places: Sequence[int], heading: str, prompts: Sequence[str]) -> Iterator[Image.Image]:
+    """The rows of a page without pairs: larger, with their scores on a bar."""
+    look = page.look
+    title, below = _words(page, heading, prompts, page.width, 3)
+    yield title
+    marks = [Mark(page.rows[place].score, look.decisions[KEPT], False) for place in places]
+    thresholds = {page.rows[place].threshold for place in places}  # several where each batch had its own
+    cut = thresholds.pop() if len(thresholds) == 1 else None
+    yield stacked([page.axis.bar(marks, cut, page.width - 2 * PAD)], look.card, PAD, 0)
+    yield Tiles(page, places, page.width, fill=True).drawn()
+    yield below
+
+
+def _words(page: Page, heading: str, prompts: Sequence[str], width: int, most: int) -> list[Image.Image | None]:
+    """The heading, and the prompts, each in ``most`` lines."""
+    told = ([heading], page.look.decisions[KEPT]), (prompts, page.look.ink)
+    return [lines(texts, page.text, width, colour, page.look.page, most) for texts, colour in told]
+
+
+def _narrowest(page: Page, places: Sequence[int]) -> int:
+    """A tile that has room for its pictures and its words."""
     images = 1 + len(page.rows[places[0]].given)
     said = [line for place in places for line in _said(page, place)]
-    narrowest = max(SMALLEST * images, *(math.ceil(length(line, SMALL)) for line in said))
-    columns = max(1, (page.width + GAP) // (narrowest + GAP))
-    if not beside_pairs:
-        columns = min(columns, math.ceil(math.sqrt(2 * len(places) - 1)))
-        colour = page.look.decisions[KEPT]
-        marks = [Mark(page.rows[place].score, colour, False) for place in places]
-        thresholds = {page.rows[place].threshold for place in places}  # several where each batch had its own
-        cut = thresholds.pop() if len(thresholds) == 1 else None
-        bar = page.axis.bar(marks, cut, page.width - 2 * PAD)
-        yield stacked([bar], page.look.card, PAD, 0)
-    width = (page.width + GAP) // columns - GAP
-    for start in range(0, len(places), columns):
-        strip = [_tile(page, place, width) for place in places[start : start + columns]]
-        yield beside(strip, page.look.page, GAP)
+    return max(SMALLEST * images, *(math.ceil(length(line, page.text)) for line in said))
+
+
+class Tiles:
+    """Strips of tiles, each with its number and score, as many in one as there is room for; ``fill``: as large as that
+    leaves them."""
+
+    def __init__(self, page: Page, places: Sequence[int], width: int, fill: bool = False):
+        self.page, self.places = page, places
+        self.columns = max(1, (width + BETWEEN) // (_narrowest(page, places) + BETWEEN))
+        if fill:
+            self.columns = math.ceil(len(places) / math.ceil(len(places) / self.columns))
+        self.width = (width + BETWEEN) // self.columns - BETWEEN
+        images = 1 + len(page.rows[places[0]].given)
+        self.slot = min((self.width + GAP // 2) // images - GAP // 2, LARGEST)
+        self.top = round(self.slot * page.shape) + 4  # of the words
+
+    @property
+    def height(self) -> int:
+        words = max(len(_said(self.page, place)) for place in self.places)
+        return math.ceil(len(self.places) / self.columns) * (self.top + words * self.page.line + GAP) - GAP
+
+    def drawn(self) -> Image.Image:
+        starts = range(0, len(self.places), self.columns)
+        tiles = ([self._tile(place) for place in self.places[at : at + self.columns]] for at in starts)
+        strips = [beside(strip, self.page.look.page, BETWEEN) for strip in tiles]
+        return stacked(strips, self.page.look.page, 0, GAP)
+
+    def _tile(self, place: int) -> Image.Image:
+        row, look, line = self.page.rows[place], self.page.look, self.page.line
+        said = _said(self.page, place)
+        tile = Image.new("RGB", (self.width, self.top + line * len(said)), look.page)
+        for at, image in enumerate([*(image for _, image in row.given), row.after]):
+            left = at * (self.slot + GAP // 2)
+            paste(tile, image, (left, 0, left + self.slot, self.top - 4))
+        for at, words in enumerate(said):
+            colour = look.faint if at else look.ink
+            words = shortened(words, self.page.text, self.width)
+            write(tile, (0, self.top + line * at), words, self.page.text, colour)
+        return tile
 
 
 def _said(page: Page, place: int) -> list[str]:
@@ -49,18 +110,3 @@ def _said(page: Page, place: int) -> list[str]:
     if row.likeness is not None:
         said.append(f"likeness {number(row.likeness)}")
     return said
-
-
-def _tile(page: Page, place: int, width: int) -> Image.Image:
-    row, look = page.rows[place], page.look
-    images = [*(image for _, image in row.given), row.after]
-    slot = min((width + GAP // 2) // len(images) - GAP // 2, LARGEST)
-    height = round(slot * page.shape)
-    said = _said(page, place)
-    tile = Image.new("RGB", (width, height + 4 + LINE * len(said)), look.page)
-    for at, image in enumerate(images):
-        left = at * (slot + GAP // 2)
-        paste(tile, image, (left, 0, left + slot, height))
-    for at, line in enumerate(said):
-        write(tile, (0, height + 4 + LINE * at), shortened(line, SMALL, width), SMALL, look.faint if at else look.ink)
-    return tile

@@ -66,6 +66,41 @@ return graphs.flatMap(graph => graph.nodes).flatMap(node => node.widgets ?? []).
   return before
 }})
 """
+# How much of its own size the picture of a node has on the screen: the classic canvas draws it, Nodes 2.0 has HTML.
+SHOWN = """
+(async (kind) => {
+  const node = app.graph.nodes.find(each => each.type === kind), ink = CanvasRenderingContext2D.prototype
+  const html = document.querySelector(`[data-node-id="${node.id}"] img`), draw = ink.drawImage
+  if (html) {
+    const box = html.getBoundingClientRect()
+    return Math.min(box.width / html.naturalWidth, box.height / html.naturalHeight)
+  }
+  let scale = 0
+  ink.drawImage = function (image, ...box) {
+    if (node.imgs?.includes(image)) {
+      scale = box.at(-2) / image.naturalWidth * this.getTransform().a / devicePixelRatio
+    }
+    return draw.call(this, image, ...box)
+  }
+  app.canvas.setDirty(true, true)
+  await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))
+  ink.drawImage = draw
+  return scale
+})(arguments[0])
+"""
+WRITE = """
+const [kind, text] = arguments, node = app.graph.nodes.find(each => each.type === kind)
+node.widgets.find(each => each.name === 'text').value = text
+"""
+RESIZE = """
+const [kind, size, zoom] = arguments, node = app.graph.nodes.find(each => each.type === kind)
+const { canvas, ds } = app.canvas
+node.setSize(size)
+ds.scale = zoom
+ds.offset = [canvas.clientWidth / zoom / 2 - node.pos[0] - size[0] / 2,
+             canvas.clientHeight / zoom / 2 - node.pos[1] - size[1] / 2]
+app.canvas.setDirty(true, true)
+"""
 DROP = """
 const [name, content] = arguments, bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0))
 const given = new DataTransfer()
@@ -188,6 +223,11 @@ class FrontEnd(Page):
     def nodes(self) -> list[dict]:
         return self.js(NODES)
 
+    def shown(self, kind: str) -> float:
+        """How much of its own size the picture on the node of a kind has on the screen."""
+        self.settle()
+        return self.wait(SHOWN.strip(), kind)
+
     def texts(self) -> list[tuple[str, float, float]]:
         return self.js(TEXTS)
 
@@ -236,6 +276,15 @@ class FrontEnd(Page):
     def fill(self, name: str, value) -> list:
         """Give all numbers of a name a value, or each its own of a list; what they were."""
         return self.js(TYPE, name, value)
+
+    def write(self, kind: str, text: str):
+        """Give the text of the node of a kind."""
+        self.js(WRITE, kind, text)
+
+    def resize(self, kind: str, size: tuple[int, int], zoom: float):
+        """Give the node of a kind a size, and the canvas a zoom at which it is in the window's middle."""
+        self.js(RESIZE, kind, size, zoom)
+        self.settle()
 
     def drop(self, path):
         """A file from the user's disk onto an empty canvas."""

@@ -1,11 +1,14 @@
 """The demo as somebody meets it: found, run, changed, stopped and brought back by clicking."""
 
 import pytest
+from understudy.receipts.page import TEXT
 
 from .front_end import APP_RUN, RENDERERS
 from .saved_graphs import links, values
-from .test_templates import APP, DEMO
+from .test_templates import APP, DEMO, READABLE
 
+PREVIEW = "PreviewImage"  # which shows the receipt
+IN_PAIRS = (320, 459), 0.92  # the size of that in templates of pairs, and their zoom
 TEACHER, KEEP_BETTER = "UnderstudyTeacher", "UnderstudyKeepBetter"
 ADAPTIVE = "teacher ran on "  # so begins the receipt of a run in which it did
 
@@ -40,6 +43,24 @@ def test_the_first_picture_takes_three_clicks_and_later_four(page):
         see_a_picture(page)
         page.shot(f"demo, {'first' if first else 'later'}")
         assert page.clicks <= most
+
+
+def test_all_of_a_receipt_can_be_read_where_it_is_shown(page, demo):
+    page.run()
+    see_a_picture(page)
+    assert TEXT * page.shown(PREVIEW) >= READABLE
+    page.shot(f"demo run, {demo}")
+
+
+def test_the_receipt_of_one_prompt_can_be_read_in_templates_of_pairs(page, demo):
+    page.resize(PREVIEW, *IN_PAIRS)
+    page.write("UnderstudyPrompts", "a large yellow star above a small blue triangle on a black background")
+    page.fill("images per prompt", 4)
+    page.fill("share", 0.25)
+    assert headline(page.run()).startswith("teacher ran on 1 of 4")
+    see_a_picture(page)
+    assert TEXT * page.shown(PREVIEW) >= READABLE
+    page.shot(f"one of four, {demo}")
 
 
 def test_the_app_shows_the_receipt_of_its_run_behind_the_host_s_tour(page):

@@ -20,7 +20,7 @@ def columns(picture, colour, rows=slice(0, HEIGHT)):
 
 
 def bar(marks=(), threshold=None, distribution=None, scores=()):
-    return Axis(Scale(0.0, 4.0), distribution, scores, LIGHT).bar(marks, threshold, WIDTH)
+    return Axis(Scale(0.0, 4.0), distribution, scores, LIGHT, 22).bar(marks, threshold, WIDTH)
 
 
 @pytest.mark.parametrize("score, place", [(0, 0), (1, 100), (3, 300), (4, 400), (-math.inf, 0), (math.inf, 400)])
@@ -124,8 +124,8 @@ def test_a_short_tail_is_even_and_a_squeezed_one_is_seen():
     assert steps == pytest.approx([steps[0]] * 10)
     drawn = {}
     for scale in (even, squeezed):
-        pixels = columns(Axis(scale, table, (), LIGHT).bar([], None, WIDTH), LIGHT.faint)
+        pixels = columns(Axis(scale, table, (), LIGHT, 22).bar([], None, WIDTH), LIGHT.faint)
         drawn[scale] = [x for x in pixels if x > WIDTH / 2]
     (end,) = squeezed.breaks
     mark = drawn[squeezed]
-    assert not drawn[even] and mark[0] < Axis(squeezed, table, (), LIGHT).x(end, WIDTH) < mark[-1]
+    assert not drawn[even] and mark[0] < Axis(squeezed, table, (), LIGHT, 22).x(end, WIDTH) < mark[-1]
