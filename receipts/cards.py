@@ -25,16 +25,14 @@ def report_picture(
     totals: Sequence[str],
     distribution: Distribution | None = None,
     look: Look = LIGHT,
-    names: Sequence[str] | None = None,
     where: str = "the metadata",
 ) -> Image.Image:
     """A picture, RGB, of all rows; the first of the totals is its headline, the others stand below.
 
     distribution: the calibration's percentiles, as ``Threshold.distribution`` has them; without it the bars go over the
-    range of these scores. names: of the images, "image 1" and on without it. where: what has the whole prompts, for
-    those that no font can write.
+    range of these scores. where: what has the whole prompts, for those that no font can write.
     """
-    names = names or [f"image {count}" for count in range(1, len(rows) + 1)]
+    names = [f"image {count}" for count in range(1, len(rows) + 1)]
     changed = [place for place, row in enumerate(rows) if row.decision != KEPT]
     large = sorted(changed, key=lambda place: rows[place].decision == REVERTED)[:MOST_PAIRS]
     small = [place for place, row in enumerate(rows) if row.decision == KEPT][:MOST_TILES]

@@ -14,7 +14,7 @@ GRID_LIMIT, LARGEST = 64, 512  # pictures, and the pixels of each that are read
 
 
 def draw_grid(report: Report, folder: Path, distribution: Distribution | None = None):
-    """A PIL picture of the run's images, with what they are made from, named by their files.
+    """A PIL picture of the run's images, with what they are made from.
 
     Reads the single images from ``folder``; after ``GRID_LIMIT`` of them it stops and says so. distribution: as of
     :func:`report_picture`.
@@ -25,8 +25,7 @@ def draw_grid(report: Report, folder: Path, distribution: Distribution | None = 
     totals = [report.summary]
     if len(shown) < len(report.images):
         totals.append(f"The first {len(shown)} of {len(report.images)} images; the others are in {FINAL_FOLDER}/.")
-    names = [Path(image_name(place)).stem for place in range(len(shown))]
-    return report_picture(rows, totals, distribution, names=names, where=REPORT_FILE)
+    return report_picture(rows, totals, distribution, where=REPORT_FILE)
 
 
 def _row(image: ImageReport, folder: Path, file: str, given: list[str]) -> Row:

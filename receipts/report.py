@@ -86,7 +86,8 @@ def finite(value: float | None) -> float | None:
 
 
 def image_name(index: int) -> str:
-    return f"{index:04d}.png"
+    """An image's file, by its number on the picture, which counts from 1."""
+    return f"{index + 1:04d}.png"
 
 
 def save_images(folder: Path, index: int, student, final, source=None, hint=None) -> None:

@@ -93,7 +93,7 @@ def test_everything_that_a_run_leaves(first, options):
     # Half of the schedule in two steps is the end of four, each guided.
     assert totals["teacher_only_evaluations"] == 5 * 4 * 2
     assert 0 < totals["seconds"] and 0 < totals["teacher_only_seconds"]
-    assert Image.open(out / "final" / "0000.png").size == (32, 32)
+    assert Image.open(out / "final" / "0001.png").size == (32, 32)
     assert str(options["prompts"].parent) not in json.dumps(report["settings"])
 
 
@@ -112,7 +112,7 @@ def test_an_image_does_not_depend_on_its_batch_or_on_the_others(first, command, 
 
 
 def pixels(out, kind, index):
-    image = Image.open(out / kind / f"{index:04d}.png")
+    image = Image.open(out / kind / f"{index + 1:04d}.png")
     return torch.tensor(list(image.tobytes()), dtype=torch.int16)
 
 

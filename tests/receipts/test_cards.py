@@ -168,11 +168,11 @@ def test_scores_and_costs_are_written(texts):
     assert [text for text in texts if "evaluation" in text] == ["6 evaluations", "1 evaluation", "6.5 evaluations"]
 
 
-@pytest.mark.parametrize("count", [1, 2, 10])
+@pytest.mark.parametrize("count, others", [(1, 0), (2, 0), (10, 0), (3, 1233)])
 @pytest.mark.parametrize("score", [0.2, -10.034, 123.456, -98765.4, 1.5e12])
-def test_long_numbers_and_names_leave_room_for_what_stands_beside_them(spans, count, score):
+def test_long_numbers_and_names_leave_room_for_what_stands_beside_them(spans, count, others, score):
     long = row(REGENERATED, score=score, score_after=-score, tries=12, evaluations=123456, threshold=score)
-    report_picture([long] * count, [], names=["image 1234"] * count)
+    report_picture([row()] * others + [long] * count, [])
     for part, found in spans.values():
         found.sort()
         assert found[0][0] >= 0 and found[-1][1] <= part.width + 0.5

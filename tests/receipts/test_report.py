@@ -5,7 +5,7 @@ import pytest
 import torch
 from understudy.pipelines.console import show, show_remark, show_scored
 from understudy.pipelines.score import Result
-from understudy.receipts import grid
+from understudy.receipts import grid, tiles
 from understudy.receipts.folder import FINAL_FOLDER, STUDENT_FOLDER
 from understudy.receipts.grid import GRID_LIMIT, draw_grid
 from understudy.receipts.report import ImageReport, Report, Totals, image_name, save_images, table
@@ -54,9 +54,9 @@ def test_saved_images_are_the_8_bit_pixels(tmp_path):
     image = torch.rand(3, 5, 7)
     save_images(tmp_path, 12, image, 1 - image)
     for folder, expected in ((STUDENT_FOLDER, image), (FINAL_FOLDER, 1 - image)):
-        saved = torch.tensor(list(Image.open(tmp_path / folder / "0012.png").tobytes())).view(5, 7, 3)
+        saved = torch.tensor(list(Image.open(tmp_path / folder / "0013.png").tobytes())).view(5, 7, 3)
         assert torch.equal(saved, (expected * 255).round().permute(1, 2, 0).long())
-    assert image_name(3) == "0003.png"
+    assert image_name(3) == "0004.png"
 
 
 def blocks(picture, *colours):
@@ -78,14 +78,23 @@ def test_grid_shows_every_picture(tmp_path, count, size):
     assert blocks(picture, RED, BLUE) == [count, refined] and picture.width < 1800
 
 
-def test_grid_names_pictures_by_their_files_and_has_each_one_s_threshold(tmp_path, monkeypatch):
+def test_grid_has_each_picture_s_own_facts(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(grid, "report_picture", lambda rows, *_, **options: asked.append((rows, options["names"])))
+    monkeypatch.setattr(grid, "report_picture", lambda rows, *_, **options: asked.append(rows))
     draw_grid(report(tmp_path, 3), tmp_path)
-    ((rows, names),) = asked
-    assert names == ["0000", "0001", "0002"] and [row.threshold for row in rows] == [0.3] * 3
-    assert [row.evaluations for row in rows] == [2, 18, 2]
-    assert all((tmp_path / FINAL_FOLDER / f"{name}.png").is_file() for name in names)
+    (rows,) = asked
+    assert [row.threshold for row in rows] == [0.3] * 3 and [row.evaluations for row in rows] == [2, 18, 2]
+
+
+def test_files_are_numbered_as_the_grid_counts_from_one(tmp_path, monkeypatch):
+    drawn, real = [], tiles.write
+    monkeypatch.setattr(tiles, "write", lambda *given: (drawn.append(given[2]), real(*given))[1])
+    made = report(tmp_path, 3)
+    draw_grid(
+        replace(made, images=[replace(each, decision="kept", score_after=None) for each in made.images]), tmp_path
+    )
+    assert [text for text in drawn if "image" in text] == ["image 1", "image 2", "image 3"]
+    assert sorted(path.name for path in (tmp_path / FINAL_FOLDER).iterdir()) == ["0001.png", "0002.png", "0003.png"]
 
 
 def test_grid_says_where_it_stops(tmp_path):
