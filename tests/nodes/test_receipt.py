@@ -161,6 +161,23 @@ def test_the_threshold_s_calibration_is_drawn(node, monkeypatch):
     assert asked == [rule.distribution] and rule.distribution
 
 
+def test_the_picture_has_the_headline_and_what_to_know_of_and_the_files_have_every_line(node, monkeypatch):
+    drawn, real = [], node.module.report_picture
+    monkeypatch.setattr(
+        node.module, "report_picture", lambda *given, **more: drawn.append(given[1]) or real(*given, **more)
+    )
+    before = pictures(2)
+    after = [*pictures(1, seed=1), before[1]]
+    for threshold in (0.5, 0.05):
+        node(before, after, [0.1, 0.6], threshold=Threshold.fixed(threshold))
+        lines = json.loads(node.text(node.files()[-1])["understudy"])["report"]
+        assert {*drawn[-1]} < {*lines} and drawn[-1][0] == lines[0]
+        assert any("for all of them it would have been 24" in line for line in lines)
+    headline = "teacher ran on 1 of 2; 50 % of its work saved; 1.5 s"
+    other = "Teacher chose other images than this threshold does: it had another threshold or other scores"
+    assert drawn == [[headline], [headline, other]]
+
+
 def test_each_image_has_the_workflow_and_its_own_facts_unless_the_host_was_told_not_to(node):
     before = pictures(2)
     after = [*pictures(1, seed=1), before[1]]
