@@ -149,7 +149,7 @@ class Label(NamedTuple):
 
     @property
     def indent(self) -> int:
-        return 2 * RADIUS + 6 if self.mark else 0
+        return 2 * RADIUS + 9 if self.mark else 0
 
     def width(self, size: float) -> float:
         return self.indent + length(self.text, size)
