@@ -11,6 +11,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from ..lettering import length, write
+from .letters import LINE, fitted
 from .looks import Look
 from .numbers import number
 
@@ -126,7 +127,7 @@ class Axis:
     def bar(self, marks: Sequence[Mark], threshold: float | None, width: int) -> Image.Image:
         """The marks, with a line from a ring to what was made of it, and the threshold with its number below."""
         look, ground = self.look, HEIGHT - RADIUS - 1
-        picture = Image.new("RGB", (width, HEIGHT + (0 if threshold is None else round(1.3 * self.text))), look.card)
+        picture = Image.new("RGB", (width, HEIGHT + (0 if threshold is None else round(LINE * self.text))), look.card)
         draw = ImageDraw.Draw(picture)
         draw.rectangle((0, 0, width, HEIGHT), look.page)
         if threshold is not None:
@@ -140,7 +141,7 @@ class Axis:
         if threshold is not None:
             draw.line((self.x(threshold, width), 0, self.x(threshold, width), HEIGHT), look.ink, 2)
             said = f"threshold {number(threshold)}" if math.isfinite(threshold) else "threshold: all of them"
-            size = self.text * min(1, width / length(said, self.text))
+            size = fitted(said, self.text, width)
             half = length(said, size) / 2
             middle = min(max(self.x(threshold, width), half), width - half)
             write(picture, (middle, HEIGHT + 2), said, size, look.faint, "ma")

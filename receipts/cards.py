@@ -9,8 +9,9 @@ from PIL import Image
 from ..lettering import drawable, labels
 from ..samplers.decisions import KEPT, REVERTED
 from .bars import Axis, Distribution, scale_of
+from .letters import fitted
 from .looks import LIGHT, Look
-from .page import CARD, GAP, HEADLINE, MARGIN, MOST, NARROWEST, TEXT, USUAL, Page, beside, fitted, lines, stacked
+from .page import CARD, GAP, HEADLINE, MARGIN, MOST, NARROWEST, TEXT, USUAL, Page, beside, lines, stacked
 from .pairs import arranged, pairs
 from .receipt import Row
 from .tiles import all_kept, kept
@@ -43,8 +44,8 @@ def report_picture(
     text = round(TEXT * min(max(width / USUAL, 1), MOST))  # a wider page is shown smaller
     page = Page(rows, names, look, _axis(rows, distribution, look, text), width, _shape(rows), text)
 
-    def said(texts: Sequence[str], size: int, colour: str, most: int = 3) -> Image.Image | None:
-        return lines(texts, size, page.width, colour, look.page, most)
+    def said(texts: Sequence[str], size: int, colour: str) -> Image.Image | None:
+        return lines(texts, size, page.width, colour, look.page)
 
     first: dict[str, int] = {}  # the image that a prompt is written at
     for place in [*large, *small]:

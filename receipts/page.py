@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ..lettering import length, wrapped, write
+from ..lettering import wrapped, write
 from .bars import Axis
+from .letters import LINE
 from .looks import Look
 from .receipt import Row
 
@@ -16,7 +17,7 @@ from .receipt import Row
 # (the demo): so large that its text has eleven of the screen there.
 CARD, MARGIN, GAP, PAD = 376, 16, 16, 14
 NARROWEST, USUAL = 2 * CARD + GAP, 3 * CARD + 2 * GAP
-HEADLINE, TEXT, LINE = 44, 32, 1.25  # a line's height is in sizes of its text
+HEADLINE, TEXT = 44, 32
 MOST = 1.25  # how much larger texts are on a wider page: as they have room on its cards
 PROMPT = 5  # lines of one in the width of a card
 
@@ -82,8 +83,3 @@ def lines(
     for place, line in enumerate(said):
         write(picture, (0, place * height), line, size, colour)
     return picture
-
-
-def fitted(text: str, size: float, width: float) -> float:
-    """The size, at most this one, at which a text is so wide at most."""
-    return size * min(1, width / max(length(text, size), 1))

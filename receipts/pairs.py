@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw
 from ..lettering import length, wrapped, write
 from ..samplers.decisions import REDONE, REVERTED
 from .bars import RADIUS, Mark
+from .letters import fitted
 from .looks import Look
 from .numbers import counted, number
-from .page import CARD, GAP, NARROWEST, PAD, PROMPT, Page, beside, fitted, lines, stacked
+from .page import CARD, GAP, NARROWEST, PAD, PROMPT, Page, beside, lines, stacked
 from .receipt import Row
 from .thumbnails import paste
 
