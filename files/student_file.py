@@ -14,6 +14,8 @@ METHOD = "understudy_method"
 EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the network
 TRAINED = {"full": "all weights", "lora": "a LoRA", "control": "a ControlNet"}  # what trained, of those with exports
 BASE_PART = {"full": "base.", "lora": "lora_unet_"}  # begins the names of what trained beside a ControlNet, in its file
+LEAST = {"steps": 1, "intervals": 1, "rank": 1, "guidance": 0}
+BY_SIZE = "mu_low", "mu_high", "shift"  # all that a flow's noise levels at another size follow from
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,21 @@ def _impossible(student: StudentFile) -> Iterator[str]:
             yield f"{name} is {value}, expected a number"
         elif value < LEAST.get(name, value):
             yield f"{name} is {value:g}, expected at least {LEAST[name]}"
+        elif name == "shift" and value <= 0:
+            yield f"shift is {value:g}, expected more than 0"
+    lacking = [name for name in BY_SIZE if getattr(student, name) is None]
+    if lacking and (student.mu_low, student.mu_high) != (None, None):
+        said = [name for name in BY_SIZE if name not in lacking]
+        yield f"it has {' and '.join(said)} without {' and '.join(lacking)}, expected all of {', '.join(BY_SIZE)}"
     levels = student.sigmas
     if levels is not None and not (
-        len(levels) == student.steps + 1 and levels[-1] == 0 and all(a > b for a, b in pairwise(levels))
+        len(levels) == student.steps + 1
+        and math.isfinite(levels[0])
+        and levels[-1] == 0
+        and all(a > b for a, b in pairwise(levels))
     ):
-        yield f"sigmas are {levels_text(levels)}, expected {student.steps + 1} that fall to 0 for {student.steps} steps"
+        expected = f"{student.steps + 1} numbers that fall to 0 for {student.steps} steps"
+        yield f"sigmas are {levels_text(levels)}, expected {expected}"
 
 
 def _text(value: float | str | tuple[float, ...]) -> str:
@@ -136,7 +148,8 @@ def _levels(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.split(",")))
 
 
-LEAST = {"steps": 1, "intervals": 1, "rank": 1, "guidance": 0}
-NUMBERS = {"steps": int, "intervals": int, "rank": int, "sigmas": _levels} | dict.fromkeys(
-    "guidance timestep_scaling w_min w_max alpha folded_guidance shift mu_low mu_high flux_guidance".split(), float
-)
+REAL = (
+    "guidance", "timestep_scaling", "w_min", "w_max", "alpha", "folded_guidance", "shift", "mu_low", "mu_high",
+    "flux_guidance",
+)  # fmt: skip
+NUMBERS = {"steps": int, "intervals": int, "rank": int, "sigmas": _levels} | dict.fromkeys(REAL, float)

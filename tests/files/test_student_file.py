@@ -10,7 +10,8 @@ LEVELS = tuple(3.16 * u / (1 + 2.16 * u) for u in torch.tensor([1.0, 2 / 3, 1 / 
 
 
 def written(path, student, **changes):
-    save_tensors({"x": torch.zeros(1)}, path, student.metadata() | changes)
+    said = student.metadata() | changes
+    save_tensors({"x": torch.zeros(1)}, path, {key: text for key, text in said.items() if text is not None})
     return path
 
 
@@ -48,10 +49,16 @@ def test_noise_levels_that_are_no_numbers_are_refused(tmp_path, levels):
         ({"guidance": "nan"}, "guidance is nan, expected a number"),
         ({"guidance": "-1"}, "guidance is -1, expected at least 0"),
         ({"timestep_scaling": "inf"}, "timestep_scaling is inf, expected a number"),
-        ({"sigmas": "1, 0.5, 0"}, "sigmas are 1, 0.5, 0, expected 4 that fall to 0 for 3 steps"),
+        ({"sigmas": "1, 0.5, 0"}, "sigmas are 1, 0.5, 0, expected 4 numbers that fall to 0 for 3 steps"),
         ({"sigmas": "1, 0.5, 0.25, 0.1"}, "sigmas are 1, 0.5, 0.25, 0.1, expected 4"),
-        ({"sigmas": "0.1, 0.5, 1, 0"}, "expected 4 that fall to 0"),
-        ({"sigmas": "1, nan, 0.25, 0"}, "expected 4 that fall to 0"),
+        ({"sigmas": "0.1, 0.5, 1, 0"}, "expected 4 numbers that fall to 0"),
+        ({"sigmas": "1, nan, 0.25, 0"}, "expected 4 numbers that fall to 0"),
+        ({"sigmas": "inf, 0.5, 0.25, 0"}, "sigmas are inf, 0.5, 0.25, 0, expected 4 numbers that fall to 0"),
+        ({"shift": "0"}, "shift is 0, expected more than 0"),
+        ({"shift": "-3"}, "shift is -3, expected more than 0"),
+        ({"mu_low": "0.5"}, "it has mu_low and shift without mu_high, expected all of mu_low, mu_high, shift"),
+        ({"mu_low": "0.5", "mu_high": "1.15", "shift": None}, "it has mu_low and mu_high without shift, expected all"),
+        ({"mu_high": "1.15"}, "it has mu_high and shift without mu_low, expected all of mu_low, mu_high, shift"),
     ],
 )
 def test_what_no_student_can_be_is_refused(tmp_path, changes, says):
