@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -521,9 +520,10 @@ def train(
 
     On several GPUs: accelerate launch -m understudy.cli train ...
     """
+    from .distill_train.config import toml
     from .distill_train.run import command
 
-    changes = (*(change or ()), *([f"teacher.comfyui={_toml(comfyui)}"] if comfyui else ()))
+    changes = (*(change or ()), *([f"teacher.comfyui={toml(comfyui)}"] if comfyui else ()))
     if help_config:
         typer.echo(command.help_text(recipe))
     elif estimate:
@@ -575,11 +575,6 @@ def export(
     from .distill_train.exports.export import export as run_export
 
     typer.echo(run_export(run, to, guidance, out, base, dtype, comfyui).summary())
-
-
-def _toml(path: Path) -> str:
-    """A path as TOML writes a text, whatever characters it has."""
-    return json.dumps(str(path), ensure_ascii=False)
 
 
 def main(arguments: list[str] | None = None) -> None:

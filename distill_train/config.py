@@ -1,5 +1,6 @@
 """Recipes: TOML files, validated before anything is loaded."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -276,6 +277,15 @@ def _make(recipe: dict, change: str) -> None:
         if not isinstance(recipe, dict):
             raise RecipeError(f"--set {change!r}: {table} is a value, not a table")
     recipe[last] = value
+
+
+def toml(value: Any) -> str:
+    """A value of a recipe as TOML writes it: a text or path, whatever characters it has, a number, or several."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, Path | str):
+        return json.dumps(str(value), ensure_ascii=False)  # a basic string of TOML escapes as JSON's
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def explain(source: object, error: ValidationError) -> str:

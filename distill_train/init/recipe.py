@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
+from ..config import toml
 from .plan import Plan
 from .ways import Way
 
@@ -64,9 +63,7 @@ def recipe_text(plan: Plan, way: Way) -> str:
 
 def _targets(plan: Plan) -> str:
     """As a comment: without the key, layers on which what the network says does not depend are left out."""
-    return (
-        f"# What has a LoRA, if nothing else is named here: targets = {_toml(plan.targets)}\n" if plan.targets else ""
-    )
+    return f"# What has a LoRA, if nothing else is named here: targets = {toml(plan.targets)}\n" if plan.targets else ""
 
 
 def guidance_said(plan: Plan, way: Way) -> str:
@@ -84,12 +81,4 @@ def _table(name: str, entries: Mapping) -> str:
 
 
 def _entries(entries: Mapping) -> str:
-    return "".join(f"{key} = {_toml(value)}\n" for key, value in entries.items())
-
-
-def _toml(value) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, Path | str):
-        return json.dumps(str(value), ensure_ascii=False)  # a basic string of TOML escapes as JSON's
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "".join(f"{key} = {toml(value)}\n" for key, value in entries.items())
