@@ -12,8 +12,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-
 WINDOW = 75  # tokens of a prompt that CLIP reads at once, besides a start and an end
+SIZED = "by size"  # in the place of a shift: one that follows from the picture's size
 
 
 class RecipeError(ValueError):
@@ -94,9 +94,9 @@ class TeacherSettings(Strict):
     clip_type: str = Field(
         "stable_diffusion", description="what ComfyUI's text encoder loaders call the type of clip, e.g. flux or wan"
     )
-    shift: Annotated[float, Field(gt=0)] | Literal["by size"] | None = Field(
+    shift: Annotated[float, Field(gt=0)] | Literal[SIZED] | None = Field(
         None,
-        description="with comfy: of a flow's schedule, as in ModelSamplingSD3, or 'by size', as in ModelSamplingFlux "
+        description=f"with comfy: of a flow's schedule, as in ModelSamplingSD3, or {SIZED!r}, as in ModelSamplingFlux "
         "by default; ComfyUI's own without it",
     )
     guidance: float | None = Field(

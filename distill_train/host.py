@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..files import CheckpointError, preview, read_header
 from ..samplers.presets import ARCHITECTURES
 from ..samplers.presets.settings import BySize, Mu
-from .config import RecipeError
+from .config import SIZED, RecipeError
 from .devices import brought
 from .process import Discrete, Flow, Process
 
@@ -25,7 +25,7 @@ OLDEST = (0, 8, 0)
 FLAGGED = (0, 14, 0)
 UNFLAGGED = ("UNetModel", "OpenAISignatureMMDITWrapper")
 PACK = Path(__file__).parents[1]
-SIZED, BY_SIZE = "by size", Mu(BySize(0.5, 1.15))  # a shift as the host's node ModelSamplingFlux sets it by default
+BY_SIZE = Mu(BySize(0.5, 1.15))  # a shift as the host's node ModelSamplingFlux sets it by default
 PIXELS = 8  # of a latent's side, as ComfyUI's sampling reckons for every family
 # Of the families whose pictures are made from a picture too, or are none: part of what the host calls them.
 PICTURE_FIRST = (
@@ -195,7 +195,7 @@ class Host:
             )
 
     def process(self, model: nn.Module, shift: float | str | None = None) -> Process:
-        """The diffusion process of a ``BaseModel``; shift: of a flow, in the place of its own, "by size" as `BY_SIZE`.
+        """The diffusion process of a ``BaseModel``; shift: of a flow, in the place of its own, `SIZED` as `BY_SIZE`.
 
         Raises RecipeError for one that is none of ours, and for a shift where there is none.
         """

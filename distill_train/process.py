@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..samplers.boundary import boundary_scalings
 from ..samplers.denoisers import DiscreteDenoiser, FlowDenoiser
+from .config import SIZED
 
 NO_SIGNAL = 1e-6  # alpha_bar of a last timestep with zero SNR is below it, and of the usual schedules far above
 TIMESTEPS = 1000  # of a flow's network, which is told 1000 s
@@ -205,7 +206,7 @@ class Flow(Process):
 
     @property
     def plan(self) -> tuple:
-        return self.prediction, "by size" if callable(self.shift) else self.shift
+        return self.prediction, SIZED if callable(self.shift) else self.shift
 
     def level(self, t: Tensor, dimensions: int = 4) -> Level:
         s = t.float().view(-1, *[1] * (dimensions - 1))

@@ -15,8 +15,8 @@ from torch import nn
 from ...files import read_header
 from ...samplers.presets import TEACHERS, of_file
 from ...samplers.presets.settings import Mu, Sampling, Shift
-from ..config import StudentSettings
-from ..host import SIZED, kind_of
+from ..config import SIZED, StudentSettings
+from ..host import kind_of
 from ..students.adapters import Adapters
 from ..students.host_lora import usual_targets
 from ..teachers.comfy import GUIDANCE
@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def shift(self) -> float | str | None:
-        """That of the published sampling, where it sets one; "by size" of FLUX.1 dev, whose makers sample it so."""
+        """That of the published sampling, where it sets one; `SIZED` of FLUX.1 dev, whose makers sample it so."""
         if self.kind == "Flux":
             return SIZED
         patch = self.row and self.row.patch

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ...files import known_sha256
-from ..config import RecipeError, TeacherSettings
-from ..host import BY_SIZE, SIZED, Loaded, kind_of, open_host
+from ..config import SIZED, RecipeError, TeacherSettings
+from ..host import BY_SIZE, Loaded, kind_of, open_host
 from ..process import Discrete
 from ..recompute import OutOfPlace
 from .base import WaitingTeacher
