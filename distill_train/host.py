@@ -26,6 +26,7 @@ FLAGGED = (0, 14, 0)
 UNFLAGGED = ("UNetModel", "OpenAISignatureMMDITWrapper")
 PACK = Path(__file__).parents[1]
 BY_SIZE = Mu(BySize(0.5, 1.15))  # a shift as the host's node ModelSamplingFlux sets it by default
+SIDES = {"SD15": 512}  # of a family's pictures in pixels, by its class or one that it is made of; 1024 of all others
 PIXELS = 8  # of a latent's side, as ComfyUI's sampling reckons for every family
 # Of the families whose pictures are made from a picture too, or are none: part of what the host calls them.
 PICTURE_FIRST = (
@@ -332,6 +333,11 @@ class Loaded:
 def kind_of(model: nn.Module) -> str:
     """What ComfyUI calls the family of a ``BaseModel``: the class of its config, as "SDXL", "Flux" or "WAN21_T2V"."""
     return type(model.model_config).__name__
+
+
+def side_of(model: nn.Module) -> int:
+    """Of the pictures of a ``BaseModel``'s family, in pixels."""
+    return next((SIDES[each.__name__] for each in type(model.model_config).__mro__ if each.__name__ in SIDES), 1024)
 
 
 def _shift_by_size(model: nn.Module) -> Callable[[int, int], float]:

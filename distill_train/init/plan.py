@@ -16,7 +16,7 @@ from ...files import read_header
 from ...samplers.presets import TEACHERS, of_file
 from ...samplers.presets.settings import Mu, Sampling, Shift
 from ..config import SIZED, StudentSettings
-from ..host import kind_of
+from ..host import kind_of, side_of
 from ..students.adapters import Adapters
 from ..students.host_lora import usual_targets
 from ..teachers.comfy import GUIDANCE
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..host import Host
     from ..process import Process
 
-SIDES = {"SD15": 512}  # of the pictures in pixels; 1024 where nothing is said
 # Where a checkpoint has its autoencoder and its text encoders.
 OTHER_PARTS = ("first_stage_model.", "vae."), ("cond_stage_model.", "conditioner.", "text_encoders.")
 
@@ -98,7 +97,7 @@ def plan_of(host: Host, file: Path) -> Plan:
         vae=autoencoder(host, companions) if companions else None,
         row=row,
         guidance=((row and row.guidance) or GUIDANCE) if takes_guidance else None,
-        side=next((SIDES[name] for name in classes if name in SIDES), 1024),
+        side=side_of(model),
         targets=_ends(names, model),
         layers=len(names),
         values=_values(model, names),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...files import known_sha256
 from ..config import SIZED, RecipeError, TeacherSettings
-from ..host import BY_SIZE, Loaded, kind_of, open_host
+from ..host import BY_SIZE, Loaded, kind_of, open_host, side_of
 from ..process import Discrete
 from ..recompute import OutOfPlace
 from .base import WaitingTeacher
@@ -41,7 +41,7 @@ class ComfyTeacher(WaitingTeacher):
         latent = model.latent_format
         self.latent_channels, self.frames = latent.latent_channels, latent.latent_dimensions == 3
         self.factor = getattr(latent, "spacial_downscale_ratio", 8)
-        self.default_size = 512 if self.kind == "SD15" else 1024
+        self.default_size = side_of(model)
         self.takes_guidance = bool(model.model_config.unet_config.get("guidance_embed"))
         if told.guidance is not None and not self.takes_guidance:
             raise RecipeError(f"teacher.guidance: {told.comfy} is {self.kind} without that input; leave it out")

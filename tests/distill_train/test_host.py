@@ -1,12 +1,13 @@
 """How the user's ComfyUI is found, and what of a recipe for it is refused before it is opened."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from understudy.distill_train import host
 from understudy.distill_train.config import Recipe, RecipeError, TeacherSettings
-from understudy.distill_train.host import host_folder, open_host
+from understudy.distill_train.host import host_folder, open_host, side_of
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.run import processes
 
@@ -100,3 +101,11 @@ def test_what_only_diffusers_networks_can_is_refused_before_anything_is_opened(m
     )
     with pytest.raises(RecipeError, match=said):
         make_method(recipe, CPU)
+
+
+@pytest.mark.parametrize(
+    ("family", "base", "side"), [("SD15", "BASE", 512), ("Own", "SD15", 512), ("Flux", "BASE", 1024)]
+)
+def test_a_family_s_pictures_have_the_size_of_the_one_that_it_is_made_of(family, base, side):
+    config = type(family, (type(base, (), {}),), {})
+    assert side_of(SimpleNamespace(model_config=config())) == side
