@@ -22,8 +22,8 @@ from .hosted import HostedBase
 from .kind import ExportError, Kind, Trained
 
 TITLE, SUFFIX = "modelspec.title", ".safetensors"
-# What of a preset's sampling no other node has.
 _NEAR = ", at the timesteps of its training, to which that comes near"
+# What of a preset's sampling no other node has.
 _ONLY_HERE = {
     "LCM": _NEAR,
     "LCM-LoRA": _NEAR,

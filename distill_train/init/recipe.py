@@ -29,7 +29,6 @@ DATA = (
     '# Pictures with captions as .txt files beside them. Also: kind = "prompts", path = "prompts.txt", for which the\n'
 )
 DATA += "# teacher makes the pictures."
-W = " LCM's w is cfg - 1."
 
 
 def recipe_text(plan: Plan, way: Way) -> str:
@@ -52,7 +51,7 @@ def recipe_text(plan: Plan, way: Way) -> str:
             _table("teacher", teacher),
             _table("student", {"train": "lora", "rank": 64, "dtype": "bf16"}) + _targets(plan),
             _table("loop", {**LOOP, **way.loop}),
-            f"# The teacher's guidance: {guidance_said(plan, way)}.{W if way.method == 'lcm' else ''}",
+            f"# The teacher's guidance: {guidance_said(plan, way)}. {way.note}".rstrip(),
             _table("settings", way.settings(plan.cfg)),
             DATA,
             _table("data", {"kind": "folder", "path": "pictures", "size": plan.side}),

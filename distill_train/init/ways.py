@@ -19,8 +19,9 @@ INTERVALS = 50
 class Way:
     """method: the trainer's name of it. makes: in words, what comes out. source: who described it. grid: what of the
     schedule is learned. settings: of the recipe, by the guidance scale (cfg) of the teacher. guided: what becomes of
-    that. loop: what [loop] says otherwise than all. held, saved: bytes in memory and in a checkpoint for each value of
-    the LoRA, in float32: itself, its gradient, Adam's two averages, and what the method keeps beside them.
+    that. note: a sentence on how its settings say it. loop: what [loop] says otherwise than all. held, saved: bytes in
+    memory and in a checkpoint for each value of the LoRA, in float32: itself, its gradient, Adam's two averages, and
+    what the method keeps beside them.
     """
 
     method: str
@@ -29,6 +30,7 @@ class Way:
     grid: str
     settings: Callable[[float], Mapping[str, Any]]
     guided: str = "which the student learns"
+    note: str = ""
     loop: Mapping[str, Any] = field(default_factory=dict)
     held: int = 16
     saved: int = 12
@@ -40,7 +42,10 @@ def _lcm(cfg: float) -> dict[str, Any]:
 
 
 _ALL = (
-    Way("lcm", "a LoRA for 4 steps without guidance", "Luo et al. 2023", f"{INTERVALS} intervals", _lcm),
+    Way(
+        "lcm", "a LoRA for 4 steps without guidance", "Luo et al. 2023", f"{INTERVALS} intervals", _lcm,
+        note="LCM's w is cfg - 1.",
+    ),
     # The target's average is a fifth copy of each value.
     Way(
         "cd", "a LoRA for 5 steps that keeps its guidance", "Starodubcev et al. 2023", f"{INTERVALS} intervals",

@@ -258,6 +258,8 @@ def test_each_method_has_a_recipe_that_is_right_for_the_model(plan, tmp_path, me
     assert f"method      {method}, into" in said and "as the preset qwen-image has it" in said
     assert ("which the student keeps" if method == "cd" else "which the student learns") in said
     assert "which is none" in said_of(plan, method)
+    note = ". LCM's w is cfg - 1." if method == "lcm" else "."
+    assert f", as the preset qwen-image has it{note}\n[settings]\n" in text_of(image, method)
 
 
 @pytest.mark.parametrize("method", WAYS)
