@@ -80,9 +80,10 @@ def plain(unet: nn.Module) -> nn.Module:
 def with_peft(unet: nn.Module) -> nn.Module:
     from peft import LoraConfig, inject_adapter_in_model
     from understudy.distill_train.config import StudentSettings
+    from understudy.distill_train.students.lora import USUAL
 
-    settings = StudentSettings()
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules=list(settings.targets))
+    rank = StudentSettings().rank
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(USUAL))
     inject_adapter_in_model(config, unet, "default", low_cpu_mem_usage=True)
     for name, parameter in unet.named_parameters():
         parameter.requires_grad_("lora_" in name)
@@ -92,10 +93,11 @@ def with_peft(unet: nn.Module) -> nn.Module:
 def with_our_lora(unet: nn.Module) -> nn.Module:
     from understudy.distill_train.config import StudentSettings
     from understudy.distill_train.students.adapters import Adapters
+    from understudy.distill_train.students.lora import USUAL
     from understudy.distill_train.teachers.precision import with_own_norms
 
-    settings, adapted = StudentSettings(), Adapters(with_own_norms(unet))  # as the trainer reads it
-    adapted.add("student", settings.targets, settings.rank)
+    adapted = Adapters(with_own_norms(unet))  # as the trainer reads it
+    adapted.add("student", USUAL, StudentSettings().rank)
     return adapted
 
 

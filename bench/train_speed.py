@@ -136,7 +136,7 @@ class Plain:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from peft import LoraConfig
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
-        from understudy.distill_train.config import StudentSettings
+        from understudy.distill_train.students.lora import USUAL
         from understudy.oracles.clip_tokenizer import clip_tokenizer
         from understudy.samplers.denoisers import scaled_linear
 
@@ -154,7 +154,7 @@ class Plain:
             self.vae = self.texts = None
         teacher = UNet2DConditionModel.from_pretrained(model, subfolder="unet").requires_grad_(False)
         student = UNet2DConditionModel.from_pretrained(model, subfolder="unet").requires_grad_(False)
-        student.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(StudentSettings().targets)))
+        student.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(USUAL)))
         self.loop = PlainLoop(teacher, student, scaled_linear().float(), nothing)
 
     def _embedded(self, captions):
