@@ -27,20 +27,22 @@ from understudy.samplers.denoisers import scaled_linear
 class FullSize(StableDiffusionTeacher):
     """Stable Diffusion's UNet with fake weights in half precision, and embeddings of the right shapes."""
 
-    unet_waits = False
-
     def __init__(self, base: str, adapted=plain):
-        from diffusers import UNet2DConditionModel
-
         self.config, self.side = BASES[base]
         self.kind, self.file, self.fingerprint = {"SD 1.5": "sd1", "SDXL": "sdxl"}[base], base, "0" * 64
         self.device, self.guidance_width, self._ids = torch.device("cpu"), None, {}
         self.latent_channels, self.default_size = 4, 8 * self.side
         self.process = Discrete(scaled_linear().float())
         with unset_fake_temporarily(), torch.device("meta"):
-            self.unet = adapted(UNet2DConditionModel(**self.config).requires_grad_(False)).eval()
+            self.unet = adapted(self.outline().requires_grad_(False)).eval()
         with_fake_weights(self.unet)
         self._nothing = self.embed([""])
+
+    def outline(self):
+        from diffusers import UNet2DConditionModel
+
+        with torch.device("meta"):
+            return UNet2DConditionModel(**self.config)
 
     def embed(self, prompts):
         states = {"context": torch.randn(len(prompts), 77, self.config["cross_attention_dim"])}
@@ -89,7 +91,9 @@ class Trained:
 
         teacher = FullSize(base)
         with_own_norms(teacher.unet)  # as the trainer reads it
-        method = make_method(recipe, teacher.device, teacher=teacher, source=teacher)
+        with unset_fake_temporarily():  # the outline is looked at
+            method = make_method(recipe, teacher.device, teacher=teacher, source=teacher)
+        method.make_student()  # as `prepare` does
         method.network.to = lambda *_: method.network  # fake weights cannot change places, and need not
         self.teacher, self.training = teacher, Training(method, start_process("cpu"))
 

@@ -19,7 +19,7 @@ from ..guidance import AttentionGuidance, ClassifierFree, Conditioning, guiding_
 from ..students import STUDENTS, Student, student_kind
 from ..students.control import CHANNELS
 from ..students.written import cast, check
-from ..teachers import Teacher, open_teacher
+from ..teachers import Teacher, WaitingTeacher, open_teacher
 from ..teachers.precision import DTYPES, autocast
 from .base import TABLES, Method, Shardable
 from .flow_usage import flow_usage
@@ -58,7 +58,7 @@ class Distillation(Method, Shardable):
         self.teacher, self.source = teacher, source
         self.process, self.guidance = teacher.process.to(device), ClassifierFree(teacher.unconditional, teacher.join)
         self.preview = Preview(recipe.samples, teacher, device, self.sample, self._teaching, self.shown_steps)
-        if teacher.unet_waits:
+        if isinstance(teacher, WaitingTeacher):
             self._require_fitting(teacher.outline())
         else:
             self.make_student()
@@ -103,7 +103,7 @@ class Distillation(Method, Shardable):
             self._require_conditions()
             self.preview.show_conditions_of(self.source)
         self.teacher.rest()
-        if self.teacher.unet_waits:
+        if isinstance(self.teacher, WaitingTeacher):
             self.make_student()
         self._require_numbers()
 

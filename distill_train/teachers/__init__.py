@@ -7,10 +7,10 @@ from pkgutil import iter_modules
 import torch
 
 from ..config import TeacherSettings
-from .base import FromPath, Teacher
+from .base import FromPath, Teacher, WaitingTeacher
 from .stable_diffusion import StableDiffusionTeacher
 
-__all__ = ["FromPath", "Teacher", "load_teacher", "open_teacher", "teacher_classes"]
+__all__ = ["FromPath", "Teacher", "WaitingTeacher", "load_teacher", "open_teacher", "teacher_classes"]
 
 
 def teacher_classes() -> tuple[type[FromPath], ...]:

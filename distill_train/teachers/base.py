@@ -41,7 +41,6 @@ class Teacher(ABC):
     factor: int = 8  # pixels to a latent
     shared: tuple[str, ...] = ()  # modules of its network that students have as they are, as files hold them once
     examples: tuple[str, ...] = EXAMPLES  # prompts for a look at a student
-    unet_waits: bool = False  # see WaitingTeacher
     padded: tuple[str, ...] = ()  # embeddings with a length of their own for each prompt, one of them "mask"; see join
     keeps_lengths: bool = False  # embeddings are never padded, so that only those of equal sizes share a pass
     attention_block: str = "mid_block.attentions.0.transformer_blocks.0.attn1"  # of `unet`: whose map guides it
@@ -165,8 +164,6 @@ class Teacher(ABC):
 
 class WaitingTeacher(Teacher):
     """One whose ``unet`` is read when it is first asked for, which is to be after texts were embedded and `rest`."""
-
-    unet_waits = True
 
     @abstractmethod
     def outline(self) -> nn.Module:

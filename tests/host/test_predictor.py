@@ -7,7 +7,7 @@ from understudy.demo_family import family, sampling
 from understudy.distill_train.config import Recipe
 from understudy.distill_train.data.batch import Batch
 from understudy.distill_train.methods import make_method
-from understudy.distill_train.teachers import load_teacher
+from understudy.distill_train.teachers import WaitingTeacher, load_teacher
 from understudy.files import read_header
 from understudy.predictor import Predicted
 from understudy.samplers.denoisers import Guided
@@ -57,7 +57,7 @@ def complete(kind, host, folder):
         told = {"method": name, "seed": 1, "export": "x.safetensors", "loop": loop, "student": files}
         recipe = Recipe(**told, samples=shown, settings=settings)
         made = make_method(recipe, CPU, teacher=teacher, source=Noise(teacher, TEXTS[kind]))
-        if teacher.unet_waits:
+        if isinstance(teacher, WaitingTeacher):
             made.make_student()  # as `prepare` does
         return made
 
