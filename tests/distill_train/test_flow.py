@@ -45,6 +45,28 @@ def by_size(height, width):
     return height * width / 32
 
 
+def shift_at(shift, size):
+    return shift(*size) if callable(shift) else shift
+
+
+def shifted(places, shift):
+    """Noise levels at places of a flow's time."""
+    return shift * places / (1 + (shift - 1) * places)
+
+
+def watched(it):
+    """What networks are told from now on, of each call its noise level and the latents."""
+    levels, latents, call = [], [], it.teacher.call
+
+    def watching(network, noisy, t, given):
+        levels.append(t[0] / 1000)
+        latents.append(noisy)
+        return call(network, noisy, t, given)
+
+    it.teacher.call = watching
+    return levels, latents
+
+
 @pytest.mark.parametrize("name", MATCHING)
 def test_a_step_lowers_the_loss(name):
     assert lowers_its_loss(made(name))
@@ -69,8 +91,7 @@ def test_a_perfect_flow_needs_no_student(name):
 @pytest.mark.parametrize("shift", [3.0, by_size], ids=["fixed", "by size"])
 @pytest.mark.parametrize(("name", "times"), [("lcm", 10), ("cd", 10), ("pd", 2), ("cfd", 2), ("dmd", 2)])
 def test_the_student_is_told_the_flow_s_own_times(name, times, shift):
-    places, shift_s = torch.arange(1, times + 1) / times, by_size(8, 8) if shift is by_size else shift
-    expected = 1000 * shift_s * places / (1 + (shift_s - 1) * places)
+    expected = 1000 * shifted(torch.arange(1, times + 1) / times, shift_at(shift, (8, 8)))
     seen = sorted(timesteps_seen(made(name, shift), 30))
     torch.testing.assert_close(torch.tensor(seen), expected)
 
@@ -117,51 +138,46 @@ def test_previews_and_metadata(name, shift, tmp_path):
     with torch.no_grad():
         latents = it.sample(it.network, noise, it.teacher.embed(["a", "b"]), 2)
     assert latents.isfinite().all() and latents.shape == (2, 4, 8, 8)
-    told, begun = [], []
-    call = it.teacher.call
-
-    def watching(network, noisy, t, given):
-        told.append(float(t[0]))
-        begun.append(noisy[:2])
-        return call(network, noisy, t, given)
-
-    it.teacher.call = watching
+    levels, begun = watched(it)
     with torch.no_grad():
         it.preview.teach(noise, it.teacher.embed(["a", "b"]))
-    assert torch.equal(begun[0], noise)
-    shift = by_size(8, 8) if shift is by_size else shift
+    assert torch.equal(begun[0][:2], noise)  # under guidance, the branch without a prompt stands below
     places = torch.linspace(1, 0.001, it.recipe.samples.teacher_steps + 1)[:-1]
-    torch.testing.assert_close(
-        torch.tensor(told), 1000 * shift * places / (1 + (shift - 1) * places), rtol=1e-3, atol=1
-    )
+    torch.testing.assert_close(torch.stack(levels), shifted(places, shift_at(shift, (8, 8))), rtol=1e-3, atol=1e-3)
     said = it.metadata()
     assert said["prediction"] == "flow" and said["terminal_snr"] == "zero"
 
 
-@pytest.mark.parametrize(
-    ("name", "sampler", "places"),
-    [("lcm", "lcm", (1, 0.8, 0.5, 0.3, 0)), ("cd", "lcm", (1, 0.8, 0.6, 0.4, 0.2, 0)), ("pd", "euler", (1, 0))],
-)
-def test_a_file_says_the_noise_levels_that_previews_go_through(name, sampler, places):
-    it, seen, begun = made(name), [], []
-    call = it.teacher.call
+SAMPLED = {
+    "lcm": ("lcm", (1, 0.8, 0.5, 0.3, 0)),
+    "cd": ("lcm", (1, 0.8, 0.6, 0.4, 0.2, 0)),
+    "pd": ("euler", (1, 0.5, 0)),
+    "cfd": ("euler", (1, 0.5, 0)),
+    "dmd": ("lcm", (1, 0.5, 0)),
+}
 
-    def watching(network, noisy, t, given):
-        seen.append(t[0] / 1000)
-        begun.append(noisy[:2])
-        return call(network, noisy, t, given)
 
-    if name == "pd":
-        it.stage = 1  # the last student, of one step
+@pytest.mark.parametrize("shift", [3.0, by_size], ids=["fixed", "by size"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_file_says_the_noise_levels_that_previews_go_through(name, shift):
+    (sampler, places), it = SAMPLED[name], made(name, shift)
+    it.preview.sides = (16, 8)  # not those of the teacher's own pictures
     said = it.metadata()
     student = {key: said.get(key) for key in ("sampler", "scheduler", "preset", "shift", "intervals")}
-    assert student == {"sampler": sampler, "scheduler": "simple", "preset": None, "shift": "3", "intervals": None}
+    shift_said = f"{shift_at(shift, it.preview.sides):g}"
+    assert student == {
+        "sampler": sampler,
+        "scheduler": "simple",
+        "preset": None,
+        "shift": shift_said,
+        "intervals": None,
+    }
     levels = torch.tensor([float(level) for level in said["sigmas"].split(",")])
-    places = torch.tensor(places)
-    torch.testing.assert_close(levels, 3 * places / (1 + 2 * places))
-    it.teacher.call = watching
-    noise = torch.randn(2, 4, 8, 8)
-    with torch.no_grad():
-        it.sample(it.network, noise, it.teacher.embed(["a", "b"]), int(said["steps"]))
-    torch.testing.assert_close(torch.stack(seen), levels[:-1])
-    assert torch.equal(begun[0], noise)
+    torch.testing.assert_close(levels, shifted(torch.tensor(places), shift_at(shift, it.preview.sides)))
+    for size in (it.preview.sides, (16, 12)):  # pictures of any size are sampled at its own
+        noise, (seen, begun) = torch.randn(2, 4, *size), watched(it)
+        with torch.no_grad():
+            it.sample(it.network, noise, it.teacher.embed(["a", "b"]), int(said["steps"]))
+        expected = shifted(torch.tensor(places), shift_at(shift, size))[:-1]
+        torch.testing.assert_close(torch.stack(seen), expected)
+        assert torch.equal(begun[0][:2], noise)
