@@ -1,9 +1,6 @@
 """A student under a condition picture: a ControlNet on the teacher's network."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,8 +22,8 @@ from understudy.pipelines.layout import original_unet_names
 
 from ..pipelines.conftest import save_pair, sd15_parts, sdxl_parts
 from .test_codi import BASES, NAMES
-from .test_processes import free_port
 from .tiny import CPU, TinySource, TinyTeacher, changed, method, recipe
+from .two_processes import run_in_two_processes
 
 FROZEN = {"train": "control"}
 CPU_FOLDER = Path("run")  # nothing is written there
@@ -285,20 +282,8 @@ def test_data_without_conditions_or_with_others_are_refused():
 @pytest.mark.parametrize("base", ["frozen", "full"])
 def test_two_processes_are_one_with_the_whole_batch(tmp_path, base):
     start(pair_of(base), tmp_path / "alone")
-    code = f"from tests.distill_train.test_control import *; start(pair_of({base!r}), Path(sys.argv[1]))"
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "ACCELERATE_USE_CPU": "true"}
-    pair = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "pair")],
-            cwd=Path(__file__).parents[2],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate()[1] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], "\n\n".join(text[-1500:] for text in said)
+    code = f"import sys; from tests.distill_train.test_control import *; start(pair_of({base!r}), Path(sys.argv[1]))"
+    run_in_two_processes("-c", code, str(tmp_path / "pair"))
     assert losses(tmp_path / "pair") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
     ours, theirs = (load_file(tmp_path / run / "exports" / "student.safetensors") for run in ("pair", "alone"))
     apart = torch.cat([(ours[key] - value).abs().flatten() for key, value in theirs.items()])

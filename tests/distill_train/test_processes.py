@@ -2,9 +2,7 @@
 
 import json
 import multiprocessing
-import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +16,8 @@ from understudy import distill_train
 from understudy.demo_family import family
 from understudy.distill_train.config import Recipe, load_recipe
 from understudy.distill_train.run.loop import train
+
+from .two_processes import free_port, run_in_two_processes
 
 pytestmark = pytest.mark.slow
 
@@ -167,12 +167,6 @@ def pictures(folder, count=5):
     return folder
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
 @pytest.mark.parametrize("kind", ["full", "lora", "attention", "dmd"])
 def test_two_processes_are_one_with_the_whole_batch(request, teacher, tmp_path, kind):
     method, settings = "lcm", "target_ema = 0.5"
@@ -205,21 +199,8 @@ def test_two_processes_are_one_with_the_whole_batch(request, teacher, tmp_path, 
     loop = {"steps": 4, "batch_size": 4, "lr": 1e-3, "log_every": 1, "sample_every": 4, "checkpoint_every": 2}
     changes = tuple(f"loop.{key}={value}" for key, value in {**loop, "tracker": "none"}.items())
     train(load_recipe(file, changes), tmp_path / "alone", device="cpu")
-    # What a launcher sets.
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, "-m", "understudy.cli", "train", str(file), "--device", "cpu"]
-    command += [*(part for change in changes for part in ("--set", change)), "--out"]
-    pair = [
-        subprocess.Popen(
-            [*command, str(tmp_path / "pair")],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate()[1] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], "\n\n".join(text[-1500:] for text in said)
+    command = ["-m", "understudy.cli", "train", str(file), "--device", "cpu", "--out", str(tmp_path / "pair")]
+    run_in_two_processes(*command, *(part for change in changes for part in ("--set", change)))
     assert losses(tmp_path / "pair") == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
     ours, theirs = (load_file(tmp_path / run / "exports" / r.export) for run in ("pair", "alone"))
     # In the mean, of steps of 1e-3: Adam's have one size, so rounding moves a weight whose gradient is next to nothing.

@@ -1,10 +1,6 @@
 """Several optimizers that take turns on parts of one network."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,8 +15,8 @@ from understudy.distill_train.run.loop import set_up, train
 from understudy.distill_train.run.processes import require_whole_weights
 
 from .test_loop import SHARDING
-from .test_processes import free_port
 from .tiny import recipe
+from .two_processes import run_in_two_processes
 
 
 class Pair(nn.Module):
@@ -200,21 +196,8 @@ def test_uneven_turns_go_on_to_the_last_bit_and_in_half_precision(tmp_path):
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_whole_batch(tmp_path):
     start(tmp_path / "alone", loop={"accumulate": 2})
-    code = (
-        "from tests.distill_train.test_turns import Path, start, sys; start(Path(sys.argv[1]), loop={'accumulate': 2})"
-    )
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "ACCELERATE_USE_CPU": "true"}
-    pair = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "pair")],
-            cwd=Path(__file__).parents[2],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate()[1] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0], "\n\n".join(text[-1500:] for text in said)
+    code = "import pathlib, sys; from tests.distill_train.test_turns import start; "
+    code += "start(pathlib.Path(sys.argv[1]), loop={'accumulate': 2})"
+    run_in_two_processes("-c", code, str(tmp_path / "pair"))
     for ours, theirs in zip(logged(tmp_path / "pair"), logged(tmp_path / "alone"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)

@@ -88,9 +88,12 @@ def compared(made, patched):
     trained = x0_of(made, made.network)
     with made.student.teaching() as teacher:
         base = x0_of(made, teacher)
-    span = trained.max() - trained.min()
-    theirs = x0_of(made, network_of(patched))
-    return [((trained - other).abs().max() / span).item() for other in (theirs, base)]
+    return [apart_from(trained, other) for other in (x0_of(made, network_of(patched)), base)]
+
+
+def apart_from(ours, theirs):
+    """The largest difference, of our own range."""
+    return ((ours - theirs).abs().max() / (ours.max() - ours.min())).item()
 
 
 def check_the_stock_loader_gives_the_training_network_s_x0():
@@ -227,8 +230,7 @@ def check_student_sampler_draws_what_the_preview_shows():
             TOLD.clear()
             theirs = sampled(model, done.path.name, made, count)
             assert f"{steps} steps at cfg 1" in TOLD[0], TOLD
-            ours = preview_of(made, steps, count)
-            apart = ((ours - theirs).abs().max() / (ours.max() - ours.min())).item()
+            apart = apart_from(preview_of(made, steps, count), theirs)
             sys.stderr.write(f"{name} {method}: {apart:.1e} apart\n")
             assert apart < (1e-4 if name in FLOWS else 1e-6), (method, apart)
 
@@ -242,8 +244,8 @@ def check_a_shift_by_size_is_that_of_the_picture_in_student_sampler_too():
     done = exported(made, "sized")
     model, found = loaded(file_of("Flux"), done.path), []
     for side in (64, 256, 512):
-        theirs, ours = sampled(model, done.path.name, made, 1, side), preview_of(made, done.student.steps, 1, side)
-        apart = ((ours - theirs).abs().max() / (ours.max() - ours.min())).item()
+        theirs = sampled(model, done.path.name, made, 1, side)
+        apart = apart_from(preview_of(made, done.student.steps, 1, side), theirs)
         sys.stderr.write(f"by size, {side} pixels: {apart:.1e} apart\n")
         assert apart < 1e-4, (side, apart)
         found.append(made.levels(4, [side // 8] * 2)[1].item())
