@@ -15,7 +15,7 @@ EMBEDDED = "embedded"  # stands for a guidance scale that is an input of the net
 TRAINED = {"full": "all weights", "lora": "a LoRA", "control": "a ControlNet"}  # what trained, of those with exports
 BASE_PART = {"full": "base.", "lora": "lora_unet_"}  # begins the names of what trained beside a ControlNet, in its file
 LEAST = {"steps": 1, "intervals": 1, "rank": 1, "guidance": 0}
-BY_SIZE = "mu_low", "mu_high", "shift"  # all that a flow's noise levels at another size follow from
+SHIFT_BY_SIZE = "mu_low", "mu_high", "shift"  # all that a flow's noise levels at another size follow from
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ def _impossible(student: StudentFile) -> Iterator[str]:
             yield f"{name} is {value:g}, expected at least {LEAST[name]}"
         elif name == "shift" and value <= 0:
             yield f"shift is {value:g}, expected more than 0"
-    lacking = [name for name in BY_SIZE if getattr(student, name) is None]
+    lacking = [name for name in SHIFT_BY_SIZE if getattr(student, name) is None]
     if lacking and (student.mu_low, student.mu_high) != (None, None):
-        said = [name for name in BY_SIZE if name not in lacking]
-        yield f"it has {' and '.join(said)} without {' and '.join(lacking)}, expected all of {', '.join(BY_SIZE)}"
+        said = [name for name in SHIFT_BY_SIZE if name not in lacking]
+        yield f"it has {' and '.join(said)} without {' and '.join(lacking)}, expected all of {', '.join(SHIFT_BY_SIZE)}"
     levels = student.sigmas
     if levels is not None and not (
         len(levels) == student.steps + 1
