@@ -5,17 +5,10 @@ from itertools import combinations, product
 
 import pytest
 
-from ..host.environment import PACK
+from ..readable import READABLE, SOCKETS, TEMPLATES, least
 from .front_end import CLASSIC, RENDERERS
 from .saved_graphs import links, models, values
 
-TEMPLATES = {path.stem: path for path in sorted((PACK / "example_workflows").glob("*.json"))}
-DEMO = next(iter(TEMPLATES))  # the first of the list
-APP = next(name for name in TEMPLATES if "Demo as an app" in name)
-READABLE = 11  # pixels of the screen
-# The host's own sizes of letters: of sockets and widgets in both renderers, and of notes and prompts, which users can
-# set. The latter can be read at once in the demo; elsewhere that would leave no room for the loaders.
-SOCKETS, TEXTS = 12, 10
 NOTE = "MarkdownNote"
 
 
@@ -62,11 +55,10 @@ def test_a_template_opens_whole_apart_and_readable_and_offers_the_files_that_it_
         assert 0 <= x and 0 <= y and x + wide <= width and y + high <= height, f"{node['title']} is cut off"
     missing = {file["name"] for file in models(file)} - {path.name for path in server.models.rglob("*")}
     assert missing or not [node["title"] for node in nodes if node["red"]]
-    least = TEXTS if name in (DEMO, APP) else SOCKETS
     if renderer == CLASSIC:
         zoom, hidden = page.js("return [app.canvas.ds.scale, app.canvas.low_quality]")
         assert not hidden and SOCKETS * zoom >= READABLE, f"at zoom {zoom:.2f}"
-    small = [(text, pixels) for text, size, pixels in page.texts() if size >= least and pixels < READABLE]
+    small = [(text, pixels) for text, size, pixels in page.texts() if size >= least(name) and pixels < READABLE]
     # A graph that was an app is fitted anew in Nodes 2.0, and so with the whole height of its note.
     assert small == [] or renderer != CLASSIC and file["extra"].get("linearMode")
     assert not missing or page.downloads() == missing

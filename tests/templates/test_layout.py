@@ -3,16 +3,15 @@
 import json
 
 import pytest
-from understudy.templates.__main__ import PACK
 from understudy.templates.graph import GAP, TITLE, Graph
 from understudy.templates.layout import BELOW, columns
 
-PATHS = sorted((PACK / "example_workflows").glob("*.json"))
-WINDOW, FILLED, LEAST = (1366, 625), 0.75, 11  # of the canvas; pixels
-SOCKETS, TEXTS = 12, 10  # the front end's letters
+from ..readable import READABLE, TEMPLATES, least
+
+WINDOW, FILLED = (1366, 625), 0.75  # of the canvas
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TEMPLATES.values(), ids=TEMPLATES)
 def test_text_is_at_least_eleven_pixels_high_in_a_small_window(path):
     """Front end 1.49.6 opens a template in three quarters of the canvas, whatever view its file has. In the demo notes
     and prompts can be read at once, too."""
@@ -22,7 +21,7 @@ def test_text_is_at_least_eleven_pixels_high_in_a_small_window(path):
         low = min(node["pos"][axis] - above for node in nodes)
         sides.append(max(node["pos"][axis] + node["size"][axis] for node in nodes) - low + 20)
     zoom = min(FILLED * have / wanted for have, wanted in zip(WINDOW, sides, strict=True))
-    assert zoom * (TEXTS if "Demo (no" in path.stem or "Demo as an app" in path.stem else SOCKETS) >= LEAST, sides
+    assert zoom * least(path.stem) >= READABLE, sides
 
 
 def test_columns_stand_side_by_side():

@@ -1,0 +1,17 @@
+"""How large letters are where a template opens, and in which templates all of them can be read at once."""
+
+from pathlib import Path
+
+TEMPLATES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "example_workflows").glob("*.json"))}
+DEMO = next(name for name in TEMPLATES if name.startswith("Understudy 1 - "))
+APP = next(name for name in TEMPLATES if name.startswith("Understudy 2 - "))
+READABLE = 11  # pixels of the screen
+# The host's own sizes of letters: of sockets and widgets in both renderers, and of notes and prompts, which users can
+# set.
+SOCKETS, TEXTS = 12, 10
+
+
+def least(name):
+    """The size of the smallest letters of a template that can be read as it opens: notes and prompts in the demo;
+    elsewhere that would leave no room for the loaders."""
+    return TEXTS if name in (DEMO, APP) else SOCKETS
