@@ -37,7 +37,7 @@ def adaptive_sampler(
         description="A fast student makes the images, an oracle scores them, and a slow teacher redoes only the worst.",
     )
     student, teacher, clip, vae, oracle = map(block.input, ("student", "teacher", "clip", "vae", "oracle"))
-    prompt, seed, steps = block.input("prompt"), block.input("seed"), block.input("steps", label="student's steps")
+    prompt, seed, steps = block.input("prompt"), block.input("seed"), block.input("steps", label="steps")
     share = block.input("share", label=SHARE)
 
     texts, first, judge = block.column(300), block.column(300), block.column(320)
@@ -45,7 +45,7 @@ def adaptive_sampler(
     both = encoded(texts, clip, prompt)
     guided = guide(block, texts, both, vae) if guide else Guided(both)
     width, height = guided.size or (block.input("width"), block.input("height"))
-    count = block.input("count", label="images per prompt")
+    count = block.input("count", label="per prompt")
     save = block.input("save", "preview only")
     latent = texts.add("EmptyLatentImage", width=width, height=height, batch_size=count)
     pictures = made(first, student, *guided.texts, latent["LATENT"], vae, seed=seed, steps=steps, **sampling)
@@ -167,10 +167,10 @@ def best_of_n() -> Block:
         description="Makes each image n times, each from a seed of its own, and keeps what the oracle likes best.",
     )
     student, clip, vae, oracle = map(block.input, ("student", "clip", "vae", "oracle"))
-    prompt, seed, steps = block.input("prompt"), block.input("seed"), block.input("steps", label="student's steps")
+    prompt, seed, steps = block.input("prompt"), block.input("seed"), block.input("steps", label="steps")
     n = block.input("n")
     width, height = block.input("width"), block.input("height")
-    count = block.input("count", label="images per prompt")
+    count = block.input("count", label="per prompt")
 
     texts, tries = block.column(300), block.column(320)
     both = encoded(texts, clip, prompt)

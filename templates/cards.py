@@ -101,3 +101,4 @@ MARKS = {
     "v": _arrow,
     ".": _nothing,
 }
+REDONE = ["**o*", "..v.", "**+*"]  # of four images the worst

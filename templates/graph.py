@@ -14,7 +14,7 @@ that are not named have their defaults. Which input is a widget, and in which or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .schemas import Input, Schema, schema_of
@@ -46,7 +46,8 @@ class Look:
     """What a node is beside its inputs.
 
     height: without the title bar; by default that of its rows. models: the files of a loader. control: what becomes of
-    its seed after each run, "fixed" or "randomize". collapsed: only its title is shown.
+    its seed after each run, "fixed" or "randomize". collapsed: only its title is shown. labels: what inputs show
+    instead of their names.
     """
 
     title: str = ""
@@ -54,6 +55,7 @@ class Look:
     models: Sequence[Model] = ()
     control: str = "fixed"
     collapsed: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -25,11 +25,13 @@ class Loading:
     into: Callable[[Column], Loaded]
 
 
-def lora_on_checkpoint(checkpoint: ModelFile, lora: ModelFile, collapsed: bool = False) -> Loading:
-    """The student is the teacher with a LoRA. collapsed: only the titles are shown."""
+def lora_on_checkpoint(
+    checkpoint: ModelFile, lora: ModelFile, collapsed: bool = False, title: str = "Teacher"
+) -> Loading:
+    """The student is the teacher with a LoRA. collapsed: only the titles are shown. title: of the checkpoint."""
 
     def into(column: Column) -> Loaded:
-        whole = _checkpoint(column, "Teacher", checkpoint, collapsed)
+        whole = _checkpoint(column, title, checkpoint, collapsed)
         student = _lora(column, whole["MODEL"], lora, collapsed)
         return Loaded(student, whole["MODEL"], whole["CLIP"], whole["VAE"])
 
@@ -93,6 +95,6 @@ def _lora(column: Column, model: Output, file: ModelFile, collapsed: bool = Fals
 
 
 def _texts_and_vae(column: Column, texts: ModelFile, kind: str, vae: ModelFile) -> tuple[Output, Output]:
-    looks = (Look(models=[file], collapsed=True) for file in (texts, vae))
-    encoder = column.add("CLIPLoader", next(looks), clip_name=texts.name, type=kind, device="default")
-    return encoder["CLIP"], column.add("VAELoader", next(looks), vae_name=vae.name)["VAE"]
+    look = Look(models=[texts], collapsed=True)
+    clip = column.add("CLIPLoader", look, clip_name=texts.name, type=kind, device="default")["CLIP"]
+    return clip, column.add("VAELoader", Look(models=[vae], collapsed=True), vae_name=vae.name)["VAE"]

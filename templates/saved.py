@@ -108,7 +108,7 @@ def _node(node: Node, order: int, links: Sequence[Link]) -> dict:
     if node.schema is NOTE:
         return {**saved, **DARK}
     into = {link.target_slot: link.id for link in links if link.target_id == node.id}
-    saved["inputs"] = [_input(each, into.get(slot)) for slot, each in enumerate(node.schema.inputs)]
+    saved["inputs"] = [_input(node, each, into.get(slot)) for slot, each in enumerate(node.schema.inputs)]
     saved["outputs"] = [_output(node, slot, each, links) for slot, each in enumerate(node.schema.outputs)]
     saved["properties"] = {
         "Node name for S&R": node.schema.type,
@@ -135,8 +135,9 @@ def _values(node: Node) -> tuple[list, dict[str, object]]:
     return values, by_name
 
 
-def _input(each: Input, link: int | None) -> dict:
-    label = {"label": each.label} if each.label else {}
+def _input(node: Node, each: Input, link: int | None) -> dict:
+    shown = node.look.labels.get(each.name, each.label)
+    label = {"label": shown} if shown else {}
     shape = {"shape": OPTIONAL} if each.optional else {}
     widget = {"widget": {"name": each.name}} if each.widget else {}
     return {"name": each.name, "type": each.type, **label, **shape, **widget, "link": link}

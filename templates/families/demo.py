@@ -30,7 +30,7 @@ def demo() -> Graph:
 
 def app() -> Graph:
     """The demo in the front end's app mode: prompts, seed, share and the receipt, and no nodes."""
-    graph = _graph("Understudy 2 - Demo as an app (no download)")
+    graph = _graph("Understudy 2 - Demo app (no download)")
     prompts, block, receipt = (graph.node(title) for title in ("Prompts", "Adaptive sampler", "Receipt"))
     graph.open_as_app([(prompts, "text"), (block, "share"), (block, "seed")], [receipt])
     return graph

@@ -64,7 +64,9 @@ you like: a detailer, an upscaler, an edit model. One picture must come back for
         prompt=prompt,
         seed=7,
     )["images"]
-    scores = route.add("UnderstudyScoreImages", oracle=student["oracle"], images=images, prompt=prompt)["scores"]
+    scores = route.add("UnderstudyScoreImages", Look("Scores"), oracle=student["oracle"], images=images, prompt=prompt)[
+        "scores"
+    ]
     redone = own.add(
         redo_the_bad(),
         images=images,
@@ -106,8 +108,7 @@ def editing_block() -> Block:
     latent = texts.add("VAEEncode", pixels=sources, vae=vae)["LATENT"]
     pictures = made(first, student, *both, latent, vae, seed=seed, denoise=strength)
     ends = {"teacher": teacher, "vae": vae, "oracle": oracle, "prompt": prompt, "share": share, "save": save}
-    told = judge, second, last
-    better = redo_the_worst(block, told, pictures, **both._asdict(), **ends, rollback=0.72, **TEACHER)
+    better = redo_the_worst(block, (judge, second, last), pictures, **both._asdict(), **ends, rollback=0.72, **TEACHER)
     alike = second.add("UnderstudyLikeness", source=sources)
     likeness = second.add("UnderstudyScoreImages", Look("How alike"), oracle=alike["oracle"], images=better["images"])
     block.output("likeness", likeness["values"])
@@ -141,13 +142,13 @@ redoes the worst. *Likeness* says how alike each result is to its source; less *
         **shared,
     )
     last.add("PreviewImage", Look("Receipt", height=450), images=edited["receipt"])
-    drawn.add("PreviewAny", Look("Likeness to the sources"), source=edited["likeness"])
+    drawn.add("PreviewAny", Look("Likeness to sources"), source=edited["likeness"])
     return graph
 
 
 def outlines_block() -> Block:
     block = Block(
-        "Adaptive sampler by outlines",
+        "Adaptive outlines",
         category=CATEGORY,
         description="Each image follows an outline of its own, under the student's ControlNet; what fails is refined "
         "under the teacher's.",
@@ -168,15 +169,14 @@ def outlines_block() -> Block:
     few, many = under("Under the student's ControlNet", quick), under("Under the teacher's ControlNet", thorough)
     pictures = made(first, teacher, *few, latent, vae, seed=seed, preset="codi", steps=2)
     ends = {"teacher": teacher, "vae": vae, "oracle": oracle, "prompt": prompt, "share": share, "save": save}
-    told = judge, second, last
-    redo_the_worst(block, told, pictures, **many._asdict(), **ends, rollback=0.41, **TEACHER)
+    redo_the_worst(block, (judge, second, last), pictures, **many._asdict(), **ends, rollback=0.41, **TEACHER)
     return block
 
 
 def outlines() -> Graph:
     graph = Graph("Understudy 5 - Demo by outlines (no download)")
     student, teacher, texts = loaders(graph, 220)
-    drawn, made, last = (graph.column(width, gap=20) for width in (210, 215, 345))
+    drawn, middle, last = (graph.column(width, gap=20) for width in (210, 215, 345))
     texts.note(
         "Read me",
         """
@@ -191,7 +191,7 @@ shapes, sizes and places: colors and background are free.
     shared = {"clip": student["clip"], "vae": student["vae"]}
     first = drawn.add(student_alone(), Look("First pictures"), student=student["model"], prompt=SCENE, seed=1, **shared)
     found = drawn.add("Canny", Look("Outlines"), image=first["images"], low_threshold=0.1, high_threshold=0.2)["IMAGE"]
-    sampled = made.add(
+    sampled = middle.add(
         outlines_block(),
         student_control=student["control_net"],
         teacher_control=teacher["control_net"],

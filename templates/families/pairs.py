@@ -13,6 +13,7 @@ from ...samplers.presets import STUDENTS, TEACHERS, way_back
 from .. import model_files as published
 from ..block import Block
 from ..blocks import adaptive_sampler
+from ..cards import REDONE
 from ..graph import Graph, Look
 from ..layout import WHOLE, columns
 from ..loading import Loading, lora_on_checkpoint, lora_on_network, oracle, two_checkpoints, two_networks
@@ -21,7 +22,6 @@ from ..notes import files as listed
 
 COUNT, SHARE = 4, 0.25
 APP = "Understudy 18 - Z-Image-Turbo as an app"
-REDONE = ["***o**o*", "...v..v.", "***+**+*"]  # of eight images the worst quarter
 PROMPT = "a red fox in a yellow raincoat reads a newspaper on a park bench, photograph"
 ABOUT = """
 **{student}** makes {count} images in {steps} steps each, **ImageReward** scores them, and **{teacher}** redoes the \
@@ -109,7 +109,7 @@ class Pair:
 
     @property
     def block(self) -> Block:
-        named = {"name": f"Adaptive sampler for {self.student}"} if self.sampling else {}
+        named = {"name": f"Adaptive {self.student}"} if self.sampling else {}
         return adaptive_sampler(**named, **self.sampling)
 
     def _graph(self, name: str) -> Graph:

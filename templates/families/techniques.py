@@ -8,6 +8,7 @@ from ...samplers.presets import STUDENTS, TEACHERS
 from .. import model_files as published
 from ..block import Block
 from ..blocks import CATEGORY, Guided, adaptive_sampler, best_of_n
+from ..cards import REDONE
 from ..graph import Column, Graph, Look, Output
 from ..layout import WHOLE, columns
 from ..loading import Loaded, lora_on_checkpoint, lora_on_network, oracle, two_networks
@@ -20,8 +21,8 @@ SEED, SIDE, COUNT, STEPS, SHARE = 7, 1024, 4, 4, 0.25
 PROMPT = "a red fox in a yellow raincoat reads a newspaper on a park bench, photograph"
 MORE = "a chess board seen from above, the white king has fallen\na red cube on a blue cube, studio photograph"
 PICTURE = Look("Picture", height=318)
-LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING)
-SMALL_LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING, collapsed=True)
+LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING, title="Checkpoint")
+SMALL_LIGHTNING = lora_on_checkpoint(published.SDXL, published.SDXL_LIGHTNING, collapsed=True, title="Checkpoint")
 KLEIN = two_networks(published.KLEIN, published.KLEIN_BASE, published.KLEIN_TEXTS, "flux2", published.KLEIN_VAE)
 QWEN = lora_on_network(
     published.QWEN, published.QWEN_LIGHTNING, published.QWEN_TEXTS, "qwen_image", published.QWEN_VAE, collapsed=True
@@ -103,11 +104,11 @@ Choose a picture; *Canny* makes its outline. For depth or poses put another prep
     )
     judge = oracle(left)
     outline = left.add("Canny", Look(collapsed=True), image=picture["IMAGE"])["IMAGE"]
-    look = Look(models=[published.QWEN_CONTROLNET], collapsed=True)
+    look = Look("ControlNet", models=[published.QWEN_CONTROLNET], collapsed=True)
     net = left.add("ControlNetLoader", look, control_net_name=published.QWEN_CONTROLNET.name)
     loaded = QWEN.into(left)
     block = middle.add(
-        adaptive_sampler("Adaptive sampler under control", guide=under_control),
+        adaptive_sampler("Adaptive ControlNet", guide=under_control),
         **loaded._asdict(),
         oracle=judge,
         control_net=net["CONTROL_NET"],
@@ -179,7 +180,7 @@ def student_images() -> Block:
     block = Block("Student's images", category=CATEGORY, description="What a few-step student makes of a prompt.")
     student, clip, vae = map(block.input, ("student", "clip", "vae"))
     prompt, seed, steps = block.input("prompt"), block.input("seed"), block.input("steps")
-    count = block.input("count", label="images per prompt")
+    count = block.input("count", label="per prompt")
     texts, sampling = block.column(300), block.column(320)
     both = encoded(texts, clip, prompt)
     latent = texts.add("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=count)["LATENT"]
@@ -189,7 +190,7 @@ def student_images() -> Block:
     return block
 
 
-def _made(column: Column, loaded: Loaded, prompt: Output, count: int, **look: str) -> Output:
+def _images(column: Column, loaded: Loaded, prompt: Output, count: int, **look: str) -> Output:
     """A student's images in a graph."""
     return column.add(
         student_images(),
@@ -221,7 +222,7 @@ def rejected_by() -> Block:
 
 def compare() -> Graph:
     graph = Graph("Understudy 53 - Compare oracles")
-    read, made, middle, right = columns(graph, 215, 215, 215, 358)
+    read, left, middle, right = columns(graph, 215, 215, 215, 358)
     prompt = read.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     note(
         read,
@@ -238,11 +239,11 @@ both, once each is calibrated.
         311,
     )
     judges = {
-        "ImageReward": oracle(made, published.IMAGE_REWARD, "ImageReward"),
+        "ImageReward": oracle(left, published.IMAGE_REWARD, "ImageReward"),
         "HPSv2.1": oracle(middle, published.HPS, "HPSv2.1"),
     }
-    loaded = SMALL_LIGHTNING.into(made)
-    images = _made(made, loaded, prompt, 8)
+    loaded = SMALL_LIGHTNING.into(left)
+    images = _images(left, loaded, prompt, 8)
     for name, which in judges.items():
         told = middle.add(rejected_by(), Look(name), oracle=which, images=images, prompt=prompt, worst_n=2)
         right.add("PreviewImage", Look(f"{name} rejects", height=210), images=told["rejected"])
@@ -253,7 +254,7 @@ def calibrate() -> Graph:
     graph = Graph("Understudy 54 - Calibrate")
     read, left, middle, right = columns(graph, 230, 210, 210, 353)
     name = "SDXL Lightning - ImageReward"
-    prompts = read.add("UnderstudyPrompts", Look("Prompts, one in each line", height=122), text=f"{PROMPT}\n{MORE}")
+    prompts = read.add("UnderstudyPrompts", Look("Prompts, one a line", height=122), text=f"{PROMPT}\n{MORE}")
     note(
         read,
         """
@@ -270,9 +271,9 @@ Then set *Score threshold* in any graph with this student, steps and oracle to *
         299,
     )
     judge, loaded = oracle(left), LIGHTNING.into(left)
-    images = _made(middle, loaded, prompts["prompts"], COUNT, control="randomize")
+    images = _images(middle, loaded, prompts["prompts"], COUNT, control="randomize")
     judged = {"oracle": judge, "images": images, "prompt": prompts["prompts"]}
-    scores = right.add("UnderstudyScoreImages", Look(collapsed=True), **judged)["scores"]
+    scores = right.add("UnderstudyScoreImages", Look("Scores", collapsed=True), **judged)["scores"]
     counted = right.add("UnderstudyCalibrate", scores=scores, name=name)["scores"]
     right.add("UnderstudyShowCalibration", Look(height=297), calibration=name, scores=counted)
     return graph
@@ -327,9 +328,9 @@ size. Put a face detailer, an inpainter or an upscaler in its place: it has to g
         [*LIGHTNING.files, published.IMAGE_REWARD],
         149,
     )
-    images = _made(middle, loaded, prompt, COUNT)
+    images = _images(middle, loaded, prompt, COUNT)
     judged = {"oracle": judge, "images": images, "prompt": prompt}
-    scores = middle.add("UnderstudyScoreImages", Look(height=110, collapsed=True), **judged)["scores"]
+    scores = middle.add("UnderstudyScoreImages", Look("Scores", height=110, collapsed=True), **judged)["scores"]
     threshold = middle.add("UnderstudyThresholdWorst", scores=scores)["threshold"]
     routed = {"images": images, "scores": scores, "threshold": threshold}
     rejected = own.add("UnderstudySplit", **routed)["rejected images"]
@@ -356,7 +357,6 @@ size. Put a face detailer, an inpainter or an upscaler in its place: it has to g
 
 TEMPLATES = (edit, control, several_seeds, compare, calibrate, detail)
 
-REDONE = ["**o*", "..v.", "**+*"]
 LIGHTNING_LINE = ("student", "SDXL Lightning, 4 steps")
 CARDS = {
     "Understudy 50 - Edit a picture": (
@@ -380,7 +380,7 @@ CARDS = {
         ["oo+o", "+ooo", "ooo+", "o+oo"],
     ),
     "Understudy 53 - Compare oracles": (
-        [LIGHTNING_LINE, ("oracles", "ImageReward above, HPSv2.1"), ("each", "which two it rejects")],
+        [LIGHTNING_LINE, ("above", "two that ImageReward rejects"), ("below", "two that HPSv2.1 rejects")],
         ["**o***o*", "o*****o*"],
     ),
     "Understudy 54 - Calibrate": (
