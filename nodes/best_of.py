@@ -40,6 +40,7 @@ class UnderstudyBestOf(io.ComfyNode):
             description="Makes up to n students of each image, each from its own seed, and keeps the best: the first "
             "that passes a threshold, if one is connected, or the one that scores highest.",
             search_aliases=["best of n", "auto retry", "reroll", "rejection sampling", "try again", "pick best seed"],
+            advanced=["settings_from"],
             is_input_list=True,
             inputs=[
                 *student_inputs(),
