@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from understudy.distill_train.config import tomllib
 
 PACK = Path(__file__).parents[1]
@@ -116,6 +117,25 @@ def test_pack_loads_the_way_comfyui_loads_it_under_any_folder_name(copy):
         print("ok")
     """
     assert run_python(code, copy.parent, str(copy)).strip() == "ok"
+
+
+def test_the_registry_s_page_has_all_that_it_shows():
+    """And its pictures, which it fetches from the repository, are there in its sizes."""
+    told = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))
+    page, urls = told["tool"]["comfy"], told["project"]["urls"]
+    assert page["PublisherId"] and page["DisplayName"] == "Understudy"
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", page["requires-comfyui"])
+    assert urls.keys() >= {"Repository", "Documentation", "Issues"}
+    assert all(url.startswith(urls["Repository"]) for url in urls.values())
+    raw = urls["Repository"].replace("github.com", "raw.githubusercontent.com") + "/main/"
+    icon, banner = (page[name].removeprefix(raw) for name in ("Icon", "Banner"))
+    assert Image.open(PACK / icon).size == (400, 400)
+    width, height = Image.open(PACK / banner).size
+    assert 9 * width == 21 * height
+
+
+def test_the_pack_ships_no_javascript():
+    assert [name for name in tracked_files() if name.endswith((".js", ".mjs"))] == []
 
 
 def test_pack_names_no_library_that_the_host_brings():

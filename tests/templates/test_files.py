@@ -50,6 +50,11 @@ def test_every_template_has_a_picture_and_each_picture_a_template():
     assert kinds["json"] == kinds["jpg"]
 
 
+def test_every_picture_is_square():
+    sizes = {path.name: Image.open(path).size for path in FOLDER.glob("*.jpg")}
+    assert sizes and {name: size for name, size in sizes.items() if size[0] != size[1]} == {}
+
+
 def test_every_template_has_a_name_of_its_own_with_its_number():
     names = [make().name for make in command.templates()]
     assert len(names) == len(set(names))
