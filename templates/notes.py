@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from .graph import Model
 
+OF_AN_APP = "An older front end shows this graph instead of the app."
+
 
 def link(text: str, url: str) -> str:
     """A link to click on."""

@@ -18,6 +18,7 @@ from ..graph import Graph, Look
 from ..layout import WHOLE, columns
 from ..loading import Loading, lora_on_checkpoint, lora_on_network, oracle, two_checkpoints, two_networks
 from ..model_files import ModelFile, in_words
+from ..notes import OF_AN_APP
 from ..notes import files as listed
 
 COUNT, SHARE = 4, 0.25
@@ -102,7 +103,7 @@ class Pair:
 
     def app(self) -> Graph:
         """The same in the front end's app mode: prompt, seed, share and the receipt, and no nodes."""
-        graph = self._graph(APP)
+        graph = self._graph(APP, f"{OF_AN_APP}\n\n")
         block, receipt = graph.node(self.block.name), graph.node("Receipt")
         graph.open_as_app([(block, "prompt"), (block, "share"), (block, "seed")], [receipt])
         return graph
@@ -112,10 +113,11 @@ class Pair:
         named = {"name": f"Adaptive {self.student}"} if self.sampling else {}
         return adaptive_sampler(**named, **self.sampling)
 
-    def _graph(self, name: str) -> Graph:
+    def _graph(self, name: str, first: str = "") -> Graph:
+        """first: what its note says before all else."""
         graph = Graph(name)
         read, left, middle, right = columns(graph, 230, 220, 230, 320)
-        read.note("Read me", self.note(), WHOLE)
+        read.note("Read me", first + self.note().strip(), WHOLE)
         judge, loaded = oracle(left), self.loading.into(left)
         block = middle.add(
             self.block,

@@ -329,9 +329,10 @@ size. Put a face detailer, an inpainter or an upscaler in its place: it has to g
         149,
     )
     images = _images(middle, loaded, prompt, COUNT)
+    middle.gap = 22  # the classic canvas writes the pack's name above each of the next two
     judged = {"oracle": judge, "images": images, "prompt": prompt}
     scores = middle.add("UnderstudyScoreImages", Look("Scores", height=110, collapsed=True), **judged)["scores"]
-    threshold = middle.add("UnderstudyThresholdWorst", scores=scores)["threshold"]
+    threshold = middle.add("UnderstudyThresholdWorst", Look(height=72), scores=scores)["threshold"]
     routed = {"images": images, "scores": scores, "threshold": threshold}
     rejected = own.add("UnderstudySplit", **routed)["rejected images"]
     redone = own.add(

@@ -9,6 +9,7 @@ FOLDER = "understudy-nodes"  # the host serves no templates from a folder with a
 CLASSIC, NODES_2 = RENDERERS = ("classic", "Nodes 2.0")
 RUN, STOP = '[data-testid="queue-button"]', 'button[aria-label="Cancel current run"]'
 APP_RUN, TOUR = '[data-testid="linear-run-button"] button', 'img[src*="app-mode-landing"]'  # of an app, and before it
+NOTE = "MarkdownNote"
 DIALOG = '[data-testid="template-workflows-content"]'
 # The host's own words: on any bypassed node that has no input to hand on for an output, and on its registry, which it
 # asks who made a node and does not reach here.
@@ -24,7 +25,7 @@ return canvas.graph.nodes.map(node => {
                  width * ds.scale, height * ds.scale]
   const needed = node.constructor.nodeData?.input?.required ?? {}
   return {
-    id: node.id, type: node.type, title: node.title,
+    id: `${node.id}`, type: node.type, title: node.title,
     box: shown ? [shown.x, shown.y, shown.width, shown.height] : drawn,
     red: !!node.has_errors, known: node.type in LiteGraph.registered_node_types,
     open: node.inputs.filter(each => each.link == null && !each.widget && each.name in needed).map(each => each.name),
@@ -32,7 +33,7 @@ return canvas.graph.nodes.map(node => {
 })
 """
 # Every text in HTML (all on the nodes of Nodes 2.0, notes and prompts on classic ones), with the height of its font as
-# the host has it and on the screen.
+# the host has it and on the screen, and its node in Nodes 2.0.
 TEXTS = """
 const found = []
 for (const node of document.querySelectorAll('[data-node-id], .dom-widget')) {
@@ -42,7 +43,7 @@ for (const node of document.querySelectorAll('[data-node-id], .dom-widget')) {
     const said = own || each.value || '', wide = each.getBoundingClientRect().width
     if (said && wide && each.offsetWidth && each.checkVisibility({ opacityProperty: true })) {
       const size = parseFloat(getComputedStyle(each).fontSize)
-      found.push([said, size, size * scale])
+      found.push([said, size, size * scale, node.dataset.nodeId ?? null])
     }
   }
 }
@@ -171,6 +172,14 @@ class FrontEnd(Page):
                 time.sleep(0.2)
         self.clicks += 1
 
+    def click_canvas(self):
+        """In its middle, where a node that follows the mouse is then placed."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        canvas = self.js("return app.canvas.canvas")
+        ActionChains(self.driver).move_to_element(canvas).pause(0.3).click().perform()
+        self.clicks += 1
+
     def browse(self):
         self.click("the button of the templates", ".templates-tab-button")
 
@@ -193,12 +202,14 @@ class FrontEnd(Page):
         self.until("the app behind it", "!document.querySelector(arguments[0])", TOUR)
 
     def leave_the_app(self):
-        """From an app to the graph that it is made of."""
+        """From an app to the graph that it is made of, with all but its notes in sight, as any other graph opens."""
         self.until("the app", "document.querySelector('[data-testid=\"linear-widgets\"]')")
         self.command("Comfy.ToggleLinear")
         # A view that is fitted into a canvas of no size yet is nowhere.
         self.until("its graph", "document.querySelector(arguments[0]) && app.canvas.canvas.width", RUN)
+        self.js("app.canvas.selectItems(app.graph.nodes.filter(node => node.type !== arguments[0]))", NOTE)
         self.command("Comfy.Canvas.FitView")
+        self.js("app.canvas.deselectAll()")
         self.settle()
 
     def settle(self):
@@ -228,7 +239,7 @@ class FrontEnd(Page):
         self.settle()
         return self.wait(SHOWN.strip(), kind)
 
-    def texts(self) -> list[tuple[str, float, float]]:
+    def texts(self) -> list[tuple[str, float, float, str | None]]:
         return self.js(TEXTS)
 
     def downloads(self) -> set[str]:

@@ -35,8 +35,11 @@ def values(saved):
 
 def models(saved):
     """The files that its loaders name with where they come from."""
-    nodes = (node for graph in graphs(saved) for node in graph["nodes"])
-    return [model for node in nodes for model in node.get("properties", {}).get("models", ())]
+    return [model for graph in graphs(saved) for node in graph["nodes"] for model in models_of(node)]
+
+
+def models_of(node):
+    return node.get("properties", {}).get("models", ())
 
 
 def _numbered(link):

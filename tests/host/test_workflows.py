@@ -152,7 +152,7 @@ def test_the_student_s_seed_is_the_teacher_s(host):
     prompt = workflow(host, DEMO)
     host.forget()
     said = host.run(prompt).outputs[only(prompt, "UnderstudyTeacher")]["text"][0]
-    assert "seed 3 of the student's latent" in said and "seed 3 of the widget" not in said
+    assert "seed 4 of the student's latent" in said and "seed 4 of the widget" not in said
 
 
 def test_unknown_words_of_the_demo_are_named(host):

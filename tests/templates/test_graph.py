@@ -149,6 +149,15 @@ def test_of_a_collapsed_node_only_the_title_is_shown():
     assert second["pos"][1] - TITLE == first["pos"][1] + GAP < first["pos"][1] + first["size"][1]
 
 
+def test_an_input_is_shown_by_its_label_and_keeps_its_name():
+    graph = Graph("Labels")
+    column = graph.column()
+    loader = column.add("Loader", file=FILE.name)
+    column.add("Encode", Look(labels={"text": "prompts"}), clip=loader["CLIP"])
+    _, encode = workflow(graph)["nodes"]
+    assert [(each["name"], each.get("label")) for each in encode["inputs"]] == [("text", "prompts"), ("clip", None)]
+
+
 def test_a_node_is_found_by_its_title():
     graph = small()
     assert graph.node("Prompt").id == 2 and graph.node("Sample it").id == 3

@@ -1,0 +1,48 @@
+"""What somebody sees of the demo on a small screen right after Run: all of the receipt, and every prompt."""
+
+import pytest
+
+from ..readable import APP, DEMO
+from .front_end import CLASSIC, RENDERERS
+from .test_demo import see_a_picture
+
+# The front end's map, which is there unless somebody closes it.
+MAP = """(map => map && [map.left, map.top, map.right, map.bottom])(
+    document.querySelector('[data-testid="minimap-container"]')?.getBoundingClientRect())"""
+LINES = "[...document.querySelectorAll('textarea')].filter(each => each.value.includes(arguments[0]))"
+
+
+@pytest.fixture(params=RENDERERS)
+def renderer(request, page):
+    page.render(request.param)
+    page.browse()
+    page.choose(DEMO)
+    return request.param
+
+
+def test_the_receipt_lies_in_the_window_and_not_under_the_map(page, renderer):
+    page.run()
+    see_a_picture(page)
+    page.shot(f"seen, {renderer}")
+    (receipt,) = (node for node in page.nodes() if node["title"] == "Receipt")
+    x, y, width, height = receipt["box"]
+    assert 0 <= x and 0 <= y
+    left, top, right, bottom = page.until("the map", MAP)
+    assert right - left > 100 and bottom - top > 100
+    assert x + width <= left or y + height <= top, "the receipt lies under the map"
+
+
+def test_every_prompt_is_seen(page, renderer):
+    """In Nodes 2.0, which writes them larger and wider apart, half of them."""
+    hidden, height = page.js(
+        f"return {LINES}.map(each => [each.scrollHeight - each.clientHeight, each.scrollHeight])[0]", "tiny"
+    )
+    assert hidden <= (0 if renderer == CLASSIC else 0.6 * height)
+
+
+def test_the_app_calls_its_prompts_prompts(page):
+    page.browse()
+    page.choose(APP)
+    words = "document.querySelector('[data-testid=\"linear-widgets\"]')?.innerText"
+    assert page.until("the app's inputs", words).split("\n")[0] == "prompts"
+    page.leave_the_app()
