@@ -100,6 +100,7 @@ class UnderstudyStudentSampler(io.ComfyNode):
             description="Samples a few-step student with the sampler, noise levels and guidance that its preset says.",
             search_aliases=["LCM", "consistency", "few step", "turbo", "fast sampler", "KSampler"],
             inputs=student_inputs(),
+            advanced=["settings_from"],  # which the widgets above would be overruled by
             outputs=[
                 io.Latent.Output(
                     "latent",

@@ -1,4 +1,4 @@
-"""A template's thumbnail from the receipt of its run: the largest square at its top left, where its headline begins.
+"""A template's thumbnail from the receipt of its run: all of it, on a square of its page's color.
 
 python -m understudy.templates.thumbnail RECEIPT "Understudy 1 - Demo (no download)"
 """
@@ -6,15 +6,15 @@ python -m understudy.templates.thumbnail RECEIPT "Understudy 1 - Demo (no downlo
 import sys
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 FOLDER = Path(__file__).parents[1] / "example_workflows"
 SIDE = 400
 
 
 def square(receipt: Image.Image) -> Image.Image:
-    side = min(receipt.size)
-    return receipt.convert("RGB").crop((0, 0, side, side)).resize((SIDE, SIDE), Image.LANCZOS)
+    receipt = receipt.convert("RGB")
+    return ImageOps.pad(receipt, (SIDE, SIDE), Image.LANCZOS, color=receipt.getpixel((0, 0)))
 
 
 if __name__ == "__main__":

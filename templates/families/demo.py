@@ -42,11 +42,12 @@ def app() -> Graph:
 
 
 def _graph(name: str, note: str) -> Graph:
-    """At most 774 x 406: so high that the front end's ten pixels of notes and prompts have eleven in a window of
-    1366 x 768 (``layout.py``), and so wide that its map, at the lower right, lies over nothing."""
+    """At most 911 x 406, so that the front end's ten pixels of notes and prompts have eleven in a window of 1366 x 768
+    (``layout.py``). The receipt has the width in which its letters have eleven as well; what else is narrower leaves
+    all but its edge beside the front end's map, at the lower right."""
     graph = Graph(name)
-    student, teacher, texts = loaders(graph, 210)
-    sampler, right = graph.column(210, x=230), graph.column(312, x=460)
+    student, teacher, texts = loaders(graph, 205)
+    sampler, right = graph.column(205, x=232), graph.column(391, x=464)
     texts.note("Read me", note, 120)
     prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=102, labels={"text": "prompts"}), text=PROMPTS)
     block = sampler.add(

@@ -135,6 +135,15 @@ class FrontEnd(Page):
         self.until("the front end", "window.app?.canvas?.graph && document.querySelector(arguments[0])", RUN)
         self.clicks = 0
 
+    def shot_alone(self, name: str):
+        """A picture of the graph without what the front end lays over it: its map, and its figures of drawing."""
+        for shown in (False, True):
+            for each in ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo"):
+                self.setting(each, shown)
+            if not shown:
+                self.settle()
+                self.shot(name)
+
     def messages(self) -> list[str]:
         """What the console said of us since it was last asked."""
         return [each["message"] for each in self.driver.get_log("browser") if ours(each["message"])]

@@ -43,6 +43,7 @@ def test_the_first_picture_takes_three_clicks_and_later_four(page):
         see_a_picture(page)
         page.shot(f"demo, {'first' if first else 'later'}")
         assert page.clicks <= most
+    page.shot_alone("demo alone")
 
 
 def test_all_of_a_receipt_can_be_read_where_it_is_shown(page, demo):
@@ -55,7 +56,7 @@ def test_all_of_a_receipt_can_be_read_where_it_is_shown(page, demo):
 def test_the_receipt_of_one_prompt_can_be_read_in_templates_of_pairs(page, demo):
     page.resize(PREVIEW, *IN_PAIRS)
     page.write("UnderstudyPrompts", "a large yellow star above a small blue triangle on a black background")
-    page.fill("images per prompt", 4)
+    page.fill("per prompt", 4)
     page.fill("share", 0.25)
     assert headline(page.run()).startswith("teacher ran on 1 of 4")
     see_a_picture(page)

@@ -202,6 +202,7 @@ SEEN = {
         *["start_from", "strategy", "rollback_mode", "rollback", "strength"],
         *["upscale_by", "images_at_once", "seed_from", "seed"],
     ],
+    "UnderstudyStudentSampler": ["seed", "preset", "steps", "cfg", "denoise"],
     "UnderstudyBestOf": ["seed", "preset", "steps", "cfg", "denoise", "prompt", "n", "literal_prompts"],
 }
 
