@@ -88,18 +88,23 @@ class Choices:
         return cls(**values[0]).checked()
 
     def checked(self) -> Choices:
-        """Itself, with texts of numbers as numbers. Raises RefusedChoice for what its rule cannot use."""
-        self._check_kind("enabled")
+        """Itself, with texts of numbers as numbers and no list as an empty one.
+
+        Raises RefusedChoice for what its rule cannot use.
+        """
+        self._of_its_kind("enabled")
         if not self.enabled:
             return self
         if self.rule not in RULES:
             raise RefusedChoice(f"the rule is {self.rule!r}; expected one of {', '.join(RULES)}")
         for field in fields(self):
-            self._check_kind(field.name)
+            setattr(self, field.name, self._of_its_kind(field.name))
+        for name in ("noise", *(name for name, _, _ in RANGES if name not in unused(self.rule))):
+            setattr(self, name, self._number(name))
         for name, low, high in RANGES:
-            if name not in unused(self.rule) and not low <= self._number(name) <= high:
+            if name not in unused(self.rule) and not low <= getattr(self, name) <= high:
                 raise RefusedChoice(f"{name} is {getattr(self, name)}; expected {low:g} to {high:g}")
-        if not 0 < self._number("noise") < 1:
+        if not 0 < self.noise < 1:
             raise RefusedChoice(f"noise is {self.noise}; expected more than 0 and less than 1")
         if self.oracle in (NONE, "", None):
             raise RefusedChoice("no oracle is chosen: put one into models/oracles and choose it in the panel")
@@ -107,21 +112,21 @@ class Choices:
             raise RefusedChoice(f"{self.rule!r} needs a calibration: choose one, or another rule")
         return self
 
-    def _check_kind(self, name: str) -> None:
-        """That a switch, a text or a list of names is one. An empty list of the page's may be None."""
+    def _of_its_kind(self, name: str):
+        """A value that is a switch, a text or a list of names where it has to be. The page's empty list is None."""
         value, default = getattr(self, name), getattr(Choices, name)
         if isinstance(default, bool) and not isinstance(value, bool):
             raise RefusedChoice(f"{name} is {value!r}; expected true or false")
         if isinstance(default, str) and not isinstance(value, str if default != NONE else str | None):
             raise RefusedChoice(f"{name} is {value!r}; expected a text")
         if isinstance(default, tuple):
-            listed = value or ()
-            if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
+            value = () if value is None else value
+            if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
                 raise RefusedChoice(f"{name} is {value!r}; expected a list of names")
-            setattr(self, name, listed)
+        return value
 
     def _number(self, name: str) -> float:
-        """It, which from now on is one, and whole where the default is."""
+        """A value, or a text's, as a number, and as a whole one where the default is."""
         value, whole = getattr(self, name), isinstance(getattr(Choices, name), int)
         try:
             number = math.nan if isinstance(value, bool) else float(value)
@@ -131,5 +136,4 @@ class Choices:
             raise RefusedChoice(f"{name} is {value!r}; expected a number")
         if whole and not number.is_integer():
             raise RefusedChoice(f"{name} is {value}; expected a whole number")
-        setattr(self, name, int(number) if whole else number)
-        return number
+        return int(number) if whole else number

@@ -204,6 +204,9 @@ def test_the_teachers_modules_are_overridden_where_the_host_has_such(monkeypatch
     monkeypatch.setitem(sys.modules, "modules_forge", forge)
     assert host.modules() == ["vae.safetensors", "clip.safetensors"]
     assert host.modules_setting(["clip.safetensors"]) == {"forge_additional_modules": ["clip.safetensors"]}
+        ({"modules": ""}, "modules is ''; expected a list of names"),
+        ({"modules": 0}, "modules is 0; expected a list of names"),
+        ({"modules": {}}, "modules is {}; expected a list of names"),
     with pytest.raises(RefusedChoice, match=r"no VAE or text encoder t5; there are: vae.safetensors, clip"):
         host.modules_setting(["t5", "clip.safetensors"])
 
