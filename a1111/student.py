@@ -74,16 +74,11 @@ def _sampling(student: StudentFile, values: dict) -> Iterator[str]:
         yield f"this host has no schedule {student.scheduler!r}"
     else:
         values["scheduler"] = schedule
-    if student.prediction == "flow":
-        yield from _flow(student)
-    elif student.prediction != "epsilon":
+    if student.prediction not in ("epsilon", "flow"):
         yield f"it predicts {student.prediction}: the host has to take its model so, or the pictures are noise"
     if student.companion is not None:
         yield f"it is one half of a student: {student.companion} is the other"
-
-
-def _flow(student: StudentFile) -> Iterator[str]:
-    """What the host's schedule depends on beside its name, which is set elsewhere or, as in A1111 itself, nowhere."""
+    # What a schedule depends on beside its name is set elsewhere or, as in A1111 itself, nowhere.
     if student.shift is not None:
         yield f"it learned a flow of shift {student.shift:g}: set that where this host has a setting for it"
     if student.sigmas is not None:

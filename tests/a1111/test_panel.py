@@ -177,6 +177,7 @@ def test_a_loaded_checkpoint_fills_in_its_sampling_and_its_teacher(webui):
             {"prediction": "flow", "sigmas": (1.0, 0.863, 0.5, 0.2, 0.0)},
             "its noise levels are 1, 0.863, 0.5, 0.2, and",
             None,
+        ({"sigmas": (14.6, 2.92, 0.9, 0.3, 0.0)}, "its noise levels are 14.6, 2.92, 0.9, 0.3, and", None),
         ),
         ({"companion": "half.safetensors"}, "half.safetensors is the other", None),
         ({"teacher_file": "else.safetensors"}, "distilled from else.safetensors", None),
