@@ -204,7 +204,7 @@ class Job:
         except (ValueError, OSError) as error:
             say(self.p, f"nothing is recorded: {error}")
         else:
-            log.info("Understudy: calibration %s has %d scores", table.name, table.n)
+            log.warning("Understudy: calibration %s has %d scores", table.name, table.n)
 
     def release(self) -> None:
         """Let go of the pictures, since the host's own cycles keep a job for long; its texts may still be asked for."""

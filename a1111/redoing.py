@@ -21,7 +21,7 @@ class Teacher:
 
     def __init__(self, p, choices: Choices, judge: Judge):
         self.p, self.choices, self.judge = p, choices, judge
-        self.announced = False
+        self.announced = self.cost_told = False
 
     def redoes(self, rejected: list[Entry]) -> Iterator[Entry]:
         """Those whose picture is the teacher's now."""
@@ -35,6 +35,7 @@ class Teacher:
                 entry.decision = f"not redone: {error}"
             say(self.p, f"{pictures(len(rejected))} not redone: {error}")
             return
+        self._tell_cost(result.seconds)
         for entry, reason in zip(rejected, result.unusable, strict=True):
             entry.decision = f"not redone: {reason}" if reason else entry.decision
         for reason in sorted(set(result.unusable) - {""}):
@@ -75,4 +76,12 @@ class Teacher:
         often = "once for this job" if self.choices.rule == WORST else "for each batch with pictures to be redone"
         limit = getattr(opts, "sd_checkpoints_limit", None)
         advice = '; "Maximum number of checkpoints loaded at the same time" at 2 keeps both' if limit == 1 else ""
-        log.info("Understudy: the teacher is another checkpoint, loaded %s, the student's after it%s", often, advice)
+        # Of a user's log A1111 shows warnings alone, unless it is started with another level.
+        log.warning("Understudy: the teacher is another checkpoint, loaded %s, the student's after it%s", often, advice)
+
+    def _tell_cost(self, seconds: float | None) -> None:
+        """What it did cost, the first time. seconds: None where none was loaded."""
+        if seconds is None or self.cost_told:
+            return
+        self.cost_told = True
+        log.warning("Understudy: loading the student's checkpoint again took %.1f s", seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,8 @@ class Redone(NamedTuple):
     """pixels: [3, H, W] in [0, 1] before their frames, one for each picture; unusable: why not, "" for good ones.
 
     sigma: where the teacher started. without: what the job had and the teacher had not. evaluations: of the network for
-    each, None where they are not known.
+    each, None where they are not known. seconds: that loading the student's checkpoint again took, None where another
+    one was never loaded.
     """
 
     pixels: list[torch.Tensor]
@@ -29,6 +31,7 @@ class Redone(NamedTuple):
     sigma: float
     without: tuple[str, ...] = ()
     evaluations: float | None = None
+    seconds: float | None = None
 
 
 def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
@@ -41,7 +44,7 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
         raise NotRedone(SOFT_INPAINTING)
     # Asked now: during the pass the teacher is the loaded one.
     same = choices.teacher == SAME or host.is_loaded(host.checkpoint_title(choices.teacher))
-    script, failed = control.script_of(p), set()
+    script, failed, seconds = control.script_of(p), set(), None
     q = teacher_pass(p, choices, pictures, same)
     counted = count_for(q)
     text = f"Understudy: the teacher redoes {trouble.pictures(len(pictures))}"
@@ -56,7 +59,9 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
             q.close()
             with as_not_redone(lambda: "loading the student's checkpoint again"):
                 if not same:
+                    began = time.monotonic()
                     host.load_chosen_checkpoint(p, broken=not q.begun)
+                    seconds = time.monotonic() - began
                 host.apply_to_network(p)
     made = processed.images[processed.index_of_first_image :][: len(pictures)]
     if (stopped := host.cut_short()) or len(made) < len(pictures):
@@ -64,7 +69,7 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
     without = [*_left_out(p, choices), *(["ControlNet"] if failed else [])]
     evaluations = None if counted.each is None else counted.each / q.n_iter
     pixels = [pixels_of(image) for image in made]
-    return Redone(pixels, unusable(q.latents, made), q.start, tuple(without), evaluations)
+    return Redone(pixels, unusable(q.latents, made), q.start, tuple(without), evaluations, seconds)
 
 
 def _left_out(p, choices: Choices) -> list[str]:

@@ -97,13 +97,24 @@ def test_what_another_checkpoint_costs_is_said_once(teacher, stand_in, monkeypat
     monkeypatch.setattr(redoing.host, "checkpoint_title", lambda name: name)
     monkeypatch.setattr(redoing.host, "is_loaded", lambda title: loaded)
     made = teacher([0.5], teacher="slow.safetensors")
-    with caplog.at_level(logging.INFO):
-        for _ in range(2):
-            list(made.redoes([entry(0.25)]))
-    said = [record.getMessage() for record in caplog.records if "another checkpoint" in record.getMessage()]
+    for _ in range(2):
+        list(made.redoes([entry(0.25)]))
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    said = [record.getMessage() for record in told if "another checkpoint" in record.getMessage()]
     assert len(said) == (words is not None)
     if words is not None:
         assert re.search(words, said[0]) and ("keeps both" in said[0]) == (limit == 1)
+
+
+def test_what_the_student_took_to_load_again_is_said_once(teacher, monkeypatch, caplog):
+    made = teacher([0.5])
+    took = iter([None, 3.14, 2.0])
+    redo = redoing.redo
+    monkeypatch.setattr(redoing, "redo", lambda *given: redo(*given)._replace(seconds=next(took)))
+    for _ in range(3):
+        list(made.redoes([entry(0.25)]))
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said == ["Understudy: loading the student's checkpoint again took 3.1 s"]
 
 
 def test_a_text_has_no_number_that_is_none():
