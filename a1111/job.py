@@ -168,25 +168,26 @@ class Job:
         host.expect_pass(-self.expected)
         host.skip_is_over()
         if self.choices.rule == WORST:
-            if stopped := host.interrupted():
-                say(self.p, f"nothing is redone: {stopped}")
-            else:
-                self._redo_worst(Gallery(self.p, processed, self.entries))
+            self._redo_worst(Gallery(self.p, processed, self.entries))
         if self.recorded:
             self._record()
         if self.choices.receipt and self.threshold is not None:
             show_receipt(self.p, processed, self.entries, self.threshold, self.files)
 
     def _redo_worst(self, gallery: Gallery) -> None:
-        if self.threshold.remark(sum(entry.scored for entry in gallery.entries)):
+        if stopped := host.interrupted():
+            say(self.p, f"nothing is redone: {stopped}")
+        elif sum(entry.scored for entry in gallery.entries) == 1 and 0 < self.choices.share < 100:
             say(self.p, SINGLE)
         rejected = self._rejected(gallery.entries)
         places = {entry: at for entry in rejected if (at := gallery.place(entry)) is not None}
         if len(places) < len(rejected):
             lost = len(rejected) - len(places)
             say(self.p, f"{pictures(lost)} left as before, since another extension put others in their places")
-        changed = list(self.teacher.redoes(list(places)))
+        changed = [] if stopped else list(self.teacher.redoes(list(places)))
         for entry, at in places.items():
+            if stopped:
+                entry.decision = f"not redone: {stopped}"
             entry.image = image = gallery.processed.images[at]
             text = infotext.with_values(gallery.text(entry), entry.keys())
             if entry.teacher is not None:
