@@ -99,8 +99,10 @@ def unusable(latents, images: Sequence) -> list[str]:
     """
     import torch
 
-    finite = [bool(torch.isfinite(latent).all()) for latent in latents]
-    black = [not image.convert("RGB").getbbox() for image in images]
-    return [
-        NO_NUMBERS if not whole else NO_PICTURE if empty else "" for whole, empty in zip(finite, black, strict=True)
-    ]
+    def reason(latent, image) -> str:
+        if not torch.isfinite(latent).all():
+            return NO_NUMBERS
+        black = not image.convert("RGB").getbbox()
+        return NO_PICTURE if black else ""
+
+    return [reason(latent, image) for latent, image in zip(latents, images, strict=True)]

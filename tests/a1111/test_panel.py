@@ -6,13 +6,12 @@ import sys
 import threading
 from dataclasses import fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from understudy.a1111 import fetch, host, infotext, student, summary, words
+from understudy.a1111 import fetch, infotext, student, summary, words
 from understudy.a1111.choices import Choices, RefusedChoice
 from understudy.files import save_tensors, sha256
 from understudy.files.student_file import StudentFile
@@ -177,8 +176,8 @@ def test_a_loaded_checkpoint_fills_in_its_sampling_and_its_teacher(webui):
             {"prediction": "flow", "sigmas": (1.0, 0.863, 0.5, 0.2, 0.0)},
             "its noise levels are 1, 0.863, 0.5, 0.2, and",
             None,
-        ({"sigmas": (14.6, 2.92, 0.9, 0.3, 0.0)}, "its noise levels are 14.6, 2.92, 0.9, 0.3, and", None),
         ),
+        ({"sigmas": (14.6, 2.92, 0.9, 0.3, 0.0)}, "its noise levels are 14.6, 2.92, 0.9, 0.3, and", None),
         ({"companion": "half.safetensors"}, "half.safetensors is the other", None),
         ({"teacher_file": "else.safetensors"}, "distilled from else.safetensors", None),
     ],
@@ -195,23 +194,6 @@ def test_without_a_student_nothing_is_filled_in(webui):
     assert found.values == {} and found.said == student.NOT_OURS
 
 
-def test_the_teachers_modules_are_overridden_where_the_host_has_such(monkeypatch):
-    assert host.modules() == [] and host.modules_setting(()) == {}
-    with pytest.raises(RefusedChoice, match="no VAE or text encoder vae.safetensors; there are: none"):
-        host.modules_setting(["vae.safetensors"])
-    forge = ModuleType("modules_forge")
-    forge.__spec__ = ModuleSpec("modules_forge", None)
-    forge.main_entry = SimpleNamespace(refresh_models=lambda: (["base"], ["vae.safetensors", "clip.safetensors"]))
-    monkeypatch.setitem(sys.modules, "modules_forge", forge)
-    assert host.modules() == ["vae.safetensors", "clip.safetensors"]
-    assert host.modules_setting(["clip.safetensors"]) == {"forge_additional_modules": ["clip.safetensors"]}
-        ({"modules": ""}, "modules is ''; expected a list of names"),
-        ({"modules": 0}, "modules is 0; expected a list of names"),
-        ({"modules": {}}, "modules is {}; expected a list of names"),
-    with pytest.raises(RefusedChoice, match=r"no VAE or text encoder t5; there are: vae.safetensors, clip"):
-        host.modules_setting(["t5", "clip.safetensors"])
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -222,6 +204,9 @@ def test_the_teachers_modules_are_overridden_where_the_host_has_such(monkeypatch
         ({"noise": "x"}, "noise is 'x'; expected a number"),
         ({"modules": "vae"}, "modules is 'vae'; expected a list of names"),
         ({"modules": 5}, "modules is 5; expected a list of names"),
+        ({"modules": ""}, "modules is ''; expected a list of names"),
+        ({"modules": 0}, "modules is 0; expected a list of names"),
+        ({"modules": {}}, "modules is {}; expected a list of names"),
         ({"modules": ["vae", 5]}, "modules is ['vae', 5]; expected a list of names"),
         ({"rule": "budget"}, "'budget' needs a calibration"),
         ({"rule": None}, "the rule is None; expected one of"),

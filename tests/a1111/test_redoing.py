@@ -202,12 +202,3 @@ def test_the_file_that_was_just_written_is_found_where_the_host_counts_up(stand_
     with Files(SimpleNamespace(), False).own():
         assert opts.data == {REPLACE: replace}
     assert opts.data == {REPLACE: count}
-
-
-def test_what_lies_on_the_network_needs_no_module_that_forge_neo_lacks(stand_in):
-    put = []
-    stand_in.sd_models.forge_model_reload = None
-    stand_in.shared.sd_model = "network"
-    stand_in.processing.apply_circular_forge = lambda *given: put.append(given)
-    redoing.host.apply_to_network(SimpleNamespace(tiling=True))
-    assert put == [("network", True)]
