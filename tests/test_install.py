@@ -78,6 +78,7 @@ def test_what_the_host_reads_of_the_extension_is_well_formed():
     assert about["Extension"]["Name"] == "Understudy"
     scripts = [section for section in about.sections() if section != "Extension"]
     assert scripts == ["scripts/understudy.py"] and all((PACK / script).is_file() for script in scripts)
+    assert about["scripts/understudy.py"]["Before"] == "adetailer"  # which then works on what the teacher leaves
 
 
 def test_the_entry_for_the_extension_index_says_what_the_index_asks_for():
