@@ -1,5 +1,5 @@
-"""Two processes share the tests: a file's tests stay together, as do those of one host's server, all of A1111's and all
-in the front end's page."""
+"""Two processes share the tests: a file's tests stay together, as do those of one host's server, of A1111's with its
+page and of the one without, and all in the front end's page."""
 
 import os
 
@@ -11,7 +11,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_itemcollected(item):  # not later: xdist reads the groups once all are collected
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item) -> str:
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    group = f"host {params['host']}" if "host" in params else item.path.name
-    folder = item.path.parent.name
-    item.add_marker(pytest.mark.xdist_group(folder if folder in ("a1111", "browser") else group))
+    if "host" in params:
+        return f"host {params['host']}"
+    if "web_host" in params:  # a test of the page's server may ask for it by another's name
+        return f"{params['web_host']} page" if "webui" in item.fixturenames else params["web_host"]
+    return "browser" if item.path.parent.name == "browser" else item.path.name

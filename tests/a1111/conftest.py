@@ -1,16 +1,15 @@
-"""Fixtures: one running A1111 for the whole session, and a Forge as well where one is named."""
+"""Fixtures: two running servers of A1111 for the whole session, and of a Forge as well where one is named."""
 
-import copy
 import os
 import re
 import shutil
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ..host import checkpoints
 from ..host.environment import PACK, HostUnavailable, unavailable
 from ..host.server import place
 from . import environment
@@ -26,7 +25,7 @@ STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "a1111" in getattr(item, "fixturenames", ()):
+        if "web_host" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.host)
 
 
@@ -34,7 +33,7 @@ def save_checkpoints(host: environment.WebUIHost, models: Path):
     """The student's and the teacher's."""
     for name, seed in ((STUDENT, 1), (TEACHER, 3)):
         path = models / "Stable-diffusion" / name
-        checkpoints.save(path, checkpoints.checkpoint(), seed)
+        linked(environment.checkpoint(seed), path)
         if not host.finds_layout:
             path.with_suffix(".yaml").write_text(_shallow(host.folder / "configs" / "v1-inference.yaml"))
 
@@ -48,41 +47,46 @@ def _shallow(configuration: Path) -> str:
 
 
 @pytest.fixture(scope="session", params=environment.names())
-def a1111(request, tmp_path_factory):
-    """A server that runs until the last test that needs it."""
+def web_host(request):
     try:
-        host = environment.host(request.param)
+        return environment.host(request.param)
     except HostUnavailable as e:
         unavailable(f"{request.param} cannot be had here: {e}")
-    base = tmp_path_factory.mktemp(request.param)
-    webui = WebUI(host.folder, host.python, base, arguments=host.arguments)
-    models = base / "models"
-    save_checkpoints(host, models)
-    shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", models / "oracles" / "demo.safetensors")
-    place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
-    place(Path(__file__).with_name("stand_ins"), base / "extensions" / "stand-ins")
-    (base / "styles.csv").write_text("name,prompt,negative_prompt\ncircle,{prompt} above a blue circle,green\n")
-    webui.start("--nowebui")
-    if request.param != environment.A1111:  # which is still loading the student's, and would load it a second time
-        webui.post("/sdapi/v1/options", {"sd_model_checkpoint": STUDENT})  # Forge Neo begins with the teacher's
-    yield webui
-    webui.stop()
 
 
 @pytest.fixture(scope="session")
-def webui(a1111, tmp_path_factory):
-    """A second server, with its page, that has the first one's models. Requests can name fields by a text here only."""
-    base = tmp_path_factory.mktemp("page")
-    for name in ("models", "hf"):
-        place(a1111.base / name, base / name)
-    (base / "extensions").mkdir()
-    place(PACK, base / "extensions" / "understudy-nodes")
-    server = copy.copy(a1111)
-    server.base, server.log, server.process = base, base / "server.log", None
+def a1111(web_host, tmp_path_factory):
+    """A server without a page that runs until the last test that needs it."""
+    server = made_ready(web_host, tmp_path_factory.mktemp(web_host.name))
+    place(Path(__file__).with_name("stand_ins"), server.base / "extensions" / "stand-ins")
+    (server.base / "styles.csv").write_text("name,prompt,negative_prompt\ncircle,{prompt} above a blue circle,green\n")
+    server.start("--nowebui")
+    yield from running(server, web_host)
+
+
+@pytest.fixture(scope="session")
+def webui(web_host, tmp_path_factory):
+    """A server with its page. Requests can name fields by a text here only."""
+    server = made_ready(web_host, tmp_path_factory.mktemp("page"))
     # Its page gets no file from below a folder with a dot at its name's beginning, as the cache is.
-    server.checkout = base / "webui"
-    shutil.copytree(a1111.checkout, server.checkout, symlinks=True, copy_function=linked)
+    server.checkout = server.base / "webui"
+    shutil.copytree(web_host.folder, server.checkout, symlinks=True, copy_function=linked)
     server.start()
+    yield from running(server, web_host)
+
+
+def made_ready(host: environment.WebUIHost, base: Path) -> WebUI:
+    """A server that has not been started, with its models and with another extension that the tests ask."""
+    server = WebUI(host.folder, host.python, base, arguments=host.arguments)
+    save_checkpoints(host, base / "models")
+    shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", base / "models" / "oracles" / "demo.safetensors")
+    place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
+    return server
+
+
+def running(server: WebUI, host: environment.WebUIHost) -> Iterator[WebUI]:
+    if host.name != environment.A1111:  # which is still loading the student's, and would load it a second time
+        server.post("/sdapi/v1/options", {"sd_model_checkpoint": STUDENT})  # Forge Neo begins with the teacher's
     yield server
     server.stop()
 

@@ -1,4 +1,4 @@
-"""A real A1111 and an environment with its own pins, made once and kept in a cache folder, as a user installs it.
+"""A real A1111, an environment with its own pins and checkpoints for it, made once and kept in a cache folder.
 
 Environment variables, beside those of ``tests/host/environment.py``:
     UNDERSTUDY_A1111_PYTHON     a Python 3.10; without it one of pyenv's, or `python3.10`
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
+from ..host import checkpoints
 from ..host.environment import HostUnavailable, cache_dir, run
 
 GITHUB = "https://github.com"
@@ -105,6 +106,22 @@ def python(folder: Path) -> Path:
             run(*install, CLIP)
             stamp.touch()
     return interpreter
+
+
+def checkpoint(seed: int) -> Path:
+    """The file of a small checkpoint with this seed's weights."""
+    recipe = hashlib.sha256(Path(checkpoints.__file__).read_bytes()).hexdigest()[:8]
+    folder = cache_dir() / f"a1111-checkpoints-{recipe}"
+    file = folder / f"{seed}.safetensors"
+    with FileLock(cache_dir() / "a1111-checkpoints.lock"):
+        if not folder.exists():
+            for old in cache_dir().glob("a1111-checkpoints-*"):
+                shutil.rmtree(old)
+        if not file.exists():
+            unfinished = file.with_suffix(".unfinished")
+            checkpoints.save(unfinished, checkpoints.checkpoint(), seed)
+            os.replace(unfinished, file)
+    return file
 
 
 def _clone(url: str, folder: Path, revision: str):

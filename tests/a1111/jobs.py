@@ -5,6 +5,8 @@ from dataclasses import astuple
 from PIL import Image
 from understudy.a1111.choices import Choices
 
+from . import watching
+
 ORACLE = "demo.safetensors"
 EVERY = {"rule": "below score", "score": 100.0}
 SMALL = {"width": 32, "height": 32}
@@ -19,6 +21,11 @@ def asked(**changes) -> list:
     return list(astuple(Choices(**values)))
 
 
+def small(a1111, *args, **changes):
+    """What is made at a size where most questions are answered as at any."""
+    return a1111.make(*args, **{**SMALL, **changes})
+
+
 def source(which: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
     """A picture with no two pixels alike along a row."""
     across = Image.linear_gradient("L").resize(size)
@@ -27,8 +34,8 @@ def source(which: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
 
 
 def primed(a1111):
-    """The host draws an image's encoding from torch's own state as the job before has left it: always the same one."""
-    a1111.make(batch_size=1, seed=5, **SMALL)
+    """The host draws an image's encoding from torch's own state as the job before has left it: as one and the same."""
+    watching.do(a1111, seed=5)
 
 
 def close(one: bytes, other: bytes) -> bool:
@@ -40,6 +47,13 @@ def close(one: bytes, other: bytes) -> bool:
 def up_to_the_first(made) -> dict:
     """A rule by which the first picture is redone and those with higher scores are kept."""
     return {"rule": "below score", "score": float(made.said("score")[0]) + 1e-3}
+
+
+def rising(a1111, **job) -> dict:
+    """This job as two batches of one picture each, the first of which has the lower score."""
+    scores = [float(score) for score in small(a1111, *asked(share=0.0), **job).said("score")]
+    place = next(place for place in range(len(scores) - 1) if scores[place] < scores[place + 1])
+    return {**job, "batch_size": 1, "n_iter": 2, "seed": 1 + place}
 
 
 def hold(made, plain, every, decisions=("kept", "redone")):

@@ -8,6 +8,7 @@ from understudy.a1111 import axes
 from understudy.a1111.choices import Choices, RefusedChoice
 from understudy.a1111.job import begin
 
+from .jobs import SMALL, small
 from .server import Refused
 from .test_txt2img import ORACLE, asked
 
@@ -31,7 +32,7 @@ class Plot:
             arguments += [at, "" if listed else given, given if listed else []]
         arguments += [False, True, False, False, False, False, False, 0, False]
         return self.a1111.make(
-            *values, script_name=PLOT, script_args=arguments, **{"batch_size": 1, "seed": 1, **changes}
+            *values, script_name=PLOT, script_args=arguments, **{"batch_size": 1, "seed": 1, **SMALL, **changes}
         )
 
 
@@ -47,8 +48,8 @@ def test_the_plot_offers_each_axis_once(plot):
 
 
 def test_the_rules_value_decides_in_each_cell_and_the_texts_say_which(a1111, plot):
-    plain = a1111.make(batch_size=1)
-    score = float(a1111.make(*asked(rule="below score", score=-1000.0), batch_size=1).said("score")[0])
+    plain = small(a1111, batch_size=1)
+    score = float(small(a1111, *asked(rule="below score", score=-1000.0), batch_size=1).said("score")[0])
     made = plot.run(asked(rule="below score"), ("[Understudy] Rule value", f"{score - 1}, {score + 1}"))
     assert made.said("decision") == ["kept", "redone"]
     assert [float(said) for said in made.said("below")] == pytest.approx([score - 1, score + 1])
@@ -90,7 +91,7 @@ def test_a_bad_value_is_refused_before_anything_is_made(plot, changes, axis, wor
 
 def test_the_panels_values_come_back_in_the_next_job(a1111, plot):
     plot.run(asked(share=100.0), ("[Understudy] Teacher steps", "5"))
-    assert a1111.make(*asked(share=100.0), batch_size=1).said("teacher steps") == ["3"]
+    assert small(a1111, *asked(share=100.0), batch_size=1).said("teacher steps") == ["3"]
 
 
 def test_axes_are_added_once_and_only_where_there_is_a_plot(monkeypatch):

@@ -11,6 +11,7 @@ from understudy.a1111.tries import tries_of
 from understudy.a1111.trouble import OUT_OF_MEMORY
 from understudy.samplers.best_of import seed_of_try
 
+from .jobs import small
 from .test_txt2img import asked, by_score
 from .watching_files import new_files
 
@@ -149,12 +150,12 @@ def alike(one: bytes, other: bytes) -> bool:
 @pytest.fixture(scope="module")
 def first(a1111):
     """What the first tries score."""
-    return a1111.make(*asked(share=0.0))
+    return small(a1111, *asked(share=0.0))
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch_size": 1, "n_iter": 4}], ids=["a batch", "one by one"])
 def test_of_three_tries_the_best_is_shown_with_the_seed_that_makes_it(a1111, first, changes):
-    made = a1111.make(*asked(share=0.0, best_of=3), **changes)
+    made = small(a1111, *asked(share=0.0, best_of=3), **changes)
     assert made.said("tries") == ["3"] * 4 and made.said("evaluations") == ["12"] * 4
     gained = [float(new) - float(old) for new, old in zip(made.said("score"), first.said("score"), strict=True)]
     assert min(gained) > -1e-3 and max(gained) > 1e-3
@@ -163,19 +164,19 @@ def test_of_three_tries_the_best_is_shown_with_the_seed_that_makes_it(a1111, fir
         assert f"Seed: {made.info['all_seeds'][place]}," in made.texts[place]
     place = next(place for place, seed in enumerate(made.said("first seed")) if seed is not None)
     seed = made.info["all_seeds"][place]
-    alone = a1111.make(batch_size=1, seed=seed)
+    alone = small(a1111, batch_size=1, seed=seed)
     assert alike(alone.pixels[0], made.pixels[place])
     if changes:
         assert alone.pixels[0] == made.pixels[place]
     # As pasted: the panel says one try.
     assert made.said("best of") == ["1"] * 4
-    pasted = a1111.make(*asked(share=0.0, best_of=1), batch_size=1, seed=seed)
+    pasted = small(a1111, *asked(share=0.0, best_of=1), batch_size=1, seed=seed)
     assert pasted.pixels[0] == alone.pixels[0]
 
 
 def test_below_a_score_only_what_fails_is_tried_again_and_the_teacher_has_the_rest(a1111, first):
     score = by_score(first)
-    made = a1111.make(*asked(rule="below score", score=score, best_of=2))
+    made = small(a1111, *asked(rule="below score", score=score, best_of=2))
     for place, old in enumerate(map(float, first.said("score"))):
         assert made.said("tries")[place] == (None if old >= score else "2")
         assert (made.said("decision")[place] == "redone") == (float(made.said("score")[place]) < score)
@@ -184,10 +185,10 @@ def test_below_a_score_only_what_fails_is_tried_again_and_the_teacher_has_the_re
 
 
 def test_the_redone_start_from_the_try_that_was_taken(a1111):
-    job = {"batch_size": 1, "width": 32, "height": 32}
-    made = a1111.make(*asked(rule="below score", score=100.0, best_of=4), **job, seed=40)
+    job = {"batch_size": 1}
+    made = small(a1111, *asked(rule="below score", score=100.0, best_of=4), **job, seed=40)
     assert made.said("first seed") == ["40"] and made.said("decision") == ["redone"]
-    alone = a1111.make(*asked(rule="below score", score=100.0), **job, seed=made.info["all_seeds"][0])
+    alone = small(a1111, *asked(rule="below score", score=100.0), **job, seed=made.info["all_seeds"][0])
     assert alone.pixels == made.pixels
 
 
@@ -196,29 +197,30 @@ def test_tries_go_through_hires_fix_and_leave_no_file(a1111):
     before = "save_images_before_highres_fix"  # the host puts back only what somebody has set
     a1111.post("/sdapi/v1/options", {before: False})
     with new_files(a1111) as files:
-        made = a1111.make(
+        made = small(
+            a1111,
             *asked(share=0.0, best_of=3),
             **hires,
             seed=7,
             save_images=True,
             override_settings={before: True},
         )
-    assert made.images[0].size == (96, 96) and made.said("tries") == ["3"]
+    assert made.images[0].size == (48, 48) and made.said("tries") == ["3"]
     assert len(files) == 2  # before hires fix, of the first, and the picture
-    alone = a1111.make(**hires, seed=made.info["all_seeds"][0])
+    alone = small(a1111, **hires, seed=made.info["all_seeds"][0])
     assert alone.pixels == made.pixels
 
 
 def test_of_variations_another_variation_is_tried(a1111):
     same = {"subseed_strength": 0.3, "subseed": 5, "batch_size": 1}
-    found = [a1111.make(*asked(share=0.0, best_of=4), **same, seed=seed) for seed in (1, 2)]
+    found = [small(a1111, *asked(share=0.0, best_of=4), **same, seed=seed) for seed in (1, 2)]
     made = next(made for made in found if made.said("first seed") != [None])
     assert made.said("first seed") == ["5"] and made.info["all_seeds"][0] in (1, 2)
-    again = a1111.make(**{**same, "subseed": made.info["all_subseeds"][0]}, seed=made.info["all_seeds"][0])
+    again = small(a1111, **{**same, "subseed": made.info["all_subseeds"][0]}, seed=made.info["all_seeds"][0])
     assert again.pixels == made.pixels
 
 
 def test_a_picture_none_of_whose_tries_has_a_score_says_why(a1111):
-    made = a1111.make(*asked(share=0.0, best_of=2), prompt="a submarine", batch_size=1, width=32, height=32)
+    made = small(a1111, *asked(share=0.0, best_of=2), prompt="a submarine", batch_size=1)
     (said,) = made.said("decision")
     assert said.startswith("not scored: unknown in 'a submarine'") and made.said("score") == [None]

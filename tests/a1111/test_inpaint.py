@@ -8,6 +8,12 @@ from .jobs import EVERY, SMALL, asked, hold, primed, source
 from .server import encoded
 
 
+@pytest.fixture(scope="module")
+def a1111(webui):
+    """The other server has enough to do."""
+    return webui
+
+
 def mask_of(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
     mask = Image.new("L", size)
     ImageDraw.Draw(mask).rectangle(box, fill=255)

@@ -3,11 +3,12 @@
 import pytest
 
 from . import watching
+from .jobs import small
 from .test_txt2img import asked
 
 JOBS = 20
-# Bytes of tensors that may be left of a job: less than the smallest that could leak, a latent of 4 x 8 x 8 numbers.
-TENSORS = 4 * 8 * 8 * 4 // 2
+# Bytes of tensors that may be left of a job: less than the smallest that could leak, a latent of 4 x 4 x 4 numbers.
+TENSORS = 4 * 4 * 4 * 4 // 2
 # And of the whole process, whose heap breathes: less than a hundredth of the smallest oracle that people use.
 PROCESS = 2 * 2**20
 
@@ -27,14 +28,14 @@ def run(a1111, count: int):
         asked(**every, sampler="Broken"),
     ]
     for place in range(count):
-        a1111.make(*kinds[place % len(kinds)], batch_size=1, steps=1)
+        small(a1111, *kinds[place % len(kinds)], batch_size=1, steps=1)
 
 
 def growth(a1111, count: int = JOBS) -> tuple[float, float]:
     """(bytes of tensors, bytes of the process) a job."""
-    before = watching.seen(a1111)
+    before = watching.held(a1111)
     run(a1111, count)
-    after = watching.seen(a1111)
+    after = watching.held(a1111)
     return (after["tensors"] - before["tensors"]) / count, (after["memory"] - before["memory"]) * 1024 / count
 
 

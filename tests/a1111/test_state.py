@@ -6,19 +6,26 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from . import watching
+from .jobs import SMALL, close, rising, small, up_to_the_first
 from .test_txt2img import asked
 
 OTHER = {"teacher": "teacher.safetensors"}
 
 
 @pytest.fixture(scope="module")
+def a1111(webui):
+    """The other server has enough to do."""
+    return webui
+
+
+@pytest.fixture(scope="module")
 def plain(a1111):
-    return a1111.make()
+    return small(a1111)
 
 
 @pytest.fixture(scope="module")
 def worst(a1111):
-    return a1111.make(*asked())
+    return small(a1111, *asked())
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +64,9 @@ def test_the_users_options_and_their_prompt_history_stay(a1111, values):
     watching.do(a1111, forget=["img2img_fix_steps", "img2img_color_correction", "save_init_img"])
     before = watching.seen(a1111)["options"]
     assert "img2img_fix_steps" not in before
-    a1111.make(*asked(**values, share=0.0), batch_size=1)
+    small(a1111, *asked(**values, share=0.0), batch_size=1)
     unredone = history(a1111)
-    made = a1111.make(*asked(**values, share=100.0), batch_size=1)
+    made = small(a1111, *asked(**values, share=100.0), batch_size=1)
     assert made.said("decision") != ["kept"]
     assert history(a1111) == unredone
     assert watching.seen(a1111)["options"] == before
@@ -70,7 +77,7 @@ def test_settings_of_image_to_image_are_not_the_teachers(a1111, worst):
     odd = {"img2img_fix_steps": False, "initial_noise_multiplier": 1.3, "img2img_extra_noise": 0.3}
     a1111.post("/sdapi/v1/options", odd)
     try:
-        made = a1111.make(*asked())
+        made = small(a1111, *asked())
         assert {name: options(a1111)[name] for name in odd} == odd
     finally:
         a1111.post("/sdapi/v1/options", {name: before[name] for name in odd})
@@ -80,41 +87,41 @@ def test_settings_of_image_to_image_are_not_the_teachers(a1111, worst):
 @pytest.mark.parametrize("teacher", [{}, OTHER])
 def test_a_requests_own_settings_hold_for_the_teacher_too_and_end_with_it(a1111, plain, worst, vae, teacher):
     before, settings = options(a1111), {"sd_vae": vae, "CLIP_stop_at_last_layers": 2}
-    other = worst if not teacher else a1111.make(*asked(**teacher))
-    made = a1111.make(*asked(**teacher), override_settings=settings)
+    other = worst if not teacher else small(a1111, *asked(**teacher))
+    made = small(a1111, *asked(**teacher), override_settings=settings)
     assert options(a1111) == before
     a1111.post("/sdapi/v1/options", settings)
     try:
-        the_users = a1111.make(*asked(**teacher))
+        the_users = small(a1111, *asked(**teacher))
     finally:
         a1111.post("/sdapi/v1/options", {name: before[name] for name in settings})
     assert made.pixels == the_users.pixels and made.said("decision") == the_users.said("decision")
     redone = [place for place, word in enumerate(made.said("decision")) if word == "redone"]
     assert len(redone) == 2 and all(made.pixels[place] != other.pixels[place] for place in redone)
-    assert a1111.make().pixels == plain.pixels
+    assert small(a1111).pixels == plain.pixels
 
 
 def test_a_request_that_leaves_its_settings_behind_leaves_its_own(a1111, worst):
     before = options(a1111)
     settings = {"CLIP_stop_at_last_layers": 2}
-    a1111.make(*asked(**OTHER), override_settings=settings, override_settings_restore_afterwards=False)
+    small(a1111, *asked(**OTHER), override_settings=settings, override_settings_restore_afterwards=False)
     after = options(a1111)
     a1111.post("/sdapi/v1/options", {name: before[name] for name in settings})
     assert {name for name in after if after[name] != before[name]} == set(settings)
-    assert a1111.make(*asked()).pixels == worst.pixels
+    assert small(a1111, *asked()).pixels == worst.pixels
 
 
 def test_a_request_with_a_checkpoint_of_its_own_has_it_as_student(a1111, plain):
     before = options(a1111)
     settings = {"sd_model_checkpoint": "teacher.safetensors"}
-    alone = a1111.make(override_settings=settings)
-    made = a1111.make(*asked(), override_settings=settings)
-    back = a1111.make(*asked(teacher="student.safetensors"), override_settings=settings)
+    alone = small(a1111, override_settings=settings)
+    made = small(a1111, *asked(), override_settings=settings)
+    back = small(a1111, *asked(teacher="student.safetensors"), override_settings=settings)
     for one in (made, back):
         same = [a == b for a, b in zip(one.pixels, alone.pixels, strict=True)]
         assert same == [word == "kept" for word in one.said("decision")] and same.count(False) == 2
     assert made.pixels != back.pixels
-    assert a1111.make().pixels == plain.pixels
+    assert small(a1111).pixels == plain.pixels
     assert options(a1111) == before
 
 
@@ -124,27 +131,23 @@ def test_a_request_with_a_checkpoint_of_its_own_has_it_as_student(a1111, plain):
     ids=["taken off by any pass", "taken off by a switch"],
 )
 def test_what_lies_on_the_network_lies_there_in_the_next_batch(a1111, plain, lies, teacher):
-    changes = {"n_iter": 2, "batch_size": 2, **lies}
-    alone = a1111.make(**changes)
-    assert all(a != b for a, b in zip(alone.pixels, plain.pixels, strict=True))
-    scored = a1111.make(*asked(share=0.0), **changes)
-    first = max(map(float, scored.said("score")[:2]))
-    # The first batch goes through the teacher, at least; in the second are pictures after it.
-    made = a1111.make(*asked(rule="below score", score=first + 1e-4, **teacher), **changes)
-    assert made.said("decision")[:2] == ["redone"] * 2
-    kept = [place for place in (2, 3) if made.said("decision")[place] == "kept"]
-    assert made.said("score")[2:] == scored.said("score")[2:]
-    assert all(made.pixels[place] == alone.pixels[place] for place in kept)
-    host = watching.seen(a1111)
-    assert host["merging"] == 0
+    job = rising(a1111, **lies)
+    alone, scored = small(a1111, **job), small(a1111, *asked(share=0.0), **job)
+    first = job["seed"] - 1
+    assert not any(close(*pair) for pair in zip(alone.pixels, plain.pixels[first : first + 2], strict=True))
+    made = small(a1111, *asked(**up_to_the_first(scored), **teacher), **job)
+    assert made.said("decision") == ["redone", "kept"]
+    assert made.said("score") == scored.said("score")
+    assert made.pixels[1] == alone.pixels[1]
+    assert watching.seen(a1111)["merging"] == 0
 
 
 def test_two_requests_at_once_do_not_mix(a1111):
     jobs = [
-        (asked(**OTHER), {"batch_size": 2}),
-        ((), {"batch_size": 2}),
-        (asked(oracle="absent.safetensors"), {"batch_size": 1}),
-        (asked(cfg=5.0, share=100.0), {"seed": 7, "batch_size": 1}),
+        (asked(**OTHER), {"batch_size": 2, **SMALL}),
+        ((), {"batch_size": 2, **SMALL}),
+        (asked(oracle="absent.safetensors"), {"batch_size": 1, **SMALL}),
+        (asked(cfg=5.0, share=100.0), {"seed": 7, "batch_size": 1, **SMALL}),
     ]
     alone = [a1111.make(*values, **changes) for values, changes in jobs]
     together = watching.at_once(a1111, jobs)

@@ -28,6 +28,12 @@ WITH_LORA = f"{PROMPT}<lora:{LORA}:1>"
 
 def narrow():
     """Keys and shapes of a Stable Diffusion 1.5 checkpoint with a UNet of 64 channels everywhere."""
+@pytest.fixture(scope="module")
+def a1111(webui):
+    """The other server has enough to do."""
+    return webui
+
+
     unet = UNet2DConditionModel(block_out_channels=[64] * 4, cross_attention_dim=768).state_dict()
     shapes = {UNET + unet_key(key, 2, unet): tuple(value.shape) for key, value in unet.items()}
     return shapes | {key: shape for key, shape in checkpoints.checkpoint().items() if not key.startswith(UNET)}

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 
 TEACHER_AT_WORK = "Understudy: the teacher"
 
@@ -46,8 +47,23 @@ def seen(webui) -> dict:
     return webui.get("/beside/seen")
 
 
+def held(webui) -> dict:
+    """What of memory the host holds."""
+    return webui.get("/beside/held")
+
+
 def do(webui, **wish) -> None:
     webui.post("/beside/do", wish)
+
+
+@contextmanager
+def without_us(webui):
+    """Meanwhile the host has none of our hooks, whatever a request asks for."""
+    do(webui, absent=True)
+    try:
+        yield
+    finally:
+        do(webui, absent=False)
 
 
 def page(webui) -> list[str]:

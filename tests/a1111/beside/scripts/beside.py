@@ -1,6 +1,6 @@
 """Another extension, for the tests: it says what it sees of the host, and makes trouble when it is asked to.
 
-``/beside/seen`` and ``/beside/do`` are its routes; its samplers raise what their names say.
+``/beside/seen``, ``/beside/held`` and ``/beside/do`` are its routes; its samplers raise what their names say.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from k_diffusion.sampling import sample_euler
 from modules import (
     script_callbacks,
     scripts,
@@ -34,9 +35,10 @@ LIBRARY = ctypes.CDLL(None)
 # What the tests ask for, by /beside/do.
 asked = {"raise": False, "leak": None}
 leaked, seen = [], {}
+taken_out = []  # of the host's lists: (list, what was in it with us)
 LEAKS = {
-    "latent": lambda: torch.zeros(1, 4, 8, 8),
-    "picture": lambda: torch.zeros(1, 3, 64, 64),
+    "latent": lambda: torch.zeros(1, 4, 4, 4),
+    "picture": lambda: torch.zeros(1, 3, 32, 32),
     "network": lambda: torch.nn.Linear(4096, 2048),
 }
 
@@ -48,9 +50,18 @@ def raising(error):
     return sample
 
 
+def raising_in_the_third(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """Euler's, for a job's first two batches."""
+    seen["sampled"] += 1
+    if seen["sampled"] == 3:
+        raise RAISED["Broken"]
+    return sample_euler(model, x, sigmas, extra_args, callback, disable)
+
+
 def register():
-    for name, error in RAISED.items():
-        make = partial(sd_samplers_kdiffusion.KDiffusionSampler, raising(error))
+    samplers = {name: raising(error) for name, error in RAISED.items()}
+    for name, sample in {**samplers, "Broken in the third batch": raising_in_the_third}.items():
+        make = partial(sd_samplers_kdiffusion.KDiffusionSampler, sample)
         data = sd_samplers_common.SamplerData(name, make, [], {})
         sd_samplers_kdiffusion.samplers_data_k_diffusion.append(data)
         sd_samplers.all_samplers.append(data)
@@ -90,7 +101,7 @@ class Beside(scripts.Script):
             raise NobodyKnows("in postprocess_batch_list")
 
     def before_process(self, p, *values):
-        seen["encoded"] = 0
+        seen.update(encoded=0, loads=[], sampled=0)
         if asked["raise"]:
             raise NobodyKnows("in before_process")
 
@@ -99,49 +110,90 @@ class Beside(scripts.Script):
             leaked.append(LEAKS[asked["leak"]]())
         bar = shared.total_tqdm._tqdm
         seen["comments"] = processed.comments
+        shown = processed.images[processed.index_of_first_image :]
+        seen["saved_as"] = [getattr(image, "already_saved_as", None) for image in shown]
         seen["total"] = None if bar is None else [bar.n, bar.total]
         if asked["raise"]:
             raise NobodyKnows("in postprocess")
 
 
 def look() -> dict:
-    """The host as it is now. tensors: bytes of all that Python still holds; memory: the process's, in KiB."""
-    gc.collect()
-    if hasattr(LIBRARY, "malloc_trim"):  # what was freed and is kept for later is no growth, and would hide one
-        LIBRARY.malloc_trim(0)
-    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in gc.get_objects() if _is_tensor(t)}
-    status = Path("/proc/self/status").read_text()
+    """The host as it is now."""
     model = sd_models.model_data.sd_model
     return {
         **seen,
-        "tensors": sum(held.values()),
-        "memory": int(status.partition("VmRSS:")[2].split()[0]),
         "loaded": model.sd_checkpoint_info.name,
-        "wrapped": type(getattr(model, "cond_stage_model", None)).__name__,  # Forge wraps none
+        "wrapped": None if is_forges(model) else type(model.cond_stage_model).__name__,  # Forge wraps none
         "merging": getattr(model, "applied_token_merged_ratio", 0),
         "path": sys.path,
         "options": shared.opts.data,
     }
 
 
+def give_back():
+    """To the system, what is held by nobody."""
+    gc.collect()
+    if hasattr(LIBRARY, "malloc_trim"):
+        LIBRARY.malloc_trim(0)
+
+
+def weigh() -> dict:
+    """tensors: bytes of all that Python still holds; memory: the process's, in KiB."""
+    give_back()  # what was freed and is kept for later is no growth, and would hide one
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in gc.get_objects() if _is_tensor(t)}
+    status = Path("/proc/self/status").read_text()
+    return {"tensors": sum(held.values()), "memory": int(status.partition("VmRSS:")[2].split()[0])}
+
+
+def is_forges(model) -> bool:
+    return hasattr(model, "forge_objects")
+
+
+def leave_us_out():
+    """The host as it is without us: our script in neither tab, none of our callbacks."""
+    runners = [scripts.scripts_txt2img.alwayson_scripts, scripts.scripts_img2img.alwayson_scripts]
+    for held in (*runners, *script_callbacks.callback_map.values()):
+        taken_out.append((held, list(held)))
+        held[:] = [each for each in held if not _is_ours(each)]
+
+
+def let_us_in():
+    while taken_out:
+        held, whole = taken_out.pop()
+        held[:] = whole
+
+
+def _is_ours(thing) -> bool:
+    """thing: a script, or a callback with the file that it is of."""
+    return Path(getattr(thing, "filename", None) or thing.script).name == "understudy.py"
+
+
 def be_flow(model, on: bool):
     """Have the host mix noise and picture for this network as it does for SD 3, whatever comes of it."""
-    if hasattr(model, "forge_objects"):
+    if is_forges(model):
         model.forge_objects.unet.model.predictor.prediction_type = "const" if on else "epsilon"
     elif on:
         model.add_noise_to_latent = lambda x, noise, amount: x * (1 - amount) + noise * amount
     else:
-        del model.add_noise_to_latent
+        vars(model).pop("add_noise_to_latent", None)
+
+
+def count_loads(model):
+    seen.setdefault("loads", []).append(model.sd_checkpoint_info.name)
+    give_back()  # the networks of so many switches would fill the machine
 
 
 def count_encodings(model):
     """``encoded``: how many pictures the job has had encoded."""
     encode = model.encode_first_stage
+    if hasattr(encode, "counts"):  # the same network with other weights
+        return
 
     def counted(pixels):
         seen["encoded"] = seen.get("encoded", 0) + len(pixels)
         return encode(pixels)
 
+    counted.counts = True
     model.encode_first_stage = counted
 
 
@@ -153,6 +205,10 @@ def routes(_, app):
     @app.get("/beside/seen")
     def _seen():
         return look()
+
+    @app.get("/beside/held")
+    def _held():
+        return weigh()
 
     @app.post("/beside/do")
     def _do(wish: dict):
@@ -167,6 +223,12 @@ def routes(_, app):
                 untouched = hosted.__call__
                 hosted.__call__ = failing(untouched, RAISED[name], which)
                 hosted.__call__.untouched = untouched
+        if "seed" in wish:
+            torch.manual_seed(wish["seed"])
+        if "absent" in wish:
+            let_us_in()
+            if wish["absent"]:
+                leave_us_out()
         if "flow" in wish:
             be_flow(sd_models.model_data.sd_model, wish["flow"])
         for name in wish.get("forget", ()):
@@ -185,3 +247,4 @@ def routes(_, app):
 register()
 script_callbacks.on_app_started(routes)
 script_callbacks.on_model_loaded(count_encodings)
+script_callbacks.on_model_loaded(count_loads)
