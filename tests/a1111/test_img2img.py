@@ -2,6 +2,7 @@
 
 import pytest
 
+from . import watching
 from .jobs import EVERY, RISING, SMALL, asked, close, hold, primed, source, up_to_the_first
 from .server import encoded
 
@@ -23,8 +24,11 @@ def every(a1111):
 
 
 def test_off_is_the_same_to_the_bit_as_without_us(a1111, plain):
-    off = remake(a1111, *asked(enabled=False))
-    assert off.pixels == plain.pixels and off.texts == plain.texts
+    with watching.without_us(a1111):
+        absent = remake(a1111, *asked())
+    assert absent.said("decision") == [None] * 2, "the job was ours"
+    for off in (plain, remake(a1111, *asked(enabled=False))):
+        assert off.pixels == absent.pixels and off.texts == absent.texts
 
 
 def test_the_worst_is_redone_by_itself_and_the_other_is_that_without_us(a1111, plain, every):

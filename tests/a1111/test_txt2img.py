@@ -37,9 +37,11 @@ def worst(a1111):
 
 
 def test_off_is_the_same_to_the_bit_as_without_us(a1111, plain):
-    off = a1111.make(*asked(enabled=False))
-    assert off.pixels == plain.pixels and off.said("score") == [None] * 4
-    assert off.texts == plain.texts
+    with watching.without_us(a1111):
+        absent = a1111.make(*asked())
+    assert absent.said("decision") == [None] * 4, "the job was ours"
+    for off in (plain, a1111.make(*asked(enabled=False))):
+        assert off.pixels == absent.pixels and off.texts == absent.texts
 
 
 def test_the_worst_half_is_redone_and_the_others_are_those_of_a_run_without_us(plain, worst):
