@@ -1,16 +1,17 @@
 """Text to image in a real A1111: what is redone, what is kept, and what the pictures say of it."""
 
+import re
 from dataclasses import astuple
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from understudy.a1111.choices import Choices
 
 from . import watching
+from .jobs import ORACLE, SMALL
 from .server import value_of
 from .watching_files import named, new_files
-
-ORACLE = "demo.safetensors"
 
 
 def asked(**changes) -> list:
@@ -29,6 +30,11 @@ def by_score(made, places: int = 2) -> float:
 @pytest.fixture(scope="module")
 def plain(a1111):
     return a1111.make()
+
+
+@pytest.fixture(scope="module")
+def small(a1111):
+    return a1111.make(**SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,12 @@ def test_the_whole_job_counts_where_people_make_one_picture_at_a_time(a1111, wor
     assert made.said("decision") == worst.said("decision")
 
 
+def test_the_whole_job_takes_one_switch_to_the_teacher_and_one_back(a1111, worst):
+    made = a1111.make(*asked(teacher="teacher.safetensors"), batch_size=1, n_iter=4)
+    assert made.said("decision") == worst.said("decision")
+    assert watching.seen(a1111)["loads"] == ["teacher.safetensors", "student.safetensors"]
+
+
 def test_the_worst_share_of_a_single_picture_is_nothing_and_the_page_says_so(a1111):
     made = a1111.make(*asked(), batch_size=1)
     (said,) = watching.page(a1111)
@@ -78,8 +90,12 @@ def test_the_worst_share_of_a_single_picture_is_nothing_and_the_page_says_so(a11
 
 
 def test_another_checkpoint_redoes_and_the_students_is_back(a1111, plain, worst):
+    before = a1111.log_text()
     made = a1111.make(*asked(teacher="teacher.safetensors"))
     assert watching.seen(a1111)["encoded"] == 2  # each of the two by the teacher's VAE, and once
+    log = a1111.log_text()[len(before) :]
+    assert log.count("the teacher is another checkpoint, loaded once for this job, the student's after it") == 1
+    assert len(re.findall(r"loading the student's checkpoint again took \d+\.\d s", log)) == 1
     assert made.said("decision") == worst.said("decision")
     changed = [decision == "redone" for decision in made.said("decision")]
     assert [one != other for one, other in zip(made.pixels, worst.pixels, strict=True)] == changed
@@ -103,6 +119,7 @@ def test_files_hold_what_is_shown_and_the_students_beside_on_wish(a1111):
     saved = [Image.open(path) for path in pictures]
     assert [image.convert("RGB").tobytes() for image in saved] == made.pixels
     assert [value_of(image.info["parameters"], "Understudy decision") for image in saved] == made.said("decision")
+    assert list(map(Path, watching.seen(a1111)["saved_as"])) == pictures  # by which the page knows them
     redone = {path.stem for path, word in zip(pictures, made.said("decision"), strict=True) if word == "redone"}
     assert {path.stem.removesuffix("-student") for path in students} == redone
 
@@ -115,37 +132,31 @@ def test_files_hold_what_is_shown_and_the_students_beside_on_wish(a1111):
         ({"rule": "sometimes"}, "the rule is 'sometimes'"),
         ({"noise": 1.5}, "noise is 1.5; expected more than 0 and less than 1"),
         ({"sampler": "Nonesuch"}, "no sampler 'Nonesuch'"),
+        ({"sampler": "DDIM"}, "no sampler 'DDIM' that starts at any noise level"),
+        ({"sampler": "UniPC"}, "no sampler 'UniPC' that starts at any noise level"),
         ({"scheduler": "Nonesuch"}, "no schedule 'Nonesuch'; there are: Automatic, "),
         ({"share": "much"}, "share is 'much'; expected a number"),
         ({"rule": "below percentile", "calibration": "absent"}, "no calibration 'absent'"),
     ],
 )
-def test_what_cannot_be_honoured_is_said_in_the_texts_and_changes_nothing(a1111, plain, changes, words):
-    made = a1111.make(*asked(**changes))
-    assert made.pixels == plain.pixels
+def test_what_cannot_be_honoured_is_said_in_the_texts_and_changes_nothing(a1111, small, changes, words):
+    made = a1111.make(*asked(**changes), **SMALL)
+    assert made.pixels == small.pixels
     assert all(words in text for text in made.texts)
-
-
-def test_a_teacher_that_is_not_there_leaves_the_students_pictures_and_says_so(a1111, plain):
-    made = a1111.make(*asked(teacher="absent.safetensors"))
-    assert made.pixels == plain.pixels
-    assert sum("no checkpoint 'absent.safetensors'" in (word or "") for word in made.said("decision")) == 2
 
 
 @pytest.mark.parametrize(("flow", "sigma"), [(False, 1.2247), (True, 0.5505)])
 def test_the_way_back_is_a_share_of_the_variance_in_flow_models_as_well(a1111, flow, sigma):
     """sigma² / (1 + sigma²) of it is noise where noise is added, sigma² / (sigma² + (1 - sigma)²) where it is mixed."""
-    if flow:
-        watching.do(a1111, flow=True)
+    watching.do(a1111, flow=flow)
     try:
-        made = a1111.make(*asked(noise=0.6), batch_size=2)
+        made = a1111.make(*asked(noise=0.6), batch_size=2, **SMALL)
     finally:
-        if flow:
-            watching.do(a1111, flow=False)
+        watching.do(a1111, flow=False)
     (said,) = {float(word) for word in made.said("sigma") if word}
     assert said == pytest.approx(sigma, abs=1e-3)
 
 
 def test_the_history_of_prompts_is_the_students(a1111):
-    a1111.make(*asked(cfg=4.5))
+    a1111.make(*asked(cfg=4.5), batch_size=2, **SMALL)
     assert "CFG scale: 1.5" in (a1111.base / "params.txt").read_text()
