@@ -4,13 +4,17 @@ import shutil
 import time
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from . import watching
+from .jobs import EVERY, SMALL
+from .server import Refused, value_of
 from .test_txt2img import asked
+from .watching_files import named, new_files
 
-PAIR = {"batch_size": 2}  # of which the worst half is one
-EVERY = {"rule": "below score", "score": 100.0}
+PAIR = {"batch_size": 2, **SMALL}  # of which the worst half is one
+ONE_BY_ONE = {"batch_size": 1, **SMALL}
 BROKEN = ("nan.safetensors", "mute.safetensors", "corrupt.safetensors", "gone.safetensors", "pickle.ckpt")
 
 
@@ -70,7 +74,7 @@ def at(look: dict) -> tuple[int, int]:
 def test_progress_counts_the_teachers_pass_from_the_start(a1111, worst):
     watching.do(a1111, command_line={"disable_console_progressbars": False})
     try:
-        made, looks = watching.during(a1111, lambda look: True, *asked(steps=40), n_iter=2, batch_size=1, steps=10)
+        made, looks = watching.during(a1111, lambda look: True, *asked(steps=40), n_iter=2, **ONE_BY_ONE, steps=10)
         total = watching.seen(a1111)["total"]
     finally:
         watching.do(a1111, command_line={"disable_console_progressbars": True})
@@ -91,7 +95,7 @@ def test_progress_counts_the_teachers_pass_from_the_start(a1111, worst):
 
 
 def test_a_batchs_own_pass_is_a_job_more(a1111):
-    made, looks = watching.during(a1111, lambda look: True, *asked(**EVERY, steps=20), n_iter=2, batch_size=1)
+    made, looks = watching.during(a1111, lambda look: True, *asked(**EVERY, steps=20), n_iter=2, **ONE_BY_ONE)
     assert made.said("decision") == ["redone"] * 2
     counts = {at(look) for look in looks if watching.is_teachers(look) and look["state"]["sampling_step"]}
     assert counts - {(2, 3), (4, 4)} == {(1, 3), (3, 4)}
@@ -122,24 +126,59 @@ def test_a_teacher_that_is_stopped_leaves_the_students_pictures_and_says_so(a111
 
 
 def test_a_skip_is_of_one_batchs_teacher_alone(a1111):
-    plain = a1111.make(batch_size=1, n_iter=2)
-    made, _ = watching.during(a1111, stop(a1111, "skip"), *asked(**EVERY, steps=60), n_iter=2, batch_size=1)
+    plain = a1111.make(**ONE_BY_ONE, n_iter=2)
+    made, _ = watching.during(a1111, stop(a1111, "skip"), *asked(**EVERY, steps=60), n_iter=2, **ONE_BY_ONE)
     assert made.said("decision") == ["not redone: skipped", "redone"]
     assert made.pixels[0] == plain.pixels[0] and made.pixels[1] != plain.pixels[1]
 
 
-def test_interrupted_in_the_students_part_nothing_of_ours_starts(a1111):
-    def act(look):
-        if look["state"]["job_no"] == 1 and look["state"]["sampling_step"] > 2:
-            a1111.post("/sdapi/v1/interrupt", {})
-            return True
-        return False
+def stop_the_student(a1111, how, *batches):
+    """Stops each of these batches once it is being sampled."""
+    left = list(batches)
 
-    made, looks = watching.during(a1111, act, *asked(), n_iter=3, batch_size=1, steps=40)
+    def act(look):
+        if left and look["state"]["job_no"] == left[0] and look["state"]["sampling_step"] > 0:
+            a1111.post(f"/sdapi/v1/{how}", {})
+            left.pop(0)
+        return not left
+
+    return act
+
+
+def test_interrupted_in_the_students_part_nothing_is_redone_and_what_would_have_been_says_so(a1111):
+    act = stop_the_student(a1111, "interrupt", 2)
+    with new_files(a1111) as files:
+        made, looks = watching.during(a1111, act, *asked(), n_iter=4, **ONE_BY_ONE, steps=20, save_images=True)
     assert not any(map(watching.is_teachers, looks))
-    assert made.said("decision") == ["kept", "not scored: interrupted"]
-    assert made.said("score")[1] is None
+    first, second, cut = made.said("score")
+    assert cut is None
+    told = ["not redone: interrupted", "kept"]
+    assert made.said("decision") == [*(told if float(first) < float(second) else told[::-1]), "not scored: interrupted"]
     assert watching.page(a1111) == ["Understudy: nothing is redone: interrupted"]
+    saved = [Image.open(path).info["parameters"] for path in named(files, ".png")]
+    assert saved == made.texts[:2]  # the host saves no picture that was cut short
+
+
+def test_a_skip_in_the_students_part_is_of_one_batch_alone_be_it_the_last(a1111):
+    job = {"n_iter": 4, **ONE_BY_ONE, "steps": 20}
+    plain = a1111.make(**job)
+    made, _ = watching.during(a1111, stop_the_student(a1111, "skip", 1, 3), *asked(), **job)
+    assert made.said("decision")[1::2] == ["not scored: skipped"] * 2
+    assert sorted(made.said("decision")[::2]) == ["kept", "redone"]
+    for place in (0, 2):
+        assert (made.pixels[place] == plain.pixels[place]) == (made.said("decision")[place] == "kept")
+    assert watching.page(a1111) == []
+
+
+def test_an_error_in_the_third_batch_loses_neither_the_first_two_nor_the_next_job(a1111, worst):
+    job = {"n_iter": 4, **ONE_BY_ONE}
+    scores = a1111.make(*asked(share=0.0), **job).said("score")
+    with new_files(a1111) as files, pytest.raises(Refused, match="NobodyKnows"):
+        a1111.make(*asked(), **job, sampler_name="Broken in the third batch", save_images=True)
+    saved = [Image.open(path).info["parameters"] for path in named(files, ".png")]
+    assert [value_of(text, "Understudy score") for text in saved] == scores[:2]
+    made = a1111.make(*asked(), **PAIR)
+    assert made.pixels == worst.pixels and made.texts == worst.texts and watching.page(a1111) == []
 
 
 @pytest.mark.parametrize(
@@ -161,7 +200,7 @@ def test_a_teacher_that_cannot_work(a1111, plain, worst, broken, teacher, words)
     assert words in said and "1 picture " in said
     host = watching.seen(a1111)
     assert host["loaded"] == "student.safetensors"
-    assert host["wrapped"] in ("FrozenCLIPEmbedderWithCustomWords", "NoneType")
+    assert host["wrapped"] in ("FrozenCLIPEmbedderWithCustomWords", None)
     assert a1111.make(**PAIR).pixels == plain.pixels
     assert a1111.make(*asked(), **PAIR).pixels == worst.pixels
 
