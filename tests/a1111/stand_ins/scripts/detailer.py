@@ -1,4 +1,4 @@
-"""As ADetailer does around its own passes: it ends and begins the job for the other scripts, with copies of it."""
+"""As ADetailer: it paints in a copy of each picture, and ends and begins the job for the other scripts around that."""
 
 from copy import copy
 
@@ -25,3 +25,5 @@ class Detailer(scripts.Script):
                 again = copy(p)
                 p.scripts.before_process(again)
                 p.scripts.process(again)
+            args.image = args.image.copy()
+            args.image.putpixel((0, 0), (255, 0, 255))
