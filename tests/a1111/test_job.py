@@ -24,17 +24,29 @@ def calibration(a1111):
     return table
 
 
+def below(threshold, calibration, made) -> list[float]:
+    """Of the scores in the texts, which are rounded, as many as the calibration, made of the same, has below it."""
+    count = sum(score < threshold.value for score in calibration.scores_by_image.values())
+    return sorted(map(float, made.said("score")))[:count]
+
+
 def test_a_budget_redoes_what_it_pays_for_and_every_picture_says_what_it_took(a1111, calibration):
     made = a1111.make(*asked(**BUDGET), **MANY)
     # Two steps of the student and three of the teacher, each with the negative.
-    below = Threshold.budget(calibration, Budget(7.0, 4, 6)).value
-    worst = sorted(map(float, made.said("score")))[
-        : sum(score < below for score in calibration.scores_by_image.values())
-    ]
+    worst = below(Threshold.budget(calibration, Budget(7.0, 4, 6)), calibration, made)
     assert len(worst) == 10
     redone = [word == "redone" for word in made.said("decision")]
     assert [float(score) in worst for score in made.said("score")] == redone
     assert made.said("evaluations") == ["10" if changed else "4" for changed in redone]
+
+
+def test_below_a_percentile_of_the_calibration_that_share_is_redone(a1111, calibration):
+    made = a1111.make(*asked(rule="below percentile", percentile=30.0, calibration="mine"), **MANY)
+    worst = below(Threshold.percentile(calibration, 30.0), calibration, made)
+    assert len(worst) == 6
+    redone = [word == "redone" for word in made.said("decision")]
+    assert [float(score) in worst for score in made.said("score")] == redone
+    assert made.said("percentile") == ["30"] * 20 and made.said("calibration") == ["mine"] * 20
 
 
 def test_a_budget_with_tries_counts_them(a1111, calibration):
