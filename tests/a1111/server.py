@@ -131,6 +131,18 @@ class WebUI:
         )
         return self._ask(request)
 
+    def press(self, button: str, *inputs) -> dict[str, object]:
+        """What a button of the page, named by its elem_id, makes of these inputs: values by elem_id.
+
+        None stands for a widget that it leaves as it is.
+        """
+        config = self.get("/config")
+        names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
+        (index,) = (at for at, event in enumerate(config["dependencies"]) if button in map(names.get, event["targets"]))
+        answer = self.post("/run/predict", {"fn_index": index, "data": list(inputs), "session_hash": "tests"})
+        values = [given.get("value") if isinstance(given, dict) else given for given in answer["data"]]
+        return dict(zip(map(names.get, config["dependencies"][index]["outputs"]), values, strict=True))
+
     def _ask(self, request):
         try:
             with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as answer:

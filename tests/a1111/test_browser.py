@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from urllib.parse import unquote
 
 import pytest
 from understudy.a1111 import words
@@ -136,7 +137,10 @@ def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what
     page.settled("the last job", "#txt2img_understudy_last_job", "redone")
     assert page.text("#txt2img_understudy_last_job") == "Last job: 4 scored, 2 redone"
     thumbnails = "[...document.querySelectorAll('#txt2img_gallery .thumbnail-item img')].map(image => image.src)"
-    assert page.js(f"return new Set({thumbnails}).size") == 6, "a grid, its four pictures and their receipt"
+    shown = page.js(f"return {thumbnails}")
+    assert len(set(shown)) == 6, "a grid, its four pictures and their receipt"
+    folder = str(webui.base / "output")
+    assert all(f"file={folder}" in unquote(address) for address in shown[1:5]), "the files that were saved, once each"
     text = page.text("#html_info_txt2img")
     assert "Understudy share: 50" in text and f"Understudy oracle: {ORACLE}" in text
     page.shot("made", 1366, 1400)

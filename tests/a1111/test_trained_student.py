@@ -9,10 +9,12 @@ import shutil
 import pytest
 from diffusers import UNet2DConditionModel
 from PIL import Image
+from understudy.a1111.choices import SAME
 from understudy.distill_train.config import Recipe
 from understudy.distill_train.exports.export import export
 from understudy.distill_train.run.loop import set_up
 from understudy.files import read_header
+from understudy.files.student_file import StudentFile
 
 from ..host import checkpoints
 from ..pipelines.original_layout import unet_key
@@ -26,14 +28,14 @@ PROMPT = "a red star above a blue circle"
 WITH_LORA = f"{PROMPT}<lora:{LORA}:1>"
 
 
-def narrow():
-    """Keys and shapes of a Stable Diffusion 1.5 checkpoint with a UNet of 64 channels everywhere."""
 @pytest.fixture(scope="module")
 def a1111(webui):
     """The other server has enough to do."""
     return webui
 
 
+def narrow():
+    """Keys and shapes of a Stable Diffusion 1.5 checkpoint with a UNet of 64 channels everywhere."""
     unet = UNet2DConditionModel(block_out_channels=[64] * 4, cross_attention_dim=768).state_dict()
     shapes = {UNET + unet_key(key, 2, unet): tuple(value.shape) for key, value in unet.items()}
     return shapes | {key: shape for key, shape in checkpoints.checkpoint().items() if not key.startswith(UNET)}
@@ -102,6 +104,24 @@ def test_the_lora_changes_the_pictures(a1111, trained, by_lora):
 def test_merged_into_a_checkpoint_it_makes_the_same_pictures(a1111, by_lora):
     """So no key of it was left aside, and none of the checkpoint's."""
     assert difference(by(a1111, CHECKPOINT).pixels, by_lora.pixels) <= 2
+
+
+@pytest.mark.parametrize("kind", ["LoRA", "checkpoint"])
+def test_the_panels_button_fills_in_what_the_file_says(a1111, trained, kind):
+    file = trained if kind == "LoRA" else a1111.base / "models" / "Stable-diffusion" / CHECKPOINT
+    said, before = StudentFile.read(file), a1111.get("/sdapi/v1/options")["sd_model_checkpoint"]
+    a1111.post("/sdapi/v1/options", {"sd_model_checkpoint": BASE if kind == "LoRA" else CHECKPOINT})
+    try:
+        prompt = WITH_LORA if kind == "LoRA" else PROMPT
+        found = a1111.press("txt2img_understudy_settings", prompt, "<lora:*lcm*>")
+    finally:
+        a1111.post("/sdapi/v1/options", {"sd_model_checkpoint": before})
+    sampling = [found[f"txt2img_{name}"] for name in ("steps", "cfg_scale", "sampling", "scheduler")]
+    assert sampling == [said.steps, said.guidance, "LCM", "SGM Uniform"]
+    teacher, removed = (found[f"txt2img_understudy_{name}"] for name in ("teacher", "remove"))
+    assert teacher == SAME if kind == "LoRA" else teacher.startswith(BASE)
+    assert removed == (f"<lora:*lcm*>,<lora:{LORA}:*>" if kind == "LoRA" else None)
+    assert f"{file.name}: LCM, SGM Uniform, {said.steps} steps" in found["txt2img_understudy_settings_said"]
 
 
 def test_each_is_the_student_of_a_teachers_pass(a1111, by_lora):
