@@ -72,7 +72,8 @@ def trained(a1111, tmp_path_factory):
             configuration = configuration.replace(usual, small)
         for file in (base, merged):
             file.with_suffix(".yaml").write_text(configuration)
-    a1111.post("/sdapi/v1/refresh-checkpoints", {})
+    for kind in ("checkpoints", "loras"):
+        a1111.post(f"/sdapi/v1/refresh-{kind}", {})
     yield lora
     shutil.rmtree(folder)
     for file in (lora, base, merged):
