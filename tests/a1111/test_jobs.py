@@ -65,6 +65,7 @@ def test_a_job_is_one_though_another_extension_ends_and_begins_it_between(a1111)
     for rule in ({}, EVERY):
         made, plain = small(a1111, *asked(**rule), **detailed), small(a1111, *asked(**rule), **job)
         assert made.said("decision") == plain.said("decision")
+        assert sorted(made.said("decision")) == (["redone", "redone"] if rule else ["kept", "redone"])
         assert made.said("score") == plain.said("score") and None not in made.said("score")
         # By a batch's rule a detailer gets the teacher's picture, and its work stays; at the job's end what it made of
         # the student's is gone with that.
