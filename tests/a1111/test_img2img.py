@@ -7,6 +7,12 @@ from .jobs import EVERY, RISING, SMALL, asked, close, hold, primed, source, up_t
 from .server import encoded
 
 
+@pytest.fixture(scope="module")
+def a1111(webui):
+    """The other server has enough to do."""
+    return webui
+
+
 def remake(a1111, *args, **changes):
     primed(a1111)
     body = {"init_images": [encoded(source(1))], "denoising_strength": 0.7, "batch_size": 2, **SMALL, **changes}

@@ -15,6 +15,12 @@ MANY = {"batch_size": 10, "n_iter": 2, "seed": 100, **SIZE}
 
 
 @pytest.fixture(scope="module")
+def a1111(webui):
+    """The other server has enough to do."""
+    return webui
+
+
+@pytest.fixture(scope="module")
 def calibration(a1111):
     """Of 20 pictures, recorded by a job that redoes none."""
     made = a1111.make(*asked(share=0.0, record="mine"), **MANY)

@@ -10,6 +10,12 @@ PAIR = {"batch_size": 2}
 PROMPT = "a red star above a blue circle <lora:fast-lcm:1>"
 
 
+@pytest.fixture(scope="module")
+def a1111(webui):
+    """The other server has enough to do."""
+    return webui
+
+
 @pytest.fixture(scope="module", autouse=True)
 def lora(a1111):
     checkpoints.save(a1111.base / "models" / "Lora" / "fast-lcm.safetensors", checkpoints.lora(), seed=3)
