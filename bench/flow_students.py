@@ -1,6 +1,6 @@
 """Students of a demo teacher in flow time, beside the shipped student of timesteps, on 2,000 paired scenes.
 
-    python bench/flow_students.py                    # less than five hours on two cores; goes on if it is cut off
+    python bench/flow_students.py                    # less than two hours on two cores; goes on if it is cut off
     python bench/flow_students.py --only pd dmd-4    # these students alone, from the same teacher
     python bench/flow_students.py --look --work look --out look.json    # a minute: trainings of a few steps, 50 scenes
 
@@ -57,9 +57,9 @@ class Plan:
 
 
 PLANS = {
-    "pd": Plan("pd", 1500, ("loop.ema=0.0", "settings.teacher_steps=8"), (4, 2, 1)),
-    "cd": Plan("cd", 1500, ("loop.ema=0.999", "settings.loss=huber"), (4, 2, 1)),
-    **{f"dmd-{n}": Plan("dmd", 400, ("loop.ema=0.99", f"settings.student_steps={n}"), (n,)) for n in (4, 2, 1)},
+    "pd": Plan("pd", 900, ("loop.ema=0.0", "settings.teacher_steps=8"), (4, 2, 1)),
+    "cd": Plan("cd", 900, ("loop.ema=0.999", "settings.loss=huber"), (4, 2, 1)),
+    **{f"dmd-{n}": Plan("dmd", 200, ("loop.ema=0.99", f"settings.student_steps={n}"), (n,)) for n in (4, 2, 1)},
 }
 
 
