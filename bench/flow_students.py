@@ -1,6 +1,6 @@
 """Students of a demo teacher in flow time, beside the shipped student of timesteps, on 2,000 paired scenes.
 
-    python bench/flow_students.py                    # less than two hours on two cores; goes on if it is cut off
+    python bench/flow_students.py                    # less than three hours on two cores; goes on if it is cut off
     python bench/flow_students.py --only pd dmd-4    # these students alone, from the same teacher
     python bench/flow_students.py --look --work look --out look.json    # a minute: trainings of a few steps, 50 scenes
 
