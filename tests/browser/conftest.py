@@ -7,7 +7,8 @@ import pytest
 from ..chromium import chromium
 from ..host import checkpoints, environment
 from ..host.server import Host
-from .front_end import FOLDER, FrontEnd, ours
+from ..readable import DEMO
+from .front_end import FOLDER, RENDERERS, FrontEnd, ours
 
 
 def pytest_collection_modifyitems(items):
@@ -37,6 +38,15 @@ def page(server):
         page = FrontEnd(driver, server)
         page.open()
         yield page
+
+
+@pytest.fixture(params=RENDERERS)
+def demo(request, page):
+    """The demo, just chosen, in this renderer."""
+    page.render(request.param)
+    page.browse()
+    page.choose(DEMO)
+    return request.param
 
 
 @pytest.fixture(autouse=True)

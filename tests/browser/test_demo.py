@@ -1,24 +1,15 @@
 """The demo as somebody meets it: found, run, changed, stopped and brought back by clicking."""
 
-import pytest
 from understudy.receipts.page import TEXT
 
-from .front_end import APP_RUN, RENDERERS
+from ..readable import APP, DEMO, READABLE
+from .front_end import APP_RUN
 from .saved_graphs import links, values
-from .test_templates import APP, DEMO, READABLE
 
 PREVIEW = "PreviewImage"  # which shows the receipt
 IN_PAIRS = (320, 459), 0.92  # the size of that in templates of pairs, and their zoom
 TEACHER, KEEP_BETTER = "UnderstudyTeacher", "UnderstudyKeepBetter"
 ADAPTIVE = "teacher ran on "  # so begins the receipt of a run in which it did
-
-
-@pytest.fixture(params=RENDERERS)
-def demo(request, page):
-    page.render(request.param)
-    page.browse()
-    page.choose(DEMO)
-    return request.param
 
 
 def headline(run):

@@ -1,9 +1,7 @@
 """What somebody sees of the demo on a small screen right after Run: the receipt, and every prompt."""
 
-import pytest
-
-from ..readable import APP, DEMO
-from .front_end import CLASSIC, RENDERERS
+from ..readable import APP
+from .front_end import CLASSIC
 from .test_demo import see_a_picture
 
 # The front end's map, which is there unless somebody closes it.
@@ -12,18 +10,10 @@ MAP = """(map => map && [map.left, map.top, map.right, map.bottom])(
 LINES = "[...document.querySelectorAll('textarea')].filter(each => each.value.includes(arguments[0]))"
 
 
-@pytest.fixture(params=RENDERERS)
-def renderer(request, page):
-    page.render(request.param)
-    page.browse()
-    page.choose(DEMO)
-    return request.param
-
-
-def test_the_receipt_lies_in_the_window_and_no_more_than_its_edge_under_the_map(page, renderer):
+def test_the_receipt_lies_in_the_window_and_no_more_than_its_edge_under_the_map(page, demo):
     page.run()
     see_a_picture(page)
-    page.shot(f"seen, {renderer}")
+    page.shot(f"seen, {demo}")
     (receipt,) = (node for node in page.nodes() if node["title"] == "Receipt")
     x, y, width, height = receipt["box"]
     assert 0 <= x and 0 <= y
@@ -33,12 +23,12 @@ def test_the_receipt_lies_in_the_window_and_no_more_than_its_edge_under_the_map(
     assert covered < 0.05 * width * height, f"{covered / width / height:.0%} of the receipt lie under the map"
 
 
-def test_every_prompt_is_seen(page, renderer):
+def test_every_prompt_is_seen(page, demo):
     """In Nodes 2.0, which writes them larger and wider apart, half of them."""
     hidden, height = page.js(
         f"return {LINES}.map(each => [each.scrollHeight - each.clientHeight, each.scrollHeight])[0]", "tiny"
     )
-    assert hidden <= (0 if renderer == CLASSIC else 0.6 * height)
+    assert hidden <= (0 if demo == CLASSIC else 0.6 * height)
 
 
 def test_the_app_calls_its_prompts_prompts(page):
