@@ -8,6 +8,7 @@ from typing import NamedTuple
 from comfy_api.latest import io
 
 from ..oracles.calibration_names import NONE
+from ..receipts.numbers import counted
 from ..samplers.presets import STUDENTS, Student
 from .display import shown
 from .folders import student_files, student_path
@@ -175,6 +176,9 @@ def prepared_student(
     if row.knobs.get("full_noise") and samples.any():
         raise ValueError(f"{row.key} starts from noise alone: give an empty latent instead of an image's.")
     prepared = prepare(row, model, steps, cfg, denoise, cells)
+    if denoise < 1 and prepared.sigmas[0] == prepare(row, model, steps, cfg, 1.0, cells).sigmas[0]:
+        of = counted(steps, "step", "steps")
+        said.append(f"a denoise of {denoise:g} in {of} starts from all the noise, as 1 does: take less, or more steps.")
     batch, indices = len(samples), latent.get("batch_index")
     if batch == 0:
         raise ValueError("latent_image is an empty batch: it needs at least one latent.")

@@ -274,5 +274,20 @@ def check_settings_that_a_family_is_not_made_for_are_said():
     far(student("sdxl-lightning", cfg=7.0), student("sdxl-lightning"))  # done as asked, all the same
 
 
+def check_a_denoise_that_rounds_to_the_whole_schedule_is_said():
+    image = {"samples": torch.ones(1, 4, 8, 8)}
+    for preset, steps, denoise, is_said in (
+        ("LCM", 1, 0.6, True),
+        ("LCM", 1, 1.0, False),
+        ("LCM", 2, 0.6, False),
+        ("LCM", 4, 0.9, True),
+        ("sdxl-lightning", 2, 0.8, True),
+        ("sdxl-lightning", 2, 0.5, False),
+    ):
+        TOLD.clear()
+        student(preset, steps=steps, denoise=denoise, latent=image)
+        assert any(f"a denoise of {denoise:g} in {steps} step" in said for said in TOLD) == is_said, (preset, TOLD)
+
+
 if __name__ == "__main__":
     main()
