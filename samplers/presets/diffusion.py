@@ -12,11 +12,10 @@ from .settings import X0, Grid, Lcm, Student, Timesteps
 _BOTH = {"architectures": ("SD15", "SDXL"), "teachers": ("sd15", "sdxl"), "rollback": 0.3}
 _SDXL = {"architectures": ("SDXL",), "teachers": ("sdxl",), "rollback": 0.3}
 _LCM = {
-    "sampler": "lcm", "schedule": "sgm_uniform", "patch": Lcm(), "cfgs": (1.0, 2.0), "negative": True,
+    "sampler": "lcm", "schedule": "sgm_uniform", "patch": Lcm(), "cfgs": (1.0, 2.0),
     "teachers": ("sd15", "sdxl"), "rollback": 0.3,
 }  # fmt: skip
 _SD_TURBO = {
-    # TPL sdxlturbo_example and EX sdturbo: SDTurboScheduler.
     "sampler": "euler_ancestral", "schedule": Timesteps(tuple(range(999, 0, -100))), "steps": 1, "allowed": range(1, 5),
     "rollback": 0.3,
 }  # fmt: skip
@@ -38,7 +37,7 @@ DIFFUSION = (
     Student(
         key="LCM-LoRA", lora=True,
         about="a checkpoint with an LCM LoRA", files=("lcm-lora",), steps=5, allowed=range(1, 9),
-        cfg=1.8, **_LCM,
+        cfg=1.8, negative=True, **_LCM,
     ),
     # Starodubcev et al. 2023, CD-SD 1.5.
     Student(
@@ -49,7 +48,7 @@ DIFFUSION = (
     # Mei et al. 2024: 1 to 4 steps of DDIM on the grid of the training. A file says its own grid.
     Student(
         key="codi", about="a model under its CoDi or PE-CoDi ControlNet", sampler="euler",
-        schedule=Grid("trailing", 20), steps=4, allowed=range(1, 5), cfgs=None, negative=True,
+        schedule=Grid("trailing", 20), steps=4, allowed=range(1, 5), cfgs=None,
         teachers=("sd15", "sdxl"), rollback=0.3,
     ),
     # jabir-zheng/TCD README; JettHu/ComfyUI-TCD README for the schedule.
@@ -77,10 +76,12 @@ DIFFUSION = (
         files=("pcm-(sd15|sdxl)-normalcfg-(?P<steps>2|4|8|16)step",), steps=4, allowed=(2, 4, 8, 16), cfg=3.0,
         cfgs=(2.0, 9.0), negative=True, **_BOTH,
     ),
+    # EX sdturbo: SDTurboScheduler, 1 step.
     Student(
         key="sd-turbo", about="SD-Turbo", files=("(?<![a-z])sd-turbo",), architectures=("SD20",), teachers=("sd21",),
         **_SD_TURBO,
     ),
+    # TPL sdxlturbo_example: the same.
     Student(
         key="sdxl-turbo", about="SDXL-Turbo", files=("(?<![a-z])sd-?xl-turbo",), architectures=("SDXL",),
         teachers=("sdxl",), **_SD_TURBO,
@@ -91,6 +92,7 @@ DIFFUSION = (
         about="SDXL-Lightning, whole or as a LoRA", sampler="euler", schedule="sgm_uniform",
         files=("sdxl-lightning-(?P<steps>2|4|8)step",), steps=4, allowed=(2, 4, 8), **_SDXL,
     ),
+    # The same README: its 1-step file is "x0".
     Student(
         key="sdxl-lightning-1step", about="SDXL-Lightning's 1-step model, which predicts x0",
         files=("sdxl-lightning-1step",), sampler="euler", schedule="sgm_uniform", steps=1, allowed=(1,), patch=X0(),

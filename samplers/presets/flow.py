@@ -124,6 +124,7 @@ FLOW = (
         sampler="lcm", schedule="normal", steps=16, allowed=(16,), patch=Shift(3.0), teachers=("hidream-i1-full",),
         rollback=0.3,
     ),
+    # The same, of the dev model.
     Student(
         key="hidream-i1-dev", about="HiDream-I1 dev", files=("hidream-i1-dev",), architectures=("HiDream",),
         sampler="lcm", schedule="normal", steps=28, allowed=(28,), patch=Shift(6.0), teachers=("hidream-i1-full",),

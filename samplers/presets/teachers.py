@@ -9,7 +9,6 @@ from .settings import BySize, Flux2, Mu, Shift, Teacher
 
 
 def _diffusion(key: str, architecture: str) -> Teacher:
-    """TPL image_sdxl_simple; KRITA has the same sampler and scheduler with 20 steps, for SD 1.5 as well."""
     options = {"sampler": "dpmpp_2m", "schedule": "karras", "steps": 25, "cfg": 7.0, "negative": True}
     return Teacher(key=key, architectures=(architecture,), **options)
 
@@ -23,6 +22,7 @@ _ALL = (
     # bench/adaptive.py: what the demo's images are refined with.
     Teacher(key="demo-teacher", architectures=("UnderstudyDemo",), sampler="dpmpp_2m", schedule="sgm_uniform", steps=6,
             cfg=3.0, negative=True),
+    # TPL image_sdxl_simple; KRITA has the same sampler and scheduler with 20 steps, for SD 1.5 as well.
     _diffusion("sd15", "SD15"),
     _diffusion("sd21", "SD20"),
     _diffusion("sdxl", "SDXL"),

@@ -171,66 +171,67 @@ PUBLISHED = [
     Published("hidream-i1-full", "HiDream", 50, without_the_last_but_one(simple(51, 3.0))),
 ]  # fmt: skip
 
-# Sampler, scheduler (- where the sigmas above say it), steps, cfg, and whether the negative prompt acts.
+# Sampler, scheduler (- where the sigmas above say it), steps, cfg, whether the negative prompt acts, and the least
+# fraction of the teacher's schedule that is said to refine a student's images; the demo's is bench/adaptive.py's.
 SETTINGS = """
-    demo                  consistency      -            4   1    no
-    LCM                   lcm              sgm_uniform  4   1    yes
-    LCM-LoRA              lcm              sgm_uniform  5   1.8  yes
-    consistency           consistency      -            4   8    yes
-    codi                  euler            -            4   1    yes
-    tcd                   tcd              simple       4   1    no
-    hyper-sd-1step        tcd              simple       1   1    no
-    pcm-smallcfg          euler            simple       4   1    no
-    pcm-normalcfg         euler            simple       4   3    yes
-    sd-turbo              euler_ancestral  -            1   1    no
-    sdxl-turbo            euler_ancestral  -            1   1    no
-    sdxl-lightning        euler            sgm_uniform  4   1    no
-    sdxl-lightning-1step  euler            sgm_uniform  1   1    no
-    hyper-sd              euler            sgm_uniform  4   1    no
-    hyper-sd-cfg          euler            sgm_uniform  8   3.5  yes
-    hyper-sdxl-1step-unet lcm              -            1   1    no
-    dmd2                  lcm              simple       4   1    no
-    dmd2-1step            one_step         -            1   1    no
-    flash                 lcm              simple       4   1    no
-    nitrosd               lcm              simple       4   1    no
-    z-image-turbo         res_multistep    simple       8   1    no
-    krea2-turbo           euler            simple       8   1    no
-    qwen-image-2.1-turbo  euler            -            8   1    no
-    qwen-image-lightning  euler            simple       4   1    no
-    flux2-klein           euler            -            4   1    no
-    flux2-dev-turbo       euler            -            8   1    no
-    flux3-klein           euler            simple       16  1    no
-    anima-turbo           euler            simple       8   1    no
-    sd35-large-turbo      euler            sgm_uniform  4   1.2  yes
-    sd35-turbox           euler            simple       8   1    no
-    flux1-schnell         euler            simple       4   1    no
-    flux1-turbo-alpha     euler            simple       8   1    no
-    hyper-flux1-dev       euler            simple       8   1    no
-    ernie-image-turbo     euler            simple       8   1    no
-    lens-turbo            euler            simple       4   1    no
-    mage-flow-turbo       euler            simple       4   1    no
-    boogu-turbo           lcm              sgm_uniform  4   1    no
-    hidream-i1-fast       lcm              normal       16  1    no
-    hidream-i1-dev        lcm              normal       28  1    no
-    demo-teacher          dpmpp_2m         sgm_uniform  6   3    yes
-    sd15                  dpmpp_2m         karras       25  7    yes
-    sd21                  dpmpp_2m         karras       25  7    yes
-    sdxl                  dpmpp_2m         karras       25  7    yes
-    sd35-large            euler            sgm_uniform  20  4    yes
-    flux1-dev             euler            simple       20  1    no
-    z-image               res_multistep    simple       25  4    yes
-    krea2-raw             euler            simple       52  4.5  yes
-    qwen-image            euler            simple       50  4    yes
-    qwen-image-2.1        euler            simple       40  1    no
-    flux2-klein-base      euler            -            20  5    yes
-    flux2-dev             euler            -            20  1    no
-    flux3-klein-base      euler            simple       50  3.5  yes
-    anima-base            euler            simple       30  4    yes
-    ernie-image           euler            simple       20  4    yes
-    lens                  euler            simple       20  5    yes
-    mage-flow             euler            simple       30  5    yes
-    boogu-base            dpmpp_2m         simple       25  4    yes
-    hidream-i1-full       uni_pc           simple       50  5    yes
+    demo                  consistency      -            4   1    no 0.75
+    LCM                   lcm              sgm_uniform  4   1    no 0.3
+    LCM-LoRA              lcm              sgm_uniform  5   1.8  yes 0.3
+    consistency           consistency      -            4   8    yes 0.3
+    codi                  euler            -            4   1    no 0.3
+    tcd                   tcd              simple       4   1    no 0.3
+    hyper-sd-1step        tcd              simple       1   1    no 0.3
+    pcm-smallcfg          euler            simple       4   1    no 0.3
+    pcm-normalcfg         euler            simple       4   3    yes 0.3
+    sd-turbo              euler_ancestral  -            1   1    no 0.3
+    sdxl-turbo            euler_ancestral  -            1   1    no 0.3
+    sdxl-lightning        euler            sgm_uniform  4   1    no 0.3
+    sdxl-lightning-1step  euler            sgm_uniform  1   1    no 0.3
+    hyper-sd              euler            sgm_uniform  4   1    no 0.3
+    hyper-sd-cfg          euler            sgm_uniform  8   3.5  yes 0.3
+    hyper-sdxl-1step-unet lcm              -            1   1    no 0.3
+    dmd2                  lcm              simple       4   1    no 0.3
+    dmd2-1step            one_step         -            1   1    no 0.3
+    flash                 lcm              simple       4   1    no 0.3
+    nitrosd               lcm              simple       4   1    no 0.3
+    z-image-turbo         res_multistep    simple       8   1    no 0.33
+    krea2-turbo           euler            simple       8   1    no 0.3
+    qwen-image-2.1-turbo  euler            -            8   1    no 0.35
+    qwen-image-lightning  euler            simple       4   1    no 0.3
+    flux2-klein           euler            -            4   1    no 0.15
+    flux2-dev-turbo       euler            -            8   1    no 0.15
+    flux3-klein           euler            simple       16  1    no -
+    anima-turbo           euler            simple       8   1    no 0.3
+    sd35-large-turbo      euler            sgm_uniform  4   1.2  yes 0.3
+    sd35-turbox           euler            simple       8   1    no 0.3
+    flux1-schnell         euler            simple       4   1    no 0.3
+    flux1-turbo-alpha     euler            simple       8   1    no 0.3
+    hyper-flux1-dev       euler            simple       8   1    no 0.3
+    ernie-image-turbo     euler            simple       8   1    no 0.3
+    lens-turbo            euler            simple       4   1    no 0.3
+    mage-flow-turbo       euler            simple       4   1    no 0.2
+    boogu-turbo           lcm              sgm_uniform  4   1    no 0.3
+    hidream-i1-fast       lcm              normal       16  1    no 0.3
+    hidream-i1-dev        lcm              normal       28  1    no 0.3
+    demo-teacher          dpmpp_2m         sgm_uniform  6   3    yes -
+    sd15                  dpmpp_2m         karras       25  7    yes -
+    sd21                  dpmpp_2m         karras       25  7    yes -
+    sdxl                  dpmpp_2m         karras       25  7    yes -
+    sd35-large            euler            sgm_uniform  20  4    yes -
+    flux1-dev             euler            simple       20  1    no -
+    z-image               res_multistep    simple       25  4    yes -
+    krea2-raw             euler            simple       52  4.5  yes -
+    qwen-image            euler            simple       50  4    yes -
+    qwen-image-2.1        euler            simple       40  1    no -
+    flux2-klein-base      euler            -            20  5    yes -
+    flux2-dev             euler            -            20  1    no -
+    flux3-klein-base      euler            simple       50  3.5  yes -
+    anima-base            euler            simple       30  4    yes -
+    ernie-image           euler            simple       20  4    yes -
+    lens                  euler            simple       20  5    yes -
+    mage-flow             euler            simple       30  5    yes -
+    boogu-base            dpmpp_2m         simple       25  4    yes -
+    hidream-i1-full       uni_pc           simple       50  5    yes -
 """
 
 # What files of each family are called where they are published.

@@ -2,11 +2,23 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from understudy.samplers import DiscreteDenoiser, scaled_linear
-from understudy.samplers.presets import ARCHITECTURES, REFUSED, SAMPLERS, STUDENTS, TEACHERS, of_file, way_back
+from understudy.samplers.presets import (
+    ARCHITECTURES,
+    REFUSED,
+    SAMPLERS,
+    STUDENTS,
+    TEACHERS,
+    diffusion,
+    flow,
+    of_file,
+    teachers,
+    way_back,
+)
 from understudy.samplers.presets.settings import NATIVE, BySize, Discrete, Grid, Mu, Shift, Sigmas, Timesteps
 
 from .published import FILES, NOT_IN_A_HOST, ONE_NUMBER, PUBLISHED, REFUSED_FILES, SETTINGS
@@ -41,12 +53,26 @@ def test_flux_3_has_no_way_back_that_its_numbers_would_give():
     assert STUDENTS["flux3-klein"].patch is None
 
 
+@pytest.mark.parametrize("rows", [diffusion, flow, teachers], ids=lambda rows: rows.__name__.rpartition(".")[2])
+def test_every_row_has_its_source_in_a_comment(rows):
+    """Above it; those of one source stand together below it."""
+    lines = Path(rows.__file__).read_text(encoding="utf-8").splitlines()
+    begins = [n for n, line in enumerate(lines) if re.match(r" {4}(Student|Teacher|_flow|_diffusion)\(", line)]
+    assert len(begins) == len(TEACHERS if rows is teachers else rows.DIFFUSION if rows is diffusion else rows.FLOW)
+    for n in begins:
+        while lines[n - 1].startswith("    _diffusion("):
+            n -= 1
+        assert lines[n - 1].startswith("    # "), lines[n]
+
+
 def test_every_row_has_the_published_settings():
     found = []
     for key, row in ROWS.items():
         schedule = row.schedule if isinstance(row.schedule, str) else "-"
         negative = "yes" if row.negative else "no"
-        found.append([key, row.sampler, schedule, str(row.steps), f"{row.cfg:g}", negative])
+        back = getattr(row, "rollback", None)
+        back = "-" if back is None else f"{back:g}"
+        found.append([key, row.sampler, schedule, str(row.steps), f"{row.cfg:g}", negative, back])
     published = [line.split() for line in SETTINGS.split("\n") if line.strip()]
     assert sorted(found) == sorted(published)
 
@@ -93,6 +119,7 @@ def test_rows_hold_together(key):
     row = ROWS[key]
     assert row.key == key and set(row.architectures) <= set(ARCHITECTURES)
     assert row.objections(row.steps, row.cfg) == []
+    assert not row.negative or row.cfg > 1  # which is all that lets it act
     flow = {isinstance(ARCHITECTURES[name].time, Discrete) for name in row.architectures} == {False}
     assert flow or not isinstance(row.patch, Shift | Mu)  # a shift needs a flow's time
     assert row.architectures or not isinstance(row.patch, Shift | Mu)
@@ -110,11 +137,8 @@ def test_teachers_share_the_latents(key):
 
 def test_latents_that_look_alike_are_not_the_same():
     latents = {name: ARCHITECTURES[name].latent for name in ARCHITECTURES}
-    assert (
-        latents["SD15"] != latents["SDXL"]
-        and latents["Flux"] != latents["SD3"]
-        and latents["Flux2"] != latents["MageFlow"]
-    )
+    for one, other in (("SD15", "SDXL"), ("Flux", "SD3"), ("Flux", "QwenImage"), ("Flux2", "MageFlow")):
+        assert latents[one] != latents[other]
     assert latents["ZImage"] == latents["Flux"] and latents["Anima"] == latents["Krea2"] == latents["QwenImage"]
 
 
