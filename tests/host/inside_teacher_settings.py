@@ -434,7 +434,15 @@ def check_by_score_without_a_calibration_is_refused_before_a_teacher_is_loaded()
 
 def check_latents_of_another_space_are_refused_by_name():
     images = pictures(1)
-    for maker, architecture in (("SDXL", "SD15"), ("SD3", "Flux"), ("Flux", "SD3"), ("Flux2", "MageFlow")):
+    alike = (
+        ("SDXL", "SD15"),
+        ("SD3", "Flux"),
+        ("Flux", "SD3"),
+        ("Flux", "QwenImage"),
+        ("QwenImage", "Flux"),
+        ("Flux2", "MageFlow"),
+    )
+    for maker, architecture in alike:
         if {maker, architecture} <= set(HERE):
             own, other = (ARCHITECTURES[name].latent for name in (architecture, maker))
             assert space_of(small(maker)) == other.name and space_of(small(architecture)) == own.name != other.name

@@ -148,6 +148,8 @@ def test_the_branch_with_a_preview_inside_does_not_run_when_all_pass(host):
     preview = graph.add("PreviewImage", images=redone)
     merge = graph.merged(redone)
     after = graph.kept(merge[0], booleans=merge[1])
+    straight = graph.kept(graph.merged(graph.split[0])[0])
+    sent = graph.add("PreviewImage", images=graph.split[0])
     host.forget()
 
     def steps(prompt):
@@ -161,13 +163,14 @@ def test_the_branch_with_a_preview_inside_does_not_run_when_all_pass(host):
     numbers = graph.nodes[graph.scores]["inputs"]["scores"][0]
     graph.set(numbers, numbers=json.dumps([GOOD] * 4))
     run, sampled = steps(graph)
-    assert sampled == 0 and preview not in run.outputs and graph.positive not in run.executed
+    assert sampled == 0 and not {preview, sent} & {*run.outputs} and graph.positive not in run.executed
     assert run.outputs[graph.split]["text"] == ["0 of 4 images sent out"]
     assert run.outputs[merge]["text"] == ["0 of 4 images redone"]
     before, (images, _) = saved(host, run, graph.before)[0], saved(host, run, after)
     assert torch.equal(images, before) and not tensors(host, run, after)["booleans"].any()
+    assert torch.equal(saved(host, run, straight)[0], before)
     # Without a node inside that the host has to run, the branch is not even looked at, its loader included.
-    del graph.nodes[preview]
+    del graph.nodes[preview], graph.nodes[sent]
     host.forget()
     run, sampled = steps(graph)
     assert sampled == 0 and not {sampler, graph.loader, graph.split} & {*run.executed, *run.cached}

@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 from understudy.oracles.base import OracleError
+from understudy.oracles.budget import Budget
 from understudy.oracles.calibration import Calibration, CalibrationMismatch
 from understudy.oracles.published_calibrations import PUBLISHED_CALIBRATIONS
 from understudy.oracles.scores import PER_IMAGE, Scores, as_numbers, image_id
@@ -126,6 +127,16 @@ def test_percentile_sends_its_share():
     assert (threshold.mode, threshold.expected_fraction, threshold.calibration) == ("percentile", 0.3, "mine")
     fixed = Threshold.fixed(threshold.value, calibration)
     assert fixed.expected_fraction == pytest.approx(0.3) and fixed.value == threshold.value
+
+
+def test_one_image_a_queue_is_decided_as_among_others():
+    """By modes whose cut is known beforehand; those of a worst part have none (see the remark)."""
+    calibration, values = judged([4, 10, 26])
+    budget = Threshold.budget(calibration, Budget(10.0, 4.0, 12.0))
+    for threshold in (Threshold.percentile(calibration, 30), Threshold.fixed(1.5), budget):
+        together = threshold.rejected(values)
+        assert [threshold.rejected([value])[0] for value in values] == together
+        assert 0 < sum(together) < len(values) and threshold.remark(1) is None
 
 
 @pytest.mark.parametrize("threshold", [Threshold.fixed(0), Threshold.worst_fraction(0.5)])
