@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,15 +177,26 @@ def prepared_student(
     if row.knobs.get("full_noise") and samples.any():
         raise ValueError(f"{row.key} starts from noise alone: give an empty latent instead of an image's.")
     prepared = prepare(row, model, steps, cfg, denoise, cells)
-    if denoise < 1 and prepared.sigmas[0] == prepare(row, model, steps, cfg, 1.0, cells).sigmas[0]:
-        of = counted(steps, "step", "steps")
-        said.append(f"a denoise of {denoise:g} in {of} starts from all the noise, as 1 does: take less, or more steps.")
+    said += denoise_remarks(row, model, prepared, steps, denoise, cells)
     batch, indices = len(samples), latent.get("batch_index")
     if batch == 0:
         raise ValueError("latent_image is an empty batch: it needs at least one latent.")
     if indices is not None and len(indices) != batch:
         raise ValueError(f"{len(indices)} entries in the latent's batch_index, but {batch} latents; give one for each")
     return Ready(prepared, row, latent, said)
+
+
+def denoise_remarks(
+    row: Student, model, prepared: Prepared, steps: int, denoise: float, cells: tuple[int, int]
+) -> Iterator[str]:
+    """What a denoise below 1 comes to where that is neither as many steps nor as much noise as it says."""
+    if denoise == 1:
+        return
+    asked, run = f"a denoise of {denoise:g} in {counted(steps, 'step', 'steps')}", len(prepared.sigmas) - 1
+    if run < steps:
+        yield f"{asked} of a fixed schedule runs the last {run}."
+    elif prepared.sigmas[0] == prepare(row, model, steps, row.cfg, 1.0, cells).sigmas[0]:
+        yield f"{asked} starts from all the noise, as 1 does: take less, or more steps."
 
 
 def times_of_files(settings_from: str | None) -> list[int]:

@@ -262,6 +262,11 @@ def check_a_flow_student_is_sampled_at_the_noise_levels_of_its_file():
         assert said.startswith(f"auto: as {name} of ") and "kept" not in said, said
     stock = host_nodes.common_ksampler(flow(), SEED, 3, 1.0, "euler", "simple", text(1), text(2), latent)[0]["samples"]
     far(made, stock)
+    assert "denoise" not in said
+    said = sampled("auto", graph(BASE, name), flow(), latent, denoise=0.6)[1]
+    assert "a denoise of 0.6 in 3 steps of a fixed schedule runs the last 2" in said, said
+    said = sampled("auto", graph(BASE, name), flow(), latent, denoise=0.9)[1]
+    assert "a denoise of 0.9 in 3 steps starts from all the noise" in said, said
     refused(["leaves none"], sampled, "auto", graph(BASE, name), flow(), latent, denoise=0.1)
 
 
