@@ -1,7 +1,7 @@
 """How fast ``lcm`` trains a LoRA, and in how much memory, against a plain loop with two networks.
 
-    python bench/train_speed.py                  # some ten minutes on two cores; writes bench/results/train_speed.json
-    python bench/train_speed.py --script FILE    # and against diffusers' train_lcm_distill_lora_sdxl.py, as it is
+    python bench/train_speed.py                  # some 20 minutes on two cores; writes bench/results/train_speed.json
+    python bench/train_speed.py --script FILE    # half an hour, and against diffusers' train_lcm_distill_lora_sdxl.py
     python bench/train_speed.py --counts         # a few minutes: only what is counted, in that file
 
 SDXL with half the width and fewer transformer blocks, random weights, 128 x 128 pictures, float32, batch of four, and a
