@@ -31,6 +31,7 @@ REFINE = [{"rollback": f, "steps": n} for f, n in product((0.3, 0.5, 0.7), (3, 6
 REGENERATE = [{"steps": n} for n in (4, 6, 8, 12)]
 PERCENTILES = (10, 20, 30, 40, 50, 60)
 RESAMPLES = 2000
+NOT_OF_A_SINGLE_TRY = ("tries", "tries-adaptive", "tries-checker", "budget", "by-score")
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def plot(rows: list[dict], full_steps: int, path: Path) -> None:
         ("always-refine", "refine"): ("#c03080", "^", "always refine"),
     }
     kinds = [(look, [r for r in rows if (r["method"], r["strategy"]) == key]) for key, look in styles.items()]
-    for n, color in zip(tries.TRIES, ("#e08080", "#901010"), strict=True):
+    for n, color in zip(tries.TRIES, ("#e08080", "#c04040", "#701010"), strict=True):
         mine = [r for r in rows if r.get("tries") == n]
         kinds.append(((color, "v:", f"best of {n}"), [r for r in mine if r["method"] == "tries"]))
         with_teacher = [r for r in mine if r["method"] == "tries-adaptive"]
@@ -315,6 +316,8 @@ def main() -> None:
     tried = tries_rows(stage, calibration)
     if arguments.earlier:
         result = json.loads(arguments.earlier.read_text(encoding="utf-8"))
+        for name in ("rows", "comparisons"):
+            result[name] = [each for each in result[name] if each["method"] not in NOT_OF_A_SINGLE_TRY]
         points = chosen_before(result)
     else:
         points = chosen(calibration)

@@ -14,11 +14,12 @@ from understudy.pipelines.model import TeacherPlan
 from understudy.samplers.best_of import best_of
 
 CALIBRATION = "the calibration split"
-TRIES = (2, 4)
+TRIES = (2, 4, 8)
 BUDGETED = 4  # tries before a budget's gate, beside a single one
 # By the student's steps, percentiles of a single try's scores: tries go on below.
 STOPS = {2: (30, 40, 50, 60, 70), 4: (20, 30, 40, 50, 60)}
-GATES = (0, 2, 5, 10, 15, 20)  # percentiles of the scores of the best of the tries: the teacher redoes those below
+# Percentiles of the scores of the best of the tries: the teacher redoes those below.
+GATES = (0, 2, 5, 10, 15, 20, 25, 30)
 COSTS = (6, 8, 12)
 AIM = 8  # evaluations: at no more than these most is asked for
 MARGIN = 0.95  # points are chosen at so much of the cost, as the test split's may be a little higher
@@ -30,7 +31,7 @@ PLANS = [
     *(teacher_plan(steps=REFINE_STEPS, rollback=rollback) for rollback in (0.5, 0.7)),
     *(teacher_plan(strategy="regenerate", steps=steps) for steps in (6, 8, 12)),
 ]
-AGAIN = (None, *(teacher_plan(strategy="regenerate", steps=steps) for steps in (8, 12)))
+AGAIN = (None, *(teacher_plan(strategy="regenerate", steps=steps) for steps in (6, 8, 12)))
 
 
 @dataclass(frozen=True)
