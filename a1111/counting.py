@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 KEPT_AS = "understudy_evaluations"  # on the processing that they are counted for
 TWICE, UNKNOWN = 2, ("DPM adaptive", "Restart")
+FIRST_TWICE = ("PLMS",)  # of the second order in its first step alone
 
 
 @dataclass
@@ -57,4 +58,5 @@ def runs_in(sampler: str, steps: int) -> int | None:
     if known is None or sampler in UNKNOWN:
         return None
     # One of the second order takes its last step, to 0, in one.
-    return TWICE * steps - 1 if known.total_steps(steps) > steps else steps
+    of_second_order = known.total_steps(steps) > steps
+    return TWICE * steps - 1 if of_second_order else steps + (sampler in FIRST_TWICE)

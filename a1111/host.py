@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .choices import AUTOMATIC, SAME, RefusedChoice
+from .choices import SAME, RefusedChoice
 
 
 def models_folder(name: str) -> Path:
@@ -72,47 +72,6 @@ def apply_to_network(p) -> None:
         sd_hijack.model_hijack.apply_circular(p.tiling)
     elif hasattr(processing, "apply_circular_forge"):  # the rest it puts on a copy for each batch
         processing.apply_circular_forge(shared.sd_model, p.tiling)
-
-
-def samplers() -> list[str]:
-    """Those with k-diffusion's signature, which start at any sigma."""
-    from modules import sd_samplers, sd_samplers_kdiffusion
-
-    of_k_diffusion = {sampler.name for sampler in sd_samplers_kdiffusion.samplers_data_k_diffusion}
-    return [sampler.name for sampler in sd_samplers.all_samplers if sampler.name in of_k_diffusion]
-
-
-def schedulers() -> list[str]:
-    from modules import sd_schedulers
-
-    return [scheduler.label for scheduler in sd_schedulers.schedulers]
-
-
-def require_sampling(sampler: str, scheduler: str) -> None:
-    """Raises RefusedChoice for a sampler that cannot be the teacher's, and for a schedule that is none of the host's.
-
-    Of an unknown schedule the host would take another in silence.
-    """
-    from modules import sd_schedulers
-
-    if sampler not in samplers():
-        raise RefusedChoice(f"the host has no sampler {sampler!r} that starts at any noise level")
-    # By their names and by their labels; some hosts let users hide them, and Automatic asks for none.
-    if scheduler != AUTOMATIC and scheduler not in sd_schedulers.schedulers_map:
-        raise RefusedChoice(f"the host has no schedule {scheduler!r}; there are: {', '.join(schedulers())}")
-
-
-def is_flow(sampler) -> bool:
-    """Whether in the loaded network noise takes the picture's place, as in flow models, and is not added to it."""
-    import torch
-    from modules import shared
-
-    half, nothing, picture = torch.full((1,), 0.5), torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
-    predictor = getattr(sampler.model_wrap, "predictor", None)
-    if predictor is not None:
-        return float(predictor.noise_scaling(half, nothing, picture)) < 1
-    mix = getattr(shared.sd_model, "add_noise_to_latent", None)
-    return mix is not None and float(mix(picture, nothing, half)) < 1
 
 
 def modules() -> list[str]:

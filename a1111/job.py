@@ -16,6 +16,7 @@ from .judge import Judge
 from .receipt import show_receipt
 from .redoing import Teacher
 from .rule import calibration_of, calibration_path, record, settings_of, threshold_of
+from .sampling import require_sampling
 from .sources import SOFT_INPAINTING, is_soft
 from .trouble import NotRedone, hook, pictures, say
 
@@ -68,7 +69,7 @@ class Job:
         self.settings = settings_of(p)
         self.table = calibration_of(choices, self.settings, self.judge.oracle)
         self.threshold = None if choices.rule == BUDGET else threshold_of(choices, self.table)
-        host.require_sampling(choices.sampler, choices.scheduler)
+        require_sampling(choices.sampler, choices.scheduler, choices.steps)
         if choices.record:
             calibration_path(choices.record)  # refused before anything is made
         self.files = Files(p, choices.save_student)

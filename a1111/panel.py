@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 
-from . import events, host, infotext, words
+from . import events, host, infotext, sampling, words
 from .choices import NONE, RULES, SAME, USES, Choices
 from .fetch import offered
 from .oracle import oracle_files
@@ -60,8 +60,8 @@ class Panel:
                 self._dropdown("teacher", [SAME, *host.checkpoints()])
                 self._made(gr.Textbox, "remove")
             with FormRow():
-                self._dropdown("sampler", host.samplers())
-                self._dropdown("scheduler", host.schedulers())
+                self._dropdown("sampler", sampling.samplers())
+                self._dropdown("scheduler", sampling.schedulers())
             with FormRow():
                 self._slider("steps", 1, 150, 1)
                 self._slider("cfg", 1, 30, 0.5)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 
 import torch
 
 from ..samplers.rollback import noise_variance
 from . import host
 from .choices import SAME, Choices
+from .sampling import goes_by_timesteps, is_flow, points_of, timesteps_from
 from .sources import Picture, picture_of
 from .trouble import NotRedone
 
@@ -59,6 +61,11 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
             self.batches = list(zip(*parts, strict=True))
             # Back come pictures without the job's frame: the host, or the job at its end, lays it around them.
             self.overlay_images = self.paste_to = self.mask_for_overlay = None
+            if goes_by_timesteps(choices.sampler):
+                self.sampler.get_timesteps = self.timesteps
+                points = points_of(choices.sampler, self.steps)
+                # The last is where the host puts the picture, see `timesteps`.
+                self.sampler.sample_img2img = partial(self.sampler.sample_img2img, steps=points + 1)
 
         def img2img_image_conditioning(self, source_image, latent_image, image_mask=None, *given, **more):
             self.worked_on, self.shape = (source_image + 1) / 2, image_mask
@@ -100,12 +107,25 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
 
             whole = self.sampler.model_wrap.sigmas
             lowest, highest = float(whole.min()), float(whole.max())
-            flow = host.is_flow(self.sampler)
+            flow = is_flow(self.sampler)
             sigmas = noise_variance(curve, self.steps, choices.noise, lowest, highest, flow)
             self.start = float(sigmas[0])
             if count > self.steps:  # the host takes the last but one away again
                 sigmas = torch.cat([sigmas[:-1], sigmas[-2:]])
             return sigmas
+
+        def timesteps(self, p, count: int) -> torch.Tensor:
+            """As `levels`, for a sampler that goes by timesteps.
+
+            The host puts the picture at the last, and starts at the one before, so that the network would take it for
+            less noisy than it is: here both are the same.
+            """
+            from modules import shared
+
+            if is_flow(self.sampler):
+                raise NotRedone(f"{choices.sampler} cannot sample a flow model: choose another for the teacher")
+            points, self.start = timesteps_from(shared.sd_model.alphas_cumprod, choices.noise, count - 1)
+            return torch.cat([points, points[-1:]])
 
     size = min(p.batch_size, len(pictures))
     height, width = pictures[0].pixels.shape[1:]  # a hires fix makes them larger than the job says

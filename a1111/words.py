@@ -32,8 +32,15 @@ WIDGETS = {
         "Parts of the prompt that make the student fast, separated by commas; * is any text.",
     ),
     "modules": ("Teacher's VAE and text encoders", "Files that another checkpoint needs beside it."),
-    "sampler": ("Teacher's sampler", "Of those that start exactly at the way back."),
-    "scheduler": ("Teacher's schedule", "Its curve is followed from the way back down to no noise."),
+    "sampler": (
+        "Teacher's sampler",
+        "It starts exactly at the way back; DDIM, PLMS and UniPC at the network's nearest timestep.",
+    ),
+    "scheduler": (
+        "Teacher's schedule",
+        "Its curve is followed from the way back down to no noise. DDIM, PLMS and UniPC have their own: leave it at "
+        "Automatic.",
+    ),
     "steps": ("Teacher's steps", "All of them are run, however far the way back."),
     "cfg": ("Teacher's CFG", "The teacher's guidance scale."),
     "noise": (

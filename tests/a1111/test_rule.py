@@ -138,6 +138,7 @@ def test_where_the_host_leaves_the_negative_out_of_some_steps_nothing_is_claimed
 def test_a_sampler_of_the_second_order_runs_twice_a_step_but_the_last(stand_in):
     stand_in.sd_samplers.find_sampler_config = lambda name: {
         "Euler": SimpleNamespace(total_steps=lambda steps: steps),
+        "PLMS": SimpleNamespace(total_steps=lambda steps: steps),
         "Heun": SimpleNamespace(total_steps=lambda steps: 2 * steps),
     }.get(name)
-    assert [runs_in(name, 10) for name in ("Euler", "Heun", "Nonesuch")] == [10, 19, None]
+    assert [runs_in(name, 10) for name in ("Euler", "PLMS", "Heun", "Nonesuch")] == [10, 11, 19, None]

@@ -101,7 +101,7 @@ class Beside(scripts.Script):
             raise NobodyKnows("in postprocess_batch_list")
 
     def before_process(self, p, *values):
-        seen.update(encoded=0, loads=[], sampled=0)
+        seen.update(encoded=0, loads=[], sampled=0, asked=[])
         if asked["raise"]:
             raise NobodyKnows("in before_process")
 
@@ -197,6 +197,12 @@ def count_encodings(model):
     model.encode_first_stage = counted
 
 
+def note_what_is_asked(params):
+    """``asked``: of each call of the network in the job, the noise level that it is told and what it is given."""
+    given = {"level": float(params.sigma[0]), "length": float(params.x[0].double().norm())}
+    seen.setdefault("asked", []).append(given)
+
+
 def _is_tensor(thing) -> bool:
     return issubclass(type(thing), torch.Tensor) and thing.device.type != "meta"
 
@@ -246,3 +252,4 @@ register()
 script_callbacks.on_app_started(routes)
 script_callbacks.on_model_loaded(count_encodings)
 script_callbacks.on_model_loaded(count_loads)
+script_callbacks.on_cfg_denoiser(note_what_is_asked)
