@@ -21,7 +21,7 @@ class Entry:
     being better; without: what the teacher had not. evaluations: the networks', all tries together, None where they are
     not known; by_teacher: those of the teacher among them. tries: how many students it was chosen from, the first of
     which had first_seed. image: the host's own object, once it is made; place: which of the job's pictures that was;
-    file: where the host saved it.
+    file: where the host saved it, with saved_text.
     """
 
     picture: Picture
@@ -38,6 +38,7 @@ class Entry:
     image: object = None
     place: int | None = None
     file: Path | None = None
+    saved_text: str = ""
 
     @property
     def scored(self) -> bool:

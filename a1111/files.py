@@ -45,9 +45,14 @@ class Files:
         self.last = Saved(written(Path(params.filename)), params.pnginfo.get("parameters"))
         if entry is None:
             return
-        entry.file = self.last.path
+        entry.file, entry.saved_text = self.last.path, self.last.text or ""
         if entry.teacher is not None and self.save_student:
             self._write_student(entry, entry.picture.frame.finished(entry.picture.pixels), self.last.text)
+
+    def say(self, entry: Entry) -> None:
+        """The picture's decision in the text of its file, unless that is of an image that another extension made."""
+        if entry.file is not None and known_file(entry.image) is not None:
+            self.write(entry.image, entry.file, infotext.with_values(entry.saved_text, entry.keys()))
 
     def replace(self, entry: Entry, image, text: str) -> None:
         """The picture's file with another image, or another text; nothing where the host saved none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,6 +90,20 @@ def modules_setting(chosen: Sequence[str]) -> dict[str, list[str]]:
         listed = ", ".join(there) or "none"
         raise RefusedChoice(f"the host has no VAE or text encoder {', '.join(unknown)}; there are: {listed}")
     return {"forge_additional_modules": list(chosen)} if chosen else {}
+
+
+def on_close(p, act: Callable[[], None]) -> None:
+    """Have something done when the host closes a processing, as it does with a user's job however that ends.
+
+    For an error in a job it has no hook.
+    """
+    close = p.close
+
+    def closed():
+        act()
+        close()
+
+    p.close = closed
 
 
 def interrupted() -> str:

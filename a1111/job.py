@@ -22,6 +22,7 @@ from .trouble import NotRedone, hook, pictures, say
 
 log = logging.getLogger(__name__)
 SINGLE = "the worst share of a single picture is nothing, so it is kept: make several, or choose another rule"
+BROKEN_OFF = "the job ended in an error"
 KEPT_AS = "understudy_job"  # on the processing that it is of
 
 
@@ -40,6 +41,8 @@ def begin(p, values: Sequence) -> Job | None:
         say(p, f"off, since {error}")
         p.extra_generation_params["Understudy"] = f"off: {error}"
     setattr(p, KEPT_AS, job)
+    if job is not None:
+        host.on_close(p, job.broken_off)
     return job
 
 
@@ -65,6 +68,7 @@ class Job:
     def __init__(self, p, choices: Choices):
         self.p, self.choices = p, choices
         self.failed = self.refusal = ""  # an error of ours; why there is no threshold
+        self.over = False
         self.judge = Judge(p, choices.oracle)
         self.settings = settings_of(p)
         self.table = calibration_of(choices, self.settings, self.judge.oracle)
@@ -175,6 +179,19 @@ class Job:
         if self.choices.receipt and self.threshold is not None:
             show_receipt(self.p, processed, self.entries, self.threshold, self.files)
 
+    @hook
+    def broken_off(self) -> None:
+        """The host closes what it worked on: if the job's end has not come, it never will, and files say so."""
+        if self.over:
+            return
+        waiting = self._rejected(self.entries) if self.choices.rule == WORST else []
+        for entry in waiting:
+            entry.decision = f"not redone: {BROKEN_OFF}"
+            self.files.say(entry)
+        if waiting:
+            say(self.p, f"{pictures(len(waiting))} not redone: {BROKEN_OFF}")
+        self.release()
+
     def _redo_worst(self, gallery: Gallery) -> None:
         if stopped := host.interrupted():
             say(self.p, f"nothing is redone: {stopped}")
@@ -210,6 +227,7 @@ class Job:
 
     def release(self) -> None:
         """Let go of the pictures, since the host's own cycles keep a job for long; its texts may still be asked for."""
+        self.over = True
         for entry in self.entries:
             entry.release()
         self.batch = None

@@ -56,7 +56,9 @@ class Understudy(scripts.Script):
     def process(self, p, *values):
         if not pack("a1111.job").goes_on(self.job, p):
             self.last_job = ""
-            self.job = None  # of a job that ended in an error, and stays off where this one cannot begin
+            if self.job is not None:  # of a job that ended in an error, and that nobody closed
+                self.job.broken_off()
+            self.job = None  # and stays off where the next one cannot begin
             self.job = pack("a1111.job").begin(p, values)
 
     def process_batch(self, p, *values, **_):

@@ -4,15 +4,18 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from understudy.a1111 import axes
 from understudy.a1111.choices import Choices, RefusedChoice
 from understudy.a1111.job import begin
 
 from .jobs import SMALL, small
-from .server import Refused
+from .server import Refused, value_of
 from .test_txt2img import ORACLE, asked
+from .watching_files import named, new_files
 
 PLOT = "x/y/z plot"
+UNDECIDED = "not redone: the job ended in an error"
 
 
 class Plot:
@@ -92,6 +95,18 @@ def test_a_bad_value_is_refused_before_anything_is_made(plot, changes, axis, wor
 def test_the_panels_values_come_back_in_the_next_job(a1111, plot):
     plot.run(asked(share=100.0), ("[Understudy] Teacher steps", "5"))
     assert small(a1111, *asked(share=100.0), batch_size=1).said("teacher steps") == ["3"]
+
+
+def test_what_a_cell_saved_before_an_error_in_it_says_so(a1111, plot):
+    """The plot goes on, and closes none of its cells."""
+    axis, broken = ("[Understudy] Rule value", "50, 100"), {"sampler_name": "Broken in the third batch"}
+    with new_files(a1111) as files:
+        plot.run(asked(), axis, **broken, n_iter=4, save_images=True)
+        small(a1111, batch_size=1)  # for the last cell: when the next job begins, it is over at the latest
+    saved = [path for path in named(files, ".png") if not path.name.startswith("xyz_grid")]
+    texts = [Image.open(path).info["parameters"] for path in saved]
+    told = [value_of(text, "Understudy decision") for text in texts]
+    assert sorted(told[:2]) == ["kept", UNDECIDED] and told[2:] == [UNDECIDED] * 2
 
 
 def test_axes_are_added_once_and_only_where_there_is_a_plot(monkeypatch):
