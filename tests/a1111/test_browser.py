@@ -11,6 +11,7 @@ from understudy.a1111.choices import BUDGET, PERCENTILE, RULES, SCORE, USES, WOR
 
 from ..chromium import Page, chromium
 from ..host.environment import PACK
+from .server import value_of
 from .test_panel import student_file
 from .test_txt2img import ORACLE
 
@@ -70,6 +71,11 @@ class Panel(Page):
             for found in self.driver.find_elements("css selector", entry):
                 found.click()
             time.sleep(0.3)
+
+    def look_at(self, place: int) -> str:
+        """The text of one of the gallery's pictures, which are of seeds from 1 on behind their grid."""
+        self.js("document.querySelectorAll('#txt2img_gallery .thumbnail-item')[arguments[0]].click()", place)
+        return self.settled(f"picture {place}", "#html_info_txt2img", f"Seed: {place},")
 
     def text(self, selector: str) -> str:
         return self.js("return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector)
@@ -144,6 +150,10 @@ def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what
     text = page.text("#html_info_txt2img")
     assert "Understudy share: 50" in text and f"Understudy oracle: {ORACLE}" in text
     page.shot("made", 1366, 1400)
+    decisions = [value_of(page.look_at(place), "Understudy decision") for place in range(1, 5)]
+    assert sorted(decisions) == ["kept", "kept", "redone", "redone"]
+    assert "Understudy score after: " in page.look_at(1 + decisions.index("redone"))
+    page.shot("redone", 1366, 1400)
     page.js("[...document.querySelectorAll('#txt2img_gallery .thumbnail-item')].at(-1).click()")
     page.shot("receipt", 1366, 1400)
 
