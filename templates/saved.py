@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from .block import BEGIN, END, SPACE, Block, BlockInput
 from .graph import NOTE, ROW, Graph, Look, Model, Node, around
+from .prompts import OLDEST
 from .schemas import CORE, PACK, Input, Socket
 
-VERSIONS = {CORE: "0.8.0", PACK: "0.1.0"}  # the oldest that the pack supports, and the pack's own
+PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+OWN = re.search(r'^version = "(.+)"$', PYPROJECT, re.M)[1]
+VERSIONS = {CORE: OLDEST, PACK: OWN}
 OPTIONAL, LIST = 7, 6  # shapes of sockets
 GROUP_TITLE, PADDING = 40, 15
 BLUE, DARK = "#3f789e", {"color": "#222", "bgcolor": "#000"}

@@ -42,7 +42,7 @@ def student_alone() -> Block:
 
 
 def own_nodes() -> Graph:
-    graph = Graph("Understudy 3 - Demo with nodes of your own (no download)")
+    graph = Graph("Understudy 3 - Your own nodes (no download)")
     student, teacher, texts = loaders(graph, 220)
     route, own, last = (graph.column(width, gap=20) for width in (210, 215, 345))
     prompt = texts.add("PrimitiveStringMultiline", Look("Prompt", height=102), value=SCENE)["STRING"]
@@ -116,7 +116,7 @@ def editing_block() -> Block:
 
 
 def editing() -> Graph:
-    graph = Graph("Understudy 4 - Demo of editing (no download)")
+    graph = Graph("Understudy 4 - Editing (no download)")
     student, teacher, texts = loaders(graph, 220)
     drawn, edit, last = (graph.column(width, gap=20) for width in (210, 215, 345))
     texts.note(
@@ -174,7 +174,7 @@ def outlines_block() -> Block:
 
 
 def outlines() -> Graph:
-    graph = Graph("Understudy 5 - Demo by outlines (no download)")
+    graph = Graph("Understudy 5 - Outlines (no download)")
     student, teacher, texts = loaders(graph, 220)
     drawn, middle, last = (graph.column(width, gap=20) for width in (210, 215, 345))
     texts.note(

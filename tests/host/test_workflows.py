@@ -18,9 +18,9 @@ from .tensors import tensors
 DEMO, APP, ROUTED, EDIT, OUTLINES = NAMES = (
     "Understudy 1 - Demo (no download)",
     "Understudy 2 - Demo app (no download)",
-    "Understudy 3 - Demo with nodes of your own (no download)",
-    "Understudy 4 - Demo of editing (no download)",
-    "Understudy 5 - Demo by outlines (no download)",
+    "Understudy 3 - Your own nodes (no download)",
+    "Understudy 4 - Editing (no download)",
+    "Understudy 5 - Outlines (no download)",
 )
 
 

@@ -1,5 +1,6 @@
 """The files that the command writes are those of the pack."""
 
+import json
 import re
 
 from PIL import Image, ImageChops
@@ -8,6 +9,7 @@ from understudy.templates import __main__ as command
 from understudy.templates import cards
 
 FOLDER = command.PACK / "example_workflows"
+LETTERS = 43  # of a template's name, at most
 
 
 def test_every_file_is_as_the_command_writes_it():
@@ -59,4 +61,19 @@ def test_every_template_has_a_name_of_its_own_with_its_number():
     names = [make().name for make in command.templates()]
     assert len(names) == len(set(names))
     for name in names:
-        assert re.match(r"Understudy \d+ - [A-Z]", name), name
+        assert re.match(r"Understudy \d+ - [A-Z]", name) and len(name) <= LETTERS, name
+
+
+def test_two_templates_are_apps_of_a_prompt_a_share_a_seed_and_the_receipt():
+    apps = {}
+    for path in FOLDER.glob("*.json"):
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["extra"].get("linearMode"):
+            shown = saved["extra"]["linearData"]
+            titles = {str(node["id"]): node.get("title") for node in saved["nodes"]}
+            inputs = [name for _, name in shown["inputs"]]
+            apps[path.stem.split()[1]] = inputs, [titles[node] for node in shown["outputs"]]
+    assert apps == {
+        "2": (["text", "share", "seed"], ["Receipt"]),
+        "18": (["prompt", "share", "seed"], ["Receipt"]),
+    }

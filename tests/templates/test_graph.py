@@ -1,6 +1,8 @@
 """Graphs as the front end's JSON."""
 
 import pytest
+from understudy.distill_train.config import tomllib
+from understudy.templates.__main__ import PACK
 from understudy.templates.graph import GAP, TITLE, Graph, Look, Model
 from understudy.templates.saved import workflow
 
@@ -63,7 +65,9 @@ def test_a_node_names_its_pack_and_its_files():
             }
         ],
     }
-    assert sampler["properties"]["cnr_id"] == "understudy-nodes"
+    project = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ours = {"cnr_id": project["name"], "ver": project["version"]}
+    assert sampler["properties"] == {"Node name for S&R": "Sample", **ours}
     # Titles that are the class's own are left to the front end's language.
     assert prompt["title"] == "Prompt" and "title" not in sampler
 

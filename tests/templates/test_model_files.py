@@ -50,6 +50,10 @@ def test_files_of_one_folder_that_are_called_alike_are_one():
     assert [name for name, count in called.items() if count > 1] == [("vae", "qwen_image_vae.safetensors")]
 
 
+def notes(path):
+    return [node["widgets_values"][0] for node in nodes_of(path) if node["type"] == "MarkdownNote"]
+
+
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_a_template_s_loaders_name_the_table_s_files(path):
     for node in nodes_of(path):
@@ -64,13 +68,19 @@ def test_a_template_s_loaders_name_the_table_s_files(path):
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_a_template_s_note_links_each_of_its_files(path):
     named = {each["url"]: each["directory"] for node in nodes_of(path) for each in node["properties"].get("models", ())}
-    text = "\n".join(node["widgets_values"][0] for node in nodes_of(path) if node["type"] == "MarkdownNote")
+    text = "\n".join(notes(path))
     assert set(re.findall(r"\]\((\S+/resolve/\S+)\)", text)) == set(named)
     sizes = {each.url: each.size for each in FILES}
     for url, folder in named.items():
         (file,) = (each for each in FILES if each.url == url)
         assert f"[{file.name}]({url}) ({sizes[url]})" in text
         assert re.search(rf"── {folder}/$(\n.*)*── {re.escape(file.name)}$", text, re.M), file.name
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_a_note_that_links_files_says_the_oldest_host(path):
+    for text in notes(path):
+        assert ("/resolve/" in text) == bool(re.search(r"^- ComfyUI \d+\.\d+\.\d+ or later$", text, re.M))
 
 
 def test_students_files_say_what_they_are():

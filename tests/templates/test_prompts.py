@@ -121,6 +121,19 @@ def test_a_template_is_as_each_of_its_hosts_has_the_nodes(version, name, workflo
     assert not list(objections(prompt, classes))
 
 
+def test_a_control_net_reaches_both_conditionings_of_student_and_teacher():
+    """That of a picture's outline: loaded and not applied, it would be no error."""
+    (workflow,) = (workflow for version, name, workflow in by_host() if (version, name[11:13]) == ("0.33.0", "51"))
+    prompt = prompt_of(workflow, hosts.classes("0.33.0"))
+    of_kind = {node["class_type"]: (key, node["inputs"]) for key, node in prompt.items()}
+    key, under = of_kind["ControlNetApplyAdvanced"]
+    assert [prompt[under[name][0]]["class_type"] for name in ("control_net", "image")] == ["ControlNetLoader", "Canny"]
+    assert under["strength"] == 1
+    for kind in ("UnderstudyStudentSampler", "UnderstudyTeacher"):
+        _, inputs = of_kind[kind]
+        assert [inputs["positive"], inputs["negative"]] == [[key, 0], [key, 1]]
+
+
 def objections(prompt, classes):
     """What a host would say of a prompt, but for files and numbers' ranges."""
     for key, node in prompt.items():
