@@ -122,6 +122,7 @@ def test_pack_loads_the_way_comfyui_loads_it_under_any_folder_name(copy):
 def test_the_registry_s_page_has_all_that_it_shows():
     """And its pictures, which it fetches from the repository, are there in its sizes."""
     told = tomllib.loads((PACK / "pyproject.toml").read_text(encoding="utf-8"))
+    assert told["project"]["name"] == "understudy-nodes", "as users have it installed"
     page, urls = told["tool"]["comfy"], told["project"]["urls"]
     assert page["PublisherId"] and page["DisplayName"] == "Understudy"
     assert re.fullmatch(r">=\d+\.\d+\.\d+", page["requires-comfyui"])
@@ -132,6 +133,14 @@ def test_the_registry_s_page_has_all_that_it_shows():
     assert Image.open(PACK / icon).size == (400, 400)
     width, height = Image.open(PACK / banner).size
     assert 9 * width == 21 * height
+
+
+def test_a_maintainer_publishes_in_the_registry_by_a_click():
+    """And nothing else does."""
+    job = (PACK / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    assert re.search(r"^on:\n  workflow_dispatch:\n\n", job, re.M)
+    action = r"uses: Comfy-Org/publish-node-action@\S+\n +with:\n +personal_access_token: "
+    assert re.search(action + r"\$\{\{ secrets\.\w+ \}\}$", job, re.M)
 
 
 def test_the_pack_ships_no_javascript():
