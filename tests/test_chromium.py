@@ -4,7 +4,6 @@ import pytest
 
 from .chromium import chromium
 
-
 SKIPPED, FAILED = pytest.skip.Exception, pytest.fail.Exception
 
 

@@ -190,7 +190,9 @@ def test_the_widget_offers_what_the_host_has(schema_of):
     assert combo.options == ["auto", "demo", "LCM", "LCM-LoRA", "consistency", "codi", "z-image-turbo"]
 
 
-# What is seen of a new node whose widgets depend on a mode, where the host has advanced inputs.
+# What is seen of a new node whose widgets depend on a mode, where the host has advanced inputs. Teacher redo's rollback
+# and seed are among it: they hold where the table has no way back, as for another teacher's student, and where no seed
+# comes with the latent.
 SEEN = {
     "UnderstudyThreshold": ["mode", "fraction"],
     "UnderstudyLikeness": ["measure"],
