@@ -22,6 +22,7 @@ from .schemas import Input, Schema, schema_of
 # Heights of a title bar, a socket, a widget, a text and what is below them in Nodes 2.0; the classic canvas has less.
 TITLE, ROW, WIDGET, TEXT, FOOT = 30, 20, 28, 72, 38
 LACKING = 16  # below the title of a collapsed loader, where Nodes 2.0 says that its file is missing
+ENTER = 22  # below that of a collapsed block, where Nodes 2.0 has the button that opens it
 GAP = 30  # between nodes and between columns, in which there is room for links
 NOTE = Schema("MarkdownNote", "", "Note", (Input("text", "STRING", widget=True, default="", multiline=True),), ())
 
@@ -103,7 +104,8 @@ class Node:
     def box(self) -> Box:
         below = self.height
         if self.look.collapsed:
-            below = LACKING if self.look.models else 0
+            is_block = "-" in self.schema.type  # an id instead of a class's name
+            below = LACKING if self.look.models else ENTER if is_block else 0
         return Box(self.x, self.y - TITLE, self.x + self.width, self.y + below)
 
     def __getitem__(self, name: str) -> Output:

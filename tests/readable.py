@@ -5,6 +5,7 @@ from pathlib import Path
 TEMPLATES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "example_workflows").glob("*.json"))}
 DEMO = next(name for name in TEMPLATES if name.startswith("Understudy 1 - "))
 APP = next(name for name in TEMPLATES if name.startswith("Understudy 2 - "))
+NO_DOWNLOAD = [name for name in TEMPLATES if name.endswith("(no download)")]
 READABLE = 11  # pixels of the screen
 # The host's own sizes of letters: of sockets and widgets in both renderers, and of notes and prompts, which users can
 # set.
@@ -12,6 +13,6 @@ SOCKETS, TEXTS = 12, 10
 
 
 def least(name):
-    """The size of the smallest letters of a template that can be read as it opens: notes and prompts in the demo;
-    elsewhere that would leave no room for the loaders."""
-    return TEXTS if name in (DEMO, APP) else SOCKETS
+    """The size of the smallest letters of a template that can be read as it opens: notes and prompts in the demos, but
+    for the one of editing, where likenesses need the room; elsewhere there would be none for the loaders."""
+    return TEXTS if name in NO_DOWNLOAD and "Editing" not in name else SOCKETS

@@ -16,16 +16,12 @@ blue box above tiny red dot
 red box below tiny blue star
 cyan triangle above blue dot
 purple dot left of green box"""
-DRAWN = "the *student* draws two pictures of each prompt, the *oracle* scores them, the *teacher* redoes the worst."
+DRAWN = "the *student* draws, the *oracle* scores, the *teacher* redoes the worst."
 NOTE = f"""
-Press **Run**: {DRAWN}
-
-Prompts and seed were chosen once. Type your own: one or two things with size, color, place and background.
+Press **Run**: {DRAWN} Prompts were chosen once; type your own: size, color, thing, place, background.
 """
 APP_NOTE = f"""
-{OF_AN_APP}
-
-At **Run** {DRAWN} Prompts and seed were chosen once.
+{OF_AN_APP} At **Run** {DRAWN} Prompts and seed were chosen once.
 """
 
 
@@ -43,13 +39,14 @@ def app() -> Graph:
 
 def _graph(name: str, note: str) -> Graph:
     """At most 911 x 406, so that the front end's ten pixels of notes and prompts have eleven in a window of 1366 x 768
-    (``layout.py``). The receipt has the width in which its letters have eleven as well; what else is narrower leaves
-    all but its edge beside the front end's map, at the lower right."""
+    (``layout.py``). The receipt has the width in which its letters have eleven as well, and the prompts that of their
+    longest line in Nodes 2.0; what else is narrower leaves all but the receipt's edge beside the front end's map, at
+    the lower right."""
     graph = Graph(name)
-    student, teacher, texts = loaders(graph, 205)
-    sampler, right = graph.column(205, x=232), graph.column(391, x=464)
-    texts.note("Read me", note, 120)
-    prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=102, labels={"text": "prompts"}), text=PROMPTS)
+    student, teacher, texts = loaders(graph, 234)
+    sampler, right = graph.column(205, x=245), graph.column(391, x=475)
+    texts.note("Read me", note, 82)
+    prompts = texts.add("UnderstudyPrompts", Look("Prompts", height=150, labels={"text": "prompts"}), text=PROMPTS)
     block = sampler.add(
         adaptive_sampler(),
         Look(height=376),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..block import Block
 from ..blocks import CATEGORY, SHARE, redo_the_bad, redo_the_worst
-from ..graph import Column, Graph, Look, Node, Output
+from ..graph import ENTER, TITLE, Column, Graph, Look, Node, Output
+from ..layout import WHOLE
 from ..parts import Texts, encoded, made
 
 SCENE = "a small red star left of a large blue circle on a gray background"
@@ -27,7 +28,15 @@ def loaders(graph: Graph, width: int) -> tuple[Node, Node, Column]:
     first = graph.column(width, gap=24)  # the classic canvas writes the pack's name above each
     looks = (Look(title, collapsed=True) for title in ("Student", "Teacher"))
     student, teacher = (first.add("UnderstudyLoadDemo", look, part=look.title.lower()) for look in looks)
-    return student, teacher, graph.column(width, x=0, y=teacher.box.bottom + 20, gap=20)
+    return student, teacher, graph.column(width, x=0, y=teacher.box.bottom + 10, gap=20)
+
+
+def columns(graph: Graph, receipt: int = 391) -> tuple[Node, Node, Column, Column, Column]:
+    """Student and teacher, and three columns that are as wide as the demo's, for the same reasons (``demo.py``). What
+    leaves no room for the others is collapsed. receipt: the last column's width."""
+    student, teacher, texts = loaders(graph, 234)
+    texts.gap = 5
+    return student, teacher, texts, graph.column(205, x=245, gap=10), graph.column(receipt, x=475, gap=10)
 
 
 def student_alone() -> Block:
@@ -43,32 +52,31 @@ def student_alone() -> Block:
 
 def own_nodes() -> Graph:
     graph = Graph("Understudy 3 - Your own nodes (no download)")
-    student, teacher, texts = loaders(graph, 220)
-    route, own, last = (graph.column(width, gap=20) for width in (210, 215, 345))
-    prompt = texts.add("PrimitiveStringMultiline", Look("Prompt", height=102), value=SCENE)["STRING"]
-    texts.note(
-        "Read me",
-        """
-The student's worst pictures go through the block **Redo the bad images**, the others stay as they are, bit for bit.
-
-Open the block: between *Split rejected* and *Merge redone* stand VAE Encode, KSampler and VAE Decode. Put there what \
-you like: a detailer, an upscaler, an edit model. One picture must come back for each that went in.
-""",
-        196,
-    )
-    images = route.add(
+    student, teacher, texts, own, last = columns(graph)
+    below = graph.column(texts.width, x=0, y=texts.y + TITLE + ENTER + texts.gap, gap=texts.gap)
+    prompt = below.add("PrimitiveStringMultiline", Look("Prompt", height=102), value=SCENE)["STRING"]
+    images = texts.add(
         student_alone(),
+        Look(collapsed=True),
         student=student["model"],
         clip=student["clip"],
         vae=student["vae"],
         prompt=prompt,
         seed=7,
     )["images"]
-    scores = route.add("UnderstudyScoreImages", Look("Scores"), oracle=student["oracle"], images=images, prompt=prompt)[
-        "scores"
-    ]
+    below.note(
+        "Read me",
+        """
+Put what you like into **Redo the bad images**, in the place of KSampler: a detailer, an edit model. The other \
+pictures stay as they are, bit for bit.
+""",
+        88,
+    )
+    judged = {"oracle": student["oracle"], "images": images, "prompt": prompt}
+    scores = own.add("UnderstudyScoreImages", Look("Scores", collapsed=True), **judged)["scores"]
     redone = own.add(
         redo_the_bad(),
+        Look(height=336),
         images=images,
         scores=scores,
         teacher=teacher["model"],
@@ -80,15 +88,16 @@ you like: a detailer, an upscaler, an edit model. One picture must come back for
         cfg=3.0,
         denoise=0.7,
     )
-    last.add(
+    told = last.add(
         "UnderstudyReceipt",
-        Look(height=450),
+        Look(collapsed=True),
         images=redone["images"],
         images_before=images,
         scores=scores,
         threshold=redone["threshold"],
         receipt=redone["receipt"],
     )
+    last.add("PreviewImage", Look("Receipt", height=336), images=told["report"])
     return graph
 
 
@@ -117,22 +126,13 @@ def editing_block() -> Block:
 
 def editing() -> Graph:
     graph = Graph("Understudy 4 - Editing (no download)")
-    student, teacher, texts = loaders(graph, 220)
-    drawn, edit, last = (graph.column(width, gap=20) for width in (210, 215, 345))
-    texts.note(
-        "Read me",
-        """
-The *sources* are drawn here, so that this runs anywhere; put **Load Image** in their place for your own.
-
-The student starts from them and draws what the *new prompt* says, the oracle scores the edits for it, and the teacher \
-redoes the worst. *Likeness* says how alike each result is to its source; less *strength* keeps more of it.
-""",
-        300,
-    )
+    student, teacher, texts, edit, last = columns(graph, 464)
     shared = {"clip": student["clip"], "vae": student["vae"]}
-    sources = drawn.add(student_alone(), Look("Sources"), student=student["model"], prompt=SCENE, seed=1, **shared)
+    look = Look("Sources", collapsed=True)
+    sources = texts.add(student_alone(), look, student=student["model"], prompt=SCENE, seed=1, **shared)
     edited = edit.add(
         editing_block(),
+        Look(height=WHOLE),
         student=student["model"],
         teacher=teacher["model"],
         oracle=student["oracle"],
@@ -141,8 +141,18 @@ redoes the worst. *Likeness* says how alike each result is to its source; less *
         seed=7,
         **shared,
     )
-    last.add("PreviewImage", Look("Receipt", height=450), images=edited["receipt"])
-    drawn.add("PreviewAny", Look("Likeness to sources"), source=edited["likeness"])
+    texts.add("PreviewAny", Look("Likeness to sources", height=140), source=edited["likeness"])
+    texts.note(
+        "Read me",
+        """
+The *sources* are drawn here; put **Load Image** in their place for your own. The student starts from them and draws \
+what the *prompt* says, and the teacher redoes the worst.
+
+*Likeness* says how alike each result is to its source; less *strength* keeps more of it.
+""",
+        126,
+    )
+    last.add("PreviewImage", Look("Receipt", height=WHOLE), images=edited["receipt"])
     return graph
 
 
@@ -175,8 +185,11 @@ def outlines_block() -> Block:
 
 def outlines() -> Graph:
     graph = Graph("Understudy 5 - Outlines (no download)")
-    student, teacher, texts = loaders(graph, 220)
-    drawn, middle, last = (graph.column(width, gap=20) for width in (210, 215, 345))
+    student, teacher, texts, middle, last = columns(graph)
+    shared, look = {"clip": student["clip"], "vae": student["vae"]}, Look("First pictures", collapsed=True)
+    first = texts.add(student_alone(), look, student=student["model"], prompt=SCENE, seed=1, **shared)
+    look = Look("Outlines", collapsed=True)
+    found = texts.add("Canny", look, image=first["images"], low_threshold=0.1, high_threshold=0.2)["IMAGE"]
     texts.note(
         "Read me",
         """
@@ -186,13 +199,11 @@ in the place of *First pictures* for your own.
 The student is the teacher's model under the student's ControlNet, in two steps. Prompt and outline should agree on \
 shapes, sizes and places: colors and background are free.
 """,
-        300,
+        180,
     )
-    shared = {"clip": student["clip"], "vae": student["vae"]}
-    first = drawn.add(student_alone(), Look("First pictures"), student=student["model"], prompt=SCENE, seed=1, **shared)
-    found = drawn.add("Canny", Look("Outlines"), image=first["images"], low_threshold=0.1, high_threshold=0.2)["IMAGE"]
     sampled = middle.add(
         outlines_block(),
+        Look(height=376),
         student_control=student["control_net"],
         teacher_control=teacher["control_net"],
         teacher=teacher["model"],
@@ -202,7 +213,7 @@ shapes, sizes and places: colors and background are free.
         seed=8,
         **shared,
     )
-    last.add("PreviewImage", Look("Receipt", height=450), images=sampled["receipt"])
+    last.add("PreviewImage", Look("Receipt", height=376), images=sampled["receipt"])
     return graph
 
 

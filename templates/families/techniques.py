@@ -344,15 +344,18 @@ size. Put a face detailer, an inpainter or an upscaler in its place: it has to g
         prompt=prompt,
     )["redone"]
     merged = right.add("UnderstudyMerge", Look(collapsed=True), **routed, redone=redone)
-    right.add(
+    right.gap = 22
+    told = right.add(
         "UnderstudyReceipt",
-        Look(height=421),
+        Look(collapsed=True),
         images=merged["merged images"],
         images_before=images,
         scores=scores,
         threshold=threshold,
         receipt=merged["receipt"],
     )
+    right.gap = 8
+    right.add("PreviewImage", Look("Receipt", height=360), images=told["report"])
     return graph
 
 

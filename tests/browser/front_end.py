@@ -1,7 +1,10 @@
 """ComfyUI's front end in a browser: what a user clicks, and what is then on the canvas."""
 
 import base64
+import io
 import time
+
+from PIL import Image
 
 from ..chromium import Page
 
@@ -129,13 +132,14 @@ class FrontEnd(Page):
     def open(self, first=False):
         """Load the page; ``first``: as somebody has it who never opened it before."""
         self.server.post("/settings/Comfy.TutorialCompleted", not first)
+        self.server.post("/settings/Comfy.OnboardingCoachmarks.Seen", [] if first else ["appMode"])
         if first:
             self.js("localStorage.clear(); sessionStorage.clear()")
         self.driver.get(f"http://127.0.0.1:{self.server.port}/")
         self.until("the front end", "window.app?.canvas?.graph && document.querySelector(arguments[0])", RUN)
         self.clicks = 0
 
-    def shot_alone(self, name: str):
+    def alone(self, name: str) -> Image.Image:
         """A picture of the graph without what the front end lays over it: its map, and its figures of drawing."""
         for shown in (False, True):
             for each in ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo"):
@@ -143,6 +147,8 @@ class FrontEnd(Page):
             if not shown:
                 self.settle()
                 self.shot(name)
+                picture = Image.open(io.BytesIO(self.driver.get_screenshot_as_png()))
+        return picture
 
     def messages(self) -> list[str]:
         """What the console said of us since it was last asked."""
@@ -180,6 +186,13 @@ class FrontEnd(Page):
                     raise
                 time.sleep(0.2)
         self.clicks += 1
+
+    def type_over(self, field, text: str):
+        """In the place of what a field holds."""
+        from selenium.webdriver.common.keys import Keys
+
+        field.send_keys(Keys.CONTROL + "a")  # a modifier holds until the end of a call
+        field.send_keys(text)
 
     def click_canvas(self):
         """In its middle, where a node that follows the mouse is then placed."""

@@ -1,12 +1,16 @@
 """The demo as somebody meets it: found, run, changed, stopped and brought back by clicking."""
 
+from PIL import Image
 from understudy.receipts.page import TEXT
+from understudy.templates.__main__ import PACK
 
+from ..from_afar import difference
 from ..readable import APP, DEMO, READABLE
-from .front_end import APP_RUN
+from .front_end import APP_RUN, CLASSIC
 from .saved_graphs import links, values
 
 PREVIEW = "PreviewImage"  # which shows the receipt
+CELLS = (96, 45)  # of ten pixels, from afar
 IN_PAIRS = (320, 459), 0.92  # the size of that in templates of pairs, and their zoom
 TEACHER, KEEP_BETTER = "UnderstudyTeacher", "UnderstudyKeepBetter"
 ADAPTIVE = "teacher ran on "  # so begins the receipt of a run in which it did
@@ -34,7 +38,22 @@ def test_the_first_picture_takes_three_clicks_and_later_four(page):
         see_a_picture(page)
         page.shot(f"demo, {'first' if first else 'later'}")
         assert page.clicks <= most
-    page.shot_alone("demo alone")
+
+
+def test_readme_s_picture_is_of_the_demo_as_it_is(page):
+    page.open(first=True)
+    page.render(CLASSIC)
+    page.choose(DEMO)
+    page.run()
+    see_a_picture(page)
+    page.settle()
+    corners = [(x, y, x + width, y + height) for x, y, width, height in (node["box"] for node in page.nodes())]
+    lefts, tops, rights, bottoms = zip(*corners, strict=True)
+    graph = min(lefts), min(tops), max(rights), max(bottoms)
+    shown, kept = page.alone("demo alone"), Image.open(PACK / "docs" / "graph.png")
+    page.open()
+    assert shown.size == kept.size
+    assert difference(shown.crop(graph), kept.crop(graph), CELLS) < 2, "copy 'demo alone.png' to docs/graph.png"
 
 
 def test_all_of_a_receipt_can_be_read_where_it_is_shown(page, demo):

@@ -1,7 +1,6 @@
 """What somebody sees of the demo on a small screen right after Run: the receipt, and every prompt."""
 
 from ..readable import APP
-from .front_end import CLASSIC
 from .test_demo import see_a_picture
 
 # The front end's map, which is there unless somebody closes it.
@@ -24,11 +23,7 @@ def test_the_receipt_lies_in_the_window_and_no_more_than_its_edge_under_the_map(
 
 
 def test_every_prompt_is_seen(page, demo):
-    """In Nodes 2.0, which writes them larger and wider apart, half of them."""
-    hidden, height = page.js(
-        f"return {LINES}.map(each => [each.scrollHeight - each.clientHeight, each.scrollHeight])[0]", "tiny"
-    )
-    assert hidden <= (0 if demo == CLASSIC else 0.6 * height)
+    assert page.js(f"return {LINES}.map(each => each.scrollHeight - each.clientHeight)[0]", "tiny") <= 0
 
 
 def test_the_app_calls_its_prompts_prompts(page):
