@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,27 @@ def test_a_room_uses_only_those_that_its_row_names(room):
 def test_each_package_at_the_root_has_its_row():
     rooms = {path.parent.name for path in PACK.glob("*/__init__.py")} - {"tests", "bench"}
     assert rooms == set(table())
+
+
+def from_elsewhere(room):
+    """{a package outside of the house: the files of a room that import from it}"""
+    found = {}
+    for file in sorted((PACK / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for name in names:
+                found.setdefault(name.partition(".")[0], set()).add(file.relative_to(PACK / room).as_posix())
+    return found
+
+
+def test_one_module_of_the_trainer_imports_comfyui():
+    found = from_elsewhere("distill_train")
+    host = {name: found[name] for name in ("comfy", "comfy_extras", "folder_paths", "nodes", "utils") if name in found}
+    assert host and set().union(*host.values()) == {"host.py"}, host
+
+
+def test_samplers_need_nothing_but_torch():
+    found = from_elsewhere("samplers")
+    assert found.pop("torchsde") == {"noise.py"}  # the noise of those of the host's samplers that draw it so
+    assert {*found} - sys.stdlib_module_names == {"torch"}

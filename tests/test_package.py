@@ -147,13 +147,35 @@ def test_the_pack_ships_no_javascript():
     assert [name for name in tracked_files() if name.endswith((".js", ".mjs"))] == []
 
 
+def lower_bound(requirement):
+    """(name, version) of a requirement with a lower bound and no pin."""
+    name, bounds = re.fullmatch(r"([\w.-]+)(?:\[.*\])?\s*(.*?)(?:;.*)?", requirement).groups()
+    assert re.fullmatch(r">=[\d.]+", bounds.strip()), f"{requirement}: expected a lower bound and no pin"
+    return name.lower(), tuple(map(int, bounds.strip()[2:].split(".")))
+
+
 def test_pack_names_no_library_that_the_host_brings():
     named = [line.split("#")[0].strip() for line in (PACK / "requirements.txt").read_text().splitlines()]
     named += tomllib.loads((PACK / "pyproject.toml").read_text())["project"]["dependencies"]
     for requirement in filter(None, named):
-        name, bounds = re.fullmatch(r"([\w.-]+)(?:\[.*\])?\s*(.*?)(?:;.*)?", requirement).groups()
-        assert name.lower() not in {"torch", "torchvision", "torchaudio", "numpy", "transformers"}
-        assert re.fullmatch(r">=[\d.]+", bounds.strip()), f"{requirement}: expected a lower bound and no pin"
+        name, _ = lower_bound(requirement)
+        assert name not in {"torch", "torchvision", "torchaudio", "numpy", "transformers"}
+
+
+# What ComfyUI 0.8.0 asks for at least, of what training asks for too; torch as its README has it.
+OLDEST_HOST = {
+    "torch": (2, 4), "numpy": (1, 25, 0), "transformers": (4, 50, 3), "safetensors": (0, 4, 2), "pydantic": (2, 0),
+    "kornia": (0, 7, 1),
+}  # fmt: skip
+
+
+def test_what_training_adds_to_the_host_s_python_changes_nothing_there():
+    """As pip leaves alone what meets a lower bound."""
+    extras = tomllib.loads((PACK / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = [each for each in (*extras["demo"], *extras["train"]) if not each.startswith("understudy-nodes")]
+    bounds = dict(map(lower_bound, asked))
+    assert OLDEST_HOST.keys() <= bounds.keys()
+    assert all(bounds[name] <= version for name, version in OLDEST_HOST.items()), bounds
 
 
 def test_every_module_that_needs_no_host_can_be_imported():
