@@ -23,6 +23,22 @@ def test_shipped_recipes_are_valid_and_their_settings_too(name):
     assert recipe.loop.accumulate == "auto" or recipe.loop.batch_size % recipe.loop.accumulate == 0
 
 
+# Precision, and the decays of the exported average and of the target's, where they have any.
+PUBLIC = {
+    "lcm-lora": ("fp16", 0.0, 0.0),
+    "lcm-lora-reward": ("fp16", 0.0, 0.0),
+    "lcm": ("fp16", 0.0, 0.95),
+    "cd": ("fp16", 0.999, 0.95),
+    "dmd": ("bf16", 0.0, None),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_precision_and_averages_are_those_of_the_public_scripts(name):
+    recipe = load_recipe(RECIPES / f"{name}.toml")
+    assert (recipe.loop.precision, recipe.loop.ema, recipe.settings.get("target_ema")) == PUBLIC[name]
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_what_a_recipe_says_to_type_is_accepted(name):
     """The command and the [data] in its comments."""
