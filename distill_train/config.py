@@ -49,7 +49,9 @@ class Loop(Strict):
     grad_clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the weight average that is exported; 0 for none")
     ema_offload: bool = Field(
-        False, description="keep that average in main memory: less of the device's, and each step waits for a copy"
+        False,
+        description="keep that average and the target's in main memory: less of the device's, and each step waits for "
+        "copies",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="of the passes, under autocast, and of weights that do not train; what trains is fp32"

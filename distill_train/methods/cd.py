@@ -10,7 +10,6 @@ from ..config import RecipeError, Strict
 from ..data.batch import Batch
 from ..data.randomness import Draws
 from ..process import Level
-from ..students.ema import Ema
 from .distances import l2, pseudo_huber_norm
 from .distillation import Distillation
 
@@ -52,7 +51,7 @@ class CD(Distillation):
 
     def make_student(self) -> None:
         super().make_student()
-        self.target = Ema(self.network, self.settings.target_ema, warmup=False)
+        self.target = self.target_average()
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         settings, x0, given = self.settings, batch.latents, self.conditioning(batch)

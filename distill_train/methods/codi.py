@@ -11,7 +11,6 @@ from ..config import RecipeError, Strict
 from ..data.batch import Batch
 from ..data.randomness import Draws
 from ..guidance import Conditioning
-from ..students.ema import Ema
 from .distances import l2
 from .distillation import Distillation
 
@@ -76,7 +75,7 @@ class CoDi(Distillation):
 
     def make_student(self) -> None:
         super().make_student()
-        self.target = Ema(self.network, self.settings.target_ema, warmup=False)
+        self.target = self.target_average()
 
     def batch_loss(self, network: nn.Module, batch: Batch, draws: Draws) -> Tensor:
         settings, x0, given = self.settings, batch.latents, self.conditioning(batch)

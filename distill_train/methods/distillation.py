@@ -18,6 +18,7 @@ from ..data.randomness import Draws
 from ..guidance import AttentionGuidance, ClassifierFree, Conditioning, guiding_block
 from ..students import STUDENTS, Student, student_kind
 from ..students.control import CHANNELS
+from ..students.ema import Ema
 from ..students.written import cast, check
 from ..teachers import Teacher, WaitingTeacher, open_teacher
 from ..teachers.precision import DTYPES, autocast
@@ -91,6 +92,10 @@ class Distillation(Method, Shardable):
             self.student.compile_blocks()
         settings = self.recipe.attention
         self.attention = settings and AttentionGuidance(self.guidance, self.teacher, settings)
+
+    def target_average(self) -> Ema:
+        """A new average of what trains, by ``settings.target_ema``, which lies where the recipe wants averages."""
+        return Ema(self.network, self.settings.target_ema, warmup=False, offload=self.recipe.loop.ema_offload)
 
     def save_memory(self) -> None:
         self.student.save_memory()

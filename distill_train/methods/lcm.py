@@ -10,7 +10,6 @@ from ...samplers.boundary import TIMESTEP_SCALING
 from ..config import RecipeError, Strict
 from ..data.batch import Batch
 from ..data.randomness import Draws
-from ..students.ema import Ema
 from .distances import l2, pseudo_huber
 from .distillation import Conditioning, Distillation
 
@@ -58,7 +57,7 @@ class LCM(Distillation):
 
     def make_student(self) -> None:
         super().make_student()
-        self.target = Ema(self.network, self.settings.target_ema, warmup=False)
+        self.target = self.target_average()
 
     def consistency(self, network: nn.Module, z: Tensor, t: Tensor, given: Conditioning) -> Tensor:
         """f(z, t), of z's shape."""

@@ -13,7 +13,6 @@ from ..data.batch import Batch
 from ..data.randomness import Draws
 from ..guidance import Conditioning
 from ..process import solve
-from ..students.ema import Ema
 from .distances import l2
 from .pd import closed_form
 from .sferd import Sferd
@@ -58,7 +57,7 @@ class SferdPredictor(Sferd):
         super().make_student()
         self.rule = self._rule()
         self.intervals = self.settings.intervals or self._intervals()
-        self.target = Ema(self.network, self.settings.target_ema, warmup=False)
+        self.target = self.target_average()
         self.taught: Tensor | None = None
 
     def _require_fitting(self, outline: nn.Module) -> None:

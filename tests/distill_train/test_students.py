@@ -8,6 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from understudy.distill_train.config import RecipeError
+from understudy.distill_train.run.processes import start_process
+from understudy.distill_train.run.training import Training
 from understudy.distill_train.students.ema import Ema, standing_in
 from understudy.pipelines.lora import merge_lora
 
@@ -194,6 +196,20 @@ def test_an_average_in_main_memory_is_the_same(monkeypatch):
         seen = layer.weight.clone()
     with offloaded.applied():
         assert torch.equal(layer.weight, seen)
+
+
+@pytest.mark.parametrize("offload", [True, False])
+@pytest.mark.parametrize("name", ["lcm", "cd"])
+def test_a_run_s_averages_lie_where_its_recipe_says(name, offload, monkeypatch):
+    asked, init = [], Ema.__init__
+
+    def watched(average, *given, offload=False, **more):
+        asked.append(offload)
+        init(average, *given, offload=offload, **more)
+
+    monkeypatch.setattr(Ema, "__init__", watched)
+    Training(method(name, {"ema": 0.9, "ema_offload": offload}, target_ema=0.5), start_process("cpu"))
+    assert asked == [offload] * 2
 
 
 def test_without_decay_weights_that_a_network_gives_up_are_freed():
