@@ -224,8 +224,8 @@ class Host:
         raise RecipeError(f"{kind_of(model)} is sampled by {how} in ComfyUI; expected eps, v or a flow")
 
     def load_model(self, file: Path, dtype: torch.dtype) -> "Loaded":
-        """The diffusion model in a file, frozen, in ``dtype``; weights in 8 bits stay so and are computed in what
-        ComfyUI finds right for them."""
+        """The diffusion model in a file, frozen, in ``dtype``. Weights in 8 bits are held and computed in what ComfyUI
+        finds right for them: they stay so, but for float8 without scales where there is room for more."""
         import comfy.sd
 
         weights, metadata = self._read(file)

@@ -72,6 +72,14 @@ class CFD(PD):
         )
         self.decode = self._decoder()
 
+    def _require_student(self) -> None:
+        super()._require_student()
+        if self.hosted and self.settings.decoder is None:
+            raise RecipeError(
+                "cfd compares decoded pictures, and no gradients come through ComfyUI's autoencoder; name a TAESD "
+                "decoder in settings.decoder"
+            )
+
     def require_parts(self, parts):
         if self.settings.beta and parts > 1:
             raise RecipeError(

@@ -71,6 +71,11 @@ class Distillation(Method, Shardable):
     def _kind(self) -> type[Student]:
         return student_kind(self.recipe)
 
+    @property
+    def hosted(self) -> bool:
+        """Whether ComfyUI loads the teacher."""
+        return self.recipe.teacher is not None and self.recipe.teacher.comfy is not None
+
     def _require_fitting(self, outline: nn.Module) -> None:
         """Raises RecipeError or CheckpointError for what :meth:`make_student` would refuse when all data is encoded."""
         self._kind.require(self.teacher, outline, self.recipe.student)
@@ -119,18 +124,17 @@ class Distillation(Method, Shardable):
             raise RecipeError(f"{method} with student.train = {student.train}; expected {' or '.join(self.trains)}")
         if self.bases and student.base not in self.bases:
             raise RecipeError(f"{method} with student.base = {student.base}; expected {' or '.join(self.bases)}")
-        hosted = self.recipe.teacher is not None and self.recipe.teacher.comfy is not None
-        if hosted and student.train != "lora":
+        if self.hosted and student.train != "lora":
             raise RecipeError(
                 f"student.train = {student.train}: of what ComfyUI loads a LoRA trains, which its loaders take for "
                 "every family; set student.train = lora, or for SD 1.x and SDXL teacher.path"
             )
-        if hosted and self.guidance_width is not None:
+        if self.hosted and self.guidance_width is not None:
             raise RecipeError(
                 "settings.embed_guidance adds an input to the network, for which ComfyUI's have no place; leave it "
                 "out, or for SD 1.x and SDXL set teacher.path and student.train = full"
             )
-        if hosted and self.recipe.attention:
+        if self.hosted and self.recipe.attention:
             raise RecipeError("[attention] looks into a diffusers UNet; leave it out, or set teacher.path")
         if self.recipe.attention and not self.asks_teacher:
             raise RecipeError(f"{method} asks no guided teacher while it learns; leave [attention] out")
@@ -177,7 +181,7 @@ class Distillation(Method, Shardable):
         side = 8 * teacher.factor
         noise = Draws(self.recipe.seed, range(2), self.device).normal("check", teacher.latent_shape(side, side))
         with self.student.teaching() as network, autocast(self.device, self.recipe.loop.precision):
-            if broken := [key for key, weight in network.named_parameters() if not weight.isfinite().all()]:
+            if broken := [key for key, weight in network.named_parameters() if not _are_numbers(weight)]:
                 raise RecipeError(f"the teacher {teacher.file} has weights that are no numbers: {preview(broken)}")
             given |= teacher.sizes(side, side, 2)
             if self.bases:
@@ -342,3 +346,8 @@ def check_data(settings: Mapping[str, Any]) -> None:
     from ..demo.source import read_settings as read_scenes
 
     (read_scenes if settings.get("kind") == "scenes" else data.read_settings)(settings)
+
+
+def _are_numbers(weight: Tensor) -> bool:
+    """Whether all values are. Of float8, in which a host may hold a base, torch can say so of a copy only."""
+    return bool((weight.bfloat16() if weight.dtype.itemsize == 1 else weight).isfinite().all())

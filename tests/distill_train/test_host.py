@@ -7,7 +7,7 @@ import pytest
 import torch
 from understudy.distill_train import host
 from understudy.distill_train.config import Recipe, RecipeError, TeacherSettings
-from understudy.distill_train.host import host_folder, open_host, side_of
+from understudy.distill_train.host import Host, Loaded, host_folder, open_host, side_of
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.run import processes
 
@@ -92,13 +92,12 @@ def test_settings_that_do_not_belong_together_are_refused(told, said):
         ({"student": {"train": "full"}}, "student.train = full: of what ComfyUI loads a LoRA trains"),
         ({"settings": {"embed_guidance": True}}, "settings.embed_guidance adds an input"),
         ({"attention": {"weight": 0.3}}, r"\[attention\] looks into a diffusers UNet"),
+        ({"method": "cfd", "settings": {"classifier": "any"}}, "name a TAESD decoder in settings.decoder"),
     ],
 )
 def test_what_only_diffusers_networks_can_is_refused_before_anything_is_opened(more, said):
-    loop = {"steps": 1, "batch_size": 1, "lr": 1e-3}
-    recipe = Recipe(
-        method="lcm", seed=1, export="a.safetensors", loop=loop, teacher={"comfy": "no-such-file.safetensors"}, **more
-    )
+    told = {"method": "lcm", "loop": {"steps": 1, "batch_size": 1, "lr": 1e-3}, **more}
+    recipe = Recipe(seed=1, export="a.safetensors", teacher={"comfy": "no-such-file.safetensors"}, **told)
     with pytest.raises(RecipeError, match=said):
         make_method(recipe, CPU)
 
@@ -109,3 +108,44 @@ def test_what_only_diffusers_networks_can_is_refused_before_anything_is_opened(m
 def test_a_family_s_pictures_have_the_size_of_the_one_that_it_is_made_of(family, base, side):
     config = type(family, (type(base, (), {}),), {})
     assert side_of(SimpleNamespace(model_config=config())) == side
+
+
+def model_of(family, dimensions=2):
+    """What is looked at of a ``BaseModel``."""
+    return SimpleNamespace(
+        model_config=type(family, (), {})(),
+        latent_format=SimpleNamespace(latent_dimensions=dimensions),
+        diffusion_model=torch.nn.Identity(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        *((family, "model") for family in ("WAN21_I2V", "WAN21_Vace", "SD_X4Upscaler", "SD15_instructpix2pix")),
+        *(("Flux", name) for name in ("flux1-kontext-dev", "FLUX1-Fill-dev", "flux1_redux")),
+        *(("QwenImage", name) for name in ("qwen_image_edit_2509", "Qwen-Image-Edit")),
+        ("SDXL", "sd_xl_base_1.0_inpainting_0.1"),
+    ],
+)
+def test_what_takes_a_picture_is_refused_by_its_class_or_its_file_s_name(family, name, tmp_path):
+    newest = Host(comfyui(tmp_path), CPU)
+    with pytest.raises(RecipeError, match=f"{name}.* is {family} to ComfyUI and takes a picture beside the text"):
+        newest._require_trainable(tmp_path / f"{name}.safetensors", model_of(family))
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [("Flux", "flux1-dev"), ("QwenImage", "qwen_image_fp8"), ("SDXL", "myCredits_refilled"), ("WAN21_T2V", "wan")],
+)
+def test_what_makes_pictures_of_text_is_not_refused(family, name, tmp_path):
+    edits = tmp_path / "edit"  # a folder's name says nothing of a model
+    Host(comfyui(edits), CPU)._require_trainable(edits / f"{name}.safetensors", model_of(family, 3))
+
+
+def test_a_network_that_is_given_a_picture_is_refused_whatever_it_is_called(tmp_path):
+    model = model_of("Flux")
+    model.extra_conds = lambda **told: {"c_concat": None}
+    loaded = Loaded(Host(comfyui(tmp_path), CPU), SimpleNamespace(model=model))
+    with pytest.raises(RecipeError, match="Flux takes a picture beside the text"):
+        loaded._conds(torch.zeros(1, 4, 8, 8), {})

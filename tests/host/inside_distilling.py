@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from checks import run_checks
@@ -32,22 +33,41 @@ spec.loader.exec_module(sys.modules["understudy"])
 from understudy.distill_train.config import Recipe, RecipeError, TeacherSettings  # noqa: E402
 from understudy.distill_train.data.batch import Batch  # noqa: E402
 from understudy.distill_train.data.randomness import generator  # noqa: E402
-from understudy.distill_train.host import Loaded, open_host  # noqa: E402
+from understudy.distill_train.host import Host, Loaded, open_host  # noqa: E402
 from understudy.distill_train.methods import make_method  # noqa: E402
+from understudy.distill_train.methods.classifier import Classifier  # noqa: E402
 from understudy.distill_train.run.directory import Run  # noqa: E402
 from understudy.distill_train.run.loop import train  # noqa: E402
 from understudy.distill_train.students.lora import ADAPTER  # noqa: E402
 from understudy.distill_train.teachers.comfy import ComfyTeacher, HostNetwork  # noqa: E402
+from understudy.distill_train.teachers.precision import autocast  # noqa: E402
 from understudy.distill_train.teachers.ragged import batch_of  # noqa: E402
 
 CPU = torch.device("cpu")
 HOST = open_host(Path(COMFYUI), CPU)
+
+
+def parts_of_the_host():
+    """By their names: functions and classes of the host's modules, what its classes hold, and whether it trains."""
+    found = {}
+    for name, module in [*sys.modules.items()]:
+        if name.partition(".")[0] in ("comfy", "comfy_extras"):
+            for key, value in [*vars(module).items()]:
+                if callable(value) or key == "in_training":
+                    found[f"{name}.{key}"] = value
+                if isinstance(value, type) and value.__module__ == name:
+                    found |= {f"{name}.{key}.{attribute}": own for attribute, own in vars(value).items()}
+    return found
+
+
+AS_IMPORTED = parts_of_the_host()
 
 import families  # noqa: E402
 
 FOLDER = Path(tempfile.mkdtemp())
 OLD = HOST.version < (0, 14, 0)
 SMALL = ("SD15", "SD3") if OLD else ("Flux", "Flux2", "SD3", "Krea2", "WAN21_T2V")
+TRAINED = SMALL if OLD else (*SMALL, "ZImage")
 SIDE = {"Flux2": 4}  # of its latents, which are of 16 pixels; 8 of the others
 SD15 = families.Family("", {}, text=768)
 BATCH, STEPS = 2, 20
@@ -73,6 +93,27 @@ class Told(ComfyTeacher):
         return latents.flatten(1)[:, : 3 * 64].reshape(-1, 3, 8, 8).clamp(0, 1)
 
 
+class BuiltHost(Host):
+    """Has the small models of families of which the host recognises no small file, by the names of files."""
+
+    def outline(self, file):
+        return families.load(file.stem).model if file.stem in families.BUILT else super().outline(file)
+
+    def load_model(self, file, dtype):
+        if file.stem in families.BUILT:
+            return Loaded(self, families.load(file.stem))
+        return super().load_model(file, dtype)
+
+
+class Eyes(torch.nn.Conv2d):
+    """A classifier with timm's two methods."""
+
+    forward_features = torch.nn.Conv2d.forward
+
+    def forward_head(self, maps, pre_logits=False):
+        return maps.mean((2, 3))
+
+
 class Latents:
     """Latents and prompts that follow from a sample's place; of several lengths."""
 
@@ -92,8 +133,20 @@ def file_of(name):
     if name == "SD15":
         return Path(CHECKPOINT)
     path = FOLDER / f"{name}.safetensors"
-    save_file({key: value.contiguous() for key, value in families.weights(families.layout(name)).items()}, path)
+    weights = {"built": torch.zeros(1)} if name in families.BUILT else families.weights(families.layout(name))
+    save_file({key: value.contiguous() for key, value in weights.items()}, path)
     return path
+
+
+@functools.cache
+def decoder_file():
+    """A TAESD decoder of 16 channels, with random weights."""
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(5)
+    weights = AutoencoderTiny(latent_channels=16).decoder.state_dict()
+    save_file({f"decoder.{key}": value for key, value in weights.items()}, FOLDER / "decoder.safetensors")
+    return FOLDER / "decoder.safetensors"
 
 
 def recipe_of(name, method="lcm", loop=None, teacher=None, file=None, **settings):
@@ -114,8 +167,12 @@ def recipe_of(name, method="lcm", loop=None, teacher=None, file=None, **settings
 
 def make(recipe, device=CPU, dtype=torch.float32):
     """Its method, with texts and pictures of random numbers."""
-    teacher = Told(recipe.teacher, device, dtype)
-    return make_method(recipe, device, teacher=teacher, source=Latents(teacher, SIDE.get(teacher.kind, 8)))
+    with patch("understudy.distill_train.teachers.comfy.open_host", BuiltHost):
+        teacher = Told(recipe.teacher, device, dtype)
+    given = {"teacher": teacher, "source": Latents(teacher, SIDE.get(teacher.kind, 8))}
+    if recipe.method == "cfd":
+        given["classifier"] = Classifier(Eyes(3, 6, 3), torch.full((3,), 0.5), torch.full((3,), 0.25), None)
+    return make_method(recipe, device, **given)
 
 
 def method_of(*given, dtype=torch.float32, **more):
@@ -143,7 +200,7 @@ def stirred(made, by=0.05, seed=3):
 def digest(module):
     found = hashlib.sha256()
     for name, value in module.state_dict().items():
-        found.update(name.encode() + value.detach().contiguous().view(torch.uint8).numpy().tobytes())
+        found.update(name.encode() + value.detach().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
@@ -157,25 +214,57 @@ def on_each(check, names=SMALL):
     assert not wrong, "\n".join(wrong)
 
 
-def check_twenty_steps_lower_the_loss_and_leave_the_base_as_it_was():
-    def check(name):
-        made = method_of(name)
-        base = made.teacher.unet.diffusion_model
-        before, losses = digest(base), []
-        optimizer = torch.optim.AdamW(made.student.parameters, 5e-3)
-        for _ in range(STEPS):
+def require_learning(name, made, steps=STEPS, precision="fp32"):
+    """Steps on one fixed batch lower the loss and leave the base as it was."""
+    base = made.teacher.unet.diffusion_model
+    before, losses = digest(base), []
+    optimizer = torch.optim.AdamW(made.student.parameters, 5e-3)
+    for _ in range(steps):
+        with autocast(CPU, precision):
             loss = made.loss(made.network, 0)
-            loss.backward()
-            assert all(parameter.grad is not None for parameter in made.student.parameters)
-            optimizer.step()
-            optimizer.zero_grad()
-            made.after_step()
-            losses.append(loss.item())
-        sys.stderr.write(f"{name} {losses[0]:.4g} -> {losses[-1]:.4g}\n")
-        assert losses[-1] <= 0.6 * losses[0], f"{losses[0]:.4g} became {losses[-1]:.4g}"
-        assert digest(base) == before
+        loss.backward()
+        assert all(parameter.grad is not None for parameter in made.student.parameters)
+        optimizer.step()
+        optimizer.zero_grad()
+        made.after_step()
+        losses.append(loss.item())
+    sys.stderr.write(f"{name} {losses[0]:.4g} -> {losses[-1]:.4g}\n")
+    assert losses[-1] <= 0.6 * losses[0], f"{losses[0]:.4g} became {losses[-1]:.4g}"
+    assert digest(base) == before
 
-    on_each(check)
+
+def check_twenty_steps_lower_the_loss_and_leave_the_base_as_it_was():
+    on_each(lambda name: require_learning(name, method_of(name)), TRAINED)
+
+
+METHODS = {
+    "lcm": {"intervals": 10},
+    "cd": {"intervals": 10, "cfg": 3.0},
+    "pd": {"teacher_steps": 4, "cfg": 3.0},
+    "cfd": {"teacher_steps": 4, "cfg": 3.0, "classifier": "given"},
+    "dmd": {"student_steps": 2, "cfg": 3.0, "fake_updates": 2},
+}
+
+
+def check_each_method_has_a_gradient_for_every_adapter():
+    """In its first two stages, of which the second is taught by the first one's weights, and in each turn."""
+
+    def check(method):
+        settings = METHODS[method] | ({"decoder": decoder_file()} if method == "cfd" else {})
+        made = stirred(method_of("SD3", method, **settings))
+        for stage in range(len(made.stages()[:2])):
+            if stage:
+                made.begin(stage)
+                stirred(made)
+            for turn in made.turns():
+                trains = [*made.network.get_submodule(turn.part).parameters()]
+                before = [weight.detach().clone() for weight in trains]
+                loss = turn.loss(made.network, 0, range(BATCH))
+                found = torch.autograd.grad(loss, trains)
+                assert loss.isfinite() and all(each.isfinite().all() and each.any() for each in found)
+                assert all(map(torch.equal, before, trains))
+
+    on_each(check, METHODS)
 
 
 FLUX = "img_attn.proj img_attn.qkv img_mlp.0 img_mlp.2 linear1 linear2 txt_attn.proj txt_attn.qkv txt_mlp.0 txt_mlp.2"
@@ -215,8 +304,17 @@ def check_recomputed_gradients_are_the_plain_ones():
         apart = max(((a - b).abs().max() / a.abs().max()).item() for a, b in zip(plain, recomputed, strict=True))
         sys.stderr.write(f"{name} {apart}\n")
         assert apart == 0, f"gradients differ by {apart:.2e} of their largest"
+        assert all(gradient.any() for gradient in plain)
 
-    on_each(check)
+    on_each(check, TRAINED)
+
+
+def check_nothing_of_the_host_is_changed():
+    for name in SMALL:
+        gradients(method_of(name, loop={"checkpointing": True}))
+    now = parts_of_the_host()
+    changed = [name for name, part in AS_IMPORTED.items() if now.get(name) is not part]
+    assert not changed, changed
 
 
 def check_a_run_that_was_cut_off_goes_on_to_the_last_bit():
@@ -278,18 +376,21 @@ def check_a_grid_of_samples_is_drawn():
     on_each(check)
 
 
+IN_8_BITS = ("plain fp8", "float8_e4m3fn", "int8_tensorwise")
+
+
 def eight_bits(name, form):
-    """A file of a small model whose blocks' matrices are in 8 bits, and one of the same values in bfloat16."""
+    """A file of a small model whose blocks' matrices at least are in 8 bits, and one of the same values in bfloat16."""
     from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
 
     eight, plain = {}, {}
     for key, value in families.weights(families.layout(name)).items():
         value = value.bfloat16()
-        if not key.startswith("blocks.") or value.ndim != 2:
-            eight[key] = plain[key] = value
-        elif form == "plain fp8":
+        if form == "plain fp8":  # all of it, as it is published
             eight[key] = value.to(torch.float8_e4m3fn)
             plain[key] = eight[key].bfloat16()
+        elif not key.startswith("blocks.") or value.ndim != 2:
+            eight[key] = plain[key] = value
         else:
             packed = QuantizedTensor.from_float(value, QUANT_ALGOS[form]["comfy_tensor_layout"])
             eight |= packed.state_dict(key)
@@ -302,22 +403,48 @@ def eight_bits(name, form):
     return paths
 
 
+def no_room():
+    """Within, a model fits into the device's memory in 8 bits only: else ComfyUI has float8 without scales in more."""
+    return patch("comfy.model_management.maximum_vram_for_weights", return_value=0)
+
+
+def held(file, **more):
+    """A method on such a file, and the bytes of each value in its blocks' matrices."""
+    with no_room():
+        made = method_of("Krea2", file=file, dtype=torch.bfloat16, **more)
+    blocks = made.teacher.unet.diffusion_model.blocks.state_dict().values()
+    return made, {weight.element_size() for weight in blocks if weight.ndim == 2}
+
+
 def check_gradients_through_a_base_in_8_bits_are_those_through_its_values():
     if OLD:
         return
 
     def check(form):
-        files = eight_bits("Krea2", form)
-        (loss, ours), (plain_loss, theirs) = (
-            gradients(stirred(method_of("Krea2", file=file, dtype=torch.bfloat16))) for file in files
-        )
+        (made, sizes), (plain, plain_sizes) = map(held, eight_bits("Krea2", form))
+        assert (sizes, plain_sizes) == ({1}, {2})
+        (loss, ours), (plain_loss, theirs) = gradients(stirred(made)), gradients(stirred(plain))
         ours, theirs = (torch.cat([one.flatten() for one in each]) for each in (ours, theirs))
         apart = ((ours - theirs).norm() / theirs.norm()).item()
         sys.stderr.write(f"{form}: loss {loss:.5g}, {plain_loss:.5g}; gradients apart by {apart:.3g}\n")
         # Of int8 the host rounds the activations to 8 bits, too.
         assert abs(loss - plain_loss) <= 0.02 * plain_loss and apart <= (0.2 if form.startswith("int8") else 1e-3)
 
-    on_each(check, ("plain fp8", "float8_e4m3fn", "int8_tensorwise"))
+    on_each(check, IN_8_BITS)
+
+
+def check_eight_steps_do_so_on_a_base_in_8_bits():
+    """As a card of 12 GB trains it: in half precision, with its blocks recomputed."""
+    if OLD:
+        return
+
+    def check(form):
+        file, _ = eight_bits("Krea2", form)
+        made, sizes = held(file, loop={"checkpointing": True})
+        require_learning(form, made, 8, "bf16")
+        assert sizes == {1}
+
+    on_each(check, IN_8_BITS)
 
 
 def teacher_of(file, **told):
