@@ -30,4 +30,5 @@ def init(file: Path, comfyui: Path | None = None, out: Path | None = None, metho
     plan = plan_of(open_host(comfyui, torch.device("cpu")), file.expanduser().resolve())
     write_whole(out, recipe_text(plan, way))
     load_recipe(out)
-    return f"{summary(plan, way)}\nunderstudy train {out} --set data.path=PICTURES"
+    command = f"understudy train {out} --set data.path=PICTURES"
+    return f"{summary(plan, way)}\nestimate    with activations and time: {command} --estimate\n{command}"

@@ -12,6 +12,7 @@ EXPORTED = 2  # bytes of a value in an export, which is in half precision
 
 def summary(plan: Plan, way: Way) -> str:
     weights = min(plan.file.stat().st_size, 2 * plan.network_values)  # 8 bits stay so; all else is loaded in 16
+    training = way.held * plan.values
     lines = [
         f"model       {plan.file.name}, {plan.kind} to the ComfyUI in {plan.host.folder}",
         f"method      {way.method}, into {way.makes}",
@@ -20,9 +21,8 @@ def summary(plan: Plan, way: Way) -> str:
         f"targets     {_targets(plan)}",
         f"grid        {way.grid}{_shift(plan)}",
         f"guidance    {guidance_said(plan, way)}",
-        f"memory      {size(weights)} for the network, {size(way.held * plan.values)} for {plan.values / 1e6:.3g} "
-        "million values that train",
-        "            and the activations, which --estimate measures",
+        f"memory      {size(weights + training)} at least: {size(weights)} for the network, {size(training)} for "
+        f"{plan.values / 1e6:.3g} million values that train",
         f"disk        checkpoints of {size(way.saved * plan.values)}, exports of {size(EXPORTED * plan.values)}",
     ]
     return "\n".join([*lines, *(f"Missing: put {each.path.name} into {each.path.parent}" for each in plan.missing)])

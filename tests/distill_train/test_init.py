@@ -241,9 +241,12 @@ def test_what_is_missing_stands_in_recipe_and_summary(plan, tmp_path):
 def test_memory_and_disk_are_counted(plan):
     said = said_of(plan)
     # 16 and 12 bytes for each of a million values; the network's 400 in 16 bits are less than the file's 900 bytes.
-    assert "800 B for the network, 15.3 MiB for 1 million values that train" in said
+    assert "15.3 MiB at least: 800 B for the network, 15.3 MiB for 1 million values that train" in said
     assert "checkpoints of 11.4 MiB, exports of 1.91 MiB" in said
     assert "900 B for the network" in said_of(replace(plan, network_values=4000))
+    large = replace(plan, network_values=2**22)
+    large.file.write_bytes(bytes(2**23))
+    assert "23.3 MiB at least: 8 MiB for the network, 15.3 MiB for" in said_of(large)
 
 
 @pytest.mark.parametrize("method", WAYS)

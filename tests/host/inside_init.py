@@ -28,6 +28,7 @@ from inside_distilling import CPU, FOLDER, HOST, SMALL, Told, file_of, on_each  
 # The imports above have made the host and the pack importable.
 import comfy.ops  # noqa: E402
 from understudy.distill_train.config import RecipeError, load_recipe  # noqa: E402
+from understudy.distill_train.host import FLAGGED  # noqa: E402
 from understudy.distill_train.init import init  # noqa: E402
 from understudy.distill_train.init.plan import plan_of  # noqa: E402
 from understudy.distill_train.students.host_lora import HostLora  # noqa: E402
@@ -92,9 +93,22 @@ def check_text_encoders_and_autoencoders_are_found_in_the_users_folders():
         missing = [file for file in (*recipe.teacher.clip, recipe.teacher.vae) if not file.exists()]
         assert all(f"Missing: put {file.name} into {file.parent}" in said for file in missing), said
         assert len(missing) == (vae in ("qwen_image_vae", "wan_2.1_vae")) == said.count("Missing")
-        assert said.splitlines()[-1] == f"understudy train {FOLDER / name}.toml --set data.path=PICTURES"
+        command = f"understudy train {FOLDER / name}.toml --set data.path=PICTURES"
+        *_, estimate, last = said.splitlines()
+        assert last == command and estimate.startswith("estimate ") and estimate.endswith(f": {command} --estimate")
 
     on_each(check, [name for name in SMALL if name in FOUND])
+
+
+def check_without_a_name_the_recipe_is_called_as_the_model_and_lies_here():
+    here, before = Path(tempfile.mkdtemp()), Path.cwd()
+    os.chdir(here)
+    try:
+        said = init(file_of("SD3"), OWN)
+    finally:
+        os.chdir(before)
+    assert [path.name for path in here.iterdir()] == ["SD3.toml"] and load_recipe(here / "SD3.toml")
+    assert said.splitlines()[-1] == "understudy train SD3.toml --set data.path=PICTURES"
 
 
 def check_the_trainer_takes_the_recipe():
@@ -126,7 +140,7 @@ def sparse(name):
 
 
 def check_whole_models_are_planned_without_their_weights():
-    if HOST.version < (0, 14, 0):
+    if HOST.version < FLAGGED:
         return
     pages = os.sysconf("SC_PAGE_SIZE")
     told = {
@@ -142,6 +156,14 @@ def check_whole_models_are_planned_without_their_weights():
         assert all(word in said for word in words), said
         assert grown < 2**30, grown
         file.unlink()
+
+
+def check_before_comfyui_has_the_flag_flux_is_refused_with_the_version_that_has_it():
+    if HOST.version >= FLAGGED:
+        return
+    file = sparse("flux1-dev")
+    refused(["flux1-dev", "is Flux to", "from 0.14.0 on", "is 0.8.0"], RecipeError, file, OWN, FOLDER / "flux.toml")
+    file.unlink()
 
 
 def refused(words, error, *arguments):
