@@ -5,12 +5,17 @@ usage: python inside_distilling_runs.py COMFYUI_FOLDER PACK_FOLDER LIBRARIES CHE
 As inside_distilling.py.
 """
 
+import gc
 import json
 import logging
 import multiprocessing
 import os
+import signal
 import socket
+import tarfile
 import time
+import weakref
+from unittest.mock import patch
 
 import torch
 from checks import run_checks
@@ -22,7 +27,9 @@ from safetensors.torch import load_file
 # The imports above have made the host and the pack importable.
 import comfy.sd
 from understudy.distill_train.config import TeacherSettings
+from understudy.distill_train.host import Host
 from understudy.distill_train.run.command import estimate_command, train_command
+from understudy.distill_train.run.directory import Run
 from understudy.distill_train.teachers import load_teacher
 from understudy.distill_train.teachers.comfy import ComfyTeacher
 
@@ -46,30 +53,35 @@ sample_every = 4
 checkpoint_every = 2
 checkpointing = true
 tracker = "none"
-[data]
-kind = "folder"
-path = "{FOLDER / "pictures"}"
-size = 64
-max_aspect = 1
 [samples]
 size = 64
 prompts = ["a"]
 teacher_steps = 1
 [settings]
 target_ema = 0.5
+[data]
+size = 64
 """
+DATA = {
+    "folder": {"path": FOLDER / "pictures", "max_aspect": 1},
+    "webdataset": {"path": FOLDER / "shard.tar", "max_aspect": 1},
+    "prompts": {"path": FOLDER / "prompts.txt", "steps": 2, "cfg": 2.0},
+}
 
 
-def files():
-    """The recipe, beside a folder of pictures with captions that one chunk of the text encoder holds or not."""
-    recipe = FOLDER / "recipe.toml"
-    if not recipe.exists():
-        (FOLDER / "pictures").mkdir()
+def files(kind="folder"):
+    """A recipe for pictures with captions that one chunk of the text encoder holds or not, or for such texts alone."""
+    recipe, pictures = FOLDER / f"{kind}.toml", FOLDER / "pictures"
+    if not pictures.exists():
+        pictures.mkdir()
         for number in range(5):
-            Image.new("RGB", (64, 64), (40 * number, 90, 200 - number)).save(FOLDER / "pictures" / f"{number}.png")
-            text = f"number {number} " * (40 if number % 2 else 1)
-            (FOLDER / "pictures" / f"{number}.txt").write_text(text)
-        recipe.write_text(RECIPE)
+            Image.new("RGB", (64, 64), (40 * number, 90, 200 - number)).save(pictures / f"{number}.png")
+            (pictures / f"{number}.txt").write_text(f"number {number} " * (40 if number % 2 else 1))
+        with tarfile.open(FOLDER / "shard.tar", "w") as shard:
+            shard.add(pictures, "")
+        (FOLDER / "prompts.txt").write_text("\n".join(path.read_text() for path in pictures.glob("*.txt")))
+    said = {"kind": kind} | DATA[kind]
+    recipe.write_text(RECIPE + "".join(f"{key} = {json.dumps(value, default=str)}\n" for key, value in said.items()))
     return recipe
 
 
@@ -84,8 +96,8 @@ def started(function, *arguments, **environment):
     return process
 
 
-def trained(name, *more, resume=False, **environment):
-    return started(train_command, None if resume else files(), FOLDER / name, resume, "cpu", more, **environment)
+def trained(name, *more, kind="folder", resume=False, **environment):
+    return started(train_command, None if resume else files(kind), FOLDER / name, resume, "cpu", more, **environment)
 
 
 def done(*processes):
@@ -140,6 +152,51 @@ def check_a_killed_run_goes_on_to_the_last_bit():
     done(trained("killed", resume=True))
     assert log.read_text().splitlines()[:2] == before, "it began from the beginning, as how fast it was tells"
     same(FOLDER / "killed")
+
+
+def check_a_run_that_ctrl_c_stops_has_saved_its_step_and_goes_on_to_the_last_bit():
+    whole()
+    process, run = trained("stopped", "loop.checkpoint_every=4"), FOLDER / "stopped"
+    while process.is_alive() and not losses(run):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    before = (run / "log.jsonl").read_text().splitlines()
+    (saved,) = Run(run).checkpoints()
+    assert torch.load(saved, weights_only=True)["step"] == len(before) < 4
+    done(trained("stopped", resume=True))
+    assert (run / "log.jsonl").read_text().splitlines()[: len(before)] == before, "it began from the beginning"
+    same(run)
+
+
+def check_shards_and_prompts_alone_end_in_a_student_too():
+    for kind in ("webdataset", "prompts"):
+        done(trained(kind, "loop.steps=1", "loop.checkpoint_every=1", kind=kind))
+        lora = load_file(FOLDER / kind / "exports" / "student.safetensors")
+        assert len(losses(FOLDER / kind)) == 1
+        assert all(value.any() for key, value in lora.items() if "lora_B" in key)
+
+
+def check_no_text_encoder_is_left_when_the_network_comes():
+    def watch():
+        encoders, living = [], []
+        load_clip, load_model = Host.load_clip, Host.load_model
+
+        def clip(*given):
+            loaded = load_clip(*given)
+            encoders.append(weakref.ref(loaded.cond_stage_model))
+            return loaded
+
+        def model(*given):
+            gc.collect()
+            living.append(sum(encoder() is not None for encoder in encoders))
+            return load_model(*given)
+
+        with patch.object(Host, "load_clip", clip), patch.object(Host, "load_model", model):
+            train_command(files(), FOLDER / "watched", False, "cpu", ("loop.steps=1", "loop.checkpoint_every=1"))
+        assert len(encoders) == 1 and living == [0], (encoders, living)
+
+    done(started(watch))
 
 
 def check_two_processes_are_one():
