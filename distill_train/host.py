@@ -5,12 +5,14 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload, OpOverloadPacket
+from torch.overrides import TorchFunctionMode
 
 from ..files import CheckpointError, preview, read_header
 from ..samplers.presets import ARCHITECTURES
@@ -286,7 +288,11 @@ class Host:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Within, ComfyUI leaves out kernels without a backward pass, where it has a flag for that."""
+        """Within, ComfyUI leaves out kernels without a backward pass, where it has a flag for that.
+
+        Networks that do not ask for the flag, as Anima's, have :class:`PlainKernels` instead, which is to be entered
+        before `recompute.OutOfPlace`: that looks at who calls it.
+        """
         import comfy.model_management as management
 
         before = getattr(management, "in_training", None)
@@ -295,9 +301,25 @@ class Host:
             return
         management.in_training = True
         try:
-            yield
+            with PlainKernels() if torch.is_grad_enabled() else nullcontext():
+                yield
         finally:
             management.in_training = before
+
+
+class PlainKernels(TorchFunctionMode):
+    """Within, comfy_kitchen's operators, which have no backward pass, are worked out by its own code in plain torch
+    where gradients are to flow through them."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if isinstance(func, (OpOverload, OpOverloadPacket)) and torch.is_grad_enabled():
+            library, name, *_ = str(func).split(".")
+            if library == "comfy_kitchen" and any(isinstance(each, Tensor) and each.requires_grad for each in args):
+                from comfy_kitchen.backends import eager
+
+                return getattr(eager, name)(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 class Loaded:
@@ -313,12 +335,14 @@ class Loaded:
         comfy.model_management.load_models_gpu([self.patcher], force_full_load=True)
 
     def denoise(self, z: Tensor, sigma: Tensor, told: Sequence[Mapping]) -> Tensor:
-        """x0 at z, sigma [B] in ComfyUI's scale, in float32. told: of each sample what ``extra_conds`` takes."""
-        with self.host.training():
-            conds = [self._conds(one[None], given) for one, given in zip(z, told, strict=True)]
-            given = {name: first.concat([other[name] for other in conds[1:]]) for name, first in conds[0].items()}
-            tensors = {name: brought(value, z.device) for name, value in given.items() if isinstance(value, Tensor)}
-            return self.model.apply_model(z, sigma, **given | tensors)
+        """x0 at z, sigma [B] in ComfyUI's scale, in float32; within `Host.training`.
+
+        told: of each sample what ``extra_conds`` takes.
+        """
+        conds = [self._conds(one[None], given) for one, given in zip(z, told, strict=True)]
+        given = {name: first.concat([other[name] for other in conds[1:]]) for name, first in conds[0].items()}
+        tensors = {name: brought(value, z.device) for name, value in given.items() if isinstance(value, Tensor)}
+        return self.model.apply_model(z, sigma, **given | tensors)
 
     def _conds(self, z: Tensor, told: Mapping) -> dict:
         """What the network is told of one sample, by its own names, as ComfyUI's sampling asks for it."""

@@ -9,6 +9,7 @@ import pytest
 
 PACK = Path(__file__).parents[1]
 EVERYBODYS = {"files", "lettering"}
+HOST = ("comfy", "comfy_extras", "comfy_kitchen", "folder_paths", "nodes", "utils")  # ComfyUI's own top-level packages
 
 
 def table():
@@ -59,7 +60,7 @@ def from_elsewhere(room):
 
 def test_one_module_of_the_trainer_imports_comfyui():
     found = from_elsewhere("distill_train")
-    host = {name: found[name] for name in ("comfy", "comfy_extras", "folder_paths", "nodes", "utils") if name in found}
+    host = {name: found[name] for name in HOST if name in found}
     assert host and set().union(*host.values()) == {"host.py"}, host
 
 

@@ -195,7 +195,7 @@ class HostNetwork(nn.Module):
         self.diffusion_model, self.loaded = network, loaded
 
     def forward(self, z: Tensor, sigma: Tensor, told: Sequence[Mapping]) -> Tensor:
-        with whole_precision(z.device), OutOfPlace():
+        with whole_precision(z.device), self.loaded.host.training(), OutOfPlace():
             return self.loaded.denoise(z, sigma, told)
 
     def train(self, mode: bool = True):

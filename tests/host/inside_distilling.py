@@ -309,6 +309,23 @@ def check_recomputed_gradients_are_the_plain_ones():
     on_each(check, TRAINED)
 
 
+def check_kernels_without_a_backward_pass_have_one_while_it_trains():
+    """Those that Anima's network calls, trains or not."""
+    if OLD:
+        return
+    from comfy.quant_ops import ck
+
+    draw = torch.Generator().manual_seed(1)
+    q, k, freqs, scale = (
+        torch.randn(shape, generator=draw) for shape in ((1, 3, 2, 4), (1, 3, 2, 4), (1, 3, 1, 2, 2, 2), (4,))
+    )
+    fused = ck.rms_rope_split_half(q, k, freqs, scale)
+    with HOST.training():
+        assert all(map(torch.equal, ck.rms_rope_split_half(q.requires_grad_(), k, freqs, scale), fused))
+        q, k, freqs, scale = (each.detach().double() for each in (q, k, freqs, scale))
+        torch.autograd.gradcheck(lambda q: ck.rms_rope_split_half(q, k, freqs, scale), q.requires_grad_())
+
+
 def check_nothing_of_the_host_is_changed():
     for name in SMALL:
         gradients(method_of(name, loop={"checkpointing": True}))
