@@ -1,5 +1,7 @@
 """What a whole step of ``lcm`` takes on a full-size UNet: kernels, the bytes that they move, the most bytes held.
 
+usage: python bench/train_steps.py prints what is held of Z-Image; train_speed.py --counts has all rows.
+
 Counted on fake tensors like train_moves.py's passes, with its sizes and its meaning of a kernel: the trainer's own
 step, by the recipe ``lcm-lora``, and the step of a plain loop with peft's adapters and a network for the teacher. What
 is held begins with the networks, their adapters and the optimizer's state; the text encoders and the autoencoder are
@@ -7,6 +9,7 @@ gone by then. A fake CPU's kernels stand for a GPU's, so work memory within a ke
 driver's own 0.5 GiB or so are not in it.
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -144,7 +147,10 @@ def step(base: str, loop: str, size: int, recomputed: bool) -> dict:
     return row | {"moved_gib": round(moved_gib, 1), "held_gib": round(live.peak / 2**30, 2)}
 
 
-def z_image(side: int = 1024, rank: int = 32, text: int = 256) -> dict:
+Z_IMAGE_RANKS = (32, 64)  # the second is the one of `understudy train init`
+
+
+def z_image(rank: int = Z_IMAGE_RANKS[0], side: int = 1024, text: int = 256) -> dict:
     """The most GiB that a step of one picture holds of Z-Image's blocks, which are all but a fraction of its weights.
 
     A LoRA on attention and feed-forward, with AdamW; blocks are recomputed; frozen weights have 8 bits, as a host loads
@@ -179,3 +185,8 @@ def z_image(side: int = 1024, rank: int = 32, text: int = 256) -> dict:
     frozen = sum(weight.numel() for weight in network.parameters())
     row = {"base": "Z-Image, 8 bits", "frozen_billions": round(frozen / 1e9, 2), "rank": rank, "recomputed": True}
     return row | {"held_gib": round((live.peak - frozen) / 2**30, 2)}
+
+
+if __name__ == "__main__":
+    for rank in Z_IMAGE_RANKS:
+        print(json.dumps(z_image(rank)), flush=True)
