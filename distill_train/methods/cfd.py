@@ -53,7 +53,9 @@ class CFD(PD):
         classifier_mean: tuple[float, ...] | None = Field(None, description="of its training data; timm's without it")
         classifier_std: tuple[float, ...] | None = Field(None, description="of its training data; timm's without it")
         decoder: Path | None = Field(
-            None, description="TAESD decoder file; the teacher's own takes far more memory in the backward pass"
+            None,
+            description="TAESD decoder file; the teacher's own takes far more memory in the backward pass, and of what "
+            "ComfyUI loads none has one",
         )
         temperature: float = Field(0.9, gt=0, le=1, description="of the teacher's features; below 1 sharpens")
         beta: float = Field(

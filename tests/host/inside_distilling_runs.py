@@ -96,8 +96,8 @@ def started(function, *arguments, **environment):
     return process
 
 
-def trained(name, *more, kind="folder", resume=False, **environment):
-    return started(train_command, None if resume else files(kind), FOLDER / name, resume, "cpu", more, **environment)
+def trained(name, *more, resume=False, **environment):
+    return started(train_command, None if resume else files(), FOLDER / name, resume, "cpu", more, **environment)
 
 
 def done(*processes):
@@ -169,34 +169,31 @@ def check_a_run_that_ctrl_c_stops_has_saved_its_step_and_goes_on_to_the_last_bit
     same(run)
 
 
-def check_shards_and_prompts_alone_end_in_a_student_too():
-    for kind in ("webdataset", "prompts"):
-        done(trained(kind, "loop.steps=1", "loop.checkpoint_every=1", kind=kind))
+def check_runs_from_shards_and_prompts_end_too_and_no_text_encoder_meets_the_network():
+    kinds, encoders, living = ("webdataset", "prompts"), [], []
+    load_clip, load_model = Host.load_clip, Host.load_model
+
+    def clip(*given):
+        loaded = load_clip(*given)
+        encoders.append(weakref.ref(loaded.cond_stage_model))
+        return loaded
+
+    def model(*given):
+        gc.collect()
+        living.append(sum(encoder() is not None for encoder in encoders))
+        return load_model(*given)
+
+    def work():
+        with patch.object(Host, "load_clip", clip), patch.object(Host, "load_model", model):
+            for kind in kinds:
+                train_command(files(kind), FOLDER / kind, False, "cpu", ("loop.steps=1", "loop.checkpoint_every=1"))
+        assert (len(encoders), living) == (2, [0, 0]), (encoders, living)
+
+    done(started(work))
+    for kind in kinds:
         lora = load_file(FOLDER / kind / "exports" / "student.safetensors")
         assert len(losses(FOLDER / kind)) == 1
         assert all(value.any() for key, value in lora.items() if "lora_B" in key)
-
-
-def check_no_text_encoder_is_left_when_the_network_comes():
-    def watch():
-        encoders, living = [], []
-        load_clip, load_model = Host.load_clip, Host.load_model
-
-        def clip(*given):
-            loaded = load_clip(*given)
-            encoders.append(weakref.ref(loaded.cond_stage_model))
-            return loaded
-
-        def model(*given):
-            gc.collect()
-            living.append(sum(encoder() is not None for encoder in encoders))
-            return load_model(*given)
-
-        with patch.object(Host, "load_clip", clip), patch.object(Host, "load_model", model):
-            train_command(files(), FOLDER / "watched", False, "cpu", ("loop.steps=1", "loop.checkpoint_every=1"))
-        assert len(encoders) == 1 and living == [0], (encoders, living)
-
-    done(started(watch))
 
 
 def check_two_processes_are_one():
