@@ -38,7 +38,7 @@ from pathlib import Path
 import torch
 from train_moves import BASES, SDXL, moves
 from train_plain import PlainLoop
-from train_steps import STEPS, step, z_image
+from train_steps import STEPS, Z_IMAGE_RANKS, step, z_image
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SIDE, PICTURES, RANK, WARMUP, MEMORY_STEPS = 4, 128, 32, 64, 2, 8
@@ -337,7 +337,7 @@ def main():
     for base in BASES:
         counted["moves"] += shown(moves(base))
         counted["steps"] += shown(step(base, *what) for what in STEPS[base])
-    counted["steps"] += shown([z_image()])
+    counted["steps"] += shown(map(z_image, Z_IMAGE_RANKS))
     if options.counts:
         results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     else:
