@@ -41,7 +41,9 @@ def require_sampling(sampler: str, scheduler: str, steps: int) -> None:
     known = sd_schedulers.schedulers_map
     if scheduler != AUTOMATIC and scheduler not in known:
         raise RefusedChoice(f"the host has no schedule {scheduler!r}; there are: {', '.join(schedulers())}")
-    if goes_by_timesteps(sampler) and known.get(scheduler) is not known.get(AUTOMATIC):
+    if not goes_by_timesteps(sampler):  # in Forge Neo UniPC does not
+        return
+    if known.get(scheduler) is not known.get(AUTOMATIC):
         raise RefusedChoice(f"{sampler} has its own schedule, and none is {scheduler!r}: choose {AUTOMATIC!r}")
     if sampler == UNIPC and steps < shared.opts.uni_pc_order:
         order = f"{shared.opts.uni_pc_order}, its order in the host's settings"

@@ -132,8 +132,6 @@ def test_files_hold_what_is_shown_and_the_students_beside_on_wish(a1111):
         ({"rule": "sometimes"}, "the rule is 'sometimes'"),
         ({"noise": 1.5}, "noise is 1.5; expected more than 0 and less than 1"),
         ({"sampler": "Nonesuch"}, "no sampler 'Nonesuch'"),
-        ({"sampler": "DDIM", "scheduler": "Karras"}, "DDIM has its own schedule, and none is 'Karras'"),
-        ({"sampler": "UniPC", "steps": 2}, "steps is 2; with UniPC the teacher needs at least 3, its order"),
         ({"scheduler": "Nonesuch"}, "no schedule 'Nonesuch'; there are: Automatic, "),
         ({"share": "much"}, "share is 'much'; expected a number"),
         ({"rule": "below percentile", "calibration": "absent"}, "no calibration 'absent'"),
