@@ -1,8 +1,9 @@
-"""What the front end's library and its panel for help have of the pack."""
+"""What the front end's library, its search and its panel for help have of the pack."""
 
 import pytest
 
 from ..host.environment import PACK
+from ..nodes.search import WANTED
 from .front_end import CLASSIC, RENDERERS
 
 NODE = "UnderstudyStudentSampler"  # with the longest page
@@ -22,6 +23,8 @@ return [help, ...help.querySelectorAll('*')].filter(each => each.scrollWidth > e
   .map(each => each.innerText)
 """
 BLOCKS = [path.stem for path in sorted((PACK / "subgraphs").glob("*.json"))]
+ADD_A_NODE = 'input[placeholder^="Add a node"]'
+FOUND = "[...document.querySelectorAll('[data-testid=\"result-item\"]')].map(each => each.innerText.split('\\n')[0])"
 NODES_TAB, SEARCH = ".node-library-tab-button", 'input[placeholder^="Search"]'
 
 
@@ -42,6 +45,18 @@ def test_a_help_page_fits_into_a_narrow_panel(page, empty):
     help_page = page.until("the help page", HELP)
     page.shot("help")
     assert page.js(CUT, help_page, PANEL) == []
+
+
+def test_the_search_finds_what_people_type(page, empty):
+    page.command("Workspace.SearchBox.Toggle")
+    box = page.until("the search", "document.querySelector(arguments[0])", ADD_A_NODE)
+    for query, wanted in WANTED.items():
+        names = [page.js("return LiteGraph.registered_node_types[arguments[0]].title", node) for node in wanted]
+        page.type_over(box, "qqqq")
+        page.until("an empty list", f"!{FOUND}.length")
+        page.type_over(box, query)
+        page.until(f"{names} for {query!r}", f"arguments[0].every(name => {FOUND}.includes(name))", names)
+    page.shot("search")
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)

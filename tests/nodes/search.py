@@ -5,6 +5,22 @@ front end have them, one of its search aliases. The front end's search is fuzzy 
 an error in three letters, or further behind. The category is not searched.
 """
 
+WANTED = {
+    "imagereward": ["UnderstudyLoadOracle"],
+    "hpsv2": ["UnderstudyLoadOracle"],
+    "pickscore": ["UnderstudyLoadOracle"],
+    "clip score": ["UnderstudyLoadOracle", "UnderstudyScoreImages"],
+    "aesthetic score": ["UnderstudyLoadOracle", "UnderstudyScoreImages"],
+    "best of n": ["UnderstudyBestOf"],
+    "quality gate": ["UnderstudyThreshold", "UnderstudySplit"],
+    "reroll": ["UnderstudyBestOf"],
+    "judge": ["UnderstudyScoreImages", "UnderstudyScoresFromList"],
+    "filter bad images": ["UnderstudySplit"],
+    "auto retry": ["UnderstudyBestOf", "UnderstudyTeacher"],
+    "detailer for bad only": ["UnderstudySplit", "UnderstudyMerge"],
+    "calibration": ["UnderstudyCalibrate", "UnderstudyShowCalibration", "UnderstudyManageCalibration"],
+    "histogram": ["UnderstudyShowCalibration"],
+}
 REACH = 30  # letters into a text; a word that begins further behind is too far off for the fuzzy search
 
 

@@ -3,25 +3,9 @@
 import pytest
 from understudy.nodes import CLASSES
 
-from .search import finds
+from .search import WANTED, finds
 
 NODES = [name for names in CLASSES.values() for name in names]
-WANTED = {
-    "imagereward": ["UnderstudyLoadOracle"],
-    "hpsv2": ["UnderstudyLoadOracle"],
-    "pickscore": ["UnderstudyLoadOracle"],
-    "clip score": ["UnderstudyLoadOracle", "UnderstudyScoreImages"],
-    "aesthetic score": ["UnderstudyLoadOracle", "UnderstudyScoreImages"],
-    "best of n": ["UnderstudyBestOf"],
-    "quality gate": ["UnderstudyThreshold", "UnderstudySplit"],
-    "reroll": ["UnderstudyBestOf"],
-    "judge": ["UnderstudyScoreImages", "UnderstudyScoresFromList"],
-    "filter bad images": ["UnderstudySplit"],
-    "auto retry": ["UnderstudyBestOf", "UnderstudyTeacher"],
-    "detailer for bad only": ["UnderstudySplit", "UnderstudyMerge"],
-    "calibration": ["UnderstudyCalibrate", "UnderstudyShowCalibration", "UnderstudyManageCalibration"],
-    "histogram": ["UnderstudyShowCalibration"],
-}
 
 
 @pytest.mark.parametrize("query, wanted", WANTED.items())
