@@ -18,6 +18,7 @@ OWN = re.search(r'^version = "(.+)"$', PYPROJECT, re.M)[1]
 VERSIONS = {CORE: OLDEST, PACK: OWN}
 OPTIONAL, LIST = 7, 6  # shapes of sockets
 GROUP_TITLE, PADDING = 40, 15
+UNUSED = "default"  # what the host's own combos call that, which have to be given a value all the same
 BLUE, DARK = "#3f789e", {"color": "#222", "bgcolor": "#000"}
 # Positions and sizes are those of the classic canvas; Nodes 2.0 makes its own of them.
 RENDERER = {"workflowRendererVersion": "LG"}
@@ -121,7 +122,8 @@ def _node(node: Node, order: int, links: Sequence[Link]) -> dict:
         "ver": VERSIONS[node.schema.pack],
         **({"models": [_model(each) for each in node.look.models]} if node.look.models else {}),
     }
-    if any(each.advanced and each.name in node.named for each in node.schema.widgets):
+    used = [each for each in node.schema.widgets if each.name in node.named and node.values[each.name] != UNUSED]
+    if any(each.advanced for each in used):
         saved["showAdvanced"] = True
     return saved
 

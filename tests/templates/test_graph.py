@@ -47,6 +47,7 @@ def test_values_are_in_the_class_s_order_whatever_is_given():
 def test_hidden_widgets_are_shown_where_they_are_used():
     assert "showAdvanced" not in workflow(small())["nodes"][2]
     assert workflow(small(shift=3.0))["nodes"][2]["showAdvanced"] is True
+    assert "showAdvanced" not in workflow(small(shift="default"))["nodes"][2], "a loader's weight_dtype or device"
 
 
 def test_a_node_names_its_pack_and_its_files():
