@@ -53,7 +53,7 @@ def test_readme_s_picture_is_of_the_demo_as_it_is(page):
     shown, kept = page.alone("demo alone"), Image.open(PACK / "docs" / "graph.png")
     page.open()
     assert shown.size == kept.size
-    assert difference(shown.crop(graph), kept.crop(graph), CELLS) < 2, "copy 'demo alone.png' to docs/graph.png"
+    assert difference(shown.crop(graph), kept.crop(graph), CELLS) < 0.5, "copy 'demo alone.png' to docs/graph.png"
 
 
 def test_all_of_a_receipt_can_be_read_where_it_is_shown(page, demo):

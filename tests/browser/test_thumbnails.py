@@ -33,4 +33,4 @@ def test_a_thumbnail_is_the_receipt_of_its_template(page, server, name):
     if folder := os.environ.get("UNDERSTUDY_SCREENSHOTS"):
         thumbnail.save(Path(folder) / f"{name}.jpg", quality=90)  # to be put beside the template
     committed = Image.open(TEMPLATES[name].with_suffix(".jpg"))
-    assert difference(thumbnail, committed) < 2, "take the one that UNDERSTUDY_SCREENSHOTS leaves"
+    assert difference(thumbnail, committed) < 0.5, "take the one that UNDERSTUDY_SCREENSHOTS leaves"
