@@ -61,6 +61,13 @@ def test_names_aliases_and_hidden_widgets_are_told_as_far_as_the_host_has_them(h
     assert hidden == (inputs.keys() - {"mode", "fraction", "scores"} if known else set())
 
 
+def test_a_name_is_of_no_other_node_of_the_host(info):
+    ours = {info[node]["display_name"].lower() for node in NODES}
+    others = {(info[node]["display_name"] or node).lower() for node in info.keys() - NODES}
+    assert ours >= {"split rejected", "merge redone", "score threshold"}
+    assert len(others) > 100 and not ours & others
+
+
 @pytest.mark.parametrize("node", NODES)
 def test_help_pages_are_served_for_every_language_of_the_front_ends(host, node):
     pages = f"/extensions/{FOLDER.replace(' ', '%20')}/docs/{node}"
