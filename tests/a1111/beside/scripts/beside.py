@@ -5,6 +5,7 @@
 
 import ctypes
 import gc
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -198,8 +199,10 @@ def count_encodings(model):
 
 
 def note_what_is_asked(params):
-    """``asked``: of each call of the network in the job, the noise level that it is told and what it is given."""
-    given = {"level": float(params.sigma[0]), "length": float(params.x[0].double().norm())}
+    """``asked``: of each call of the network in the job, the noise level that it is told and the length of what it is
+    given, None where that is no number, for which JSON has no word."""
+    length = float(params.x[0].double().norm())
+    given = {"level": float(params.sigma[0]), "length": length if math.isfinite(length) else None}
     seen.setdefault("asked", []).append(given)
 
 
