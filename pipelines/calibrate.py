@@ -53,7 +53,7 @@ def calibrate(
     calibration = _opened(request, settings, oracle.fingerprint, prompts)
     components = request.load(student, dtype)
     predictor = request.load_predictor(components)
-    model = StableDiffusion(components, processes.device, request.negative, predictor)
+    model = StableDiffusion(components, processes.device, request.negative, predictor=predictor)
     if on_remark and processes.is_main:
         texts, syntax = prompts_to_read(prompts[: request.count], request.literal_prompts or not oracle.reads_prompts)
         for remark in [*model.remarks(prompts[: request.count]), *syntax, *oracle.remarks(texts)]:

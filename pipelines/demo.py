@@ -121,7 +121,8 @@ def demo(
 ) -> Report | None:
     """Make ``out`` from ``prompts`` (or the built-in ones), repeated in turn up to ``count`` images.
 
-    percentile, PERCENTILE without, or budget: evaluations an image, of which ``on_remark`` is told what it came to.
+    percentile, PERCENTILE without, or budget: evaluations an image, of which ``on_remark`` is told what it came to,
+    as it is of a ``strength`` that is none.
     init_image: a picture that all images start from at ``strength``, or a folder with one for each prompt. control: the
     same of outlines, white lines on black, that they follow. The shipped calibration is of pictures from noise by text
     alone, so ``percentile`` is otherwise the worst part of each batch.
@@ -158,6 +159,9 @@ def demo(
     check_output(out)
 
     processes = Processes("cpu")
+    if on_remark and processes.is_main:
+        for remark in [*student.remarks, *teacher.remarks]:
+            on_remark(remark)
     oracle = load_oracle(FOLDER / "oracle.safetensors", "demo")
     settings = described(student)
     if init_image is None and control is None:

@@ -134,7 +134,7 @@ def _option(name: str) -> str:
 def generate(request: Request, on_remark: Callable[[str], None] | None = None) -> Report | None:
     """Make ``request.out``. Returns the report on the main process, None on the others.
 
-    ``on_remark`` gets, on the main process, what the oracle has to say of the prompts.
+    ``on_remark`` gets, on the main process, what a user should know of the prompts, the pictures and the plans.
     Raises FileNotFoundError, FileExistsError or a ValueError for anything wrong with the request, before any network
     is loaded where that can be known, and leaves nothing half-written.
     """
@@ -175,7 +175,9 @@ def generate(request: Request, on_remark: Callable[[str], None] | None = None) -
     )
     if on_remark and processes.is_main:
         texts, syntax = prompts_to_read(prompts, request.literal_prompts or not oracle.reads_prompts)
-        for remark in [*cast.student.remarks(prompts), *syntax, *oracle.remarks(texts), *([cut] if cut else [])]:
+        plans = [*plan.student.remarks, *plan.teacher.remarks]
+        read = [*cast.student.remarks(prompts), *syntax, *oracle.remarks(texts)]
+        for remark in [*plans, *read, *([cut] if cut else [])]:
             on_remark(remark)
         if remark := _batch_remark(threshold, len(prompts), request.batch_size):
             on_remark(remark)
@@ -224,7 +226,7 @@ def check_percentile(k: float) -> None:
 def _cast(request: Request, student: Checkpoint, teacher: Checkpoint, oracle, device, dtype) -> Cast:
     components, pictures = request.load(student, dtype), request.pictures
     control, predictor = _control(pictures, pictures.controlnet, components), request.load_predictor(components)
-    first = StableDiffusion(components, device, request.negative, control, predictor)
+    first = StableDiffusion(components, device, request.negative, control=control, predictor=predictor)
     second: list[StableDiffusion] = []
     same = (student.path.resolve(), student.vae) == (teacher.path.resolve(), teacher.vae)
     same_control = pictures.controlnet == pictures.of_teacher()
@@ -238,7 +240,7 @@ def _cast(request: Request, student: Checkpoint, teacher: Checkpoint, oracle, de
                 loaded = replace(loaded, vae=components.vae, texts=components.texts)
             shared = same_control and teacher.architecture is student.architecture
             control = first.control if shared else _control(pictures, pictures.of_teacher(), loaded)
-            second.append(StableDiffusion(loaded, device, request.negative, control))
+            second.append(StableDiffusion(loaded, device, request.negative, control=control))
         return second[0]
 
     return Cast(first, oracle, load_teacher)

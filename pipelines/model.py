@@ -87,6 +87,11 @@ class StudentPlan:
             return last_consistency_steps(denoiser, self.steps, fraction, called="strength")
         return last_steps(partial(SCHEDULES["trailing"], denoiser), self.steps, fraction)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of it."""
+        return _strength_remarks("student", self.steps, self.strength)
+
 
 @dataclass(frozen=True)
 class TeacherPlan:
@@ -134,6 +139,11 @@ class TeacherPlan:
         if self.strategy == "regenerate" and self.alone_steps is None:
             return self.steps
         return max(1, int(self._whole(denoiser) * (1.0 if self.strength is None else self.strength)))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of it; where it refines, its start is not the source's."""
+        return _strength_remarks("teacher", self.steps, self.strength) if self.strategy == "regenerate" else []
 
     @property
     def _by_schedule(self) -> bool:
@@ -261,6 +271,17 @@ def _choose(what: str, given: str, known: Sequence[str]) -> None:
 def _check_strength(given: float | None) -> None:
     if given is not None and not 0 < given <= 1:
         raise ValueError(f"strength is {given:g}; expected above 0 and at most 1")
+
+
+def _strength_remarks(who: str, steps: int, strength: float | None) -> list[str]:
+    """Where a strength below 1 is none, since the whole schedule has no more steps than are to be run."""
+    if strength is None or strength == 1 or int(steps / strength) > steps:
+        return []
+    counted = "1 step" if steps == 1 else f"{steps} steps"
+    return [
+        f"a strength of {strength:g} in the {who}'s {counted} starts from all the noise, as 1 does, and nothing of the "
+        "picture is left: take less, or more steps"
+    ]
 
 
 def _at_least_one(what: str, given: int) -> None:

@@ -85,6 +85,7 @@ class StableDiffusion(LatentModel):
         components: Components,
         device: torch.device,
         negative: str = "",
+        *,
         control: Control | None = None,
         predictor: Predictor | None = None,
     ):

@@ -353,6 +353,15 @@ def given(tmp_path_factory, sd15):
     return folder
 
 
+def test_a_strength_that_leaves_nothing_of_the_pictures_is_remarked(command, given, first, tmp_path, capsys):
+    edits = command | {"prompts": given / "prompts.txt", "init_image": given / "in", "student_steps": 2}
+    for strength, said in ((0.8, True), (0.6, False)):
+        generate(edits, strength=strength, out=tmp_path / str(strength))
+        told = " ".join(capsys.readouterr().err.split())
+        assert ("a strength of 0.8 in the student's 2 steps starts from all the noise" in told) == said
+        assert (pictures(tmp_path / str(strength), "student") == pictures(first[0], "student")) == said
+
+
 def test_edits_follow_their_sources_and_strength_1_is_from_noise(command, given, first, tmp_path):
     command = command | {"prompts": given / "prompts.txt"}
     whole = generate(command, init_image=given / "in", strength=1)

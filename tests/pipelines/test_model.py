@@ -148,6 +148,18 @@ STARTS = [(StudentPlan, {}), (StudentPlan, {"sampler": "euler"}), (TeacherPlan, 
 
 
 @pytest.mark.parametrize(("plan", "options"), STARTS)
+@pytest.mark.parametrize(
+    ("steps", "strength", "said"), [(1, 0.6, True), (3, 0.8, True), (3, 0.75, False), (1, 0.5, False)]
+)
+def test_where_a_strength_below_1_leaves_nothing_of_the_picture_that_is_said(plan, options, steps, strength, said):
+    denoiser, made = Linear().denoiser, plan(steps, strength=strength, **options)
+    assert bool(made.sigmas(denoiser)[0] >= denoiser.sigma_max * 0.9999) == said
+    assert any("starts from all the noise, as 1 does" in remark for remark in made.remarks) == said
+    for plain in (plan(steps, **options), plan(steps, strength=1.0, **options), TeacherPlan(steps, strength=strength)):
+        assert not plain.remarks
+
+
+@pytest.mark.parametrize(("plan", "options"), STARTS)
 def test_strength_1_is_from_noise_to_the_bit_and_less_follows_the_source(plan, options):
     sources = torch.stack([torch.zeros(3, 4, 4), torch.full((3, 4, 4), 50.0)])
     plain, evaluations = from_source(sources[:0].new_zeros(2, 3, 4, 4), 1.0, plan, **options)
