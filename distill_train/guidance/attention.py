@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from ...files import preview
@@ -31,12 +32,19 @@ class AttentionGuidance:
         """(x0, eps) at z, t, each of z's shape. run: calls the teacher's UNet, alone or under a ControlNet. cfg: a
         scale or [B]; 1 is none."""
         attention, level = self.teacher.unet.get_submodule(self.block), process.level(t, z.ndim)
+        order: list[int] = []
+
+        def noted(z: Tensor, t: Tensor, told: Conditioning) -> Tensor:
+            order.extend(self.teacher.order(told))
+            return run(z, t, told)
+
         with recording(attention) as recorder:
-            output, weak, told = self.classifier_free.branches(run, z, t, given, cfg)
+            output, weak, told = self.classifier_free.branches(noted, z, t, given, cfg)
+        sums = recorder.take()[torch.tensor(order).argsort().to(z.device)]
         x0, eps = process.x0_and_eps(output, z, t)
         branch, _ = process.x0_and_eps(weak, z, t)
         blur = scaled_blur(*z.shape[-2:], self.settings.kernel, self.settings.sigma)
-        blurred = blurred_where_attended(branch, recorder.sums[-len(z) :], *blur)
+        blurred = blurred_where_attended(branch, sums[-len(z) :], *blur)
         shifted = z + level.alpha * (blurred - branch)
         again, _ = process.x0_and_eps(run(shifted, t, told), shifted, t)
         away = self.settings.weight * (blurred - again)
@@ -55,22 +63,46 @@ def guiding_block(teacher: Teacher, unet: nn.Module, settings: AttentionSettings
 
 
 class Recorder:
-    """Attention processor that does what another does, and keeps the column sums of the last map, [B, N]."""
+    """Keeps the column sums of an attention's maps, of as many passes as there are until they are taken."""
 
-    def __init__(self, processor):
-        self.processor, self.sums = processor, None
+    def __init__(self):
+        self.passes: list[Tensor] = []
+
+    def note(self, attention: nn.Module, hidden_states: Tensor) -> None:
+        q, k = attention.to_q(hidden_states), attention.to_k(hidden_states)
+        self.passes.append(column_sums(q, k, attention.heads))
+
+    def take(self) -> Tensor:
+        """[B, N], the rows of one pass below those of another."""
+        sums, self.passes = torch.cat(self.passes), []
+        return sums
+
+
+class RecordingProcessor:
+    """Attention processor of diffusers' that does what another does. A hook would not do, of which a compiled block
+    takes no notice."""
+
+    def __init__(self, processor, recorder: Recorder):
+        self.processor, self.recorder = processor, recorder
 
     def __call__(self, attention: nn.Module, hidden_states: Tensor, *arguments, **options) -> Tensor:
-        q, k = attention.to_q(hidden_states), attention.to_k(hidden_states)
-        self.sums = column_sums(q, k, attention.heads)
+        self.recorder.note(attention, hidden_states)
         return self.processor(attention, hidden_states, *arguments, **options)
 
 
 @contextmanager
 def recording(attention: nn.Module) -> Iterator[Recorder]:
-    """Within, one of diffusers' attentions keeps its map's column sums; its own processor is back afterwards."""
+    """Within, the maps of an attention, of diffusers or of ComfyUI, are looked at; afterwards it is as before."""
+    recorder = Recorder()
+    if not hasattr(attention, "set_processor"):
+        hook = attention.register_forward_pre_hook(lambda attention, given: recorder.note(attention, given[0]))
+        try:
+            yield recorder
+        finally:
+            hook.remove()
+        return
     before = attention.processor
-    attention.set_processor(recorder := Recorder(before))
+    attention.set_processor(RecordingProcessor(before, recorder))
     try:
         yield recorder
     finally:
@@ -78,11 +110,11 @@ def recording(attention: nn.Module) -> Iterator[Recorder]:
 
 
 def self_attentions(network: nn.Module) -> list[str]:
-    """The names of a network's self-attentions of diffusers."""
-    from diffusers.models.attention_processor import Attention
+    """The names of a UNet's self-attentions, be it of diffusers or of ComfyUI."""
+    return [name for name, module in network.named_modules() if _is_self_attention(name, module)]
 
-    return [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, Attention) and not module.is_cross_attention
-    ]
+
+def _is_self_attention(name: str, module: nn.Module) -> bool:
+    if not all(hasattr(module, part) for part in ("to_q", "to_k", "heads")):
+        return False
+    return not getattr(module, "is_cross_attention", not name.endswith(".attn1"))  # diffusers' say so themselves

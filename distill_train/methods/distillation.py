@@ -134,8 +134,6 @@ class Distillation(Method, Shardable):
                 "settings.embed_guidance adds an input to the network, for which ComfyUI's have no place; leave it "
                 "out, or for SD 1.x and SDXL set teacher.path and student.train = full"
             )
-        if self.hosted and self.recipe.attention:
-            raise RecipeError("[attention] looks into a diffusers UNet; leave it out, or set teacher.path")
         if self.recipe.attention and not self.asks_teacher:
             raise RecipeError(f"{method} asks no guided teacher while it learns; leave [attention] out")
         if self.guidance_width is not None and not self._kind.adds_inputs:

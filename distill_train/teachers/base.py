@@ -116,6 +116,10 @@ class Teacher(ABC):
         """The parts with embeddings of one length in dimension ``dim``."""
         return pad(parts, self.padded, dim)
 
+    def order(self, embeddings: Mapping[str, Tensor]) -> list[int]:
+        """Places of a batch in the order in which :meth:`call` has them go through the network."""
+        return list(range(len(next(iter(embeddings.values())))))
+
     @abstractmethod
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
         """What else the architecture is told about the picture's size in pixels; may be empty."""

@@ -31,6 +31,7 @@ class ComfyTeacher(WaitingTeacher):
     """
 
     keeps_lengths = True
+    attention_block = "diffusion_model.middle_block.1.transformer_blocks.0.attn1"  # of its UNets; a DiT has none
 
     def __init__(self, told: TeacherSettings, device: torch.device, dtype: torch.dtype):
         self.told, self.device, self.dtype = told, device, dtype
@@ -134,6 +135,9 @@ class ComfyTeacher(WaitingTeacher):
 
     def join(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return batch_of([row for batch in batches for row in rows_of(batch)])
+
+    def order(self, embeddings: Mapping[str, Tensor]) -> list[int]:
+        return [at for places in alike(rows_of(embeddings)) for at in places]
 
     def sizes(self, height: int, width: int, count: int) -> dict[str, Tensor]:
         return {}  # the host reads them off the latents

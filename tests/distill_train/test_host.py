@@ -91,7 +91,6 @@ def test_settings_that_do_not_belong_together_are_refused(told, said):
     [
         ({"student": {"train": "full"}}, "student.train = full: of what ComfyUI loads a LoRA trains"),
         ({"settings": {"embed_guidance": True}}, "settings.embed_guidance adds an input"),
-        ({"attention": {"weight": 0.3}}, r"\[attention\] looks into a diffusers UNet"),
         ({"method": "cfd", "settings": {"classifier": "any"}}, "name a TAESD decoder in settings.decoder"),
     ],
 )

@@ -30,7 +30,7 @@ sys.modules["understudy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["understudy"])
 
 # E402 from here on: the pack is found as it was set up above, and the host as the pack finds it.
-from understudy.distill_train.config import Recipe, RecipeError, TeacherSettings  # noqa: E402
+from understudy.distill_train.config import AttentionSettings, Recipe, RecipeError, TeacherSettings  # noqa: E402
 from understudy.distill_train.data.batch import Batch  # noqa: E402
 from understudy.distill_train.data.randomness import generator  # noqa: E402
 from understudy.distill_train.host import Host, Loaded, open_host  # noqa: E402
@@ -294,6 +294,34 @@ def check_each_method_has_a_gradient_for_every_adapter():
                 assert all(map(torch.equal, before, trains))
 
     on_each(check, METHODS)
+
+
+def check_a_unet_is_guided_by_its_own_attention_and_other_networks_are_refused():
+    """Each sample by its own map, though texts of other lengths go through the network in other passes."""
+
+    def guided(weight, name="SD15"):
+        made = make(recipe_of(name).model_copy(update={"attention": AttentionSettings(weight=weight)}))
+        made.prepare(FOLDER / "run")
+        return made
+
+    made, none, plain = guided(0.3), guided(0.0), method_of("SD15")
+    attention = made.teacher.unet.get_submodule(made.attention.block)
+    z = torch.randn(4, *made.teacher.latent_shape(64, 64), generator=generator("z"))
+    t, texts = torch.full((4,), 600), made.teacher.embed(["a", "abc", "b", "c"])
+    assert made.teacher.order(texts) == [0, 2, 3, 1]
+    for scale in (1.0, 3.0):
+        with torch.no_grad():
+            together = made.teach(z, t, texts, scale)[0]
+            assert not torch.allclose(together, none.teach(z, t, texts, scale)[0], atol=1e-3)
+            for place, row in enumerate(made.teacher.separate(texts)):
+                one = slice(place, place + 1)
+                alone = made.teach(z[one], t[one], made.teacher.collate([row]), scale)[0]
+                torch.testing.assert_close(alone, together[one], atol=1e-4, rtol=1e-3)
+    assert not attention._forward_pre_hooks
+    loss, found = gradients(made)
+    assert loss > 0 and all(each.isfinite().all() for each in found) and any(each.any() for each in found)
+    assert gradients(none)[0] == gradients(plain)[0] != loss
+    refused(["no self-attention", "it needs a UNet with attention, so leave it out"], guided, 0.3, "SD3")
 
 
 FLUX = "img_attn.proj img_attn.qkv img_mlp.0 img_mlp.2 linear1 linear2 txt_attn.proj txt_attn.qkv txt_mlp.0 txt_mlp.2"

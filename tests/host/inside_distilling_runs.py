@@ -26,11 +26,12 @@ from safetensors.torch import load_file
 # isort: split
 # The imports above have made the host and the pack importable.
 import comfy.sd
-from understudy.distill_train.config import TeacherSettings
+from understudy.distill_train.config import Recipe, TeacherSettings
 from understudy.distill_train.host import Host
+from understudy.distill_train.methods import make_method
 from understudy.distill_train.run.command import estimate_command, train_command
 from understudy.distill_train.run.directory import Run
-from understudy.distill_train.teachers import load_teacher
+from understudy.distill_train.teachers import load_teacher, open_teacher
 from understudy.distill_train.teachers.comfy import ComfyTeacher
 
 FORK = multiprocessing.get_context("fork")  # with all of it imported already, and no process group begun
@@ -242,6 +243,28 @@ def check_it_is_what_diffusers_makes_of_the_file():
                 output = teacher.call(teacher.unet, z, t, {key: value[:1] for key, value in text.items()})
                 found.append(teacher.process.x0_and_eps(output, z, t)[0])
             near(*found)
+
+
+def check_its_attention_guides_it_as_it_does_in_diffusers():
+    given, texts = [], ["a red fox in the snow", "a lighthouse on a cliff above a rough sea"]
+    for told in ({"comfy": CHECKPOINT, "comfyui": COMFYUI}, {"path": CHECKPOINT}):
+        asked = Recipe(
+            method="lcm",
+            seed=1,
+            export="student.safetensors",
+            loop={"steps": 1, "batch_size": 1, "lr": 1e-3, "tracker": "none", "precision": "fp32"},
+            teacher=told,
+            attention={"weight": 0.3},
+            student={"train": "lora", "rank": 4},
+            settings={"w_min": 3.0, "w_max": 3.0},
+        )
+        given.append(make_method(asked, CPU, teacher=open_teacher(asked.teacher, CPU, torch.float32), source=[]))
+        given[-1].make_student()  # which waits for texts
+    z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    t = torch.tensor([600, 600])
+    for scale in (1.0, 3.0):
+        with torch.no_grad():
+            near(*(made.teach(z, t, made.teacher.embed(texts), scale)[0] for made in given))
 
 
 def near(a, b):

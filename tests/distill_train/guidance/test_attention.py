@@ -156,11 +156,11 @@ def test_the_map_is_the_unconditional_branch_s():
     run = partial(guided._output, guided.teacher.unet)
     with torch.no_grad(), recording(attention) as both:
         branches(run, z, t, words, 3.0)
-        own = both.sums
+        own = both.take()
         run(z, t, free)
-        torch.testing.assert_close(own[2:], both.sums, rtol=0, atol=1e-4)
+        torch.testing.assert_close(own[2:], both.take(), rtol=0, atol=1e-4)
         run(z, t, words)
-        torch.testing.assert_close(own[:2], both.sums, rtol=0, atol=1e-4)
+        torch.testing.assert_close(own[:2], both.take(), rtol=0, atol=1e-4)
     assert not torch.allclose(own[:2], own[2:], atol=1e-3)
 
 
