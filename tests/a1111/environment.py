@@ -17,10 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-
 from ..host import checkpoints
-from ..host.environment import HostUnavailable, cache_dir, run
+from ..host.environment import HostUnavailable, cache_dir, locked, run
 
 GITHUB = "https://github.com"
 REPOSITORY = f"{GITHUB}/AUTOMATIC1111/stable-diffusion-webui"
@@ -78,7 +76,7 @@ def checkout() -> Path:
     """The folder with A1111 and its repositories, cloned if it is not there yet."""
     folder = cache_dir() / f"a1111-{REVISION[:8]}"
     stamp = folder / ".git" / "understudy-complete"
-    with FileLock(f"{folder}.lock"):
+    with locked(f"{folder}.lock"):
         if not stamp.exists():
             shutil.rmtree(folder, ignore_errors=True)
             _clone(REPOSITORY, folder, REVISION)
@@ -95,7 +93,7 @@ def python(folder: Path) -> Path:
     environment = cache_dir() / f"a1111-environment-{name}"
     interpreter = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = environment / "understudy-complete"
-    with FileLock(cache_dir() / "a1111-environment.lock"):
+    with locked(cache_dir() / "a1111-environment.lock"):
         if not stamp.exists():
             for old in cache_dir().glob("a1111-environment-*"):
                 shutil.rmtree(old)
@@ -113,7 +111,7 @@ def checkpoint(seed: int) -> Path:
     recipe = hashlib.sha256(Path(checkpoints.__file__).read_bytes()).hexdigest()[:8]
     folder = cache_dir() / f"a1111-checkpoints-{recipe}"
     file = folder / f"{seed}.safetensors"
-    with FileLock(cache_dir() / "a1111-checkpoints.lock"):
+    with locked(cache_dir() / "a1111-checkpoints.lock"):
         if not folder.exists():
             for old in cache_dir().glob("a1111-checkpoints-*"):
                 shutil.rmtree(old)

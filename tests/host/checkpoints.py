@@ -12,11 +12,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors.torch import save_file
 
 from ..oracles import small_files
-from .environment import cache_dir
+from .environment import cache_dir, locked
 
 # The names that the example workflows ask for.
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
@@ -40,7 +39,7 @@ def models():
     made_by = b"".join(Path(file).read_bytes() for file in (__file__, small_files.__file__))
     recipe = hashlib.sha256(made_by).hexdigest()[:8]
     folder = cache_dir() / f"models-{recipe}"
-    with FileLock(cache_dir() / "models.lock"):
+    with locked(cache_dir() / "models.lock"):
         if not folder.exists():
             for old in cache_dir().glob("models-*"):
                 shutil.rmtree(old)

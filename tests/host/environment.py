@@ -11,6 +11,7 @@ Environment variables:
     UNDERSTUDY_REQUIRE_HOST    1: a test that cannot have its host or its browser fails, where it is skipped otherwise
 """
 
+import faulthandler
 import hashlib
 import os
 import re
@@ -18,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,6 +33,7 @@ REVISIONS = ("fc0cb10b", "783545f6")
 LEFT_OUT = ("comfy/text_encoders/llama_tokenizer", "comfy/text_encoders/qwen35_tokenizer")
 # Three equals signs: exactly this build, not one of the same version with a local suffix.
 TORCH = "torch===2.13.0 torchvision==0.28.0 torchaudio==2.11.0"
+COMMAND_SECONDS = 2400  # some GB are downloaded
 
 
 class HostUnavailable(RuntimeError):
@@ -73,7 +76,7 @@ def checkout(revision):
         return Path(os.environ["COMFYUI_PATH"]).expanduser().resolve()
     folder = cache_dir() / f"ComfyUI-{revision[:8]}"
     stamp = folder / ".git" / "understudy-complete"
-    with FileLock(f"{folder}.lock"):
+    with locked(f"{folder}.lock"):
         if not stamp.exists():
             shutil.rmtree(folder, ignore_errors=True)
             run("git", "clone", "--quiet", "--no-checkout", REPOSITORY, folder)
@@ -83,6 +86,14 @@ def checkout(revision):
             run("git", "-C", folder, "checkout", "--quiet", "--detach", revision)
             stamp.touch()
     return folder
+
+
+@contextmanager
+def locked(path):
+    """One process at a time makes what all need. pytest's limit for a test that hangs is not one for that."""
+    faulthandler.cancel_dump_traceback_later()
+    with FileLock(path):
+        yield
 
 
 def version(folder):
@@ -101,7 +112,7 @@ def python(checkouts):
     folder = cache_dir() / f"environment-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
     interpreter = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = folder / "understudy-complete"
-    with FileLock(cache_dir() / "environment.lock"):
+    with locked(cache_dir() / "environment.lock"):
         if not stamp.exists():
             for old in cache_dir().glob("environment-*"):
                 shutil.rmtree(old)
@@ -139,12 +150,16 @@ def _name(requirement):
 
 
 def run(*command):
-    """A command that must succeed; HostUnavailable, with its last line, where it does not."""
+    """A command that must succeed; HostUnavailable, with its last line, where it does not, or takes too long."""
     command = [str(part) for part in command]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_SECONDS
+        )
     except FileNotFoundError as e:
         raise HostUnavailable(f"'{command[0]}' is not installed") from e
+    except subprocess.TimeoutExpired as e:
+        raise HostUnavailable(f"'{' '.join(command[:6])} …' did not end within {COMMAND_SECONDS} s") from e
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise HostUnavailable(f"'{' '.join(command[:6])} …' failed: {last}")

@@ -9,11 +9,10 @@ import os
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors.torch import save_file
 
 from .checkpoints import CHANNELS, TIME, _conv, _linear, _norm, _residual, _weights, autoencoder, text_encoder
-from .environment import cache_dir
+from .environment import cache_dir, locked
 
 SDXL = "understudy-test-sdxl.safetensors"
 DEPTHS = (0, 2, 10)  # of the transformers at each level; there are two residual blocks in each
@@ -26,7 +25,7 @@ def sdxl_checkpoint():
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
     path = folder / recipe / SDXL
     folder.mkdir(exist_ok=True)
-    with FileLock(folder / "sdxl.lock"):
+    with locked(folder / "sdxl.lock"):
         if not path.exists():
             for old in folder.glob(f"*/{SDXL}"):
                 old.unlink()

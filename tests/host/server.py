@@ -173,12 +173,16 @@ class Host:
         ``on_event(kind, data)`` is called for every message of the server that concerns this prompt.
         """
         prompt = getattr(graph, "nodes", graph)
-        return asyncio.run(self._attempt(prompt, on_event or (lambda kind, data: None), extra_data or {}))
+        attempt = self._attempt(prompt, on_event or (lambda kind, data: None), extra_data or {})
+        try:
+            return asyncio.run(asyncio.wait_for(attempt, PROMPT_SECONDS))
+        except (TimeoutError, asyncio.TimeoutError) as e:  # the same since Python 3.11
+            raise PromptFailed(f"the prompt did not end within {PROMPT_SECONDS} s:\n{self.log_end()}") from e
 
     async def _attempt(self, prompt, on_event, extra_data):
         client = uuid.uuid4().hex
         address = f"http://127.0.0.1:{self.port}"
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROMPT_SECONDS)) as session:
+        async with aiohttp.ClientSession() as session:
             async with session.ws_connect(f"{address}/ws?clientId={client}", max_msg_size=0) as socket_:
                 body = {"prompt": prompt, "client_id": client, "extra_data": extra_data}
                 start = time.perf_counter()

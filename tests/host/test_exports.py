@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from filelock import FileLock
 from understudy.distill_train.exports.export import export
 from understudy.files import save_tensors, sha256
 from understudy.files.student_file import StudentFile
@@ -15,7 +14,7 @@ from understudy.pipelines.stable_diffusion import StableDiffusion, guidance_embe
 
 from ..distill_train.students import make_run, with_lora
 from .checkpoints import CHECKPOINT
-from .environment import cache_dir
+from .environment import cache_dir, locked
 from .graphs import Graph
 from .sdxl import SDXL, sdxl_checkpoint
 from .tensors import tensors
@@ -44,7 +43,7 @@ def architecture(request, host):
 @pytest.fixture(scope="module")
 def images(architecture, host, tmp_path_factory):
     """For each kind of export: (the image by ComfyUI, by diffusers), and what the server logged meanwhile."""
-    with FileLock(cache_dir() / "exports.lock"):  # SDXL takes about 10 GB here, and there are two processes of tests
+    with locked(cache_dir() / "exports.lock"):  # SDXL takes about 10 GB here, and there are two processes of tests
         return made(*architecture, host, tmp_path_factory.mktemp(architecture[0]))
 
 
