@@ -75,22 +75,6 @@ def test_a_calibration_is_of_one_predictor(arguments, tmp_path, capsys):
         assert end.value.code == 2 and "predictor" in capsys.readouterr().err
 
 
-def test_a_student_is_calibrated_under_its_predictor(arguments, tmp_path):
-    options = arguments[1:]
-    for name in ("--teacher", "--teacher-steps", "--threshold"):
-        del options[(at := options.index(name)) : at + 2]
-    predictor = written(random(SD15, text=32), tmp_path / "p.safetensors")
-    scores = []
-    for name, more in (("plain", []), ("moved", ["--predictor", str(predictor)])):
-        with pytest.raises(SystemExit) as end:
-            main(["calibrate", *options, *more, "--count", "20", "--out", str(tmp_path / f"{name}.json")])
-        assert not end.value.code
-        scores.append(Calibration.load(tmp_path / f"{name}.json").scores_by_image)
-    assert all(plain != moved for plain, moved in zip(*(table.values() for table in scores), strict=True))
-    more = ["--percentile", "50", "--calibration", str(tmp_path / "moved.json"), "--predictor", str(predictor)]
-    generate([word for word in arguments if word not in ("--threshold", "-1000000000.0")], tmp_path / "out", *more)
-
-
 @pytest.mark.parametrize(
     ("layout", "text", "said"),
     [
