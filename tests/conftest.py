@@ -5,13 +5,25 @@ import os
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:
+SERVERS = ("host", "a1111", "webui", "server")  # the fixtures that hold one
+SHARED = "PYTEST_XDIST_WORKER" in os.environ
+
+if SHARED:
     # Before torch is imported: two processes with two threads each only get in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_itemcollected(item):  # not later: xdist reads the groups once all are collected
     item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """A server, which holds gigabytes, ends with its group and not with the session, where groups stay together."""
+    if SHARED and (nextitem is None or _group(nextitem) != _group(item)):
+        for name in SERVERS:
+            for fixture in item._fixtureinfo.name2fixturedefs.get(name, ()):
+                fixture.finish(item._request)
 
 
 def _group(item) -> str:
