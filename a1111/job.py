@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from ..samplers import decisions
 from . import host, infotext
 from .axes import with_changes
 from .batch import Batch
@@ -18,7 +19,7 @@ from .redoing import Teacher
 from .rule import calibration_of, calibration_path, record, settings_of, threshold_of
 from .sampling import require_sampling
 from .sources import SOFT_INPAINTING, is_soft
-from .trouble import NotRedone, hook, pictures, say
+from .trouble import NotRedone, hook, logged, pictures, say
 
 log = logging.getLogger(__name__)
 SINGLE = "the worst share of a single picture is nothing, so it is kept: make several, or choose another rule"
@@ -69,6 +70,8 @@ class Job:
         self.p, self.choices = p, choices
         self.failed = self.refusal = ""  # an error of ours; why there is no threshold
         self.over = False
+        self.unplaced: list[Entry] | None = None  # of those to be redone at the end, the ones whose turn has not come
+        self.given_up: list[Entry] = []  # what was to be redone and never will be
         self.judge = Judge(p, choices.oracle)
         self.settings = settings_of(p)
         self.table = calibration_of(choices, self.settings, self.judge.oracle)
@@ -167,9 +170,16 @@ class Job:
         """on_image_saved."""
         self.files.saved(params)
 
-    @hook
     def finish(self, processed) -> None:
-        """postprocess: the worst of the whole job, in one pass; their files are replaced, and the grid is made anew."""
+        """postprocess."""
+        self._finish(processed)
+        if self.given_up:
+            with logged():
+                self._tell_page(Gallery(self.p, processed, self.entries))
+
+    @hook
+    def _finish(self, processed) -> None:
+        """The worst of the whole job, in one pass; their files are replaced, and the grid is made anew."""
         host.expect_pass(-self.expected)
         host.skip_is_over()
         if self.choices.rule == WORST:
@@ -179,18 +189,36 @@ class Job:
         if self.choices.receipt and self.threshold is not None:
             show_receipt(self.p, processed, self.entries, self.threshold, self.files)
 
-    @hook
     def broken_off(self) -> None:
-        """The host closes what it worked on: if the job's end has not come, it never will, and files say so."""
-        if self.over:
-            return
-        waiting = self._rejected(self.entries) if self.choices.rule == WORST else []
-        for entry in waiting:
-            entry.decision = f"not redone: {BROKEN_OFF}"
+        """The host closes what it worked on: if the job's end has not come, it never will."""
+        if not self.over:
+            self._never_ended()
+            self.release()
+
+    @hook
+    def _never_ended(self) -> None:
+        self.give_up(BROKEN_OFF)
+
+    def give_up(self, why: str) -> None:
+        """What was to be redone and never will be says so: in its text, if that is still to be written, or its file."""
+        if self.unplaced is None:
+            waiting = [each for each in self._rejected(self.entries) if each.decision == decisions.KEPT]
+        else:  # the teacher may have made some, and nothing came of it
+            waiting = [each for each in self.unplaced if each.decision == decisions.KEPT or each.teacher is not None]
+        self.given_up = waiting
+        for entry in self.given_up:
+            entry.decision = f"not redone: {why}"
+        if self.given_up:
+            say(self.p, f"{pictures(len(self.given_up))} not redone: {why}")
+        for entry in self.given_up:
             self.files.say(entry)
-        if waiting:
-            say(self.p, f"{pictures(len(waiting))} not redone: {BROKEN_OFF}")
-        self.release()
+
+    def _tell_page(self, gallery: Gallery) -> None:
+        """The same in the page's texts, which the host has gathered before."""
+        for entry in self.given_up:
+            if (at := gallery.place(entry)) is not None:
+                text = infotext.with_values(gallery.text(entry), entry.keys())
+                gallery.put(entry, at, gallery.processed.images[at], text)
 
     def _redo_worst(self, gallery: Gallery) -> None:
         if stopped := host.interrupted():
@@ -202,6 +230,7 @@ class Job:
         if len(places) < len(rejected):
             lost = len(rejected) - len(places)
             say(self.p, f"{pictures(lost)} left as before, since another extension put others in their places")
+        self.unplaced = list(places)
         changed = [] if stopped else list(self.teacher.redoes(list(places)))
         for entry, at in places.items():
             if stopped:
@@ -212,6 +241,7 @@ class Job:
                 image = entry.picture.frame.finished(entry.teacher)
             self.files.replace(entry, image, text)
             gallery.put(entry, at, image, text)
+            self.unplaced.remove(entry)
             if entry.teacher is not None and (left := gallery.renew_composite(entry, at, text, self.files)):
                 say(self.p, left)
         if changed:

@@ -74,7 +74,8 @@ def as_not_redone(doing: Callable[[], str]) -> Iterator[None]:
 
 
 def hook(method: Callable) -> Callable:
-    """A job's hook: what goes wrong in it is said in the page and in texts still to be written, and ends the job."""
+    """A job's hook: what goes wrong in it ends the job, and is said in the page, in texts still to be written, and in
+    those of the pictures that waited to be redone."""
 
     @wraps(method)
     def guarded(job, *given) -> None:
@@ -87,8 +88,19 @@ def hook(method: Callable) -> Callable:
             job.failed = f"stopped by an error, see the log: {sentence(error)}"
             say(job.p, job.failed)
             job.p.extra_generation_params["Understudy"] = job.failed
+            with logged():
+                job.give_up(job.failed)
 
     return guarded
+
+
+@contextmanager
+def logged() -> Iterator[None]:
+    """What is still to be said after an error, and may meet the same one, such as a full disk."""
+    try:
+        yield
+    except Exception:
+        log.exception("Understudy could not say at each picture that it is not redone")
 
 
 def unusable(latents, images: Sequence) -> list[str]:

@@ -187,6 +187,46 @@ def test_an_error_in_the_third_batch_loses_neither_the_first_two_nor_the_next_jo
     assert made.pixels == worst.pixels and made.texts == worst.texts and watching.page(a1111) == []
 
 
+# What breaks is ours: the pass, the second picture's file, the third batch's scores, the receipt, one batch's pass. Of
+# the pictures so many are redone then, and so many say that they are not.
+@pytest.mark.parametrize(
+    ("rule", "broken", "which", "redone", "waiting"),
+    [
+        ({}, "redoing.redo", 1, 0, 2),
+        ({}, "files.Files.write", 2, 1, 1),
+        ({}, "batch.Batch.entries", 3, 0, 1),
+        ({"receipt": True}, "job.show_receipt", 1, 2, 0),
+        (EVERY, "redoing.redo", 1, 0, 1),
+    ],
+)
+def test_an_error_of_ours_leaves_no_picture_that_says_kept_and_was_to_be_redone(
+    a1111, rule, broken, which, redone, waiting
+):
+    job = {"n_iter": 4, **ONE_BY_ONE}
+    kept, whole = a1111.make(**job), a1111.make(*asked(**rule), **job)
+    with new_files(a1111) as files:
+        watching.do(a1111, broken=[broken, which])
+        try:
+            made = a1111.make(*asked(**rule), **job, save_images=True)
+        finally:
+            watching.do(a1111, broken=[None])
+    reason = "stopped by an error, see the log: NobodyKnows: this extension has an error"
+    saved = [Image.open(path) for path in named(files, ".png")]
+    assert len(saved) == 4
+    for texts in (made.texts, [image.info["parameters"] for image in saved]):
+        told = [value_of(text, "Understudy decision") for text in texts]
+        assert told.count(f"not redone: {reason}") == waiting, told
+        assert told.count("redone") == redone, told
+        assert told.count("kept") == len([word for word in told if word]) - redone - waiting
+    assert [image.tobytes() for image in saved] == made.pixels
+    for place, decision in enumerate(made.said("decision")):
+        assert made.pixels[place] == (whole if decision == "redone" else kept).pixels[place]
+    counted = [] if not waiting else ["1 picture"] if waiting == 1 else [f"{waiting} pictures"]
+    said = [f"Understudy: {count} not redone: {reason}" for count in counted]
+    assert watching.page(a1111) == [f"Understudy: {reason}", *said]
+    assert a1111.make(*asked(**rule), **job).texts == whole.texts
+
+
 @pytest.mark.parametrize(
     ("teacher", "words"),
     [

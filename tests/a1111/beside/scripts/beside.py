@@ -36,6 +36,7 @@ LIBRARY = ctypes.CDLL(None)
 # What the tests ask for, by /beside/do.
 asked = {"raise": False, "leak": None}
 leaked, seen = [], {}
+broken = []  # of the extension: (holder, name, what was there)
 taken_out = []  # of the host's lists: (list, what was in it with us)
 LEAKS = {
     "latent": lambda: torch.zeros(1, 4, 4, 4),
@@ -73,6 +74,28 @@ def register():
 def oracles_of_ours():
     """The module that scores, under the name that the extension gives its pack."""
     return sys.modules["understudy_extension.a1111.oracle"]
+
+
+def break_ours(name: str | None, which: int = 1):
+    """Have a function of the extension, such as "files.Files.write", raise once, at one of its calls; None: none."""
+    while broken:
+        setattr(*broken.pop())
+    if name is None:
+        return
+    module, *path, last = name.split(".")
+    holder = sys.modules[f"understudy_extension.a1111.{module}"]
+    for part in path:
+        holder = getattr(holder, part)
+    untouched, calls = getattr(holder, last), []
+
+    def call(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == which:
+            raise RAISED["Broken"]
+        return untouched(*args, **kwargs)
+
+    broken.append((holder, last, untouched))
+    setattr(holder, last, call)
 
 
 def failing(call, error, which: str):
@@ -232,6 +255,8 @@ def routes(_, app):
                 untouched = hosted.__call__
                 hosted.__call__ = failing(untouched, RAISED[name], which)
                 hosted.__call__.untouched = untouched
+        if "broken" in wish:
+            break_ours(*wish["broken"])
         if "absent" in wish:
             let_us_in()
             if wish["absent"]:
