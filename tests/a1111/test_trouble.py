@@ -232,7 +232,7 @@ def test_an_error_of_ours_leaves_no_picture_that_says_kept_and_was_to_be_redone(
     [
         ("nan.safetensors", "the teacher made no numbers (NaN): try --no-half, "),
         ("mute.safetensors", "the teacher made no numbers (NaN): try --no-half, "),
-        ("corrupt.safetensors", "loading corrupt.safetensors failed: SafetensorError: "),
+        ("corrupt.safetensors", "loading corrupt.safetensors failed: "),  # by what error is the host's affair
         ("gone.safetensors", "loading gone.safetensors failed: "),
         ("pickle.ckpt", "loading pickle.ckpt failed: "),
         ("absent.safetensors", "the host has no checkpoint 'absent.safetensors'"),
