@@ -25,9 +25,8 @@ def pack(module: str):
 
 
 def leave_path(*_):
-    """Forge leaves every extension's folder on sys.path, where ours would hide folders of the same names."""
-    while str(ROOT) in sys.path:
-        sys.path.remove(str(ROOT))
+    """Forge leaves every extension's folder on sys.path, or a link to it, where ours would hide other folders."""
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != ROOT]
 
 
 class Understudy(scripts.Script):

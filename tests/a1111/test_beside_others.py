@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ..host.environment import PACK
+from ..host.server import place
 from . import watching
 
 # As Forge does it: the folder goes before all else for good, the script runs as a file, then the callbacks come.
@@ -48,7 +51,12 @@ print(json.dumps([before, {name: found(name) for name in names}, sys.path, ours]
 """
 
 
-def test_what_others_import_is_theirs_after_forge_has_put_our_folder_first(tmp_path):
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_others_import_is_theirs_after_forge_has_put_our_folder_first(tmp_path, tmp_path_factory, linked):
+    root = PACK
+    if linked:
+        root = tmp_path_factory.mktemp("extensions") / "understudy-nodes"
+        place(PACK, root)
     names = sorted(path.name for path in PACK.iterdir() if path.is_dir() and (path / "__init__.py").exists())
     names += sorted(path.stem for path in PACK.glob("*.py") if path.stem not in ("__init__", "install", "cli"))
     assert {"files", "nodes", "samplers", "oracles"} <= set(names)
@@ -58,16 +66,16 @@ def test_what_others_import_is_theirs_after_forge_has_put_our_folder_first(tmp_p
     (tmp_path / "models" / "blip.py").touch()
     hooks = re.findall(r"script_callbacks\.(\w+)", (PACK / "scripts" / "understudy.py").read_text())
     asked = " ".join(hooks) + "\n" + json.dumps([*names, "models.blip"])
-    command = [sys.executable, "-c", AS_FORGE, str(PACK), str(tmp_path)]
+    command = [sys.executable, "-c", AS_FORGE, str(root), str(tmp_path)]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     before, after, path, ours = json.loads(done.stdout)
-    assert before["nodes"].startswith(str(PACK)), "this host does not leave our folder there, so nothing is shown"
+    assert before["nodes"].startswith(str(root)), "this host does not leave our folder there, so nothing is shown"
     # The one name of ours that a host imports was given up: Interrogate is right even while our folder is there.
     assert before["models.blip"] == str(tmp_path / "models" / "blip.py")
     assert {name: file for name, file in after.items() if not file.startswith(str(tmp_path))} == {}
-    assert str(PACK) not in path
-    assert ours.startswith(str(PACK)), "our own pack is found without it"
+    assert str(root) not in path
+    assert Path(ours).resolve().is_relative_to(PACK), "our own pack is found without it"
 
 
 def test_interrogates_import_is_blips(a1111):
