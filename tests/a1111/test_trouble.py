@@ -15,6 +15,7 @@ from .watching_files import named, new_files
 
 PAIR = {"batch_size": 2, **SMALL}  # of which the worst half is one
 ONE_BY_ONE = {"batch_size": 1, **SMALL}
+FOUR = {"n_iter": 4, **ONE_BY_ONE}
 BROKEN = ("nan.safetensors", "mute.safetensors", "corrupt.safetensors", "gone.safetensors", "pickle.ckpt")
 
 
@@ -26,6 +27,12 @@ def plain(a1111):
 @pytest.fixture(scope="module")
 def worst(a1111):
     return a1111.make(*asked(), **PAIR)
+
+
+@pytest.fixture(scope="module")
+def four(a1111):
+    """(without us, with the worst two redone)"""
+    return a1111.make(**FOUR), a1111.make(*asked(), **FOUR)
 
 
 @pytest.fixture(scope="module")
@@ -205,14 +212,13 @@ def test_an_error_in_the_third_batch_loses_neither_the_first_two_nor_the_next_jo
     ],
 )
 def test_an_error_of_ours_leaves_no_picture_that_says_kept_and_was_to_be_redone(
-    a1111, rule, broken, which, redone, waiting
+    a1111, four, rule, broken, which, redone, waiting
 ):
-    job = {"n_iter": 4, **ONE_BY_ONE}
-    kept, whole = a1111.make(**job), a1111.make(*asked(**rule), **job)
+    kept, whole = four
     with new_files(a1111) as files:
         watching.do(a1111, broken=[broken, which])
         try:
-            made = a1111.make(*asked(**rule), **job, save_images=True)
+            made = a1111.make(*asked(**rule), **FOUR, save_images=True)
         finally:
             watching.do(a1111, broken=[None])
     reason = "stopped by an error, see the log: NobodyKnows: this extension has an error"
@@ -229,7 +235,7 @@ def test_an_error_of_ours_leaves_no_picture_that_says_kept_and_was_to_be_redone(
     counted = [] if not waiting else ["1 picture"] if waiting == 1 else [f"{waiting} pictures"]
     said = [f"Understudy: {count} not redone: {reason}" for count in counted]
     assert watching.page(a1111) == [f"Understudy: {reason}", *said]
-    assert a1111.make(*asked(**rule), **job).texts == whole.texts
+    assert a1111.make(*asked(), **FOUR).texts == whole.texts
 
 
 @pytest.mark.parametrize(
