@@ -9,7 +9,9 @@ import hashlib
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -30,8 +32,18 @@ CODE, PAGE, HALF, ADAPTER = "code.pt", "page.safetensors", "half.safetensors", "
 CONTROLNET = "understudy-test-controlnet.safetensors"
 
 CHANNELS, CONTEXT, TIME = 320, 768, 1280
-# SD 1.5's UNet with one residual block on each of two levels instead of two on each of four.
-WIDTHS = (320, 320)
+
+
+class Layout(NamedTuple):
+    """A UNet's levels. blocks: residual blocks of each; attention: whether they have a transformer."""
+
+    widths: Sequence[int]
+    blocks: int
+    attention: Sequence[bool]
+
+
+SD15 = Layout((320, 640, 1280, 1280), 2, (True, True, True, False))
+SHALLOW = Layout((320, 320), 1, (True, True))
 
 
 def models():
@@ -62,56 +74,68 @@ def _same_file(source, target):
         shutil.copyfile(source, target)
 
 
-def checkpoint():
-    """Keys and shapes of a Stable Diffusion 1.5 checkpoint with a shallow UNet."""
-    shapes = {f"model.diffusion_model.{key}": shape for key, shape in unet().items()}
+def checkpoint(layout=SHALLOW):
+    """Keys and shapes of a Stable Diffusion 1.5 checkpoint, with a shallow UNet if not told otherwise."""
+    shapes = {f"model.diffusion_model.{key}": shape for key, shape in unet(layout).items()}
     shapes |= {f"first_stage_model.{key}": shape for key, shape in autoencoder().items()}
     return shapes | {f"cond_stage_model.transformer.text_model.{key}": shape for key, shape in text_encoder().items()}
 
 
-def unet():
-    first, second = WIDTHS
-    shapes = _unet_down()
-    shapes |= _residual("output_blocks.0.0", second + second, second) | _transformer("output_blocks.0.1", second)
-    shapes |= _residual("output_blocks.1.0", second + first, second) | _transformer("output_blocks.1.1", second)
-    shapes |= _conv("output_blocks.1.2.conv", second, second)
-    shapes |= _residual("output_blocks.2.0", second + first, first) | _transformer("output_blocks.2.1", first)
-    shapes |= _residual("output_blocks.3.0", first + first, first) | _transformer("output_blocks.3.1", first)
-    return shapes | _norm("out.0", first) | _conv("out.2", first, 4)
+def unet(layout=SHALLOW):
+    shapes, skips = _unet_down(layout)
+    width, place = layout.widths[-1], 0
+    for level in reversed(range(len(layout.widths))):
+        for block in range(layout.blocks + 1):
+            name, before = f"output_blocks.{place}", width
+            width = layout.widths[level]
+            shapes |= _residual(f"{name}.0", before + skips.pop(), width)
+            if layout.attention[level]:
+                shapes |= _transformer(f"{name}.1", width)
+            if level and block == layout.blocks:
+                shapes |= _conv(f"{name}.{1 + layout.attention[level]}.conv", width, width)
+            place += 1
+    return shapes | _norm("out.0", width) | _conv("out.2", width, 4)
 
 
-def _unet_down():
-    """The half that a ControlNet copies: time embedding, input blocks and middle block."""
-    first, second = WIDTHS
+def _unet_down(layout):
+    """(the half that a ControlNet copies: time embedding, input blocks and middle block; each input block's width)."""
     shapes = _linear("time_embed.0", CHANNELS, TIME) | _linear("time_embed.2", TIME, TIME)
-    shapes |= _conv("input_blocks.0.0", 4, first)
-    shapes |= _residual("input_blocks.1.0", first, first) | _transformer("input_blocks.1.1", first)
-    shapes |= _conv("input_blocks.2.0.op", first, first)
-    shapes |= _residual("input_blocks.3.0", first, second) | _transformer("input_blocks.3.1", second)
-    shapes |= _residual("middle_block.0", second, second) | _transformer("middle_block.1", second)
-    return shapes | _residual("middle_block.2", second, second)
+    shapes |= _conv("input_blocks.0.0", 4, CHANNELS)
+    made = [CHANNELS]
+    for level, width in enumerate(layout.widths):
+        for _ in range(layout.blocks):
+            name = f"input_blocks.{len(made)}"
+            shapes |= _residual(f"{name}.0", made[-1], width)
+            if layout.attention[level]:
+                shapes |= _transformer(f"{name}.1", width)
+            made.append(width)
+        if level + 1 < len(layout.widths):
+            shapes |= _conv(f"input_blocks.{len(made)}.0.op", width, width)
+            made.append(width)
+    shapes |= _residual("middle_block.0", width, width) | _transformer("middle_block.1", width)
+    return shapes | _residual("middle_block.2", width, width), made
 
 
-def controlnet():
+def controlnet(layout=SHALLOW):
     """Keys and shapes of a ControlNet for ``checkpoint``, as the first ControlNet release saved it."""
-    shapes = _unet_down()
-    for block, width in enumerate((WIDTHS[0], WIDTHS[0], WIDTHS[0], WIDTHS[1])):
+    shapes, widths = _unet_down(layout)
+    for block, width in enumerate(widths):
         shapes |= _conv(f"zero_convs.{block}.0", width, width, kernel=1)
     hints = (3, 16, 16, 32, 32, 96, 96, 256, CHANNELS)
     for layer, (width_in, width_out) in enumerate(zip(hints, hints[1:], strict=False)):
         shapes |= _conv(f"input_hint_block.{2 * layer}", width_in, width_out)
-    shapes |= _conv("middle_block_out.0", WIDTHS[1], WIDTHS[1], kernel=1)
+    shapes |= _conv("middle_block_out.0", widths[-1], widths[-1], kernel=1)
     return {f"control_model.{key}": shape for key, shape in shapes.items()}
 
 
 def lora(rank=8):
     """Keys and shapes of an LCM LoRA for ``checkpoint``: diffusers' module names with underscores."""
     places = {
-        "down_blocks_0_attentions_0": WIDTHS[0],
-        "down_blocks_1_attentions_0": WIDTHS[1],
-        "mid_block_attentions_0": WIDTHS[1],
-        "up_blocks_0_attentions_0": WIDTHS[1],
-        "up_blocks_1_attentions_0": WIDTHS[0],
+        "down_blocks_0_attentions_0": SHALLOW.widths[0],
+        "down_blocks_1_attentions_0": SHALLOW.widths[1],
+        "mid_block_attentions_0": SHALLOW.widths[1],
+        "up_blocks_0_attentions_0": SHALLOW.widths[1],
+        "up_blocks_1_attentions_0": SHALLOW.widths[0],
     }
     shapes = {}
     for place, width in places.items():
