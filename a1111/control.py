@@ -13,20 +13,57 @@ from contextlib import contextmanager
 TITLE = "controlnet"
 EVERY_SAMPLING = "process_before_every_sampling"
 HOOKS = ("process", "before_process_batch", EVERY_SAMPLING)
+SEEDS = ("seed", "subseed", "all_seeds")
+# What the extensions call where a unit's pictures come from, beside "simple", and their option "Batch Option".
+BATCH, MERGE = "batch", "merge"
+SEPARATE = "Each ControlNet unit for each image in a batch"
+SAVES_MAPS = "control_net_detectmap_autosaving"
+COUNTS_PASSES = "ControlNet's batch mode would take the teacher's pass for the next of its pictures"
+BY_PLACE = "ControlNet has a picture for each place of the batch: untick 'ControlNet for the teacher' to do without"
 
 
 def script_of(p):
     """The host's ControlNet script where one of its units is on in this job, else None."""
     for script in p.scripts.alwayson_scripts if p.scripts is not None else ():
         if script.title().lower() == TITLE:
-            units = p.script_args[script.args_from : script.args_to]
-            return script if any(map(_is_on, units)) else None
+            return script if _units_on(p, script) else None
     return None
+
+
+def objection(p, script, wanted: bool) -> str:
+    """Why nothing of the job can be redone, "" where it can: the pass has other pictures at other places.
+
+    wanted: whether it is to be redone under the ControlNet.
+    """
+    modes = {_mode(unit) for unit in _units_on(p, script)}
+    if _puts_itself_in(script):
+        by_place = modes & {BATCH, MERGE}
+    elif BATCH in modes:
+        return COUNTS_PASSES
+    else:
+        by_place = SEPARATE in getattr(script, "ui_batch_option_state", ())
+    return BY_PLACE if by_place and wanted and p.batch_size > 1 else ""
+
+
+def _units_on(p, script) -> list:
+    return [unit for unit in p.script_args[script.args_from : script.args_to] if _is_on(unit)]
 
 
 def _is_on(unit) -> bool:
     """A unit is the extension's object, or what an API request gives: there one that does not say is on."""
     return bool(unit.get("enabled", unit)) if isinstance(unit, dict) else bool(getattr(unit, "enabled", False))
+
+
+def _mode(unit) -> str:
+    mode = unit.get("input_mode") if isinstance(unit, dict) else getattr(unit, "input_mode", None)
+    return getattr(mode, "value", mode)
+
+
+def settings_for_a_pass() -> dict[str, bool]:
+    """What to override, so that the maps that the job saves are not saved by each pass as well."""
+    from modules.shared import opts
+
+    return {SAVES_MAPS: False} if opts.data.get(SAVES_MAPS) else {}
 
 
 def runner_of(script):
@@ -47,7 +84,7 @@ def give(q, p, script) -> set[str]:
     twin = _copy(script)
     for name in HOOKS:
         if hasattr(twin, name):
-            setattr(twin, name, _noted(name, getattr(twin, name), failed))
+            setattr(twin, name, _noted(name, _with_seeds_of(p, getattr(twin, name)), failed))
     q.script_args, q.scripts = p.script_args, runner_of(twin)
     return failed
 
@@ -55,12 +92,15 @@ def give(q, p, script) -> set[str]:
 @contextmanager
 def set_aside(p, script) -> Iterator[None]:
     """The network without the job's ControlNet, which takes hold of it again where the job goes on."""
-    if script is None or _overrides(script, EVERY_SAMPLING):
+    if script is None or _puts_itself_in(script):
         yield
         return
     from modules.processing import Processed
 
-    runner_of(_copy(script)).postprocess(copy.copy(p), Processed(p, []))
+    twin = _copy(script)
+    for maps in filter(_is_list, vars(twin).values()):
+        maps.clear()  # which it would save now, and again at the job's end
+    runner_of(twin).postprocess(copy.copy(p), Processed(p, []))
     try:
         yield
     finally:
@@ -68,19 +108,39 @@ def set_aside(p, script) -> Iterator[None]:
             runner_of(script).process(p)
 
 
-def _overrides(script, name: str) -> bool:
+def _puts_itself_in(script) -> bool:
     from modules.scripts import Script
 
-    return getattr(type(script), name, None) is not getattr(Script, name, None)
+    return getattr(type(script), EVERY_SAMPLING, None) is not getattr(Script, EVERY_SAMPLING, None)
 
 
 def _copy(script):
     """With lists of its own: a script empties its in place."""
     twin = copy.copy(script)
     for name, value in vars(script).items():
-        if isinstance(value, list):
+        if _is_list(value):
             setattr(twin, name, list(value))
     return twin
+
+
+def _is_list(value) -> bool:
+    return isinstance(value, list)
+
+
+def _with_seeds_of(p, method):
+    """A preprocessor that draws is seeded by the job, not by the pass, whose pictures and so seeds are others."""
+
+    def call(q, *args, **kwargs):
+        own = {name: getattr(q, name) for name in SEEDS}
+        for name in SEEDS:
+            setattr(q, name, getattr(p, name))
+        try:
+            return method(q, *args, **kwargs)
+        finally:
+            for name, value in own.items():
+                setattr(q, name, value)
+
+    return call
 
 
 def _noted(name: str, method, failed: set[str]):

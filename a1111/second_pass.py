@@ -42,9 +42,11 @@ def redo(p, choices: Choices, pictures: Sequence[Picture]) -> Redone:
         raise NotRedone(stopped)
     if is_soft(p):
         raise NotRedone(SOFT_INPAINTING)
+    script, failed, seconds = control.script_of(p), set(), None
+    if script is not None and (why := control.objection(p, script, choices.control)):
+        raise NotRedone(why)
     # Asked now: during the pass the teacher is the loaded one.
     same = choices.teacher == SAME or host.is_loaded(host.checkpoint_title(choices.teacher))
-    script, failed, seconds = control.script_of(p), set(), None
     q = teacher_pass(p, choices, pictures, same)
     counted = count_for(q)
     text = f"Understudy: the teacher redoes {trouble.pictures(len(pictures))}"

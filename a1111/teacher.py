@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from ..samplers.rollback import noise_variance
-from . import host
+from . import control, host
 from .choices import SAME, Choices
 from .sampling import goes_by_timesteps, is_flow, points_of, timesteps_from
 from .sources import Picture, picture_of
@@ -175,6 +175,7 @@ def _settings(p, choices: Choices) -> dict:
     """The job's, the teacher's checkpoint, and nothing that the pass would do beside its work."""
     settings = {**(p.override_settings or {}), "img2img_fix_steps": True}
     settings |= {"img2img_color_correction": False, "save_init_img": False, "img2img_extra_noise": 0.0}
+    settings |= control.settings_for_a_pass()
     if choices.teacher != SAME:
         settings["sd_model_checkpoint"] = host.checkpoint_title(choices.teacher)
         settings |= host.modules_setting(choices.modules)

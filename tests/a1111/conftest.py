@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ..host import checkpoints
 from ..host.environment import PACK, HostUnavailable, unavailable
 from ..host.server import place
 from . import environment
@@ -33,8 +34,8 @@ def save_checkpoints(host: environment.WebUIHost, models: Path):
     """The student's and the teacher's."""
     for name, seed in ((STUDENT, 1), (TEACHER, 3)):
         path = models / "Stable-diffusion" / name
-        linked(environment.checkpoint(seed), path)
-        if not host.finds_layout:
+        linked(environment.checkpoint(seed, host.layout), path)
+        if not host.finds_layout and host.layout is checkpoints.SHALLOW:
             path.with_suffix(".yaml").write_text(_shallow(host.folder / "configs" / "v1-inference.yaml"))
 
 
@@ -59,6 +60,7 @@ def a1111(web_host, tmp_path_factory):
     """A server without a page that runs until the last test that needs it."""
     server = made_ready(web_host, tmp_path_factory.mktemp(web_host.name))
     place(Path(__file__).with_name("stand_ins"), server.base / "extensions" / "stand-ins")
+    give_controlnet(web_host, server.base)
     (server.base / "styles.csv").write_text("name,prompt,negative_prompt\ncircle,{prompt} above a blue circle,green\n")
     server.start("--nowebui")
     yield from running(server, web_host)
@@ -77,11 +79,23 @@ def webui(web_host, tmp_path_factory):
 
 def made_ready(host: environment.WebUIHost, base: Path) -> WebUI:
     """A server that has not been started, with its models and with another extension that the tests ask."""
-    server = WebUI(host.folder, host.python, base, arguments=host.arguments)
+    server = WebUI(host.folder, host.python, base, arguments=host.arguments, text_layers=2)
     save_checkpoints(host, base / "models")
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", base / "models" / "oracles" / "demo.safetensors")
     place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")
     return server
+
+
+def give_controlnet(host: environment.WebUIHost, base: Path):
+    """The real one with a network, or a stand-in."""
+    if host.controlnet is None:
+        place(Path(__file__).with_name("stand_in_controlnet"), base / "extensions" / "stand-in-controlnet")
+        return
+    if not host.controlnet.is_relative_to(host.folder):
+        place(host.controlnet, base / "extensions" / host.controlnet.name)
+    folder = base / "models" / "ControlNet"
+    folder.mkdir()
+    linked(environment.controlnet(host.layout), folder / "outlines.safetensors")
 
 
 def running(server: WebUI, host: environment.WebUIHost) -> Iterator[WebUI]:

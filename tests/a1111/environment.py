@@ -6,6 +6,9 @@ Environment variables, beside those of ``tests/host/environment.py``:
     UNDERSTUDY_FORGE_PYTHON     its Python
     UNDERSTUDY_FORGE_ARGUMENTS  how it starts on a CPU, if not as Forge Neo does; for Forge
                                 "--always-cpu --skip-prepare-environment"
+    UNDERSTUDY_CONTROLNET       a folder of sd-webui-controlnet, what it requires being installed in the cached
+                                environment: test_controlnet.py runs with it, not with a stand-in, in networks of true
+                                size, which it asks for; Forge has one built in
 """
 
 import hashlib
@@ -45,13 +48,18 @@ A1111, FORGE = "A1111", "Forge"
 
 
 class WebUIHost(NamedTuple):
-    """A web UI to test. arguments: how it runs on a CPU. finds_layout: from a checkpoint's keys, without a .yaml."""
+    """A web UI to test. arguments: how it runs on a CPU. finds_layout: from a checkpoint's keys, without a .yaml.
+
+    controlnet: the folder of a real one. layout: of the checkpoints.
+    """
 
     name: str
     folder: Path
     python: Path
     arguments: Sequence[str]
     finds_layout: bool
+    controlnet: Path | None
+    layout: checkpoints.Layout = checkpoints.SHALLOW
 
 
 def names() -> list[str]:
@@ -62,14 +70,16 @@ def names() -> list[str]:
 def host(name: str) -> WebUIHost:
     """One of ``names``; HostUnavailable where it cannot be had."""
     if name == A1111:
-        folder = checkout()
-        return WebUIHost(name, folder, python(folder), A1111_ARGUMENTS, False)
+        folder, extension = checkout(), os.environ.get("UNDERSTUDY_CONTROLNET")
+        beside = (Path(extension).expanduser().resolve(), checkpoints.SD15) if extension else (None,)
+        return WebUIHost(name, folder, python(folder), A1111_ARGUMENTS, False, *beside)
     folder = Path(os.environ["UNDERSTUDY_FORGE"]).expanduser().resolve()
     interpreter = os.environ.get("UNDERSTUDY_FORGE_PYTHON")
     if not (folder / "launch.py").is_file() or interpreter is None:
         raise HostUnavailable(f"{folder} has no launch.py, or UNDERSTUDY_FORGE_PYTHON names no Python for it")
     arguments = os.environ.get("UNDERSTUDY_FORGE_ARGUMENTS", FORGE_ARGUMENTS)
-    return WebUIHost(name, folder, Path(interpreter), shlex.split(arguments), True)
+    built_in = next(folder.glob("extensions-builtin/*controlnet*"), None)
+    return WebUIHost(name, folder, Path(interpreter), shlex.split(arguments), True, built_in)
 
 
 def checkout() -> Path:
@@ -106,18 +116,27 @@ def python(folder: Path) -> Path:
     return interpreter
 
 
-def checkpoint(seed: int) -> Path:
-    """The file of a small checkpoint with this seed's weights."""
+def checkpoint(seed: int, layout: checkpoints.Layout = checkpoints.SHALLOW) -> Path:
+    """The file of a checkpoint with this seed's weights."""
+    return _saved(f"{seed}-{len(layout.widths)}", checkpoints.checkpoint(layout), seed)
+
+
+def controlnet(layout: checkpoints.Layout) -> Path:
+    """The file of a ControlNet for it."""
+    return _saved(f"controlnet-{len(layout.widths)}", checkpoints.controlnet(layout), 2)
+
+
+def _saved(name: str, shapes: dict, seed: int) -> Path:
     recipe = hashlib.sha256(Path(checkpoints.__file__).read_bytes()).hexdigest()[:8]
     folder = cache_dir() / f"a1111-checkpoints-{recipe}"
-    file = folder / f"{seed}.safetensors"
+    file = folder / f"{name}.safetensors"
     with locked(cache_dir() / "a1111-checkpoints.lock"):
         if not folder.exists():
             for old in cache_dir().glob("a1111-checkpoints-*"):
                 shutil.rmtree(old)
         if not file.exists():
             unfinished = file.with_suffix(".unfinished")
-            checkpoints.save(unfinished, checkpoints.checkpoint(), seed)
+            checkpoints.save(unfinished, shapes, seed)
             os.replace(unfinished, file)
     return file
 

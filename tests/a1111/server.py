@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -27,7 +28,6 @@ CLIP_CONFIG = {
     "vocab_size": 49408,
     "hidden_size": 768,
     "intermediate_size": 3072,
-    "num_hidden_layers": 12,
     "num_attention_heads": 12,
     "max_position_embeddings": 77,
     "hidden_act": "quick_gelu",
@@ -43,9 +43,21 @@ class Refused(AssertionError):
 
 
 class WebUI:
-    """One server. ``base`` is its data folder: models, extensions, settings and pictures."""
+    """One server.
 
-    def __init__(self, checkout: Path, python: Path, base: Path, with_pack: bool = True, arguments=A1111_ARGUMENTS):
+    base: its data folder: models, extensions, settings and pictures. text_layers: how many of a checkpoint's text
+    encoder it runs, where it takes the number from the hub's file, as A1111 does; fewer are sooner done.
+    """
+
+    def __init__(
+        self,
+        checkout: Path,
+        python: Path,
+        base: Path,
+        with_pack: bool = True,
+        arguments: Sequence[str] = A1111_ARGUMENTS,
+        text_layers: int = 12,
+    ):
         self.checkout, self.python, self.base, self.arguments = checkout, python, base, arguments
         self.log, self.process, self.port = base / "server.log", None, None
         for name in ("extensions", "models/Stable-diffusion", "models/oracles", "models/Lora"):
@@ -53,9 +65,9 @@ class WebUI:
         self.pack = base / "extensions" / "understudy-nodes"
         if with_pack:
             place(PACK, self.pack)
-        self._tokenizer()
+        self._tokenizer(text_layers)
 
-    def _tokenizer(self):
+    def _tokenizer(self, layers: int):
         """The text encoder's two files, which the host would take from the hub."""
         folder, snapshot = self.base / "hf" / "hub" / TOKENIZER, "0" * 40
         (folder / "refs").mkdir(parents=True)
@@ -64,7 +76,7 @@ class WebUI:
         folder.mkdir(parents=True)
         for name in ("vocab.json", "merges.txt"):
             shutil.copyfile(PACK / "oracles" / "clip_bpe" / name, folder / name)
-        (folder / "config.json").write_text(json.dumps(CLIP_CONFIG))
+        (folder / "config.json").write_text(json.dumps({**CLIP_CONFIG, "num_hidden_layers": layers}))
         ends = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
         ends["pad_token"] = "<|endoftext|>"
         (folder / "special_tokens_map.json").write_text(json.dumps(ends))

@@ -1,4 +1,4 @@
-"""Two scripts of the title "ControlNet" that stand in for the real ones, and a script that presses the hires button.
+"""Two scripts of the title "ControlNet" that stand in for the real ones.
 
 Both make the network's work stronger by a unit's weight, of which a unit has no more. A1111's extension holds the
 network from a job's start to its end: so does the one of the txt2img tab. Forge's built-in one puts itself in before
@@ -66,23 +66,6 @@ class PutsItselfIn(ControlNet):
 
     def postprocess(self, p, processed, unit):
         self.strength = None
-
-
-class HiresButton(scripts.Script):
-    """What the button under the gallery sets in a job."""
-
-    def title(self):
-        return "Hires button"
-
-    def show(self, is_img2img):
-        return False if is_img2img else scripts.AlwaysVisible
-
-    def ui(self, is_img2img):
-        return [gr.Checkbox(False, label="pressed")]
-
-    def setup(self, p, pressed):
-        if pressed:
-            p.txt2img_upscale, p.firstpass_image = True, Image.new("RGB", (p.width, p.height), "gray")
 
 
 del ControlNet  # no script of its own
