@@ -141,7 +141,8 @@ def main():
     options, console = options_of(__doc__, "a1111.json"), Console()
     report = begun(f"A1111 {environment.REVISION[:8]}", options, SETTINGS)
     with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
-        bench = Bench(environment.host(environment.A1111), options.side, folder)
+        host = environment.host(environment.A1111)._replace(layout=checkpoints.SHALLOW)
+        bench = Bench(host, options.side, folder)
         try:
             row_of = partial(bench.row, pairs=options.pairs, progress=status.update)
             measure(COMPARISONS, report, options, WAYS, row_of)

@@ -16,11 +16,6 @@ from ..host.server import place
 from . import environment
 from .server import WebUI
 
-# The shallow network of tests/host/checkpoints.py, as the host's configuration has to name it.
-SHALLOW = {
-    r"attention_resolutions: \[ 4, 2, 1 \]": "attention_resolutions: [ 2, 1 ]",
-    r"num_res_blocks: 2\n        channel_mult: \[ 1, 2, 4, 4 \]": "num_res_blocks: 1\n        channel_mult: [ 1, 1 ]",
-}
 STUDENT, TEACHER = "student.safetensors", "teacher.safetensors"
 
 
@@ -35,15 +30,23 @@ def save_checkpoints(host: environment.WebUIHost, models: Path):
     for name, seed in ((STUDENT, 1), (TEACHER, 3)):
         path = models / "Stable-diffusion" / name
         linked(environment.checkpoint(seed, host.layout), path)
-        if not host.finds_layout and host.layout is checkpoints.SHALLOW:
-            path.with_suffix(".yaml").write_text(_shallow(host.folder / "configs" / "v1-inference.yaml"))
+        if not host.finds_layout:
+            path.with_suffix(".yaml").write_text(configured(host.folder, host.layout))
 
 
-def _shallow(configuration: Path) -> str:
-    text = configuration.read_text()
-    for pattern, small in SHALLOW.items():
-        text, count = re.subn(pattern, small, text)
-        assert count == 1, pattern
+def configured(folder: Path, layout: checkpoints.Layout) -> str:
+    """A1111's configuration of SD 1.5 in that folder of its, with the network's levels as in this layout."""
+    text = (folder / "configs" / "v1-inference.yaml").read_text()
+    first, levels = layout.widths[0], range(len(layout.widths))
+    network = {
+        "model_channels": first,
+        "attention_resolutions": [2**level for level in reversed(levels) if layout.attention[level]],
+        "num_res_blocks": layout.blocks,
+        "channel_mult": [width // first for width in layout.widths],
+    }
+    for name, value in network.items():  # of which the autoencoder, further down, has some as well
+        text, count = re.subn(rf"{name}: .*", f"{name}: {value}", text, count=1)
+        assert count == 1, name
     return text
 
 

@@ -59,7 +59,7 @@ class WebUIHost(NamedTuple):
     arguments: Sequence[str]
     finds_layout: bool
     controlnet: Path | None
-    layout: checkpoints.Layout = checkpoints.SHALLOW
+    layout: checkpoints.Layout
 
 
 def names() -> list[str]:
@@ -71,7 +71,7 @@ def host(name: str) -> WebUIHost:
     """One of ``names``; HostUnavailable where it cannot be had."""
     if name == A1111:
         folder, extension = checkout(), os.environ.get("UNDERSTUDY_CONTROLNET")
-        beside = (Path(extension).expanduser().resolve(), checkpoints.SD15) if extension else (None,)
+        beside = (Path(extension).expanduser().resolve(), checkpoints.SD15) if extension else (None, checkpoints.NARROW)
         return WebUIHost(name, folder, python(folder), A1111_ARGUMENTS, False, *beside)
     folder = Path(os.environ["UNDERSTUDY_FORGE"]).expanduser().resolve()
     interpreter = os.environ.get("UNDERSTUDY_FORGE_PYTHON")
@@ -79,7 +79,7 @@ def host(name: str) -> WebUIHost:
         raise HostUnavailable(f"{folder} has no launch.py, or UNDERSTUDY_FORGE_PYTHON names no Python for it")
     arguments = os.environ.get("UNDERSTUDY_FORGE_ARGUMENTS", FORGE_ARGUMENTS)
     built_in = next(folder.glob("extensions-builtin/*controlnet*"), None)
-    return WebUIHost(name, folder, Path(interpreter), shlex.split(arguments), True, built_in)
+    return WebUIHost(name, folder, Path(interpreter), shlex.split(arguments), True, built_in, checkpoints.SHALLOW)
 
 
 def checkout() -> Path:
@@ -116,14 +116,18 @@ def python(folder: Path) -> Path:
     return interpreter
 
 
-def checkpoint(seed: int, layout: checkpoints.Layout = checkpoints.SHALLOW) -> Path:
+def checkpoint(seed: int, layout: checkpoints.Layout) -> Path:
     """The file of a checkpoint with this seed's weights."""
-    return _saved(f"{seed}-{len(layout.widths)}", checkpoints.checkpoint(layout), seed)
+    return _saved(f"{seed}-{_name_of(layout)}", checkpoints.checkpoint(layout), seed)
 
 
 def controlnet(layout: checkpoints.Layout) -> Path:
     """The file of a ControlNet for it."""
-    return _saved(f"controlnet-{len(layout.widths)}", checkpoints.controlnet(layout), 2)
+    return _saved(f"controlnet-{_name_of(layout)}", checkpoints.controlnet(layout), 2)
+
+
+def _name_of(layout: checkpoints.Layout) -> str:
+    return "-".join(map(str, layout.widths))
 
 
 def _saved(name: str, shapes: dict, seed: int) -> Path:

@@ -8,8 +8,6 @@ from understudy.a1111.choices import Choices
 ORACLE = "demo.safetensors"
 EVERY = {"rule": "below score", "score": 100.0}
 SMALL = {"width": 32, "height": 32}
-# Two batches of one picture each, the first of which has the lower score.
-RISING = {"batch_size": 1, "n_iter": 2, "seed": 2}
 
 
 def asked(**changes) -> list:
@@ -47,9 +45,10 @@ def up_to_the_first(made) -> dict:
     return {"rule": "below score", "score": float(made.said("score")[0]) + 1e-3}
 
 
-def rising(a1111, **job) -> dict:
-    """This job as two batches of one picture each, the first of which has the lower score."""
-    scores = [float(score) for score in small(a1111, *asked(share=0.0), **job).said("score")]
+def rising(a1111, make=small, **job) -> dict:
+    """This job, which ``make`` makes, as two batches of one picture each, of which the first has the lower score."""
+    scored = make(a1111, *asked(share=0.0), **{**job, "batch_size": 4, "seed": 1})
+    scores = [float(score) for score in scored.said("score")[:4]]
     place = next(place for place in range(len(scores) - 1) if scores[place] < scores[place + 1])
     return {**job, "batch_size": 1, "n_iter": 2, "seed": 1 + place}
 

@@ -213,9 +213,9 @@ def test_tries_go_through_hires_fix_and_leave_no_file(a1111):
 
 def test_of_variations_another_variation_is_tried(a1111):
     same = {"subseed_strength": 0.3, "subseed": 5, "batch_size": 1}
-    found = [small(a1111, *asked(share=0.0, best_of=4), **same, seed=seed) for seed in (1, 2)]
+    found = (small(a1111, *asked(share=0.0, best_of=4), **same, seed=seed) for seed in range(1, 9))
     made = next(made for made in found if made.said("first seed") != [None])
-    assert made.said("first seed") == ["5"] and made.info["all_seeds"][0] in (1, 2)
+    assert made.said("first seed") == ["5"] and made.info["all_seeds"][0] in range(1, 9)
     again = small(a1111, **{**same, "subseed": made.info["all_subseeds"][0]}, seed=made.info["all_seeds"][0])
     assert again.pixels == made.pixels
 

@@ -5,12 +5,13 @@ The ControlNet is a stand-in, or a real one where the host has it (``environment
 
 import sys
 import types
+from functools import partial
 
 import pytest
 from understudy.a1111 import control
 
 from . import watching
-from .jobs import EVERY, RISING, SMALL, asked, close, hold, primed, source, up_to_the_first
+from .jobs import EVERY, SMALL, asked, close, hold, primed, rising, source, up_to_the_first
 from .server import encoded
 
 TABS = {"txt2img": {}, "img2img": {"init_images": [encoded(source(1))], "denoising_strength": 0.7}}
@@ -20,7 +21,8 @@ MAPS = {"txt2img": 1, "img2img": 0}  # what the stand-in adds to the gallery
 def make(a1111, tab: str, *args, unit: dict | None = None, **changes):
     primed(a1111)
     units = {"alwayson_scripts": {"controlnet": {"args": [unit]}}} if unit else {}
-    return a1111.make(*args, tab=tab, **TABS[tab], **SMALL, **{**RISING, **changes}, **units)
+    job = {"batch_size": 2, **TABS[tab], **SMALL, **changes}
+    return a1111.make(*args, tab=tab, **job, **units)
 
 
 @pytest.fixture(scope="module")
@@ -37,40 +39,44 @@ def on(a1111, web_host):
 
 
 @pytest.fixture(scope="module", params=TABS)
-def runs(request, a1111, on, web_host):
-    """(tab, without us, every picture redone under the ControlNet, and without)."""
+def runs(request, a1111, on):
+    """(a function that makes the job, without us, every picture redone under the ControlNet, and without)."""
     tab = request.param
-    if web_host.controlnet is not None:  # whose network, when it is made, draws from torch's state
-        make(a1111, tab, unit=on())
-    under, free = (make(a1111, tab, *asked(**EVERY, control=wanted), unit=on()) for wanted in (True, False))
-    return tab, make(a1111, tab, unit=on()), under, free
+
+    def made(host, *args, **changes):
+        return make(host, tab, *args, **{"unit": on(), **changes})
+
+    # That also makes a real one's network for the first time, which draws from torch's state.
+    job = partial(made, a1111, **rising(a1111, made))
+    under, free = (job(*asked(**EVERY, control=wanted)) for wanted in (True, False))
+    return job, job(), under, free
 
 
-def test_the_teacher_works_under_it_where_it_is_asked_to(a1111, runs):
-    tab, plain, under, free = runs
+def test_the_teacher_works_under_it_where_it_is_asked_to(runs):
+    job, plain, under, free = runs
     assert under.said("decision")[:2] == free.said("decision")[:2] == ["redone"] * 2
     assert under.said("score") == free.said("score")
     assert not any(one == other for one, other in zip(under.pixels[:2], free.pixels[:2], strict=True))
     assert under.said("without")[:2] == free.said("without")[:2] == [None] * 2
-    assert make(a1111, tab).pixels[0] != plain.pixels[0]
+    assert job(unit=None).pixels[0] != plain.pixels[0]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_the_batch_after_a_teachers_pass_is_under_it_as_without_us(a1111, runs, on, wanted):
-    tab, plain, under, free = runs
+def test_the_batch_after_a_teachers_pass_is_under_it_as_without_us(runs, wanted):
+    job, plain, under, free = runs
     every = under if wanted else free
-    made = make(a1111, tab, *asked(**up_to_the_first(every), control=wanted), unit=on())
+    made = job(*asked(**up_to_the_first(every), control=wanted))
     assert made.said("decision")[:2] == ["redone", "kept"]
     hold(made, plain, every)
 
 
-def test_at_the_jobs_end_it_is_the_same_and_its_maps_stay_in_the_gallery(a1111, web_host, runs, on):
-    tab, plain, under, _ = runs
-    made = make(a1111, tab, *asked(share=100.0), unit=on())
+def test_at_the_jobs_end_it_is_the_same_and_its_maps_stay_in_the_gallery(request, web_host, runs):
+    job, plain, under, _ = runs
+    made = job(*asked(share=100.0))
     assert all(close(*pair) for pair in zip(made.pixels[:2], under.pixels[:2], strict=True))
-    maps = MAPS[tab] if web_host.controlnet is None else 1
+    maps = MAPS[request.node.callspec.params["runs"]] if web_host.controlnet is None else 1
     assert len(made.images) == len(under.images) == len(plain.images) == 2 + maps
-    made, off = make(a1111, tab), make(a1111, tab, unit={"enabled": False})
+    made, off = job(unit=None), job(unit={"enabled": False})
     assert made.pixels == off.pixels  # nothing is left of it in the network
 
 

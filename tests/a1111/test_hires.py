@@ -1,6 +1,6 @@
 """Hires fix in a real A1111: what is scored and redone is the final picture, at its size."""
 
-from .jobs import EVERY, RISING, asked, hold, primed, up_to_the_first
+from .jobs import EVERY, asked, hold, primed, rising, up_to_the_first
 
 LATENT = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7}
 LATENT |= {"width": 32, "height": 32, "batch_size": 2}
@@ -16,7 +16,7 @@ def test_after_a_latent_upscaler_the_final_picture_is_redone_at_its_size(a1111):
 
 
 def test_after_a_pixel_upscaler_too_and_the_next_batch_is_as_without_us(a1111):
-    job = {**PIXELS, **RISING, "hr_prompt": "a red star"}
+    job = rising(a1111, type(a1111).make, **PIXELS, hr_prompt="a red star")
     plain, every = a1111.make(**job), a1111.make(*asked(**EVERY), **job)
     made = a1111.make(*asked(**up_to_the_first(every)), **job)
     assert [image.size for image in (*every.images, *made.images)] == [(48, 48)] * 4

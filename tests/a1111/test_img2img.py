@@ -3,7 +3,7 @@
 import pytest
 
 from . import watching
-from .jobs import EVERY, RISING, SMALL, asked, close, hold, primed, source, up_to_the_first
+from .jobs import EVERY, SMALL, asked, close, hold, primed, rising, source, up_to_the_first
 from .server import encoded
 
 
@@ -45,11 +45,12 @@ def test_the_worst_is_redone_by_itself_and_the_other_is_that_without_us(a1111, p
 
 
 def test_batch_by_batch_the_next_one_is_as_without_us(a1111):
-    plain, every = remake(a1111, **RISING), remake(a1111, *asked(**EVERY), **RISING)
-    made = remake(a1111, *asked(**up_to_the_first(every)), **RISING)
+    job = rising(a1111, remake)
+    plain, every = remake(a1111, **job), remake(a1111, *asked(**EVERY), **job)
+    made = remake(a1111, *asked(**up_to_the_first(every)), **job)
     assert made.said("decision") == ["redone", "kept"]
     hold(made, plain, every)
-    at_the_end = remake(a1111, *asked(share=100.0), **RISING)
+    at_the_end = remake(a1111, *asked(share=100.0), **job)
     assert all(close(*pair) for pair in zip(at_the_end.pixels, every.pixels, strict=True))
 
 
@@ -61,9 +62,9 @@ def test_another_checkpoint_reads_each_picture_by_its_own_seed(a1111, plain, eve
 
 def test_the_batch_after_another_checkpoint_is_sampled_by_the_students(a1111):
     """The job has one sampler for all batches, with the network that was there when it began."""
-    other = {**EVERY, "teacher": "teacher.safetensors"}
-    plain, every = remake(a1111, **RISING), remake(a1111, *asked(**other), **RISING)
-    made = remake(a1111, *asked(**{**other, **up_to_the_first(every)}), **RISING)
+    other, job = {**EVERY, "teacher": "teacher.safetensors"}, rising(a1111, remake)
+    plain, every = remake(a1111, **job), remake(a1111, *asked(**other), **job)
+    made = remake(a1111, *asked(**{**other, **up_to_the_first(every)}), **job)
     assert made.said("decision") == ["redone", "kept"]
     hold(made, plain, every)
 

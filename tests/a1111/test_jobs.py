@@ -1,6 +1,6 @@
 """Jobs of many kinds in a real A1111: batches, seeds, styles, scripts with jobs of their own, a refiner."""
 
-from .jobs import EVERY, RISING, asked, close, hold, small, up_to_the_first
+from .jobs import EVERY, asked, close, hold, rising, small, up_to_the_first
 
 OTHER = {"teacher": "teacher.safetensors"}
 DETAIL = (255, 0, 255)  # what the stand-in for a detailer paints
@@ -13,7 +13,7 @@ def test_variations_and_resized_seeds_are_redone_in_their_own_noise(a1111):
 
 
 def test_after_another_checkpoint_the_next_batch_has_its_tiles(a1111):
-    job = {**RISING, "tiling": True}
+    job = rising(a1111, tiling=True)
     plain, every = small(a1111, **job), small(a1111, *asked(**EVERY, **OTHER), **job)
     made = small(a1111, *asked(**up_to_the_first(every), **OTHER), **job)
     assert made.said("decision") == ["redone", "kept"]

@@ -17,8 +17,9 @@ def a1111(webui):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def lora(a1111):
-    checkpoints.save(a1111.base / "models" / "Lora" / "fast-lcm.safetensors", checkpoints.lora(), seed=3)
+def lora(a1111, web_host):
+    shapes = checkpoints.lora(layout=web_host.layout)
+    checkpoints.save(a1111.base / "models" / "Lora" / "fast-lcm.safetensors", shapes, seed=3)
     a1111.post("/sdapi/v1/refresh-loras", {})
 
 

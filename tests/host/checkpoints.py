@@ -41,9 +41,15 @@ class Layout(NamedTuple):
     blocks: int
     attention: Sequence[bool]
 
+    @property
+    def time(self) -> int:
+        """The width of the time embedding."""
+        return 4 * self.widths[0]
+
 
 SD15 = Layout((320, 640, 1280, 1280), 2, (True, True, True, False))
 SHALLOW = Layout((320, 320), 1, (True, True))
+NARROW = Layout((64, 64), 1, (True, True))  # for a host that is told the widths, and does not know SD 1.5 by them
 
 
 def models():
@@ -88,7 +94,7 @@ def unet(layout=SHALLOW):
         for block in range(layout.blocks + 1):
             name, before = f"output_blocks.{place}", width
             width = layout.widths[level]
-            shapes |= _residual(f"{name}.0", before + skips.pop(), width)
+            shapes |= _residual(f"{name}.0", before + skips.pop(), width, layout.time)
             if layout.attention[level]:
                 shapes |= _transformer(f"{name}.1", width)
             if level and block == layout.blocks:
@@ -99,21 +105,22 @@ def unet(layout=SHALLOW):
 
 def _unet_down(layout):
     """(the half that a ControlNet copies: time embedding, input blocks and middle block; each input block's width)."""
-    shapes = _linear("time_embed.0", CHANNELS, TIME) | _linear("time_embed.2", TIME, TIME)
-    shapes |= _conv("input_blocks.0.0", 4, CHANNELS)
-    made = [CHANNELS]
+    first, time = layout.widths[0], layout.time
+    shapes = _linear("time_embed.0", first, time) | _linear("time_embed.2", time, time)
+    shapes |= _conv("input_blocks.0.0", 4, first)
+    made = [first]
     for level, width in enumerate(layout.widths):
         for _ in range(layout.blocks):
             name = f"input_blocks.{len(made)}"
-            shapes |= _residual(f"{name}.0", made[-1], width)
+            shapes |= _residual(f"{name}.0", made[-1], width, time)
             if layout.attention[level]:
                 shapes |= _transformer(f"{name}.1", width)
             made.append(width)
         if level + 1 < len(layout.widths):
             shapes |= _conv(f"input_blocks.{len(made)}.0.op", width, width)
             made.append(width)
-    shapes |= _residual("middle_block.0", width, width) | _transformer("middle_block.1", width)
-    return shapes | _residual("middle_block.2", width, width), made
+    shapes |= _residual("middle_block.0", width, width, time) | _transformer("middle_block.1", width)
+    return shapes | _residual("middle_block.2", width, width, time), made
 
 
 def controlnet(layout=SHALLOW):
@@ -121,21 +128,21 @@ def controlnet(layout=SHALLOW):
     shapes, widths = _unet_down(layout)
     for block, width in enumerate(widths):
         shapes |= _conv(f"zero_convs.{block}.0", width, width, kernel=1)
-    hints = (3, 16, 16, 32, 32, 96, 96, 256, CHANNELS)
+    hints = (3, 16, 16, 32, 32, 96, 96, 256, layout.widths[0])
     for layer, (width_in, width_out) in enumerate(zip(hints, hints[1:], strict=False)):
         shapes |= _conv(f"input_hint_block.{2 * layer}", width_in, width_out)
     shapes |= _conv("middle_block_out.0", widths[-1], widths[-1], kernel=1)
     return {f"control_model.{key}": shape for key, shape in shapes.items()}
 
 
-def lora(rank=8):
+def lora(rank=8, layout=SHALLOW):
     """Keys and shapes of an LCM LoRA for ``checkpoint``: diffusers' module names with underscores."""
     places = {
-        "down_blocks_0_attentions_0": SHALLOW.widths[0],
-        "down_blocks_1_attentions_0": SHALLOW.widths[1],
-        "mid_block_attentions_0": SHALLOW.widths[1],
-        "up_blocks_0_attentions_0": SHALLOW.widths[1],
-        "up_blocks_1_attentions_0": SHALLOW.widths[0],
+        "down_blocks_0_attentions_0": layout.widths[0],
+        "down_blocks_1_attentions_0": layout.widths[1],
+        "mid_block_attentions_0": layout.widths[1],
+        "up_blocks_0_attentions_0": layout.widths[1],
+        "up_blocks_1_attentions_0": layout.widths[0],
     }
     shapes = {}
     for place, width in places.items():
@@ -186,9 +193,9 @@ def autoencoder(widths=(128, 256, 512, 512)):
     return shapes | _conv("quant_conv", 8, 8, kernel=1) | _conv("post_quant_conv", 4, 4, kernel=1)
 
 
-def _residual(name, width_in, width_out):
+def _residual(name, width_in, width_out, time=TIME):
     shapes = _norm(f"{name}.in_layers.0", width_in) | _conv(f"{name}.in_layers.2", width_in, width_out)
-    shapes |= _linear(f"{name}.emb_layers.1", TIME, width_out)
+    shapes |= _linear(f"{name}.emb_layers.1", time, width_out)
     shapes |= _norm(f"{name}.out_layers.0", width_out) | _conv(f"{name}.out_layers.3", width_out, width_out)
     return shapes | (_conv(f"{name}.skip_connection", width_in, width_out, kernel=1) if width_in != width_out else {})
 
