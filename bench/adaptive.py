@@ -105,7 +105,7 @@ def tries_rows(stage: Stage, calibration: Stage) -> list[tuple[dict, Outcome]]:
             row = {"method": "tries", "strategy": None, "student_steps": point.tries.steps, **shared}
             rows.append((row, point.tries.on(stage)))
             shared |= _described(point.tries.steps, point.plan) | {"gate": point.gate, "keep_better": point.keep_better}
-            shared |= {"again": point.again.steps} if point.again else {}
+            shared |= {"again": point.again.steps, "again_gate": point.again_gate} if point.again else {}
             rows.append(({"method": "tries-adaptive", **shared, **point.wrong(stage)}, point.on(stage)))
             if cost == tries.AIM:
                 behind += [point.tries] if n == tries.BUDGETED else []

@@ -17,7 +17,7 @@ CALIBRATION = "the calibration split"
 TRIES = (2, 4, 8)
 BUDGETED = 4  # tries before a budget's gate, beside a single one
 # By the student's steps, percentiles of a single try's scores: tries go on below.
-STOPS = {2: (30, 40, 50, 60, 70), 4: (20, 30, 40, 50, 60)}
+STOPS = {1: (50, 60, 70, 80), 2: (30, 40, 50, 60, 70), 4: (20, 30, 40, 50, 60)}
 # Percentiles of the scores of the best of the tries: the teacher redoes those below.
 GATES = (0, 2, 5, 10, 15, 20, 25, 30)
 COSTS = (6, 8, 12)
@@ -31,7 +31,7 @@ PLANS = [
     *(teacher_plan(steps=REFINE_STEPS, rollback=rollback) for rollback in (0.5, 0.7)),
     *(teacher_plan(strategy="regenerate", steps=steps) for steps in (6, 8, 12)),
 ]
-AGAIN = (None, *(teacher_plan(strategy="regenerate", steps=steps) for steps in (6, 8, 12)))
+AGAIN = [teacher_plan(strategy="regenerate", steps=steps) for steps in (6, 8, 12)]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Tries:
 class Point:
     """Tries, then the teacher for what scores below ``gate``; of the two the better by the oracle, or the teacher's.
 
-    ``again``: what of that still scores below the gate goes to the teacher once more, and the better is kept.
+    ``again``: what of that still scores below ``again_gate`` goes to the teacher once more, and the better is kept.
     """
 
     tries: Tries
@@ -72,6 +72,7 @@ class Point:
     plan: TeacherPlan
     keep_better: bool
     again: TeacherPlan | None = None
+    again_gate: float = -np.inf
 
     def on(self, stage: Stage) -> Outcome:
         return self.after(stage, self.tries.on(stage))
@@ -83,7 +84,7 @@ class Point:
         result = (best.better if self.keep_better else best.where)(rejected, redone)
         if self.again is None:
             return result
-        still = rejected & (result.scores < self.gate)
+        still = rejected & (result.scores < self.again_gate)
         return result.better(still, stage.redone(self.tries.steps, self.again, wanted=still))
 
     def wrong(self, stage: Stage) -> dict[str, float]:
@@ -93,7 +94,8 @@ class Point:
 
     def without_the_oracles_errors(self, stage: Stage) -> Outcome:
         """The same tries and teacher with the checker for an oracle: what is right passes, what is not is redone."""
-        return replace(self, tries=replace(self.tries, stop=1), gate=1, keep_better=True).on(Checked(stage))
+        tries = replace(self.tries, stop=1)
+        return replace(self, tries=tries, gate=1, keep_better=True, again_gate=1).on(Checked(stage))
 
 
 class Checked:
@@ -131,10 +133,14 @@ def candidates(stage: Stage, n: int) -> Iterable[tuple[Point, Outcome]]:
             continue
         gates = sorted({float(np.percentile(best.scores, gate)) if gate else -np.inf for gate in GATES})
         for plan in PLANS:
-            for gate, keep_better in product(gates, (False, True)):
-                for again in AGAIN if keep_better else (None,):
-                    point = Point(tries, gate, plan, keep_better, again)
-                    yield point, point.after(stage, best)
+            for gate, (keep_better, *again) in product(gates, ends(gates)):
+                point = Point(tries, gate, plan, keep_better, *again)
+                yield point, point.after(stage, best)
+
+
+def ends(gates: Sequence[float]) -> list[tuple]:
+    """What becomes of a redone image: whether the better is kept, and by which plan and gate it is redone once more."""
+    return [(False,), (True,), *((True, again, gate) for again, gate in product(AGAIN, gates) if gate > -np.inf)]
 
 
 def points(stage: Stage, n: int) -> dict[int, Point]:
