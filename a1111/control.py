@@ -19,7 +19,8 @@ BATCH, MERGE = "batch", "merge"
 SEPARATE = "Each ControlNet unit for each image in a batch"
 SAVES_MAPS = "control_net_detectmap_autosaving"
 COUNTS_PASSES = "ControlNet's batch mode would take the teacher's pass for the next of its pictures"
-BY_PLACE = "ControlNet has a picture for each place of the batch: untick 'ControlNet for the teacher' to do without"
+PLACES = "ControlNet has a picture for each place of the batch"
+BY_PLACE = f"{PLACES}: untick 'ControlNet for the teacher' to do without"
 
 
 def script_of(p):
@@ -35,14 +36,27 @@ def objection(p, script, wanted: bool) -> str:
 
     wanted: whether it is to be redone under the ControlNet.
     """
-    modes = {_mode(unit) for unit in _units_on(p, script)}
-    if _puts_itself_in(script):
-        by_place = modes & {BATCH, MERGE}
-    elif BATCH in modes:
+    if BATCH in _modes(p, script) and not _puts_itself_in(script):
         return COUNTS_PASSES
+    return BY_PLACE if wanted and _is_by_place(p, script) else ""
+
+
+def objection_to_tries(p) -> str:
+    """Why no other try can be made of some of the batch's pictures, "" where it can."""
+    script = script_of(p)
+    return PLACES if script is not None and _is_by_place(p, script) else ""
+
+
+def _is_by_place(p, script) -> bool:
+    if _puts_itself_in(script):
+        by_place = bool(_modes(p, script) & {BATCH, MERGE})
     else:
         by_place = SEPARATE in getattr(script, "ui_batch_option_state", ())
-    return BY_PLACE if by_place and wanted and p.batch_size > 1 else ""
+    return by_place and p.batch_size > 1
+
+
+def _modes(p, script) -> set[str]:
+    return {_mode(unit) for unit in _units_on(p, script)}
 
 
 def _units_on(p, script) -> list:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from ..samplers import decisions
-from . import host, infotext
+from . import control, host, infotext
 from .axes import with_changes
 from .batch import Batch
 from .choices import BUDGET, WORST, Choices
@@ -126,8 +126,8 @@ class Job:
                 self.refusal = str(error)
                 say(self.p, f"nothing is redone: {error}")
         if self.choices.best_of > 1 and not host.cut_short():
-            if is_soft(self.p):
-                say(self.p, f"no other try is made: {SOFT_INPAINTING}")
+            if why := SOFT_INPAINTING if is_soft(self.p) else control.objection_to_tries(self.p):
+                say(self.p, f"no other try is made: {why}")
             else:
                 passes = self._passes if self.choices.rule != WORST and self.threshold is not None else None
                 self.batch.try_again(args, self.choices.best_of, passes)

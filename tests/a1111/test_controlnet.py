@@ -108,6 +108,11 @@ def test_a_picture_for_each_place_of_the_batch_is_no_picture_for_the_places_of_t
     assert made.pixels == plain.pixels
     assert made.said("decision")[:2] == [f"not redone: {why}"] * 2
     assert watching.page(a1111) == [f"Understudy: 2 pictures not redone: {why}"]
+    made = make(a1111, tab, *asked(share=0.0, best_of=2), unit=unit, **pair)
+    tries = {"txt2img": "2", "img2img": None}[tab]  # of the first kind all pictures have the same control
+    assert made.said("tries")[:2] == [tries] * 2 and (made.pixels == plain.pixels or tries is not None)
+    untried = [line for line in watching.page(a1111) if line == f"Understudy: no other try is made: {control.PLACES}"]
+    assert len(untried) == (tries is None)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +207,9 @@ def test_what_stands_against_redoing(monkeypatch, stand_in, kind, mode, batch_si
     script, p = kind(), types.SimpleNamespace(script_args=[unit], batch_size=batch_size)
     script.ui_batch_option_state = [option or "All ControlNet units for all images in a batch", False]
     assert control.objection(p, script, wanted) == why
+    script.title, p.scripts = (lambda: "ControlNet"), types.SimpleNamespace(alwayson_scripts=[script])
+    if wanted:
+        assert control.objection_to_tries(p) == (control.PLACES if why == control.BY_PLACE else "")
     p.script_args = [types.SimpleNamespace(enabled=False, input_mode=mode) if as_object else {**unit, "enabled": False}]
     if option is None:
         assert control.objection(p, script, wanted) == ""
