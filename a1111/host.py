@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from .choices import SAME, RefusedChoice
+
+
+def let_warnings_be_seen(logger: str) -> None:
+    """In the log of a host that shows errors alone unless it is told otherwise, as Forge Neo does.
+
+    What a switch costs, and why a job is off, is no error, and who makes pictures over the API sees no page.
+    """
+    from modules.shared import cmd_opts
+
+    if not (getattr(cmd_opts, "loglevel", None) or os.environ.get("SD_WEBUI_LOG_LEVEL")):
+        logging.getLogger(logger).setLevel(logging.WARNING)
 
 
 def models_folder(name: str) -> Path:

@@ -231,21 +231,27 @@ class Job:
             lost = len(rejected) - len(places)
             say(self.p, f"{pictures(lost)} left as before, since another extension put others in their places")
         self.unplaced = list(places)
-        changed = [] if stopped else list(self.teacher.redoes(list(places)))
-        for entry, at in places.items():
-            if stopped:
-                entry.decision = f"not redone: {stopped}"
-            entry.image = image = gallery.processed.images[at]
-            text = infotext.with_values(gallery.text(entry), entry.keys())
-            if entry.teacher is not None:
-                image = entry.picture.frame.finished(entry.teacher)
-            self.files.replace(entry, image, text)
-            gallery.put(entry, at, image, text)
-            self.unplaced.remove(entry)
-            if entry.teacher is not None and (left := gallery.renew_composite(entry, at, text, self.files)):
-                say(self.p, left)
-        if changed:
-            gallery.renew_grid(self.files)
+        redone = [] if stopped else list(self.teacher.redoes(list(places)))
+        try:
+            for entry, at in places.items():
+                if stopped:
+                    entry.decision = f"not redone: {stopped}"
+                self._put(entry, at, gallery)
+        finally:  # of what is in place after an error, too
+            if any(entry not in self.unplaced for entry in redone):
+                gallery.renew_grid(self.files)
+
+    def _put(self, entry: Entry, at: int, gallery: Gallery) -> None:
+        """What has become of a picture: in its place in the gallery, and in its file."""
+        entry.image = image = gallery.processed.images[at]
+        text = infotext.with_values(gallery.text(entry), entry.keys())
+        if entry.teacher is not None:
+            image = entry.picture.frame.finished(entry.teacher)
+        self.files.replace(entry, image, text)
+        gallery.put(entry, at, image, text)
+        self.unplaced.remove(entry)
+        if entry.teacher is not None and (left := gallery.renew_composite(entry, at, text, self.files)):
+            say(self.p, left)
 
     def _record(self) -> None:
         try:

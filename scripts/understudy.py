@@ -21,6 +21,7 @@ def pack(module: str):
         )
         sys.modules[NAME] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[NAME])
+        pack("a1111.host").let_warnings_be_seen(NAME)
     return importlib.import_module(f"{NAME}.{module}")
 
 

@@ -82,7 +82,8 @@ def webui(web_host, tmp_path_factory):
 
 def made_ready(host: environment.WebUIHost, base: Path) -> WebUI:
     """A server that has not been started, with its models and with another extension that the tests ask."""
-    server = WebUI(host.folder, host.python, base, arguments=host.arguments, text_layers=2)
+    lacks = host.name != environment.A1111
+    server = WebUI(host.folder, host.python, base, arguments=host.arguments, text_layers=2, lacks=lacks)
     save_checkpoints(host, base / "models")
     shutil.copyfile(PACK / "demo_family" / "oracle.safetensors", base / "models" / "oracles" / "demo.safetensors")
     place(Path(__file__).with_name("beside"), base / "extensions" / "zz-beside")

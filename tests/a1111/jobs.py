@@ -34,6 +34,19 @@ def primed(a1111):
     small(a1111, batch_size=1, seed=5)  # a seed alone does not do on a server that has just started
 
 
+def rgb(image: Image.Image) -> bytes:
+    return image.convert("RGB").tobytes()
+
+
+def row_of(images: list[Image.Image]) -> bytes:
+    """The pixels of the host's grid of these, where it is told to make one row."""
+    width, height = images[0].size
+    row = Image.new("RGB", (width * len(images), height))
+    for place, image in enumerate(images):
+        row.paste(image, (width * place, 0))
+    return rgb(row)
+
+
 def close(one: bytes, other: bytes) -> bool:
     """The same but for rounding."""
     pairs = list(zip(one, other, strict=True))
@@ -47,7 +60,7 @@ def up_to_the_first(made) -> dict:
 
 def rising(a1111, make=small, **job) -> dict:
     """This job, which ``make`` makes, as two batches of one picture each, of which the first has the lower score."""
-    scored = make(a1111, *asked(share=0.0), **{**job, "batch_size": 4, "seed": 1})
+    scored = make(a1111, *asked(share=0.0), **{**job, "batch_size": 1, "n_iter": 4, "seed": 1})
     scores = [float(score) for score in scored.said("score")[:4]]
     place = next(place for place in range(len(scores) - 1) if scores[place] < scores[place + 1])
     return {**job, "batch_size": 1, "n_iter": 2, "seed": 1 + place}

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from ..host.environment import PACK
@@ -46,7 +47,8 @@ class WebUI:
     """One server.
 
     base: its data folder: models, extensions, settings and pictures. text_layers: how many of a checkpoint's text
-    encoder it runs, where it takes the number from the hub's file, as A1111 does; fewer are sooner done.
+    encoder it runs, where it takes the number from the hub's file, as A1111 does; fewer are sooner done. lacks: whether
+    a test may ask for what this host does not have.
     """
 
     def __init__(
@@ -57,8 +59,10 @@ class WebUI:
         with_pack: bool = True,
         arguments: Sequence[str] = A1111_ARGUMENTS,
         text_layers: int = 12,
+        lacks: bool = False,
     ):
         self.checkout, self.python, self.base, self.arguments = checkout, python, base, arguments
+        self.lacks = lacks
         self.log, self.process, self.port = base / "server.log", None, None
         for name in ("extensions", "models/Stable-diffusion", "models/oracles", "models/Lora"):
             (base / name).mkdir(parents=True, exist_ok=True)
@@ -150,7 +154,8 @@ class WebUI:
         """
         config = self.get("/config")
         names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
-        (index,) = (at for at, event in enumerate(config["dependencies"]) if button in map(names.get, event["targets"]))
+        events = [[names.get(first(target)) for target in event["targets"]] for event in config["dependencies"]]
+        (index,) = (at for at, pressed in enumerate(events) if button in pressed)
         answer = self.post("/run/predict", {"fn_index": index, "data": list(inputs), "session_hash": "tests"})
         values = [given.get("value") if isinstance(given, dict) else given for given in answer["data"]]
         return dict(zip(map(names.get, config["dependencies"][index]["outputs"]), values, strict=True))
@@ -161,6 +166,19 @@ class WebUI:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             raise Refused(f"{error.code}: {error.read().decode(errors='replace')[:2000]}") from error
+
+    def needs(self, there: bool, what: str):
+        """Skips the test in a host that lacks something; A1111 lacks nothing."""
+        if not there:
+            assert self.lacks, what
+            pytest.skip(f"this host has no {what}")
+
+    def able(self, what: str, **job) -> "Made":
+        """What a request without us makes; where the host itself refuses that, the test is skipped."""
+        try:
+            return self.make(**job)
+        except Refused as error:
+            self.needs(False, f"{what}: {str(error)[:200]}")
 
     def make(self, *args, tab: str = "txt2img", **changes) -> "Made":
         """Four small pictures; args: the panel's values, none for a request without us."""
@@ -179,6 +197,11 @@ class WebUI:
         if args:
             body["alwayson_scripts"] = {**body.get("alwayson_scripts", {}), "understudy": {"args": list(args)}}
         return Made(self.post(f"/sdapi/v1/{tab}", body))
+
+
+def first(target):
+    """The widget of a button's event: by its number, or by a list of that and the event's name."""
+    return target[0] if isinstance(target, list) else target
 
 
 class Made:

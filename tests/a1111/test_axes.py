@@ -25,7 +25,7 @@ class Plot:
         self.a1111 = a1111
         scripts = a1111.get("/sdapi/v1/script-info")
         (info,) = (script for script in scripts if script["name"] == PLOT and not script["is_img2img"])
-        self.axes = info["args"][0]["choices"]
+        self.axes, self.rest = info["args"][0]["choices"], info["args"][9:]
 
     def run(self, values: list, x: tuple[str, object], y: tuple[str, object] = ("Nothing", ""), **changes):
         """The cells' pictures in rows; an axis is its label and values, a list where it offers choices."""
@@ -33,7 +33,8 @@ class Plot:
         for label, given in (x, y, ("Nothing", "")):
             at, listed = self.axes.index(label), isinstance(given, list)
             arguments += [at, "" if listed else given, given if listed else []]
-        arguments += [False, True, False, False, False, False, False, 0, False]
+        cells = {"Draw legend": False, "Include Sub Images": True}
+        arguments += [cells.get(arg["label"], arg["value"]) for arg in self.rest]
         return self.a1111.make(
             *values, script_name=PLOT, script_args=arguments, **{"batch_size": 1, "seed": 1, **SMALL, **changes}
         )

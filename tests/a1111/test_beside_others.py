@@ -17,11 +17,12 @@ AS_FORGE = """
 import importlib, json, sys, types
 root, beside = sys.argv[1:]
 sys.path.append(beside)
-callbacks, host = [], {name: types.ModuleType("modules." + name) for name in ("script_callbacks", "scripts")}
+callbacks, host = [], {name: types.ModuleType("modules." + name) for name in ("script_callbacks", "scripts", "shared")}
 for name in sys.stdin.readline().split():
     setattr(host["script_callbacks"], name, lambda callback: None)
 host["script_callbacks"].on_before_ui = callbacks.append
 host["script_callbacks"].on_app_started = callbacks.append
+host["shared"].cmd_opts = None
 host["scripts"].Script, host["scripts"].AlwaysVisible, host["scripts"].scripts_data = object, object(), []
 sys.modules["modules"] = types.ModuleType("modules")
 for name, module in host.items():
@@ -79,6 +80,7 @@ def test_what_others_import_is_theirs_after_forge_has_put_our_folder_first(tmp_p
 
 
 def test_interrogates_import_is_blips(a1111):
+    a1111.needs(watching.seen(a1111)["interrogates"], "Interrogate CLIP")
     blips = a1111.checkout / "repositories" / "BLIP" / "models" / "blip.py"
     assert Path(a1111.get("/beside/interrogate")["file"]).resolve() == blips.resolve()
     assert not [place for place in watching.seen(a1111)["path"] if "understudy-nodes" in place or place == str(PACK)]

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from .jobs import rgb, row_of
 from .server import value_of
 from .test_txt2img import asked
 from .watching_files import named, new_files
@@ -15,10 +16,6 @@ ONE_BY_ONE = {"batch_size": 1, "n_iter": 2, "save_images": True}
 def a1111(webui):
     """The other server has enough to do."""
     return webui
-
-
-def rgb(image) -> bytes:
-    return image.convert("RGB").tobytes()
 
 
 def distance(image, pixels: bytes) -> float:
@@ -61,6 +58,7 @@ def plain(a1111):
 @pytest.mark.parametrize("suffix", [".png", *LOSSY])
 def test_one_by_one_the_files_are_the_pictures_in_every_format(a1111, plain, worst, suffix):
     options = {"samples_format": suffix[1:], "grid_format": suffix[1:], "save_txt": True, "n_rows": 1}
+    a1111.able(f"pictures in {suffix}", **ONE_BY_ONE, override_settings=options)
     with new_files(a1111) as files:
         made = a1111.make(*asked(save_student=True), **ONE_BY_ONE, override_settings=options)
     assert made.pixels == worst.pixels
@@ -76,16 +74,9 @@ def test_one_by_one_the_files_are_the_pictures_in_every_format(a1111, plain, wor
             assert distance(Image.open(beside), old) < (25 if suffix in LOSSY else 1e-9)
             assert rgb(Image.open(beside)) != rgb(Image.open(path))
             assert value_of(text_of(beside), "Understudy decision") == "redone; this is the student's"
-    assert Image.open(grid).size == (128, 64) and rgb(made.grid) == row_of(made.pixels)
-    assert distance(Image.open(grid), row_of(made.pixels)) < (25 if suffix in LOSSY else 1e-9)
+    assert Image.open(grid).size == (128, 64) and rgb(made.grid) == row_of(made.images)
+    assert distance(Image.open(grid), row_of(made.images)) < (25 if suffix in LOSSY else 1e-9)
     assert not any("partial" in path.name or path.suffix == ".tmp" for path in files)
-
-
-def row_of(pixels: list[bytes]) -> bytes:
-    row = Image.new("RGB", (64 * len(pixels), 64))
-    for place, each in enumerate(pixels):
-        row.paste(Image.frombytes("RGB", (64, 64), each), (64 * place, 0))
-    return rgb(row)
 
 
 def test_a_grid_that_is_saved_and_not_shown_is_made_anew(a1111, worst):
@@ -95,7 +86,7 @@ def test_a_grid_that_is_saved_and_not_shown_is_made_anew(a1111, worst):
         made = a1111.make(*asked(), **ONE_BY_ONE, override_settings=options)
     assert made.grid is None and made.pixels == worst.pixels
     (grid,) = named(files, ".png", grid=True)
-    assert rgb(Image.open(grid)) == row_of(made.pixels)
+    assert rgb(Image.open(grid)) == row_of(made.images)
     assert value_of(text_of(grid), "Understudy decision") is None
     assert value_of(text_of(grid), "Understudy rule") == "worst share of the job"
 

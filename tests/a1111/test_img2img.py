@@ -71,5 +71,6 @@ def test_the_batch_after_another_checkpoint_is_sampled_by_the_students(a1111):
 
 @pytest.mark.parametrize(("size", "mode"), [((48, 40), 1), ((16, 16), 3)], ids=["cropped", "upscaled as a latent"])
 def test_a_source_of_another_size_is_resized_as_in_the_job(a1111, size, mode):
-    made = remake(a1111, *asked(**EVERY), init_images=[encoded(source(1, size))], resize_mode=mode, batch_size=1)
-    assert made.images[0].size == (32, 32) and made.said("decision") == ["redone"]
+    job = {"init_images": [encoded(source(1, size))], "resize_mode": mode, "batch_size": 1}
+    plain, made = remake(a1111, **job), remake(a1111, *asked(**EVERY), **job)
+    assert made.images[0].size == plain.images[0].size != size and made.said("decision") == ["redone"]

@@ -93,6 +93,13 @@ def test_a_score_is_a_plain_number_and_keys_are_replaced_in_the_last_line_alone(
     assert infotext.with_values("Understudy score: 1, Version: v1", {infotext.SCORE: "2"}).startswith("Version: v1")
 
 
+@pytest.fixture(scope="module")
+def reading(webui):
+    """A host that reads a request's text."""
+    webui.able("text of a picture in a request", infotext=STEPS)
+    return webui
+
+
 @pytest.fixture
 def odd_oracle(webui):
     """One with a name that has all of the host's separators."""
@@ -103,7 +110,7 @@ def odd_oracle(webui):
     (folder / name).unlink()
 
 
-def test_a_pictures_text_alone_makes_the_same_job_again(webui, odd_oracle):
+def test_a_pictures_text_alone_makes_the_same_job_again(reading, webui, odd_oracle):
     odd = asked(oracle=odd_oracle, remove='<lora:*lcm*>, a "quoted": 词\nline', noise=0.45, share=25.0)
     made = webui.make(*odd, negative_prompt='blur, "quoted": one\n水彩')
     assert made.said("decision").count("redone") == 1
@@ -111,7 +118,7 @@ def test_a_pictures_text_alone_makes_the_same_job_again(webui, odd_oracle):
     assert again.texts == made.texts and again.pixels == made.pixels
 
 
-def test_by_name_through_the_requests_infotext(webui):
+def test_by_name_through_the_requests_infotext(reading, webui):
     mine = f"Understudy: True, Understudy oracle: {ORACLE}, Understudy rule: below score, Understudy below: 1000"
     mine += ", Understudy keeps the better: False, Understudy teacher steps: 3, Understudy teacher sampler: Euler"
     made = webui.make(infotext=f"{STEPS}, {mine}")

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from . import watching
-from .jobs import EVERY, SMALL, asked, hold, primed, source
+from .jobs import EVERY, asked, hold, primed, source
 from .server import encoded
 
 
@@ -20,13 +20,14 @@ def mask_of(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Imag
     return mask
 
 
-SIZES = {"whole picture": (32, 32), "only masked": (80, 64)}
+SIZE = (64, 64)  # Forge Neo makes nothing smaller
+SIZES = {"whole picture": SIZE, "only masked": (80, 64)}
 MASKS = {
-    "whole picture": mask_of((32, 32), (4, 4, 19, 27)),
-    "only masked": mask_of((80, 64), (24, 20, 35, 31)),  # worked on at 32 by 32, put back at its own size
+    "whole picture": mask_of(SIZE, (8, 8, 39, 55)),
+    "only masked": mask_of((80, 64), (24, 20, 35, 31)),  # worked on at 64 by 64, put back at its own size
 }
 WHOLE = {"mask_blur": 0, "inpaint_full_res": False, "inpainting_fill": 1, "denoising_strength": 0.8}
-WHOLE |= {**SMALL, "batch_size": 2}
+WHOLE |= {"width": 64, "height": 64, "batch_size": 2}
 JOBS = {
     area: {**WHOLE, "init_images": [encoded(source(1, SIZES[area]))], "mask": encoded(MASKS[area])} for area in SIZES
 }
@@ -72,18 +73,18 @@ def test_what_is_kept_is_a_run_without_us_and_the_rest_has_its_own_seed(a1111, a
 def test_another_checkpoint_starts_from_the_source_around_the_mask(a1111):
     other = {"teacher": "teacher.safetensors"}
     plain, every = inpaint(a1111, **WHOLE), inpaint(a1111, *asked(**EVERY, **other), **WHOLE)
-    assert all(untouched(image, source(1), MASKS["whole picture"]) for image in every.images)
+    assert all(untouched(image, source(1, SIZE), MASKS["whole picture"]) for image in every.images)
     hold(inpaint(a1111, *asked(**other), **WHOLE), plain, every)
 
 
 def test_sources_go_by_their_place_in_each_batch(a1111):
-    job = {**WHOLE, "init_images": [encoded(source(1)), encoded(source(2))], "n_iter": 2, "steps": 1}
+    job = {**WHOLE, "init_images": [encoded(source(1, SIZE)), encoded(source(2, SIZE))], "n_iter": 2, "steps": 1}
     at_the_end, by_batch = (inpaint(a1111, *asked(**rule), **job) for rule in ({"share": 75.0}, EVERY))
     assert sorted(at_the_end.said("decision")) == ["kept", "redone", "redone", "redone"]
     for made in (at_the_end, by_batch):
         for place, image in enumerate(made.images):
-            assert untouched(image, source(1 + place % 2), MASKS["whole picture"])
-            assert not untouched(image, source(2 - place % 2), MASKS["whole picture"])
+            assert untouched(image, source(1 + place % 2, SIZE), MASKS["whole picture"])
+            assert not untouched(image, source(2 - place % 2, SIZE), MASKS["whole picture"])
 
 
 def test_masks_and_composites_are_no_pictures_and_composites_are_of_the_new_ones(a1111):
@@ -105,9 +106,7 @@ def test_masks_and_composites_are_no_pictures_and_composites_are_of_the_new_ones
 
 
 def test_the_hosts_own_colour_correction_is_the_teachers_as_well(a1111):
-    size = (64, 64)
-    job = {**WHOLE, "init_images": [encoded(source(1, size))], "mask": encoded(mask_of(size, (8, 8, 39, 55)))}
-    job |= {"width": 64, "height": 64, "batch_size": 1}
+    job = {**WHOLE, "batch_size": 1}
     corrected = {**job, "override_settings": {"img2img_color_correction": True}}
     at_the_end, by_batch = (inpaint(a1111, *asked(**rule), **corrected) for rule in ({"share": 100.0}, EVERY))
     assert at_the_end.pixels == by_batch.pixels and at_the_end.said("decision") == ["redone"]

@@ -57,4 +57,4 @@ def test_the_next_batch_has_the_lora_again(a1111, teacher):
     assert made.said("decision") == ["redone", "kept"]
     assert made.said("score") == scored.said("score")
     assert made.pixels[1] == alone.pixels[1]
-    assert bool(teacher) == ("Loading weights" in a1111.log_text()[len(before) :])
+    assert bool(teacher) == ("loading the student's checkpoint again took" in a1111.log_text()[len(before) :])

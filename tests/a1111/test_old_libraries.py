@@ -40,13 +40,14 @@ def run(python, files, folder) -> dict:
 
 def test_every_family_scores_there_as_here_or_says_what_it_lacks(a1111, files, tmp_path):
     here, there = run(sys.executable, files, tmp_path), run(a1111.python, files, tmp_path)
-    assert there["python"] == [3, 10] and there["transformers"] == "4.30.2"
+    assert a1111.lacks or (there["python"] == [3, 10] and there["transformers"] == "4.30.2")
+    old = tuple(map(int, there["transformers"].split(".")[:2])) < (4, 37)
     assert set(there["found"]) == set(FAMILIES)
     for family, scores in there["found"].items():
         expected = here["found"][family]
-        if family in LACKING:
+        if old and family in LACKING:
             assert scores.startswith("CheckpointError: ") and "\n" not in scores, scores
-            assert "needs SigLIP, which transformers has from 4.37 on; here is 4.30.2" in scores
+            assert f"needs SigLIP, which transformers has from 4.37 on; here is {there['transformers']}" in scores
             assert expected[0] == family
             continue
         assert scores[0] == expected[0] == family
@@ -70,6 +71,9 @@ def test_in_the_host_itself(a1111, files):
         assert len(set(made.said("score"))) == 4
         for name, words in (("later.pt", "own check refuses"), (joined.name, "aesthetic v2.5 needs")):
             made = a1111.make(*asked(oracle=name))
+            if a1111.lacks:  # a host with later libraries, that does not look
+                assert made.said("decision").count("redone") == 2
+                continue
             assert made.pixels == plain.pixels
             (said,) = watching.page(a1111)
             assert words in said and name in said, said

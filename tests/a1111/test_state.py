@@ -85,8 +85,10 @@ def test_settings_of_image_to_image_are_not_the_teachers(a1111, worst):
 
 
 @pytest.mark.parametrize("teacher", [{}, OTHER])
-def test_a_requests_own_settings_hold_for_the_teacher_too_and_end_with_it(a1111, plain, worst, vae, teacher):
-    before, settings = options(a1111), {"sd_vae": vae, "CLIP_stop_at_last_layers": 2}
+@pytest.mark.parametrize("settings", [{"sd_vae": "other.safetensors"}, {"CLIP_stop_at_last_layers": 2}])
+def test_a_requests_own_settings_hold_for_the_teacher_too_and_end_with_it(a1111, plain, worst, vae, settings, teacher):
+    a1111.able("setting as asked", **SMALL, override_settings=settings)
+    before = options(a1111)
     other = worst if not teacher else small(a1111, *asked(**teacher))
     made = small(a1111, *asked(**teacher), override_settings=settings)
     assert options(a1111) == before

@@ -1,7 +1,7 @@
 """A student that ``understudy train`` made, as the two files that A1111 loads: a LoRA and a checkpoint.
 
 A1111 finds a LoRA's layers by SD 1.5's numbers of blocks, of which the other tests' shallow network has fewer: this one
-has them all, and is narrow instead.
+has them all, and is narrow instead. Forge, which has no configuration beside it, knows none but SD 1.5's true size.
 """
 
 import shutil
@@ -46,7 +46,8 @@ def trained(a1111, tmp_path_factory):
     """The LoRA's file. Two steps at a rate at which they show in a picture, exported into the host's folders."""
     folder, models = tmp_path_factory.mktemp("trained"), a1111.base / "models"
     base = models / "Stable-diffusion" / BASE
-    checkpoints.save(base, narrow(), seed=5)
+    configured = base.with_name(STUDENT).with_suffix(".yaml").exists()  # else the host finds the layout itself
+    checkpoints.save(base, narrow() if configured else checkpoints.checkpoint(checkpoints.SD15), seed=5)
     (folder / "pictures").mkdir()
     for number in range(2):
         path = folder / "pictures" / f"{number}.png"
@@ -65,7 +66,7 @@ def trained(a1111, tmp_path_factory):
     set_up(recipe, folder / "run", device="cpu").train()
     lora = export(folder / "run", "lora", out=models / "Lora" / f"{LORA}.safetensors").path
     merged = export(folder / "run", "checkpoint", out=base.with_name(CHECKPOINT), dtype="float32").path
-    if base.with_name(STUDENT).with_suffix(".yaml").exists():  # else the host finds the layout itself
+    if configured:
         configuration = (a1111.checkout / "configs" / "v1-inference.yaml").read_text()
         for usual, small in NARROW.items():
             assert configuration.count(usual) == 1

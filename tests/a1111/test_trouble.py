@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from . import watching
-from .jobs import EVERY, SMALL
+from .jobs import EVERY, SMALL, rgb, row_of
 from .server import Refused, value_of
 from .test_txt2img import asked
 from .watching_files import named, new_files
@@ -218,7 +218,7 @@ def test_an_error_of_ours_leaves_no_picture_that_says_kept_and_was_to_be_redone(
     with new_files(a1111) as files:
         watching.do(a1111, broken=[broken, which])
         try:
-            made = a1111.make(*asked(**rule), **FOUR, save_images=True)
+            made = a1111.make(*asked(**rule), **FOUR, save_images=True, override_settings={"n_rows": 1})
         finally:
             watching.do(a1111, broken=[None])
     reason = "stopped by an error, see the log: NobodyKnows: this extension has an error"
@@ -229,7 +229,7 @@ def test_an_error_of_ours_leaves_no_picture_that_says_kept_and_was_to_be_redone(
         assert told.count(f"not redone: {reason}") == waiting, told
         assert told.count("redone") == redone, told
         assert told.count("kept") == len([word for word in told if word]) - redone - waiting
-    assert shown(saved) == made.pixels
+    assert shown(saved) == made.pixels and rgb(made.grid) == row_of(made.images)
     for place, decision in enumerate(made.said("decision")):
         assert made.pixels[place] == (whole if decision == "redone" else kept).pixels[place]
     counted = [] if not waiting else ["1 picture"] if waiting == 1 else [f"{waiting} pictures"]

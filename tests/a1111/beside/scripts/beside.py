@@ -150,6 +150,7 @@ def look() -> dict:
         "wrapped": None if is_forges(model) else type(model.cond_stage_model).__name__,  # Forge wraps none
         "merging": getattr(model, "applied_token_merged_ratio", 0),
         "path": sys.path,
+        "interrogates": hasattr(shared, "interrogator"),  # Forge Neo has no more of it than the route
         "options": shared.opts.data,
     }
 
