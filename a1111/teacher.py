@@ -12,6 +12,7 @@ import torch
 from ..samplers.rollback import noise_variance
 from . import control, host
 from .choices import SAME, Choices
+from .mask_noise import of_own_seeds
 from .sampling import goes_by_timesteps, is_flow, points_of, timesteps_from
 from .sources import Picture, picture_of
 from .trouble import NotRedone
@@ -89,7 +90,8 @@ def teacher_pass(p, choices: Choices, pictures: Sequence[Picture], same: bool):
 
         def sample(self, *args, **kwargs):
             self.init_latent, self.image_conditioning = self.batches[self.iteration]
-            samples = super().sample(*args, **kwargs)
+            with of_own_seeds(self.seeds):
+                samples = super().sample(*args, **kwargs)
             if stopped := host.cut_short():  # the host forgets that a batch was skipped when the next begins
                 raise NotRedone(stopped)
             self.latents.extend(samples.detach().cpu())

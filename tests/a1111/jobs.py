@@ -8,6 +8,8 @@ from understudy.a1111.choices import Choices
 ORACLE = "demo.safetensors"
 EVERY = {"rule": "below score", "score": 100.0}
 SMALL = {"width": 32, "height": 32}
+# By the host's own resizing. Forge fails on a request without the last, which A1111 does not know.
+HIRES = {"enable_hr": True, "hr_upscaler": "None", "hr_additional_modules": ["Use same choices"]}
 
 
 def asked(**changes) -> list:

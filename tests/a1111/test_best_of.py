@@ -11,7 +11,7 @@ from understudy.a1111.tries import tries_of
 from understudy.a1111.trouble import OUT_OF_MEMORY
 from understudy.samplers.best_of import seed_of_try
 
-from .jobs import small
+from .jobs import HIRES, SMALL, small
 from .test_txt2img import asked, by_score
 from .watching_files import new_files
 
@@ -193,7 +193,7 @@ def test_the_redone_start_from_the_try_that_was_taken(a1111):
 
 
 def test_tries_go_through_hires_fix_and_leave_no_file(a1111):
-    hires = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.5, "batch_size": 1}
+    hires = {**HIRES, "hr_scale": 1.5, "denoising_strength": 0.5, "batch_size": 1}
     large = a1111.able("hires fix over the API", **SMALL, **hires).images[0].size
     before = "save_images_before_highres_fix"  # the host puts back only what somebody has set
     a1111.post("/sdapi/v1/options", {before: False})

@@ -15,8 +15,9 @@ from .server import value_of
 from .test_panel import student_file
 from .test_txt2img import ORACLE
 
+PROMPT = "a red star above a blue circle"
 TEXT = (
-    "a red star above a blue circle\nNegative prompt: blur\n"
+    f"{PROMPT}\nNegative prompt: blur\n"
     "Steps: 2, Sampler: Euler, Schedule type: Automatic, CFG scale: 1.5, Seed: 1, Size: 64x64, Batch size: 4, "
     f"Understudy: True, Understudy oracle: {ORACLE}, Understudy rule: worst share of the job, Understudy share: 50, "
     'Understudy takes off: "<lora:*lcm*>, 水彩: \\"x\\"", Understudy teacher steps: 3, Understudy teacher CFG: 3, '
@@ -65,6 +66,7 @@ class Panel(Page):
         end = time.monotonic() + self.seconds
         while self.value(name) != option:
             assert time.monotonic() < end, f"{option} cannot be picked in {name}"
+            self.js("document.activeElement.blur()")  # Forge's lists open when they get the focus
             self.driver.find_element("css selector", f"#txt2img_understudy_{name} input").click()
             time.sleep(0.3)
             entry = f"#txt2img_understudy_{name} li[aria-label='{option}']"
@@ -139,9 +141,15 @@ def test_a_pasted_text_fills_the_panel_and_generate_gives_pictures_that_say_what
         "receipt": True,
     }
     assert page.value("remove") == '<lora:*lcm*>, 水彩: "x"'
+    prompt = page.js("return document.querySelector('#txt2img_prompt textarea').value")
+    assert prompt == PROMPT or webui.lacks
+    page.write("#txt2img_prompt textarea", PROMPT)  # Forge Neo leaves it as it was, without us as well
     page.click("#txt2img_generate")
     page.settled("the last job", "#txt2img_understudy_last_job", "redone")
     assert page.text("#txt2img_understudy_last_job") == "Last job: 4 scored, 2 redone"
+    shares = "let e = document.querySelector('#txt2img_understudy_last_job span'), seen = 1; "
+    shares += "for (; e; e = e.parentElement) seen *= getComputedStyle(e).opacity; return seen"
+    assert page.js(shares) == 1
     thumbnails = "[...document.querySelectorAll('#txt2img_gallery .thumbnail-item img')].map(image => image.src)"
     shown = page.js(f"return {thumbnails}")
     assert len(set(shown)) == 6, "a grid, its four pictures and their receipt"

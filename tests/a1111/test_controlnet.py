@@ -3,6 +3,7 @@
 The ControlNet is a stand-in, or a real one where the host has it (``environment.py``).
 """
 
+import os
 import sys
 import types
 from functools import partial
@@ -15,6 +16,9 @@ from .jobs import EVERY, SMALL, asked, close, hold, primed, rising, source, up_t
 from .server import encoded
 
 TABS = {"txt2img": {}, "img2img": {"init_images": [encoded(source(1))], "denoising_strength": 0.7}}
+# Of a real one alone: a picture that the network itself looks at, without another one.
+REFERENCES = " by a reference"
+REFERENCE = [f"txt2img{REFERENCES}"] if {"UNDERSTUDY_FORGE", "UNDERSTUDY_CONTROLNET"} & set(os.environ) else []
 MAPS = {"txt2img": 1, "img2img": 0}  # what the stand-in adds to the gallery
 
 
@@ -38,13 +42,16 @@ def on(a1111, web_host):
     return lambda **more: {**unit, **more}
 
 
-@pytest.fixture(scope="module", params=TABS)
-def runs(request, a1111, on):
+@pytest.fixture(scope="module", params=[*TABS, *REFERENCE])
+def runs(request, a1111, web_host, on):
     """(a function that makes the job, without us, every picture redone under the ControlNet, and without)."""
-    tab = request.param
+    tab, reference = request.param.removesuffix(REFERENCES), request.param in REFERENCE
+    if reference and web_host.controlnet is None:
+        pytest.skip("a stand-in has no reference")
+    unit = on(module="reference_only", model="None", weight=1.0) if reference else on()
 
     def made(host, *args, **changes):
-        return make(host, tab, *args, **{"unit": on(), **changes})
+        return make(host, tab, *args, **{"unit": unit, **changes})
 
     # That also makes a real one's network for the first time, which draws from torch's state.
     job = partial(made, a1111, **rising(a1111, made))

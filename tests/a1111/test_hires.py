@@ -2,11 +2,10 @@
 
 import pytest
 
-from .jobs import EVERY, asked, hold, primed, rising, up_to_the_first
+from .jobs import EVERY, HIRES, SMALL, asked, hold, primed, rising, up_to_the_first
 
-LATENT = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7}
-LATENT |= {"width": 32, "height": 32, "batch_size": 2}
-PIXELS = {**LATENT, "hr_upscaler": "None", "hr_scale": 1.7}  # 54 pixels, of which the host makes 48
+LATENT = {**HIRES, **SMALL, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7, "batch_size": 2}
+PIXELS = {**LATENT, "hr_upscaler": HIRES["hr_upscaler"], "hr_scale": 1.7}  # 54 pixels, of which the host makes 48
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What is asked of hosts that are built otherwise than A1111."""
 
+import logging
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
@@ -21,6 +22,23 @@ def test_the_teachers_modules_are_overridden_where_the_host_has_such(monkeypatch
     assert host.modules_setting(["clip.safetensors"]) == {"forge_additional_modules": ["clip.safetensors"]}
     with pytest.raises(RefusedChoice, match=r"no VAE or text encoder t5; there are: vae.safetensors, clip"):
         host.modules_setting(["t5", "clip.safetensors"])
+
+
+@pytest.mark.parametrize(
+    ("loglevel", "environment", "seen"), [(None, None, True), ("ERROR", None, False), (None, "ERROR", False)]
+)
+def test_warnings_are_seen_in_a_log_of_errors_alone_unless_the_user_wants_that(
+    stand_in, monkeypatch, loglevel, environment, seen
+):
+    shown = logging.getLogger("host of errors alone")
+    monkeypatch.setattr(shown, "level", logging.ERROR)
+    ours = shown.getChild(f"ours {loglevel} {environment}")
+    monkeypatch.delenv("SD_WEBUI_LOG_LEVEL", raising=False)
+    if environment:
+        monkeypatch.setenv("SD_WEBUI_LOG_LEVEL", environment)
+    stand_in.shared.cmd_opts = SimpleNamespace(loglevel=loglevel)
+    host.let_warnings_be_seen(ours.name)
+    assert ours.getChild("job").isEnabledFor(logging.WARNING) == seen
 
 
 def test_what_lies_on_the_network_needs_no_module_that_forge_neo_lacks(stand_in):
