@@ -156,7 +156,9 @@ class AttentionSettings(Strict):
 
     weight: float = Field(0.3, ge=0, description="w in x0 + w (x_bar - x0(z~)); SFERD's is 0.3, 0 the plain teacher")
     block: str | None = Field(
-        None, description="module name of the self-attention that is looked at; of the middle block without it"
+        None,
+        description="name of the module that is looked at, a self-attention or, of a transformer, a block; by default "
+        "the one in the middle",
     )
     kernel: int = Field(
         9, ge=3, description="odd width of the blur on latents of 64x64 places; it grows and shrinks with them"

@@ -322,11 +322,15 @@ class PlainKernels(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+Watch = Callable[[Tensor, Tensor], None]  # (q, k), each [B, heads, N, d]
+
+
 class Loaded:
     """A diffusion model that ComfyUI has loaded: ``model`` is its ``BaseModel``."""
 
     def __init__(self, host: Host, patcher):
         self.host, self.patcher, self.model = host, patcher, patcher.model
+        self._watcher: Callable[[], Watch] | None = None
 
     def bring(self) -> None:
         """Have all of it in the device's memory; ComfyUI makes room for others by moving it away."""
@@ -342,7 +346,29 @@ class Loaded:
         conds = [self._conds(one[None], given) for one, given in zip(z, told, strict=True)]
         given = {name: first.concat([other[name] for other in conds[1:]]) for name, first in conds[0].items()}
         tensors = {name: brought(value, z.device) for name, value in given.items() if isinstance(value, Tensor)}
-        return self.model.apply_model(z, sigma, **given | tensors)
+        return self.model.apply_model(z, sigma, **given | tensors | self._watching())
+
+    @contextmanager
+    def watched(self, watcher: Callable[[], Watch]) -> Iterator[None]:
+        """Within, each pass has a ``watcher()`` of its own, which is called with queries and keys of each attention
+        that the network lets ComfyUI's users override, in their order."""
+        before, self._watcher = self._watcher, watcher
+        try:
+            yield
+        finally:
+            self._watcher = before
+
+    def _watching(self) -> dict:
+        """As ``transformer_options`` has it."""
+        if self._watcher is None:
+            return {}
+        watch = self._watcher()
+
+        def override(attend, q, k, v, heads, *others, **options):
+            watch(*_by_heads(q, k, heads, **options))
+            return attend(q, k, v, heads, *others, **options)
+
+        return {"transformer_options": {"optimized_attention_override": override}}
 
     def _conds(self, z: Tensor, told: Mapping) -> dict:
         """What the network is told of one sample, by its own names, as ComfyUI's sampling asks for it."""
@@ -352,6 +378,15 @@ class Loaded:
         if "c_concat" in conds:
             raise RecipeError(f"{kind_of(self.model)} takes a picture beside the text, which is not distilled yet")
         return {name: cond.process_cond(batch_size=1, area=None) for name, cond in conds.items()}
+
+
+def _by_heads(q: Tensor, k: Tensor, heads: int, skip_reshape: bool = False, scale: float | None = None, **_):
+    """Queries and keys [B, heads, N, d], whose products want the usual scale, of what ComfyUI's attention is given."""
+    if not skip_reshape:
+        q, k = (x.unflatten(-1, (-1, q.shape[-1] // heads)).transpose(1, 2) for x in (q, k))
+    if scale is not None:
+        q = q * (scale * q.shape[-1] ** 0.5)
+    return q, k.repeat_interleave(heads // k.shape[1], dim=1)
 
 
 def kind_of(model: nn.Module) -> str:

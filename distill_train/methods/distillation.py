@@ -15,7 +15,7 @@ from ...files.student_file import levels_text
 from ..config import RecipeError
 from ..data.batch import Batch, Source
 from ..data.randomness import Draws
-from ..guidance import AttentionGuidance, ClassifierFree, Conditioning, guiding_block
+from ..guidance import AttentionGuidance, ClassifierFree, Conditioning, map_of
 from ..students import STUDENTS, Student, student_kind
 from ..students.control import CHANNELS
 from ..students.ema import Ema
@@ -80,7 +80,7 @@ class Distillation(Method, Shardable):
         """Raises RecipeError or CheckpointError for what :meth:`make_student` would refuse when all data is encoded."""
         self._kind.require(self.teacher, outline, self.recipe.student)
         if self.recipe.attention:
-            guiding_block(self.teacher, outline, self.recipe.attention)
+            map_of(self.teacher, outline, self.recipe.attention.block)
 
     def make_student(self) -> None:
         """The student, and what stands beside it; of the teacher it needs the UNet.

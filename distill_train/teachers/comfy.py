@@ -31,7 +31,7 @@ class ComfyTeacher(WaitingTeacher):
     """
 
     keeps_lengths = True
-    attention_block = "diffusion_model.middle_block.1.transformer_blocks.0.attn1"  # of its UNets; a DiT has none
+    attention_block = "diffusion_model.middle_block.1.transformer_blocks.0.attn1"  # of its UNets
 
     def __init__(self, told: TeacherSettings, device: torch.device, dtype: torch.dtype):
         self.told, self.device, self.dtype = told, device, dtype

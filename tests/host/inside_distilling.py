@@ -36,6 +36,7 @@ from understudy.distill_train.data.randomness import generator  # noqa: E402
 from understudy.distill_train.host import Host, Loaded, open_host  # noqa: E402
 from understudy.distill_train.methods import make_method  # noqa: E402
 from understudy.distill_train.methods.classifier import Classifier  # noqa: E402
+from understudy.distill_train.process import Discrete  # noqa: E402
 from understudy.distill_train.run.directory import Run  # noqa: E402
 from understudy.distill_train.run.loop import train  # noqa: E402
 from understudy.distill_train.students.lora import ADAPTER  # noqa: E402
@@ -296,32 +297,112 @@ def check_each_method_has_a_gradient_for_every_adapter():
     on_each(check, METHODS)
 
 
-def check_a_unet_is_guided_by_its_own_attention_and_other_networks_are_refused():
+def guided(name, weight=0.3, **settings):
+    """Its method under the teacher's attention guidance."""
+    made = make(recipe_of(name).model_copy(update={"attention": AttentionSettings(weight=weight, **settings)}))
+    made.prepare(FOLDER / "run")
+    return made
+
+
+def midway(made, count):
+    """Times at which pictures are more noise than data."""
+    return torch.full((count,), 600 if isinstance(made.process, Discrete) else 0.6)
+
+
+def check_a_teacher_is_guided_by_its_own_attention():
     """Each sample by its own map, though texts of other lengths go through the network in other passes."""
 
-    def guided(weight, name="SD15"):
-        made = make(recipe_of(name).model_copy(update={"attention": AttentionSettings(weight=weight)}))
-        made.prepare(FOLDER / "run")
-        return made
+    def check(name):
+        made, none, plain = guided(name), guided(name, 0.0), method_of(name)
+        side = SIDE.get(name, 8) * made.teacher.factor
+        z = torch.randn(4, *made.teacher.latent_shape(side, side), generator=generator("z"))
+        t, texts = midway(made, 4), made.teacher.embed(["a", "abc", "b", "c"])
+        assert made.teacher.order(texts) == [0, 2, 3, 1]
+        for scale in (1.0, 3.0):
+            with torch.no_grad():
+                together = made.teach(z, t, texts, scale)[0]
+                assert not torch.allclose(together, none.teach(z, t, texts, scale)[0], atol=1e-3)
+                for place, row in enumerate(made.teacher.separate(texts)):
+                    one = slice(place, place + 1)
+                    alone = made.teach(z[one], t[one], made.teacher.collate([row]), scale)[0]
+                    torch.testing.assert_close(alone, together[one], atol=1e-4, rtol=1e-3)
+        loss, found = gradients(made)
+        assert loss > 0 and all(each.isfinite().all() for each in found) and any(each.any() for each in found)
+        assert gradients(none)[0] == gradients(plain)[0] != loss
 
-    made, none, plain = guided(0.3), guided(0.0), method_of("SD15")
-    attention = made.teacher.unet.get_submodule(made.attention.block)
-    z = torch.randn(4, *made.teacher.latent_shape(64, 64), generator=generator("z"))
-    t, texts = torch.full((4,), 600), made.teacher.embed(["a", "abc", "b", "c"])
-    assert made.teacher.order(texts) == [0, 2, 3, 1]
-    for scale in (1.0, 3.0):
+    on_each(check, ("SD15", *(name for name in TRAINED if name != "SD15")))
+
+
+def check_a_unet_is_as_before_when_its_map_was_taken():
+    made = guided("SD15")
+    gradients(made)
+    assert not made.teacher.unet.get_submodule(made.attention.map.block)._forward_pre_hooks
+
+
+# The first of a picture's tokens, from the end where there are texts before it, of 16 in all.
+PICTURE = {
+    "SD3": -16, "Flux": -16, "Flux2": -16, "Krea2": -16, "WAN21_T2V": 0, "ZImage": -32, "QwenImage": -16, "Anima": 0
+}  # fmt: skip
+
+
+def check_a_transformer_s_map_is_that_between_the_picture_s_tokens_half_way_through():
+    """As worked out here of what torch's attention is given."""
+
+    def check(name):
+        made, seen, own = guided(name), [], torch.nn.functional.scaled_dot_product_attention
+
+        def spying(q, k, *rest, **options):
+            seen.append((q, k))
+            return own(q, k, *rest, **options)
+
+        side = SIDE.get(name, 8) * made.teacher.factor
+        z = torch.randn(2, *made.teacher.latent_shape(side, side), generator=generator("z"))
+        t, texts = midway(made, 2), made.teacher.embed(["abc", "abd"])
+        run = functools.partial(made._output, made.teacher.unet)
         with torch.no_grad():
-            together = made.teach(z, t, texts, scale)[0]
-            assert not torch.allclose(together, none.teach(z, t, texts, scale)[0], atol=1e-3)
-            for place, row in enumerate(made.teacher.separate(texts)):
-                one = slice(place, place + 1)
-                alone = made.teach(z[one], t[one], made.teacher.collate([row]), scale)[0]
-                torch.testing.assert_close(alone, together[one], atol=1e-4, rtol=1e-3)
-    assert not attention._forward_pre_hooks
-    loss, found = gradients(made)
-    assert loss > 0 and all(each.isfinite().all() for each in found) and any(each.any() for each in found)
-    assert gradients(none)[0] == gradients(plain)[0] != loss
-    refused(["no self-attention", "it needs a UNet with attention, so leave it out"], guided, 0.3, "SD3")
+            recording = made.attention.map.recording(run, z, t, made.teacher.embed(["a"]))
+            with recording as recorder, patch("torch.nn.functional.scaled_dot_product_attention", spying):
+                run(z, t, texts)
+            found = recorder.take()
+        most = max(k.shape[2] for q, k in seen if q.shape[2] == k.shape[2])
+        blocks = [(q, k) for q, k in seen if q.shape[2] == k.shape[2] == most]
+        q, k = blocks[len(blocks) // 2]
+        first = PICTURE[name] % most
+        q, k = (x[:, :, first : first + 16].float() for x in (q, k))
+        sums = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).mean(1).sum(1)
+        torch.testing.assert_close(found, sums, atol=1e-5, rtol=1e-4)
+
+    on_each(check, [name for name in TRAINED if name != "SD15"])
+
+
+def check_a_part_of_a_transformer_is_chosen_by_name():
+    name, part = ("SD3", "joint_blocks") if OLD else ("Flux", "double_blocks")
+    z = torch.randn(1, 16, 8, 8, generator=generator("z"))
+
+    def taught(**settings):
+        made = guided(name, **settings)
+        with torch.no_grad():
+            return made.teach(z, midway(made, 1), made.teacher.embed(["a"]), 3.0)[0]
+
+    first, second = (taught(block=f"diffusion_model.{part}.{number}") for number in range(2))
+    assert not torch.allclose(first, second, atol=1e-4)
+    if OLD:
+        assert torch.equal(second, taught())  # of two blocks the second is half-way
+    refused(["no block 'unknown'", f"expected one of diffusion_model.{part}.0"], guided, name, block="unknown")
+    refused(["part 'diffusion_model.final_layer' has no self-attention"], taught, block="diffusion_model.final_layer")
+
+
+def check_a_network_that_lets_nobody_look_is_refused():
+    """As one that does not hand on to its attention what ComfyUI's users override."""
+    made = guided("SD3")
+
+    def unheard(*given, transformer_options=None, **more):
+        return own(*given, **more)
+
+    own, z = made.teacher.unet.diffusion_model.forward, torch.randn(1, 16, 8, 8)
+    made.teacher.unet.diffusion_model.forward = unheard
+    texts = made.teacher.embed(["a"])
+    refused(["lets nobody look at its attention", "leave the table out"], made.teach, z, midway(made, 1), texts, 1.0)
 
 
 FLUX = "img_attn.proj img_attn.qkv img_mlp.0 img_mlp.2 linear1 linear2 txt_attn.proj txt_attn.qkv txt_mlp.0 txt_mlp.2"

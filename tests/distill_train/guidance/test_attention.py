@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from understudy.demo_family import family
 from understudy.distill_train.config import AttentionSettings, Recipe, RecipeError
 from understudy.distill_train.guidance import AttentionGuidance, ClassifierFree
-from understudy.distill_train.guidance.attention import recording
+from understudy.distill_train.guidance.maps import ModuleMap
 from understudy.distill_train.methods import make_method
 from understudy.distill_train.process import Discrete, Flow
 from understudy.distill_train.run.loop import train
@@ -149,12 +149,12 @@ def test_guided_passes_and_what_they_are_told(cfg, rows):
 def test_the_map_is_the_unconditional_branch_s():
     """Where the guided picture is blurred follows from the empty text, whatever the prompt is."""
     guided = method("lcm")
-    attention = guided.teacher.unet.get_submodule(guided.teacher.attention_block)
+    looked_at = ModuleMap(guided.teacher.unet, guided.teacher.attention_block)
     z, t = torch.randn(2, 4, 8, 8), at(guided.process, 0.6)
     free, words = guided.teacher.unconditional(2), guided.teacher.embed(["a", "b"])
     branches = ClassifierFree(guided.teacher.unconditional, guided.teacher.join).branches
     run = partial(guided._output, guided.teacher.unet)
-    with torch.no_grad(), recording(attention) as both:
+    with torch.no_grad(), looked_at.recording() as both:
         branches(run, z, t, words, 3.0)
         own = both.take()
         run(z, t, free)
@@ -168,7 +168,7 @@ def test_the_map_is_the_unconditional_branch_s():
 def test_the_attention_s_own_processor_is_back_and_students_do_not_meet_it(train):
     guided = method("lcm", student={"train": train, "rank": 2})
     changed(guided.network)
-    attention = guided.teacher.unet.get_submodule(guided.attention.block)
+    attention = guided.teacher.unet.get_submodule(guided.attention.map.block)
     before, z = attention.processor, torch.randn(2, 4, 8, 8)
     words, t = guided.teacher.embed(["a", "b"]), at(guided.process, 0.6)
     met, own = [], guided.teacher.call
@@ -228,24 +228,24 @@ def test_the_block_is_chosen_by_name():
         asked = AttentionSettings(block=block)
         return AttentionGuidance(ClassifierFree(taught.unconditional, taught.join), taught, asked)
 
-    assert guided(None).block == taught.attention_block and guided(names[0]).block == names[0]
+    assert guided(None).map.block == taught.attention_block and guided(names[0]).map.block == names[0]
     made, z, words = method("lcm"), torch.randn(2, 4, 8, 8), taught.embed(["a", "b"])
     with torch.no_grad():
         middle = made.teach(z, at(made.process, 0.6), words, 3.0)[0]
-        made.attention.block = names[0]
+        made.attention.map.block = names[0]
         assert not torch.allclose(made.teach(z, at(made.process, 0.6), words, 3.0)[0], middle, atol=1e-3)
     for wrong in ("mid_block", names[0].replace("attn1", "attn2")):
         with pytest.raises(RecipeError, match=rf"tiny.safetensors has no self-attention '{wrong}'; expected one of"):
             guided(wrong)
     taught.unet = torch.nn.Linear(2, 2)
-    with pytest.raises(RecipeError, match="it needs a UNet with attention, so leave it out"):
+    with pytest.raises(RecipeError, match="it needs attention, so leave it out"):
         guided(None)
     with pytest.raises(ValueError, match="expected an odd number"):
         AttentionSettings(kernel=8)
 
 
 def test_every_shipped_architecture_has_its_block(sd15, sdxl):
-    from understudy.distill_train.guidance.attention import self_attentions
+    from understudy.distill_train.guidance.maps import self_attentions
     from understudy.distill_train.teachers import load_teacher
 
     for path in ("demo", sd15[1], sdxl[1]):
