@@ -114,7 +114,7 @@ class UnderstudyReceipt(io.ComfyNode):
             drawn.append("connect images_teacher to see what was put back")
             totals.append(drawn[-1])
         where = "the metadata" if mode == PREVIEW else "the JSON file"
-        picture = report_picture(rows, drawn, rule.distribution, LOOKS[single_value(look, "look")], where=where)
+        picture = report_picture(rows, drawn, rule.distribution, LOOKS[single_value(look, "look")], where, in_node=True)
         oracle = scores[0].oracle
         saved = [saver.save_once(*_file(row, oracle)) if _wanted(row, mode) else None for row in rows]
         record = record_of(rows, totals, rule, oracle, [each and each[0].name for each in saved])

@@ -93,6 +93,10 @@ def shares(distribution: Distribution, scale: Scale, bins: int = BINS) -> list[f
     return result
 
 
+def threshold_in_words(threshold: float) -> str:
+    return f"threshold {number(threshold)}" if math.isfinite(threshold) else "threshold: all of them"
+
+
 class Mark(NamedTuple):
     """A score on a bar: a ring for the student's, filled for what was made of it."""
 
@@ -124,10 +128,12 @@ class Axis:
         """Where a score is on a bar so wide."""
         return round(RADIUS + self.scale.place(score) * (width - 1 - 2 * RADIUS))
 
-    def bar(self, marks: Sequence[Mark], threshold: float | None, width: int) -> Image.Image:
-        """The marks, with a line from a ring to what was made of it, and the threshold with its number below."""
+    def bar(self, marks: Sequence[Mark], threshold: float | None, width: int, told: bool = True) -> Image.Image:
+        """The marks, with a line from a ring to what was made of it, and the threshold, if ``told`` with its number
+        below."""
         look, ground = self.look, HEIGHT - RADIUS - 1
-        picture = Image.new("RGB", (width, HEIGHT + (0 if threshold is None else round(LINE * self.text))), look.card)
+        told = told and threshold is not None
+        picture = Image.new("RGB", (width, HEIGHT + (round(LINE * self.text) if told else 0)), look.card)
         draw = ImageDraw.Draw(picture)
         draw.rectangle((0, 0, width, HEIGHT), look.page)
         if threshold is not None:
@@ -140,7 +146,8 @@ class Axis:
         self._base(draw, width, ground)
         if threshold is not None:
             draw.line((self.x(threshold, width), 0, self.x(threshold, width), HEIGHT), look.ink, 2)
-            said = f"threshold {number(threshold)}" if math.isfinite(threshold) else "threshold: all of them"
+        if told:
+            said = threshold_in_words(threshold)
             size = fitted(said, self.text, width)
             half = length(said, size) / 2
             middle = min(max(self.x(threshold, width), half), width - half)

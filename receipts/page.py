@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -19,7 +20,15 @@ CARD, MARGIN, GAP, PAD = 376, 16, 16, 14
 NARROWEST, USUAL = 2 * CARD + GAP, 3 * CARD + 2 * GAP
 HEADLINE, TEXT = 44, 32
 MOST = 1.25  # how much larger texts are on a wider page: as they have room on its cards
-PROMPT = 5  # lines of one in the width of a card
+
+
+class Detail(NamedTuple):
+    """How much is written. prompt: lines of one in the width of a card; kept: those in the width of a page, 0 for no
+    prompt of images that were kept. words: whether each card has what a legend says as well."""
+
+    prompt: int = 5
+    kept: int = 3
+    words: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,7 @@ class Page:
     width: int
     shape: float
     text: int
+    detail: Detail
 
     @property
     def line(self) -> int:

@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw
 
 from ..lettering import length, wrapped, write
 from ..samplers.decisions import REDONE, REVERTED
-from .bars import RADIUS, Mark
+from .bars import RADIUS, Mark, threshold_in_words
 from .letters import fitted
 from .looks import Look
 from .numbers import counted, number
-from .page import CARD, GAP, NARROWEST, PAD, PROMPT, Page, beside, lines, stacked
+from .page import CARD, GAP, NARROWEST, PAD, Page, beside, lines, stacked
 from .receipt import Row
 from .thumbnails import paste
 
@@ -55,9 +55,32 @@ def _card(page: Page, place: int, text: str, width: int) -> Image.Image:
     """The pictures over all that is said of them."""
     row, look = page.rows[place], page.look
     marks = _marks(row, look)
-    said = [page.axis.bar(marks, row.threshold, width), lines([text], page.text, width, look.ink, look.card, PROMPT)]
+    told = page.detail.words or _shared_threshold(page) is None
+    bar = page.axis.bar(marks, row.threshold, width, told)
+    said = [bar, lines([text], page.text, width, look.ink, look.card, page.detail.prompt)]
     pictures = [_pictures(page, row, width), _labels(page, row, marks, width)]
     return stacked([_title(page, place, width), *pictures, *said], look.card, PAD, 8)
+
+
+def legend(page: Page) -> Image.Image:
+    """What the cards' marks are, and the threshold of all of them, in a line."""
+    look, threshold = page.look, _shared_threshold(page)
+    made = {row.decision for row in page.rows if row.score_after is not None}
+    colour = look.decisions[made.pop()] if len(made) == 1 else look.ink
+    labels = [Label("student", mark=Mark(0, look.ink, False)), Label("teacher", mark=Mark(0, colour, True))]
+    labels += [] if threshold is None else [Label(threshold_in_words(threshold))]
+    strip, left = Image.new("RGB", (page.width, page.line), look.page), 0
+    for label in labels:
+        wide = label.width(page.text)
+        label.draw(strip, left + wide / 2, 0, page.width, page)
+        left += wide + 2 * GAP
+    return strip
+
+
+def _shared_threshold(page: Page) -> float | None:
+    """The one of all images; None where there is none, or batches had their own."""
+    thresholds = {row.threshold for row in page.rows}
+    return thresholds.pop() if len(thresholds) == 1 else None
 
 
 def _marks(row: Row, look: Look) -> list[Mark]:
@@ -71,7 +94,8 @@ def _marks(row: Row, look: Look) -> list[Mark]:
 def _title(page: Page, place: int, width: int) -> Image.Image:
     """An image's name and what became of it, with what that cost on the same line, if there is room, or below."""
     row, look = page.rows[place], page.look
-    name, word, cost = page.names[place], WORDS.get(row.decision, row.decision), _cost(row)
+    name, word = page.names[place], WORDS.get(row.decision, row.decision)
+    cost = _cost(row) if page.detail.words else ""
     one_line = length(f"{name}   {cost}   {word}", page.text) <= width
     title = Image.new("RGB", (width, page.line * (1 if one_line else 2)), look.card)
     size = fitted(f"{name}  {word}", page.text, width)
@@ -126,7 +150,7 @@ def _labels(page: Page, row: Row, marks: Sequence[Mark], width: int) -> Image.Im
     made = REDONE if row.decision == REDONE else "teacher"  # by whom is not known
     facts = zip(("student", made), [*marks, None], (row.likeness, row.likeness_after), strict=False)
     for word, mark, likeness in facts:
-        column = [Label(word, number(mark.score), mark) if mark else Label(word)]
+        column = [Label(word if page.detail.words else "", number(mark.score), mark) if mark else Label(word)]
         columns.append(column if likeness is None else [*column, Label("likeness", number(likeness))])
     if any(label.width(page.text) > room for column in columns for label in column):
         columns = [[part for label in column for part in label.parts()] for column in columns]

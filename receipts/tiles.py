@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from PIL import Image
 
@@ -11,35 +13,77 @@ from ..lettering import length, shortened, write
 from ..samplers.decisions import KEPT
 from .bars import Mark
 from .numbers import counted, number
-from .page import CARD, GAP, PAD, PROMPT, Page, beside, folded, lines, stacked
+from .page import CARD, GAP, PAD, Page, beside, folded, lines, stacked
 from .thumbnails import paste
 
 SMALLEST, LARGEST, BETWEEN = 82, 480, 10
 
 
-def kept(page: Page, places: Sequence[int], heading: str, prompts: Sequence[str], width: int) -> Image.Image:
+@dataclass(frozen=True)
+class Kept:
     """The rows at these places, with a heading and the prompts that are not written elsewhere: the words beside the
     images or around them, whichever is lower."""
-    look, text = page.look, page.text
-    side = math.ceil(length(heading, text))
-    if prompts:
-        in_one = len(places) * (_narrowest(page, places) + BETWEEN) - BETWEEN
-        side = max(CARD, width - GAP - in_one)
-    around, beside_words = Tiles(page, places, width), Tiles(page, places, width - side - GAP)
-    most = PROMPT if width == CARD else 3
-    high = 2 * GAP + around.height + page.line * (1 + len(folded(prompts, text, width, most)))
-    low = max(beside_words.height, page.line * (1 + len(folded(prompts, text, side, PROMPT))))
-    if low < high and width - side - GAP >= CARD:
-        title, below = _words(page, heading, prompts, side, PROMPT)
-        return beside([stacked([title, below], look.page, 0, 0), beside_words.drawn()], look.page, GAP)
-    title, below = _words(page, heading, prompts, width, most)
-    return stacked([title, around.drawn(), below], look.page, 0, GAP)
+
+    page: Page
+    places: Sequence[int]
+    heading: str
+    prompts: Sequence[str]
+    width: int
+
+    @property
+    def height(self) -> int:
+        return self._low if self._words_beside else self._high
+
+    def drawn(self) -> Image.Image:
+        page, told = self.page, (self.page, self.heading, self.prompts)
+        if self._words_beside:
+            title, below = _words(*told, self._side, page.detail.prompt)
+            return beside([stacked([title, below], page.look.page, 0, 0), self._beside.drawn()], page.look.page, GAP)
+        title, below = _words(*told, self.width, self._most)
+        return stacked([title, self._around.drawn(), below], page.look.page, 0, GAP)
+
+    @cached_property
+    def _side(self) -> int:
+        """The width of words beside the images."""
+        if not self.prompts:
+            return math.ceil(length(self.heading, self.page.text))
+        in_one = len(self.places) * (_narrowest(self.page, self.places) + BETWEEN) - BETWEEN
+        return max(CARD, self.width - GAP - in_one)
+
+    @property
+    def _most(self) -> int:
+        return self.page.detail.prompt if self.width == CARD else self.page.detail.kept
+
+    @cached_property
+    def _around(self) -> Tiles:
+        return Tiles(self.page, self.places, self.width)
+
+    @cached_property
+    def _beside(self) -> Tiles:
+        return Tiles(self.page, self.places, self.width - self._side - GAP)
+
+    def _lines(self, width: int, most: int) -> int:
+        return len(folded(self.prompts, self.page.text, width, most))
+
+    @cached_property
+    def _high(self) -> int:
+        below = self._lines(self.width, self._most)
+        return self.page.line * (1 + below) + GAP + self._around.height + (GAP if below else 0)
+
+    @cached_property
+    def _low(self) -> int:
+        words = self.page.line * (1 + self._lines(self._side, self.page.detail.prompt))
+        return max(self._beside.height, words)
+
+    @property
+    def _words_beside(self) -> bool:
+        return self.width - self._side - GAP >= CARD and self._low < self._high
 
 
 def all_kept(page: Page, places: Sequence[int], heading: str, prompts: Sequence[str]) -> Iterator[Image.Image]:
     """The rows of a page without pairs: larger, with their scores on a bar."""
     look = page.look
-    title, below = _words(page, heading, prompts, page.width, 3)
+    title, below = _words(page, heading, prompts, page.width, page.detail.kept)
     yield title
     marks = [Mark(page.rows[place].score, look.decisions[KEPT], False) for place in places]
     thresholds = {page.rows[place].threshold for place in places}  # several where each batch had its own

@@ -65,8 +65,9 @@ def spans(monkeypatch):
 
 @pytest.fixture
 def texts(monkeypatch):
-    """The texts that are drawn, in their order."""
-    drawn = []
+    """The texts of the last page that is drawn, in their order."""
+    drawn, draw = [], cards._page
+    monkeypatch.setattr(cards, "_page", lambda *args: (drawn.clear(), draw(*args))[1])
 
     def noting(module):
         real = module.write
@@ -96,6 +97,41 @@ def test_every_pair_is_there_whatever_their_number(count):
     assert len(before) == len(after) == count and len({each[2:] for each in before + after}) == 1
     assert picture.height < (1.2 if count == 1 else 1.1) * picture.width
     assert before[0][2] > picture.width / (4 if count == 1 else 14)
+
+
+MANY = [f"{prompt}, and so on and on for a line or two, no. {k}" for k in range(4) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("count, redone", [(4, 1), (8, 2), (9, 3), (16, 4), (16, 8)])
+def test_a_page_of_many_prompts_is_no_higher_than_its_place_and_its_letters_no_smaller(sizes, count, redone):
+    rows = [row(REFINED if k < redone else KEPT, prompt=MANY[k], threshold=0.5) for k in range(count)]
+    whole, smallest = report_picture(rows, ["so many"]), min(size for _, size in sizes)
+    most = 1.4 if count == 4 else 1.1
+    assert whole.height > most * whole.width
+    picture = report_picture(rows, ["so many"], in_node=True)
+    assert picture.width == whole.width and picture.height <= most * picture.width
+    assert min(size for _, size in sizes) == smallest
+    texts = [text for text, _ in sizes]
+    # Each image is there, with its word and its scores, and what is left out of the cards is said once.
+    for k in range(count):
+        assert texts.count(f"image {k + 1}") == 1
+    assert texts.count("refined") == redone
+    assert [sum(text.endswith(score) for text in texts) for score in ("0.200", "0.700")] == [count, redone]
+    said = {sum(word in text for text in texts) for word in ("student", "teacher", "threshold 0.500")}
+    assert said in ({1}, {redone})
+    told = any(text.startswith(f"image {count}: ") for text in texts)
+    assert told != ("the metadata has the prompts of the kept" in texts)
+
+
+def test_a_page_that_fits_is_the_same_with_and_without_a_place(texts):
+    rows = [row(REFINED if k < 2 else KEPT, prompt=PROMPTS[0]) for k in range(8)]
+    assert report_picture(rows, ["two"]).tobytes() == report_picture(rows, ["two"], in_node=True).tobytes()
+
+
+def test_batches_thresholds_stay_on_their_own_cards(sizes):
+    rows = [row(REFINED, prompt=MANY[k], threshold=0.3 + 0.1 * (k % 2)) for k in range(16)]
+    report_picture(rows, ["all"], in_node=True)
+    assert [[text for text, _ in sizes].count(f"threshold 0.{n}00") for n in (3, 4)] == [8, 8]
 
 
 @pytest.mark.parametrize("redone", [0, 1, 2, 3, 4])
@@ -192,8 +228,9 @@ def test_numbers_under_a_tile_are_whole(texts):
 
 @pytest.fixture
 def sizes(monkeypatch):
-    """The texts that are drawn, with their sizes."""
-    drawn = []
+    """The texts of the last page that is drawn, on bars too, with their sizes."""
+    drawn, draw = [], cards._page
+    monkeypatch.setattr(cards, "_page", lambda *args: (drawn.clear(), draw(*args))[1])
 
     def noting(module):
         real = module.write
@@ -288,9 +325,9 @@ def drawn_bars(monkeypatch):
     """What is put on each bar: marks and threshold, and what all of a picture's bars have in common."""
     drawn, real = [], bars.Axis.bar
 
-    def noted(axis, marks, threshold, width):
+    def noted(axis, marks, threshold, width, *told):
         drawn.append((axis, list(marks), threshold))
-        return real(axis, marks, threshold, width)
+        return real(axis, marks, threshold, width, *told)
 
     monkeypatch.setattr(bars.Axis, "bar", noted)
     return drawn
