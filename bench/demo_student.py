@@ -10,6 +10,7 @@ scenes are of the calibration split, which no network was trained on.
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -43,20 +44,22 @@ def trained(directory: Path) -> Path:
 
 
 @torch.no_grad()
-def exact(student: Path, scenes: list, steps: int) -> torch.Tensor:
-    """Whether the checker finds the picture of each scene exact, [N]."""
-    network, vae = (
-        family.load_network(student).eval(),
-        family.load_autoencoder(family.FOLDER / "vae.safetensors").eval(),
-    )
-    found, shape = [], (family.LATENT_CHANNELS, *[family.LATENT_SIDE] * 2)
+def pictures(student: Path, scenes: list, steps: int) -> Iterator[tuple[torch.Tensor, list]]:
+    """[B, 3, 64, 64] of some scenes after the others, and these scenes."""
+    network = family.load_network(student).eval()
+    vae = family.load_autoencoder(family.FOLDER / "vae.safetensors").eval()
+    shape = family.LATENT_CHANNELS, *[family.LATENT_SIDE] * 2
     for start in range(0, len(scenes), BATCH):
         part = scenes[start : start + BATCH]
         places = range(start, start + len(part))
         noise = torch.stack([torch.randn(shape, generator=generator(SEED, "noise", place)) for place in places])
         fresh = PerImageNoise(SEED, places, shape, noise.device)
-        latents = sample_student(denoiser(network), noise, tokens_for(part), steps, fresh)
-        found += checker.exact(family.decode(vae, latents), part)
+        yield family.decode(vae, sample_student(denoiser(network), noise, tokens_for(part), steps, fresh)), part
+
+
+def exact(student: Path, scenes: list, steps: int) -> torch.Tensor:
+    """Whether the checker finds the picture of each scene exact, [N]."""
+    found = [right for made in pictures(student, scenes, steps) for right in checker.exact(*made)]
     return torch.tensor(found, dtype=torch.float64)
 
 
