@@ -1,7 +1,8 @@
 """Columns in so little room that text can be read where a template opens in a window of 1366 x 768.
 
 Of such a window the canvas is 1366 x 625, of which front end 1.49.6 fills three quarters with a template, whatever view
-its file may have. So sockets and widgets, which it writes 12 pixels high, have 11 where a graph is 1093 x 489 at most.
+its file may have. So sockets and widgets, which it writes 12 pixels high, have 11 where a graph is 1093 x 489 at most,
+and of one that is 1070 wide notes and prompts, which have 10, have 11 in a window of 1600 x 900.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ SOCKETS, TEXTS = 12, 10
 
 
 def least(name):
-    """The size of the smallest letters of a template that can be read as it opens: notes and prompts in the demos, but
-    for the one of editing, where likenesses need the room; elsewhere there would be none for the loaders."""
+    """The size of the smallest letters of a template that can be read as it opens in a window of 1366 x 768: notes and
+    prompts in the demos, but for the one of editing, where likenesses need the room; elsewhere there would be none for
+    the loaders, and it takes 1600 x 900 to read all."""
     return TEXTS if name in NO_DOWNLOAD and "Editing" not in name else SOCKETS

@@ -116,7 +116,7 @@ class Pair:
     def _graph(self, name: str, first: str = "") -> Graph:
         """first: what its note says before all else."""
         graph = Graph(name)
-        read, left, middle, right = columns(graph, 230, 220, 230, 320)
+        read, left, middle, right = columns(graph, 220, 220, 230, 310)
         read.note("Read me", first + self.note().strip(), WHOLE)
         judge, loaded = oracle(left), self.loading.into(left)
         block = middle.add(

@@ -37,7 +37,7 @@ def note(column: Column, text: str, host: str, files: Sequence[ModelFile], heigh
 
 def edit() -> Graph:
     graph = Graph("Understudy 50 - Edit a picture")
-    read, left, middle, right = columns(graph, 230, 220, 230, 320)
+    read, left, middle, right = columns(graph, 220, 220, 230, 310)
     picture = read.add("LoadImage", PICTURE, image="example.png")
     note(
         read,
@@ -88,7 +88,7 @@ def reference(block: Block, column: Column, texts: Texts, vae: Output) -> Guided
 def control() -> Graph:
     graph = Graph("Understudy 51 - ControlNet")
     files = [*QWEN.files, published.QWEN_CONTROLNET, published.IMAGE_REWARD]
-    read, left, middle, right = columns(graph, 230, 220, 230, 320)
+    read, left, middle, right = columns(graph, 220, 220, 230, 310)
     picture = read.add("LoadImage", PICTURE, image="example.png")
     note(
         read,
@@ -140,7 +140,7 @@ def under_control(block: Block, column: Column, texts: Texts, vae: Output) -> Gu
 
 def several_seeds() -> Graph:
     graph = Graph("Understudy 52 - Best of n")
-    read, left, middle, right = columns(graph, 230, 220, 230, 320)
+    read, left, middle, right = columns(graph, 220, 220, 230, 310)
     note(
         read,
         """
@@ -222,7 +222,7 @@ def rejected_by() -> Block:
 
 def compare() -> Graph:
     graph = Graph("Understudy 53 - Compare oracles")
-    read, left, middle, right = columns(graph, 215, 215, 215, 358)
+    read, left, middle, right = columns(graph, 215, 215, 215, 335)
     prompt = read.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     note(
         read,
@@ -252,7 +252,7 @@ both, once each is calibrated.
 
 def calibrate() -> Graph:
     graph = Graph("Understudy 54 - Calibrate")
-    read, left, middle, right = columns(graph, 230, 210, 210, 353)
+    read, left, middle, right = columns(graph, 225, 210, 210, 335)
     name = "SDXL Lightning - ImageReward"
     prompts = read.add("UnderstudyPrompts", Look("Prompts, one a line", height=122), text=f"{PROMPT}\n{MORE}")
     note(
@@ -312,7 +312,7 @@ def detailer() -> Block:
 
 def detail() -> Graph:
     graph = Graph("Understudy 55 - Redo with a detailer")
-    left, middle, own, right = columns(graph, 215, 215, 215, 358)
+    left, middle, own, right = columns(graph, 215, 215, 215, 335)
     judge, loaded = oracle(left), SMALL_LIGHTNING.into(left)
     prompt = left.add("PrimitiveStringMultiline", Look("Prompt", height=110), value=PROMPT)["STRING"]
     note(

@@ -5,7 +5,8 @@ from itertools import combinations, product
 
 import pytest
 
-from ..readable import APP, DEMO, READABLE, SOCKETS, TEMPLATES, least
+from ..chromium import SIZE
+from ..readable import APP, DEMO, READABLE, SOCKETS, TEMPLATES, TEXTS, least
 from .front_end import CLASSIC, DIALOG, FOLDER, NOTE, RENDERERS
 from .saved_graphs import links, models, models_of, values
 
@@ -75,6 +76,24 @@ def test_a_template_opens_whole_apart_and_readable_and_offers_the_files_that_it_
         inside = page.nodes()
         assert all(node["known"] and not node["red"] for node in inside), f"in block {block}"
         assert overlapping(inside) == [], f"in block {block}"
+
+
+@pytest.fixture(params=[name for name in TEMPLATES if least(name) > TEXTS])
+def larger(request, page):
+    """A template of which not all could be read above, chosen in a window of 1600 x 900."""
+    page.render(CLASSIC)  # Nodes 2.0 has the same zoom
+    page.driver.set_window_size(1600, 900)
+    page.browse()
+    page.choose(request.param)
+    if json.loads(TEMPLATES[request.param].read_text(encoding="utf-8"))["extra"].get("linearMode"):
+        page.leave_the_app()
+        page.render(CLASSIC)
+    yield
+    page.driver.set_window_size(*SIZE)
+
+
+def test_in_a_larger_window_all_of_a_template_can_be_read(page, larger):
+    assert [(text, pixels) for text, size, pixels, _ in page.texts() if size >= TEXTS and pixels < READABLE] == []
 
 
 @pytest.fixture
