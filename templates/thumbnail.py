@@ -5,6 +5,7 @@ python -m understudy.templates.thumbnail RECEIPT "Understudy 1 - Demo (no downlo
 
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageOps
 
@@ -17,6 +18,10 @@ def square(receipt: Image.Image) -> Image.Image:
     return ImageOps.pad(receipt, (SIDE, SIDE), Image.LANCZOS, color=receipt.getpixel((0, 0)))
 
 
+def save(receipt: Image.Image, file: Path | BinaryIO) -> None:
+    square(receipt).save(file, "JPEG", quality=90)
+
+
 if __name__ == "__main__":
     given, name = sys.argv[1:]
-    square(Image.open(given)).save(FOLDER / f"{name}.jpg", quality=90)
+    save(Image.open(given), FOLDER / f"{name}.jpg")

@@ -1,6 +1,7 @@
 """The thumbnails of templates that need no download: what a click on Run shows, as small as the dialog has it, and
 large enough to be read on the canvas."""
 
+import io
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from understudy.receipts.letters import LINE
 from understudy.receipts.page import HEADLINE, MARGIN, TEXT
-from understudy.templates.thumbnail import SIDE, square
+from understudy.templates.thumbnail import SIDE, save
 
 from ..from_afar import difference
 from ..readable import NO_DOWNLOAD, READABLE, TEMPLATES
@@ -37,10 +38,10 @@ def test_a_thumbnail_is_the_receipt_of_its_template(page, server, name):
         page.shot(f"run of {name}")
         assert TEXT * page.shown(PREVIEW) >= READABLE
     (receipt,) = (output["images"] for output in run["outputs"].values() if "saved" in output)
-    picture = Image.open(server.file(receipt[0]))
-    thumbnail = square(picture)
+    picture, made = Image.open(server.file(receipt[0])), io.BytesIO()
+    save(picture, made)
     if folder := os.environ.get("UNDERSTUDY_SCREENSHOTS"):
-        thumbnail.save(Path(folder) / f"{name}.jpg", quality=90)  # to be put beside the template
-    committed = Image.open(TEMPLATES[name].with_suffix(".jpg"))
-    shown, kept = (without_headline(each, picture) for each in (thumbnail, committed))
+        (Path(folder) / f"{name}.jpg").write_bytes(made.getvalue())  # to be put beside the template
+    files = made, TEMPLATES[name].with_suffix(".jpg")
+    shown, kept = (without_headline(Image.open(file), picture) for file in files)
     assert difference(shown, kept) < 0.5, "take the one that UNDERSTUDY_SCREENSHOTS leaves"
