@@ -19,7 +19,8 @@ def let_warnings_be_seen(logger: str) -> None:
     """
     from modules.shared import cmd_opts
 
-    if not (getattr(cmd_opts, "loglevel", None) or os.environ.get("SD_WEBUI_LOG_LEVEL")):
+    told = getattr(cmd_opts, "loglevel", None) or os.environ.get("SD_WEBUI_LOG_LEVEL")
+    if not told and not logging.getLogger(logger).isEnabledFor(logging.WARNING):
         logging.getLogger(logger).setLevel(logging.WARNING)
 
 

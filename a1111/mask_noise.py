@@ -26,7 +26,7 @@ def of_own_seeds(seeds: Sequence[int]) -> Iterator[None]:
 
 
 class _OwnNoise:
-    """The module torch, but for ``randn_like`` of a batch [B, ...] with a seed for each."""
+    """The module torch, but for ``randn_like`` of a batch [B, ...] that has a seed for each picture."""
 
     def __init__(self, whole, seeds: Sequence[int]):
         self._whole = whole
@@ -35,6 +35,8 @@ class _OwnNoise:
     def __getattr__(self, name: str):
         return getattr(self._whole, name)
 
-    def randn_like(self, x: torch.Tensor) -> torch.Tensor:
+    def randn_like(self, x: torch.Tensor, **options) -> torch.Tensor:
+        if options or len(x) != len(self._generators):
+            return self._whole.randn_like(x, **options)
         drawn = [torch.randn(x.shape[1:], generator=generator) for generator in self._generators]
         return torch.stack(drawn).to(x)

@@ -41,6 +41,15 @@ def test_warnings_are_seen_in_a_log_of_errors_alone_unless_the_user_wants_that(
     assert ours.getChild("job").isEnabledFor(logging.WARNING) == seen
 
 
+def test_a_log_that_shows_more_than_warnings_still_does(stand_in, monkeypatch):
+    shown = logging.getLogger("host of everything")
+    monkeypatch.setattr(shown, "level", logging.INFO)
+    monkeypatch.delenv("SD_WEBUI_LOG_LEVEL", raising=False)
+    stand_in.shared.cmd_opts = SimpleNamespace()
+    host.let_warnings_be_seen(shown.getChild("ours").name)
+    assert shown.getChild("ours").isEnabledFor(logging.INFO)
+
+
 def test_what_lies_on_the_network_needs_no_module_that_forge_neo_lacks(stand_in):
     put = []
     stand_in.sd_models.forge_model_reload = None

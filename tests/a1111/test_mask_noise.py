@@ -44,3 +44,14 @@ def test_torchs_own_state_is_left_alone_and_the_module_put_back(denoiser):
         denoiser.noise(torch.zeros(1, 2))
         raise ZeroDivisionError
     assert denoiser.torch is torch and torch.equal(torch.randn(2), expected)
+
+
+def test_what_is_no_batch_of_these_pictures_is_drawn_by_torch(denoiser):
+    torch.manual_seed(1)
+    expected = torch.randn(3, 2)
+    torch.manual_seed(1)
+    with of_own_seeds([1, 2]):
+        assert torch.equal(denoiser.noise(torch.zeros(3, 2)), expected)
+        torch.manual_seed(1)
+        drawn = denoiser.torch.randn_like(torch.zeros(3, 2), dtype=torch.float64)
+    assert drawn.dtype == torch.float64
