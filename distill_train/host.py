@@ -322,7 +322,8 @@ class PlainKernels(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-Watch = Callable[[Tensor, Tensor], None]  # (q, k), each [B, heads, N, d]
+Parts = Callable[[], tuple[Tensor, Tensor]]  # queries and keys of an attention, each [B, heads, N, d]
+Watch = Callable[[Parts], None]
 
 
 class Loaded:
@@ -350,8 +351,8 @@ class Loaded:
 
     @contextmanager
     def watched(self, watcher: Callable[[], Watch]) -> Iterator[None]:
-        """Within, each pass has a ``watcher()`` of its own, which is called with queries and keys of each attention
-        that the network lets ComfyUI's users override, in their order."""
+        """Within, each pass has a ``watcher()`` of its own, which is called at each attention that the network lets
+        ComfyUI's users override, in their order, with what gives its queries and keys."""
         before, self._watcher = self._watcher, watcher
         try:
             yield
@@ -365,7 +366,7 @@ class Loaded:
         watch = self._watcher()
 
         def override(attend, q, k, v, heads, *others, **options):
-            watch(*_by_heads(q, k, heads, **options))
+            watch(lambda: _by_heads(q, k, heads, **options))
             return attend(q, k, v, heads, *others, **options)
 
         return {"transformer_options": {"optimized_attention_override": override}}
@@ -386,7 +387,7 @@ def _by_heads(q: Tensor, k: Tensor, heads: int, skip_reshape: bool = False, scal
         q, k = (x.unflatten(-1, (-1, q.shape[-1] // heads)).transpose(1, 2) for x in (q, k))
     if scale is not None:
         q = q * (scale * q.shape[-1] ** 0.5)
-    return q, k.repeat_interleave(heads // k.shape[1], dim=1)
+    return q, k if k.shape[1] == heads else k.repeat_interleave(heads // k.shape[1], dim=1)
 
 
 def kind_of(model: nn.Module) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...files import preview
 from ...samplers.attention_guidance import column_sums
 from ..config import RecipeError
+from ..host import Parts
 from ..recompute import blocks_of
 from ..teachers import Teacher
 from ..teachers.comfy import HostNetwork
@@ -40,7 +41,7 @@ class Map(ABC):
     def recording(self, run: Run, z: Tensor, t: Tensor, given: Conditioning) -> AbstractContextManager[Recorder]:
         """Within, the maps of all passes of the network are kept; afterwards it is as before.
 
-        run, z, t, given: how it will be called.
+        run, z, t, given: how it will be called. Raises RecipeError where the map cannot be had.
         """
 
 
@@ -49,8 +50,8 @@ def map_of(teacher: Teacher, network: nn.Module, block: str | None) -> Map:
 
     Raises RecipeError where the network has no such block, or none whose map is known here.
     """
-    known = self_attentions(network)
-    if known or not isinstance(network, HostNetwork):
+    if not isinstance(network, HostNetwork) or network.is_unet:
+        known = self_attentions(network)
         block = block or teacher.attention_block
         if block not in known:
             expected = f"expected one of {preview(known)}" if known else "it needs attention, so leave it out"
@@ -128,9 +129,10 @@ class TokenMap(Map):
             """Of one pass."""
             seen = 0
 
-            def watch(q: Tensor, k: Tensor) -> None:
+            def watch(parts: Parts) -> None:
                 nonlocal seen
                 if seen == tokens.attention:
+                    q, k = parts()
                     recorder.note(tokens.of_picture(q), tokens.of_picture(k), q.shape[1])
                 seen += 1
 

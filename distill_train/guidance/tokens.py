@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..host import Parts
 from ..teachers.comfy import HostNetwork
 
-PADDING = 32  # tokens that may follow the picture's own, as Z-Image's do to a multiple of it
+PADDED = 32  # of which the picture's tokens may be made a multiple by further ones, as Z-Image's are
 SAME = 1e-3  # of the largest key: apart by less is rounding
 
 
@@ -53,24 +54,23 @@ def find_tokens(network: HostNetwork, block: str | None, run: Callable[[Tensor],
     changed = [_changed(a.keys, b.keys) for a, b in zip(one, other, strict=True)]
     ours = [at for at, each in enumerate(one) if not each.across and changed[at].any()]
     if not ours:
-        raise ValueError("ComfyUI lets nobody look at its attention over the picture, so leave the table out")
-    # Those of the blocks, not of parts before them that look at the picture alone.
-    counts = Counter(one[at].tokens for at in ours)
-    tokens = max(counts, key=lambda number: (counts[number], number))
-    ours = [at for at in ours if one[at].tokens == tokens]
-    first, count = _run_of(changed[ours[0]], z.shape[-2:])
-    if block is None:
-        return Tokens(ours[len(ours) // 2], first, count)
+        raise ValueError("ComfyUI shows nobody a self-attention over its picture, so leave the table out")
     inside = [at for at in ours if one[at].inside]
-    if not inside:
-        raise ValueError(f"its part {block!r} has no self-attention over the picture; name a block that has")
-    return Tokens(inside[0], first, count)
+    if block is not None and not inside:
+        raise ValueError(f"its part {block!r} shows no self-attention over the picture; name a block that has one")
+    # Without a name those of the blocks, not of parts before them that look at the picture alone.
+    counts = Counter(one[at].tokens for at in ours)
+    tokens = max(counts, key=lambda number: (counts[number], number)) if block is None else one[inside[0]].tokens
+    alike = [at for at in ours if one[at].tokens == tokens]
+    first, count = _run_of(changed[alike[0]], z.shape[-2:])
+    return Tokens(alike[len(alike) // 2] if block is None else inside[0], first, count)
 
 
 def _seen(network: HostNetwork, block: str | None, run: Callable[[Tensor], object], z: Tensor) -> list[_Seen]:
     found, inside = [], []
 
-    def watch(q: Tensor, k: Tensor) -> None:
+    def watch(parts: Parts) -> None:
+        q, k = parts()
         found.append(_Seen(k.shape[2], k[0, 0].clone(), bool(inside), q.shape[2] != k.shape[2]))
 
     hooks = []
@@ -102,7 +102,8 @@ def _run_of(changed: Tensor, sides: tuple[int, int]) -> tuple[int, int]:
         rows, columns = (rows + 1) // 2, (columns + 1) // 2
     count = rows * columns
     whole = places == list(range(first, first + length))
-    if not whole or length - count >= PADDING or (first and first + length < total):
+    padded = -(-count // PADDED) * PADDED
+    if not whole or length not in (count, padded) or (first and first + length < total):
         raise ValueError(
             f"which of {total} tokens are the picture's cannot be told; {length} change with latents of "
             f"{sides[0]}x{sides[1]}, so leave the table out"

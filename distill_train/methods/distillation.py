@@ -185,6 +185,9 @@ class Distillation(Method, Shardable):
             if self.bases:
                 given["condition"] = noise.new_zeros(2, CHANNELS, side, side)
             output = teacher.call(network, noise, self.process.network_time(times), given)
+            if self.attention:  # whose map may be one that cannot be had, which is said here
+                with self.attention.map.recording(partial(self._output, network), noise, times, given):
+                    pass
         if not output.isfinite().all():
             raise RecipeError(
                 f"the teacher {teacher.file} answers with what is no number in loop.precision = "

@@ -198,6 +198,11 @@ class HostNetwork(nn.Module):
         super().__init__()
         self.diffusion_model, self.loaded = network, loaded
 
+    @property
+    def is_unet(self) -> bool:
+        """Whether its attentions are of a picture's places alone, on several levels."""
+        return type(self.diffusion_model).__name__ == "UNetModel"
+
     def forward(self, z: Tensor, sigma: Tensor, told: Sequence[Mapping]) -> Tensor:
         with whole_precision(z.device), self.loaded.host.training(), OutOfPlace():
             return self.loaded.denoise(z, sigma, told)

@@ -389,20 +389,19 @@ def check_a_part_of_a_transformer_is_chosen_by_name():
     if OLD:
         assert torch.equal(second, taught())  # of two blocks the second is half-way
     refused(["no block 'unknown'", f"expected one of diffusion_model.{part}.0"], guided, name, block="unknown")
-    refused(["part 'diffusion_model.final_layer' has no self-attention"], taught, block="diffusion_model.final_layer")
+    refused(["part 'diffusion_model.final_layer' shows no self-attention"], taught, block="diffusion_model.final_layer")
 
 
 def check_a_network_that_lets_nobody_look_is_refused():
-    """As one that does not hand on to its attention what ComfyUI's users override."""
-    made = guided("SD3")
+    """As one that does not hand on to its attention what ComfyUI's users override; before the first step."""
+    made = make(recipe_of("SD3").model_copy(update={"attention": AttentionSettings()}))
+    network = made.teacher.unet.diffusion_model
 
     def unheard(*given, transformer_options=None, **more):
         return own(*given, **more)
 
-    own, z = made.teacher.unet.diffusion_model.forward, torch.randn(1, 16, 8, 8)
-    made.teacher.unet.diffusion_model.forward = unheard
-    texts = made.teacher.embed(["a"])
-    refused(["lets nobody look at its attention", "leave the table out"], made.teach, z, midway(made, 1), texts, 1.0)
+    own, network.forward = network.forward, unheard
+    refused(["shows nobody a self-attention", "so leave the table out"], made.prepare, FOLDER / "run")
 
 
 FLUX = "img_attn.proj img_attn.qkv img_mlp.0 img_mlp.2 linear1 linear2 txt_attn.proj txt_attn.qkv txt_mlp.0 txt_mlp.2"

@@ -1,13 +1,16 @@
 """Which tokens of a transformer's attentions are its picture's."""
 
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from understudy.distill_train.guidance.maps import ModuleMap, TokenMap, map_of
 from understudy.distill_train.guidance.tokens import Tokens, find_tokens
+from understudy.distill_train.teachers.comfy import HostNetwork
 
-TEXT, PADDING, WIDTH = 5, 3, 4
+TEXT, PADDING, WIDTH = 5, 16, 4
 
 
 class Watched:
@@ -38,12 +41,18 @@ class Small(nn.Module):
         super().__init__()
         self.loaded, self.order, self.refined = Watched(), order, refined
         self.blocks, self.last = nn.ModuleList(Block(self.attend) for _ in range(4)), nn.Identity()
+        self.refiner = Block(self.attend)
 
     def forward(self, z):
         picture = z[:, :1, ::2, ::2].flatten(2).mT.expand(-1, -1, WIDTH)
-        parts = {"picture": picture, "text": torch.ones(1, TEXT, WIDTH), "padding": picture[:, :PADDING]}
+        parts = {
+            "picture": picture,
+            "text": torch.ones(1, TEXT, WIDTH),
+            "padding": picture[:, :PADDING],
+            "few": picture[:, :3],
+        }
         for _ in range(self.refined):
-            self.attend(picture)
+            self.refiner(picture)
             self.attend(parts["text"])
         self.attend(picture, parts["text"])
         tokens = torch.cat([parts[name] for name in self.order], dim=1)
@@ -54,7 +63,7 @@ class Small(nn.Module):
 
     def attend(self, q, k=None):
         if self.loaded.watch:
-            self.loaded.watch(*(x[:, None] for x in (q, q if k is None else k)))
+            self.loaded.watch(lambda: tuple(x[:, None] for x in (q, q if k is None else k)))
 
 
 def found(network, block=None, side=8):
@@ -94,7 +103,8 @@ def test_sides_that_no_patch_divides_are_rounded_up():
 
 def test_a_block_is_chosen_by_name_and_one_without_attention_is_refused():
     assert [found(Small("picture"), f"blocks.{number}").attention for number in range(4)] == [1, 2, 3, 4]
-    with pytest.raises(ValueError, match="its part 'last' has no self-attention over the picture"):
+    assert found(Small("text", "picture", refined=2), "refiner") == Tokens(0, 0, 16)
+    with pytest.raises(ValueError, match="its part 'last' shows no self-attention over the picture"):
         found(Small("picture"), "last")
     network = Small("picture")
     found(network, "blocks.0")
@@ -102,7 +112,9 @@ def test_a_block_is_chosen_by_name_and_one_without_attention_is_refused():
 
 
 @pytest.mark.parametrize(
-    "order", [("text", "picture", "text"), ("picture", "text", "picture")], ids=["in the middle", "twice"]
+    "order",
+    [("text", "picture", "text"), ("picture", "text", "picture"), ("text", "picture", "few")],
+    ids=["in the middle", "twice", "with others"],
 )
 def test_tokens_that_cannot_be_told_apart_are_refused(order):
     with pytest.raises(ValueError, match=r"which of \d+ tokens are the picture's cannot be told"):
@@ -112,5 +124,22 @@ def test_tokens_that_cannot_be_told_apart_are_refused(order):
 def test_a_network_whose_attentions_nobody_sees_is_refused():
     network = Small("picture")
     network.loaded.watched = nullcontext
-    with pytest.raises(ValueError, match="lets nobody look at its attention over the picture"):
+    with pytest.raises(ValueError, match="shows nobody a self-attention over its picture"):
         found(network)
+
+
+def test_a_transformer_whose_attentions_are_named_as_a_unet_s_is_none():
+    """As HiDream's are, whose maps would then be without its norms, its positions and its texts."""
+
+    class HiDream(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn1 = nn.Linear(2, 2)
+            self.attn1.to_q, self.attn1.to_k, self.attn1.heads = nn.Linear(2, 2), nn.Linear(2, 2), 1
+
+    class UNetModel(HiDream):
+        pass
+
+    teacher = SimpleNamespace(file="model.safetensors", attention_block="diffusion_model.attn1")
+    for network, kind in ((HiDream, TokenMap), (UNetModel, ModuleMap)):
+        assert type(map_of(teacher, HostNetwork(network()), None)) is kind
