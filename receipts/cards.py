@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
 
@@ -55,7 +54,8 @@ def report_picture(
         narrow = drawn(at).width <= NARROWEST + 2 * MARGIN
         return drawn(at).height <= (NODE_OF_FEW if narrow else NODE) * drawn(at).width
 
-    return drawn(0 if not in_node or fits(0) else bisect_left(range(len(DETAILS) - 1), True, lo=1, key=fits))
+    last = len(DETAILS) - 1
+    return drawn(next((at for at in range(last) if not in_node or fits(at)), last))
 
 
 def _page(
@@ -90,8 +90,10 @@ def _page(
     if len({row.prompt for row in rows}) == 1:
         parts.append(said(texts, text, look.faint))
         prompts = {}
+    elsewhere = []  # what is left out
     if large and not detail.words:
-        parts.append(legend(page))
+        parts.append(legend(page, large))
+        elsewhere.append("what each cost")
     redone = list(pairs(page, large, columns, card, prompts)) if large else []
     if small:
         having: dict[str, list[str]] = {}  # the images of each prompt that no pair has
@@ -99,7 +101,10 @@ def _page(
             prompt = rows[place].prompt
             if prompt in prompts and first[prompt] in small:
                 having.setdefault(prompt, []).append(names[place])
-        written = [f"{_together(of)}: {prompts[prompt]}" for prompt, of in having.items()] if detail.kept else []
+        if having and not detail.kept:
+            elsewhere.append("the prompts of the kept")
+            having = {}
+        written = [f"{_together(of)}: {prompts[prompt]}" for prompt, of in having.items()]
         told = f"kept: {len(rows) - len(changed)}", written
         if large:
             redone = _with_kept(page, redone, small, *told)
@@ -107,8 +112,8 @@ def _page(
             parts += all_kept(page, small, *told)
     parts += redone
     notes = [*totals[1:], *filter(None, [note])]
-    if small and prompts and not detail.kept:
-        notes.append(f"{where} has the prompts of the kept")
+    if elsewhere:
+        notes.append(f"{where} has {' and '.join(elsewhere)}")
     if left := len(rows) - len(large) - len(small):
         notes.append(f"{left} more images are not drawn; {where} has them")
     if not all(map(drawable, totals)):

@@ -24,7 +24,7 @@ MOST = 1.25  # how much larger texts are on a wider page: as they have room on i
 
 class Detail(NamedTuple):
     """How much is written. prompt: lines of one in the width of a card; kept: those in the width of a page, 0 for no
-    prompt of images that were kept. words: whether each card has what a legend says as well."""
+    prompt of images that were kept. words: whether each card has what a legend says as well, and what it cost."""
 
     prompt: int = 5
     kept: int = 3

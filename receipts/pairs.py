@@ -62,12 +62,14 @@ def _card(page: Page, place: int, text: str, width: int) -> Image.Image:
     return stacked([_title(page, place, width), *pictures, *said], look.card, PAD, 8)
 
 
-def legend(page: Page) -> Image.Image:
-    """What the cards' marks are, and the threshold of all of them, in a line."""
+def legend(page: Page, places: Sequence[int]) -> Image.Image:
+    """What the marks on the cards of these places are, and the threshold of all of them, in a line."""
     look, threshold = page.look, _shared_threshold(page)
-    made = {row.decision for row in page.rows if row.score_after is not None}
-    colour = look.decisions[made.pop()] if len(made) == 1 else look.ink
-    labels = [Label("student", mark=Mark(0, look.ink, False)), Label("teacher", mark=Mark(0, colour, True))]
+    labels = [Label("student", mark=Mark(0, look.ink, False))]
+    if made := {page.rows[place].decision for place in places if page.rows[place].score_after is not None}:
+        words = " or ".join(sorted({_maker(decision) for decision in made}, reverse=True))
+        colour = look.decisions[made.pop()] if len(made) == 1 else look.ink
+        labels.append(Label(words, mark=Mark(0, colour, True)))
     labels += [] if threshold is None else [Label(threshold_in_words(threshold))]
     strip, left = Image.new("RGB", (page.width, page.line), look.page), 0
     for label in labels:
@@ -75,6 +77,11 @@ def legend(page: Page) -> Image.Image:
         label.draw(strip, left + wide / 2, 0, page.width, page)
         left += wide + 2 * GAP
     return strip
+
+
+def _maker(decision: str) -> str:
+    """Of an image's second version: by whom one was redone is not known."""
+    return REDONE if decision == REDONE else "teacher"
 
 
 def _shared_threshold(page: Page) -> float | None:
@@ -147,8 +154,7 @@ def _labels(page: Page, row: Row, marks: Sequence[Mark], width: int) -> Image.Im
     slots = _slots(page, row, width)
     room = min(slots[-1][1] - slots[-1][0] + ARROW, width / 2) - 6
     columns = [[Label(name)] for name, _ in row.given]
-    made = REDONE if row.decision == REDONE else "teacher"  # by whom is not known
-    facts = zip(("student", made), [*marks, None], (row.likeness, row.likeness_after), strict=False)
+    facts = zip(("student", _maker(row.decision)), [*marks, None], (row.likeness, row.likeness_after), strict=False)
     for word, mark, likeness in facts:
         column = [Label(word if page.detail.words else "", number(mark.score), mark) if mark else Label(word)]
         columns.append(column if likeness is None else [*column, Label("likeness", number(likeness))])

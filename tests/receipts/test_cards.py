@@ -119,8 +119,24 @@ def test_a_page_of_many_prompts_is_no_higher_than_its_place_and_its_letters_no_s
     assert [sum(text.endswith(score) for text in texts) for score in ("0.200", "0.700")] == [count, redone]
     said = {sum(word in text for text in texts) for word in ("student", "teacher", "threshold 0.500")}
     assert said in ({1}, {redone})
-    told = any(text.startswith(f"image {count}: ") for text in texts)
-    assert told != ("the metadata has the prompts of the kept" in texts)
+    costs, whole = any("evaluations" in text for text in texts), any(t.startswith(f"image {count}: ") for t in texts)
+    left_out = [*(["what each cost"] if not costs else []), *(["the prompts of the kept"] if not whole else [])]
+    note = f"the metadata has {' and '.join(left_out)}" if left_out else ""
+    assert " ".join(texts).endswith(note) and ("metadata" in " ".join(texts)) == bool(note)
+
+
+def test_a_legend_says_by_whom_as_the_cards_do(texts):
+    def said(*rows):
+        report_picture([*rows, *(row(prompt=prompt) for prompt in MANY)], ["some"], in_node=True)
+        return [text for text in texts if text in ("student", "teacher", "redone", "teacher or redone")]
+
+    alike = [row(REFINED, prompt=MANY[k]) for k in range(8)]
+    own = [row(REDONE, prompt=MANY[k]) for k in range(8)]
+    assert said(*alike) == ["student", "teacher"]
+    assert said(*own) == ["student", "redone", *["redone"] * 8]  # the last are what became of each
+    assert said(*alike[:4], *own[:4])[:2] == ["student", "teacher or redone"]
+    unknown = [row(REFINED, score_after=None, prompt=MANY[k]) for k in range(8)]
+    assert said(*unknown) == ["student", *["teacher"] * 8], "below each picture, as there is no mark"
 
 
 def test_a_page_that_fits_is_the_same_with_and_without_a_place(texts):
