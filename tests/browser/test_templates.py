@@ -78,16 +78,17 @@ def test_a_template_opens_whole_apart_and_readable_and_offers_the_files_that_it_
         assert overlapping(inside) == [], f"in block {block}"
 
 
-@pytest.fixture(params=[name for name in TEMPLATES if least(name) > TEXTS])
+LARGER = [name for name in TEMPLATES if name.startswith(("Understudy 10 ", "Understudy 51 ", "Understudy 54 "))]
+
+
+@pytest.fixture(params=LARGER)
 def larger(request, page):
-    """A template of which not all could be read above, chosen in a window of 1600 x 900."""
+    """One of those of which not all could be read above, chosen in a window of 1600 x 900. By their sizes all others
+    are as large there: ``tests/templates/test_layout.py``."""
     page.render(CLASSIC)  # Nodes 2.0 has the same zoom
     page.driver.set_window_size(1600, 900)
     page.browse()
     page.choose(request.param)
-    if json.loads(TEMPLATES[request.param].read_text(encoding="utf-8"))["extra"].get("linearMode"):
-        page.leave_the_app()
-        page.render(CLASSIC)
     yield
     page.driver.set_window_size(*SIZE)
 
